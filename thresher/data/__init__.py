@@ -1,0 +1,1 @@
+"""Pools and targets: any source in, prepared examples with stable ids out."""

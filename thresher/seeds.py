@@ -1,0 +1,33 @@
+"""One seed that reaches everything: each use derives its own stream from the seed and a name for the use."""
+
+import hashlib
+import random
+
+import numpy as np
+
+
+def derive(seed: int, *names: str | int) -> int:
+    """A 63-bit seed for one use, the same in every process and version (unlike Python's `hash`)."""
+    words = "/".join([str(seed), *map(str, names)])
+    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "little") >> 1
+
+
+def numpy_rng(seed: int, *names: str | int) -> np.random.Generator:
+    return np.random.default_rng(derive(seed, *names))
+
+
+def torch_rng(seed: int, *names: str | int, device: str = "cpu"):
+    """A `torch.Generator`; torch is imported here so that light commands need not load it."""
+    import torch
+
+    return torch.Generator(device=device).manual_seed(derive(seed, *names))
+
+
+def seed_everything(seed: int, *names: str | int) -> None:
+    """Seed the global generators of Python, NumPy and torch, for code that draws from them (initialisation, dropout)."""
+    import torch
+
+    derived = derive(seed, *names)
+    random.seed(derived)
+    np.random.seed(derived % 2**32)
+    torch.manual_seed(derived)
