@@ -175,9 +175,10 @@ def hash_json(value: Any) -> str:
 
 
 def _publish(scratch: Path, path: Path, request: Mapping, facts: Mapping) -> None:
-    for leftover in scratch.glob(".*"):
+    shutil.rmtree(scratch / ".state", ignore_errors=True)
+    for leftover in scratch.rglob(".*"):
         if leftover.name != ".lock":
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            leftover.unlink()
     names = sorted(file.relative_to(scratch).as_posix() for file in scratch.rglob("*") if file.is_file())
     files = {
         name: {"bytes": (scratch / name).stat().st_size, "sha256": hash_file(scratch / name)}

@@ -88,7 +88,13 @@ class TokenExamples(Examples):
         return np.asarray(self.spans[:, 0], dtype=np.int64)
 
     def preview(self, index):
-        return self.column("text")[index]
+        return self.tokenizer.decode(self.tokens[index, : self.spans[index, 0]].tolist(), skip_special_tokens=False)
+
+    @cached_property
+    def tokenizer(self):
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_file(str(self.artifact.file("tokenizer.json")))
 
 
 class ImageExamples(Examples):

@@ -1,0 +1,39 @@
+"""The table of a prepared set: `examples.parquet` with each example's id and domain, written block by block."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+T = TypeVar("T")
+
+
+class ExamplesTable:
+    """Columns `id`, `domain` and, for packed text, `documents`: the ids of the documents in the sequence."""
+
+    def __init__(self, path: Path, *, documents: bool) -> None:
+        fields = [("id", pa.string()), ("domain", pa.string())]
+        if documents:
+            fields.append(("documents", pa.list_(pa.string())))
+        self._schema = pa.schema(fields)
+        self._writer = pq.ParquetWriter(path, self._schema)
+
+    def append(self, ids: list[str], domains: list[str], documents: list[list[str]] | None = None) -> None:
+        columns = [ids, domains] if documents is None else [ids, domains, documents]
+        self._writer.write_table(pa.table(dict(zip(self._schema.names, columns, strict=True)), schema=self._schema))
+
+    def __enter__(self) -> "ExamplesTable":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._writer.close()
+
+
+def chunks(items: Iterable[T], size: int, limit: int | None = None) -> Iterator[list[T]]:
+    """Lists of `size` items (the last may be shorter), of the first `limit` items."""
+    iterator = islice(items, limit)
+    while block := list(islice(iterator, size)):
+        yield block
