@@ -191,7 +191,7 @@ def _publish(scratch: Path, path: Path, request: Mapping, facts: Mapping) -> Non
         "facts": _plain(facts),
         "content_hash": content_hash,
         "files": files,
-        "libraries": {name: _version(name) for name in LIBRARIES} | {"python": platform.python_version()},
+        "libraries": {name: library_version(name) for name in LIBRARIES} | {"python": platform.python_version()},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     for name in files:
@@ -249,7 +249,7 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _version(name: str) -> str | None:
+def library_version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:

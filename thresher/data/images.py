@@ -35,6 +35,14 @@ def read_images(
         yield LabelledImage(str(number) if id is None else str(row[id]), pixels, str(row[label]))
 
 
+def classes_of(images: Iterable[LabelledImage], source: Source) -> list[str]:
+    """The labels that occur, numbers in numerical order."""
+    classes = sorted({image.label for image in images}, key=lambda name: (name.zfill(12) if name.isdigit() else name))
+    if len(classes) < 2:
+        raise InputError(f"{source.name} has {len(classes)} labels {classes}; classification needs at least two")
+    return classes
+
+
 def _decode(value: Any, number: int, source: Source, size: int | None) -> np.ndarray:
     from PIL import Image
 

@@ -15,7 +15,6 @@ from thresher.data.tables import ExamplesTable, chunks
 from thresher.data.tokenizer import open_tokenizer
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track
-from thresher.seeds import derive
 
 
 class Document(NamedTuple):
@@ -77,14 +76,6 @@ def _text_of(row: Mapping, column: str, number: int, source: Source) -> str:
     if not isinstance(value, str):
         raise InputError(f"{source.name} row {number}: column {column!r} holds {type(value).__name__}, not text; name another")
     return value
-
-
-def part_of(documents: Iterable[Document], part: str, *, holdout: float, seed: int) -> Iterator[Document]:
-    """`train` or `holdout` of the documents (or `all`): each document falls by a hash of its id, whatever the order."""
-    for document in documents:
-        held_out = derive(seed, "holdout", document.id) < holdout * 2**63
-        if part == "all" or held_out == (part == "holdout"):
-            yield document
 
 
 def prepare_text(

@@ -1,0 +1,1 @@
+"""Where the parts meet: one module a command, the pipeline, the report."""

@@ -1,0 +1,68 @@
+"""What every command shares: the two output options, how a result is shown, and how named paths are written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thresher.artifacts import Artifact
+from thresher.errors import InputError
+from thresher.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    json: bool = False
+    """Print the result as one JSON object, and nothing else, on stdout."""
+    quiet: bool = False
+    """No progress on stderr."""
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Do the work; the result is what `--json` prints."""
+        raise NotImplementedError
+
+    def show(self, result: Mapping[str, Any]) -> str:
+        """The result as lines for a person."""
+        return "\n".join(f"{key}: {_line(value)}" for key, value in result.items())
+
+
+def made(artifact: Artifact) -> dict[str, Any]:
+    """The result of a command that makes an artefact."""
+    return {
+        "path": str(artifact.path),
+        "kind": artifact.kind,
+        "built": artifact.built,
+        "content_hash": artifact.content_hash,
+        **{key: value for key, value in artifact.facts.items() if key != "loss_curve"},
+    }
+
+
+def examples_argument(path: Path):
+    """A prepared pool or target named on the command line."""
+    from thresher.data.examples import open_examples
+
+    return open_examples(path)
+
+
+def named_paths(entries: Sequence[str], option: str) -> dict[str, Path]:
+    """`NAME=PATH` entries by name; a plain PATH is named after its last part."""
+    named: dict[str, Path] = {}
+    for entry in entries:
+        name, separator, path = entry.partition("=")
+        name, path = (name, path) if separator else (Path(entry).name, entry)
+        if not name or not path or name in named:
+            raise InputError(f"{option} {entry!r}: names must be there and differ; write {option} NAME=PATH NAME=PATH")
+        named[name] = Path(path)
+    if not named:
+        raise InputError(f"{option} is empty; give at least one NAME=PATH")
+    return named
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_line(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_line, value))
+    return str(value)

@@ -1,0 +1,60 @@
+"""The two demo studies: their data, their settings, and what only they can check."""
+
+from pathlib import Path
+
+import numpy as np
+
+from thresher.cli.demo_text import write_text_demo
+from thresher.cli.demo_vision import flips_found, write_vision_demo
+from thresher.cli.pipeline import StudyResult
+from thresher.cli.study import (
+    AttributionTable,
+    PoolTable,
+    ProxyTable,
+    ReferenceTable,
+    SelectTable,
+    Study,
+    TargetTable,
+)
+from thresher.selection.scores import open_scores
+
+
+def text_study(source: Path, seed: int) -> Study:
+    return Study(
+        name="demo-language",
+        seed=seed,
+        vocab_size=1024,
+        sequence_length=128,
+        pool=PoolTable(data=str(source / "pool.parquet"), id="id", domain="domain", holdout=0.05),
+        target={"documentation": TargetTable(data=str(source / "target.parquet"), id="id")},
+        proxy=ProxyTable(size="0.05M", count=2, epochs=2),
+        reference=ReferenceTable(size="0.9M", epochs=2, seeds=5),
+        attribution=AttributionTable(k=256),
+        select=SelectTable(fraction=0.2),
+    )
+
+
+def vision_study(source: Path, seed: int) -> Study:
+    return Study(
+        name="demo-vision",
+        task="vision",
+        seed=seed,
+        pool=PoolTable(data=str(source / "pool.parquet"), id="id", holdout=0),
+        target={"digits": TargetTable(data=str(source / "target.parquet"), id="id")},
+        proxy=ProxyTable(size="mlp-32x1", count=5, fraction=0.5, epochs=20, batch_size=32, learning_rate=0.02),
+        reference=ReferenceTable(size="mlp-256x2", epochs=20, seeds=5, batch_size=32, learning_rate=0.02),
+        attribution=AttributionTable(k=512),
+        select=SelectTable(fraction=0.8),
+    )
+
+
+def find_flips(source: Path, result: StudyResult) -> dict[str, float]:
+    scores = open_scores(result.scores.path)
+    (values,) = scores.by_target.values()
+    return flips_found(source / "pool.parquet", list(scores.ids), np.asarray(values))
+
+
+DEMOS = {
+    "language": (write_text_demo, text_study, lambda source, result: None),
+    "vision": (write_vision_demo, vision_study, find_flips),
+}

@@ -1,0 +1,54 @@
+"""The vision demo's data: scikit-learn's handwritten digits, a tenth of the training labels flipped."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from thresher.artifacts import atomic_file
+from thresher.seeds import numpy_rng
+
+FLIPPED = 0.1
+NUM_POOL = 1000
+
+
+def write_vision_demo(folder: Path, *, seed: int) -> None:
+    """`pool.parquet` (id, image, label, flipped) and `target.parquet` (clean) in `folder`; images as PNG bytes."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    order = numpy_rng(seed, "digits").permutation(len(digits.target))
+    pool, target = order[:NUM_POOL], order[NUM_POOL:]
+    rng = numpy_rng(seed, "flips")
+    flipped = rng.random(len(pool)) < FLIPPED
+    labels = digits.target[pool] + flipped * rng.integers(1, 10, len(pool))
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "pool.parquet", digits.images[pool], labels % 10, pool, flipped)
+    _write(folder / "target.parquet", digits.images[target], digits.target[target], target, np.zeros(len(target), dtype=bool))
+
+
+def flips_found(pool_file: Path, ids: list[str], scores: np.ndarray) -> dict[str, float]:
+    """How well low scores point at the flipped labels: area under the ROC curve, with counts."""
+    from sklearn.metrics import roc_auc_score
+
+    table = pq.read_table(pool_file, columns=["id", "flipped"])
+    flipped = dict(zip(table["id"].to_pylist(), table["flipped"].to_pylist(), strict=True))
+    truth = np.array([flipped[id] for id in ids])
+    return {"auc": float(roc_auc_score(truth, -scores)), "num_flipped": int(truth.sum()), "num_examples": len(truth)}
+
+
+def _write(path: Path, images: np.ndarray, labels: np.ndarray, ids: np.ndarray, flipped: np.ndarray) -> None:
+    pictures = [{"bytes": _png(image), "path": None} for image in images]
+    columns = {"id": [f"digit-{id}" for id in ids], "image": pictures, "label": labels, "flipped": flipped}
+    with atomic_file(path) as file:
+        pq.write_table(pa.table(columns), file)
+
+
+def _png(image: np.ndarray) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray((image * (255 / 16)).astype(np.uint8)).save(buffer, format="PNG")
+    return buffer.getvalue()

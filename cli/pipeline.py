@@ -1,0 +1,215 @@
+"""The loop, as plain functions: train proxies, featurise, score, index, select, validate, report.
+
+The commands call these; so can you:
+
+    study = read_study("study.toml")
+    result = run_study(study, Workspace(Path("runs/study")))
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from thresher.artifacts import Artifact
+from thresher.attribution.features import featurize, open_features
+from thresher.attribution.index import build_index
+from thresher.attribution.scores import feature_norms, score
+from thresher.attribution.traker_backend import score_with_traker
+from thresher.cli.preparation import Prepared, prepare
+from thresher.cli.study import AttributionTable, ProxyTable, Study
+from thresher.cli.training import train_model
+from thresher.cli.validation import Arm, validate
+from thresher.cli.workspace import Workspace
+from thresher.data.examples import Examples
+from thresher.errors import InputError
+from thresher.proxies import open_model
+from thresher.seeds import derive, numpy_rng
+from thresher.selection.methods import select
+from thresher.selection.scores import open_scores
+from thresher.selection.selection import open_selection, write_selection
+
+BACKENDS = ("thresher", "traker")
+
+
+@dataclass
+class StudyResult:
+    """Where everything is, and what each stage took."""
+
+    prepared: Prepared
+    proxies: list[Artifact] = field(default_factory=list)
+    features: Artifact | None = None
+    scores: Artifact | None = None
+    index: Artifact | None = None
+    selections: dict[str, Artifact] = field(default_factory=dict)
+    validation: Artifact | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of this run, by stage; next to nothing for what was there already."""
+
+
+def run_study(study: Study, space: Workspace) -> StudyResult:
+    """Every stage of `study`, in order, under `space`; what is there already is only opened."""
+    seconds: dict[str, float] = {}
+
+    def timed(stage: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        made = work()
+        seconds[stage] = round(time.perf_counter() - start, 3)
+        return made
+
+    result = StudyResult(timed("prepare", lambda: prepare(study, space)), seconds=seconds)
+    pool, targets = result.prepared.pool, result.prepared.targets
+    table = study.attribution
+    result.proxies = timed("train", lambda: train_proxies(pool, study.proxy, seed=study.seed, space=space))
+    if table.backend == "thresher":
+        stores = timed("featurize", lambda: featurize_study(result.proxies, pool, targets, table, study.seed, space))
+        result.features, target_features = stores
+        result.scores = timed("score", lambda: score_study(result.features, target_features, table, space))
+        result.index = timed("index", lambda: index_study(result.features, table, space))
+    else:
+        result.scores = timed("score", lambda: score_by_traker(result.proxies, pool, targets, table, study.seed, space))
+    result.selections = timed("select", lambda: select_arms(study, pool, result, space))
+    result.validation = timed("validate", lambda: validate_study(study, result, space))
+    return result
+
+
+def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, space: Workspace) -> list[Artifact]:
+    """`table.count` proxies, each on its own random part of the pool and from its own initialisation."""
+    size = max(1, round(table.fraction * len(pool)))
+    parts = [np.sort(numpy_rng(seed, "proxy", m).choice(len(pool), size, replace=False)) for m in range(table.count)]
+    return [
+        train_model(pool, table, f"proxies/{m}", seed=derive(seed, "proxy", m) % 2**31, indices=part, space=space)
+        for m, part in enumerate(parts)
+    ]
+
+
+def featurize_study(
+    models: Sequence[Artifact],
+    pool: Examples,
+    targets: Mapping[str, Examples],
+    table: AttributionTable,
+    seed: int,
+    space: Workspace,
+) -> tuple[Artifact, dict[str, Artifact]]:
+    """The feature stores of the pool and of each target, under all `models`."""
+    loaders = [(model.content_hash, lambda path=model.path: open_model(path)) for model in models]
+    options = {"projection": table.projection, "k": table.k, "output": table.output}
+
+    def store(name: str, examples: Examples) -> Artifact:
+        made_from = ([model.content_hash for model in models], examples.content_hash, options, seed)
+        return featurize(
+            loaders,
+            examples,
+            out=space.place(f"features/{name}", *made_from),
+            seed=seed,
+            device=space.device,
+            progress=space.progress,
+            **options,
+        )
+
+    return store("pool", pool), {name: store(name, examples) for name, examples in targets.items()}
+
+
+def score_study(
+    features: Artifact, target_features: Mapping[str, Artifact], table: AttributionTable, space: Workspace
+) -> Artifact:
+    """The scores of the pool for each target."""
+    hashes = [features.content_hash, {name: artifact.content_hash for name, artifact in target_features.items()}]
+    return score(
+        open_features(features.path),
+        {name: open_features(artifact.path) for name, artifact in target_features.items()},
+        out=space.place("scores", hashes, table.damping, table.q),
+        damping=table.damping,
+        q=table.q,
+        progress=space.progress,
+    )
+
+
+def score_by_traker(
+    models: Sequence[Artifact],
+    pool: Examples,
+    targets: Mapping[str, Examples],
+    table: AttributionTable,
+    seed: int,
+    space: Workspace,
+) -> Artifact:
+    """The same scores from the `traker` package."""
+    if table.backend not in BACKENDS:
+        raise InputError(f"backend {table.backend!r} is unknown; pass one of {', '.join(BACKENDS)}")
+    made_from = (
+        [model.content_hash for model in models],
+        pool.content_hash,
+        {name: examples.content_hash for name, examples in targets.items()},
+    )
+    return score_with_traker(
+        [(model.content_hash, lambda path=model.path: open_model(path)) for model in models],
+        pool,
+        targets,
+        out=space.place("scores-traker", made_from, table.k, seed),
+        k=table.k,
+        seed=seed,
+        progress=space.progress,
+    )
+
+
+def index_study(features: Artifact, table: AttributionTable, space: Workspace) -> Artifact:
+    """The FAISS index over the pool's features."""
+    return build_index(
+        open_features(features.path),
+        out=space.place("index", features.content_hash, table.damping, table.q),
+        damping=table.damping,
+        q=table.q,
+        progress=space.progress,
+    )
+
+
+def select_arms(study: Study, pool: Examples, result: StudyResult, space: Workspace) -> dict[str, Artifact]:
+    """A selection for the study's method and each control; random data is drawn anew for each reference seed, so it is
+    kept as one selection a seed (`random/0`, `random/1`, ...)."""
+    scores = open_scores(result.scores.path)
+    weights = {name: table.weight for name, table in study.target.items()}
+    methods = list(dict.fromkeys([study.select.method, *study.validate.controls, "random"]))
+    selections: dict[str, Artifact] = {}
+    for method in methods:
+        norms = None
+        if method == "gradient_norm":
+            if result.features is None:
+                raise InputError("gradient_norm needs features, which the traker backend does not leave; use the thresher backend")
+            norms = feature_norms(open_features(result.features.path))
+        for repeat in range(study.reference.seeds if method == "random" else 1):
+            seed = derive(study.seed, method, repeat) % 2**31
+            config = {"fraction": study.select.fraction, "weights": weights}
+            inputs = {"scores": result.scores.content_hash}
+            name = f"{method}/{repeat}" if method == "random" else method
+            selections[name] = write_selection(
+                select(method, scores, fraction=study.select.fraction, seed=seed, weights=weights, gradient_norms=norms),
+                scores.ids,
+                scores.domains,
+                out=space.place(f"selections/{name}", config, inputs, seed),
+                method=method,
+                config=config,
+                seed=seed,
+                inputs=inputs,
+            )
+    return selections
+
+
+def validate_study(study: Study, result: StudyResult, space: Workspace) -> Artifact:
+    """Train the reference on every selection and compare."""
+    by_arm: dict[str, list[Artifact]] = {}
+    for name, artifact in result.selections.items():
+        by_arm.setdefault(name.split("/")[0], []).append(artifact)
+    arms = [Arm(name, [open_selection(artifact.path).positions for artifact in artifacts]) for name, artifacts in by_arm.items()]
+    heldout, off_target = result.prepared.heldout, result.prepared.off_target
+    return validate(
+        result.prepared.pool,
+        arms,
+        heldout,
+        {"off-target": off_target} if off_target else {},
+        model=study.reference,
+        num_seeds=study.reference.seeds,
+        seed=study.seed,
+        space=space,
+    )

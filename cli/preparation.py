@@ -1,0 +1,110 @@
+"""From a study's sources to prepared examples: the pool, each target's part for selection and its part for validation."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from thresher.artifacts import Artifact, hash_json
+from thresher.cli.study import PoolTable, Study, TargetTable
+from thresher.cli.workspace import Workspace
+from thresher.data.examples import Examples, open_examples
+from thresher.data.images import classes_of, prepare_images, read_images
+from thresher.data.parts import part_of
+from thresher.data.sources import Source
+from thresher.data.text import TextColumns, prepare_text, read_documents
+from thresher.data.tokenizer import train_tokenizer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    pool: Examples
+    targets: dict[str, Examples]
+    """What selection sees of each target."""
+    heldout: dict[str, Examples]
+    """What validation measures: the other part of each target, by the same name."""
+    off_target: Examples | None
+    """A part of the pool's source that is in neither the pool nor a target."""
+
+
+def prepare(study: Study, space: Workspace) -> Prepared:
+    """Prepare everything `study` names, under `space`; what is there already is only opened."""
+    part = _TextParts(study, space) if study.task == "language" else _ImageParts(study, space)
+    held = study.pool.holdout * study.pool.share
+    pool = part("pool", study.pool, held, study.pool.share)
+    off_target = part("off-target", study.pool, 0, held) if held > 0 else None
+    targets = {name: part(f"target-{name}", table, table.holdout, 1) for name, table in study.target.items()}
+    heldout = {name: part(f"heldout-{name}", table, 0, table.holdout) for name, table in study.target.items()}
+    return Prepared(pool, targets, heldout, off_target)
+
+
+def source_of(table: PoolTable | TargetTable) -> Source:
+    data = (table.data,) if isinstance(table.data, str) else tuple(table.data)
+    return Source(data, table.split, table.subset)
+
+
+class _TextParts:
+    """Prepares parts of text sources with the study's one tokenizer."""
+
+    def __init__(self, study: Study, space: Workspace) -> None:
+        self.study, self.space = study, space
+        self.tokenizer = study.tokenizer or str(self._train_tokenizer().path)
+
+    def _train_tokenizer(self) -> Artifact:
+        pool = self.study.pool
+        source = source_of(pool)
+        inputs = {"pool": source.fingerprint()}
+        columns = TextColumns(text=pool.text)
+        documents = part_of(read_documents(source, columns), 0, pool.share, seed=self.study.seed)
+        out = self.space.place("tokenizer", inputs, columns, pool.share, self.study.seed, self.study.vocab_size)
+        # Trained on exactly what the place is named after.
+        texts = (document.text for document in documents)
+        return train_tokenizer(texts, vocab_size=self.study.vocab_size, out=out, inputs={"pool": hash_json(out.name)})
+
+    def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
+        source, seed = source_of(table), self.study.seed
+        continuation = getattr(table, "continuation", None)
+        columns = TextColumns(
+            text=continuation or table.text,
+            prompt=getattr(table, "prompt", None),
+            domain=getattr(table, "domain", None),
+            id=table.id,
+        )
+        config = {"columns": asdict(columns), "part": [low, high]}
+        inputs = {"source": source.fingerprint()}
+        options = {"sequence_length": self.study.sequence_length, "limit": getattr(table, "limit", None)}
+        artifact = prepare_text(
+            lambda skipped: part_of(read_documents(source, columns, skipped), low, high, seed=seed),
+            out=self.space.place(f"data/{name}", config, inputs, options, seed, Path(self.tokenizer).name),
+            tokenizer=self.tokenizer,
+            pack=continuation is None,
+            config=config,
+            inputs=inputs,
+            seed=seed,
+            progress=self.space.progress,
+            **options,
+        )
+        return open_examples(artifact.path)
+
+
+class _ImageParts:
+    """Prepares parts of image sources with the classes of the pool."""
+
+    def __init__(self, study: Study, space: Workspace) -> None:
+        self.study, self.space = study, space
+        self.classes = classes_of(self._read(study.pool), source_of(study.pool))
+
+    def _read(self, table: PoolTable | TargetTable):
+        return read_images(source_of(table), image=table.image, label=table.label, id=table.id, size=self.study.pool.size)
+
+    def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
+        config = {"image": table.image, "label": table.label, "size": self.study.pool.size, "part": [low, high]}
+        inputs = {"source": source_of(table).fingerprint()}
+        artifact = prepare_images(
+            part_of(self._read(table), low, high, seed=self.study.seed),
+            out=self.space.place(f"data/{name}", config, inputs, self.classes, self.study.seed),
+            classes=self.classes,
+            config=config,
+            inputs=inputs,
+            seed=self.study.seed,
+            progress=self.space.progress,
+        )
+        return open_examples(artifact.path)

@@ -1,0 +1,136 @@
+"""The report's charts: matplotlib, as inline SVG whose colours are the page's own, light or dark.
+
+The same numbers give the same bytes: no dates, identifiers salted by the chart's name.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from thresher.cli.report.content import Histogram
+from thresher.cli.report.results import Row
+
+# Drawn in colours that stand for the page's variables, and exchanged for them in the SVG.
+INK, MUTED, LINE, ACCENT, CONTROL = "#010101", "#020202", "#030303", "#040404", "#050505"
+_VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent", CONTROL: "--control"}
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": LINE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "xtick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.left": False,
+    "ytick.labelcolor": INK,
+    "text.parse_math": False,
+}
+_WIDTH = 7.6
+_MOST_DOMAINS = 24
+_LONGEST_NAME = 28
+
+
+def forest(rows: Sequence[Row], baseline: str) -> str | None:
+    """Paired differences to the baseline with their intervals, task by task; None when there are none."""
+    shown = [row for row in rows if row.difference is not None]
+    if not shown:
+        return None
+    tasks = list(dict.fromkeys(row.task for row in shown))
+    places, height = [], 0.0
+    for previous, row in zip([None, *shown], shown, strict=False):
+        height += 1.7 if previous is not None and previous.task != row.task else 1.0
+        places.append(height)
+
+    def draw(axes: Axes) -> None:
+        axes.axvline(0, color=MUTED, linewidth=1)
+        for row, place in zip(shown, places, strict=True):
+            color, change = (ACCENT if row.role == "chosen" else CONTROL), row.difference
+            axes.plot([change.low, change.high], [place, place], color=color, linewidth=2, solid_capstyle="round")
+            axes.plot([change.mean], [place], marker="o", markersize=6, color=color)
+        axes.set_yticks(places, [_short(row.arm) for row in shown], parse_math=False)
+        for task in tasks:
+            first = next(place for row, place in zip(shown, places, strict=True) if row.task == task)
+            axes.text(
+                1.0, first, _short(task), transform=axes.get_yaxis_transform(), ha="right", va="center", color=MUTED
+            )
+        axes.margins(x=0.22)
+        axes.set_ylim(height + 0.7, 0.3)
+        axes.set_xlabel(f"loss minus that of {_short(baseline)} data (left of 0: better)")
+
+    return _svg("forest", draw, height=0.75 + 0.24 * height, label="Paired differences of loss to the baseline")
+
+
+def domains(shares: Mapping[str, Mapping[str, float]]) -> str | None:
+    """Each domain's share before and after selection, most gained first; None with fewer than two domains."""
+    if len(shares) < 2:
+        return None
+    most_changed = sorted(shares, key=lambda name: -abs(shares[name]["after"] - shares[name]["before"]))[:_MOST_DOMAINS]
+    names = sorted(most_changed, key=lambda name: (shares[name]["before"] - shares[name]["after"], name))
+
+    def draw(axes: Axes) -> None:
+        for place, name in enumerate(names):
+            before, after = (100 * shares[name][when] for when in ("before", "after"))
+            axes.plot([before, after], [place, place], color=LINE, linewidth=2, zorder=1)
+            axes.plot([before], [place], marker="o", markersize=6, color=CONTROL)
+            axes.plot([after], [place], marker="o", markersize=7, color=ACCENT)
+        axes.set_yticks(range(len(names)), [_short(name) or "(none)" for name in names], parse_math=False)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("share of the examples, %")
+
+    return _svg(
+        "domains", draw, height=0.75 + 0.24 * len(names), label="Share of each domain before and after selection"
+    )
+
+
+def histogram(bins: Histogram) -> str:
+    """Scores of kept and dropped examples, stacked."""
+
+    def draw(axes: Axes) -> None:
+        edges, kept, dropped = (np.asarray(values) for values in (bins.edges, bins.kept, bins.dropped))
+        axes.stairs(dropped, edges, fill=True, color=CONTROL)
+        axes.stairs(dropped + kept, edges, baseline=dropped, fill=True, color=ACCENT)
+        axes.set_xlabel("score, higher = more helpful")
+        axes.set_ylabel("examples")
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+
+    return _svg("histogram", draw, height=2.3, label="Histogram of scores, kept and dropped")
+
+
+def _svg(name: str, draw: Callable[[Axes], None], *, height: float, label: str) -> str:
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # A name in a script that matplotlib's font lacks is measured roughly; the reader's browser draws it.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        draw(figure.subplots())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return _for_page(buffer.getvalue(), name, label)
+
+
+def _for_page(svg: str, name: str, label: str) -> str:
+    """The <svg> element alone, in the page's font and colours, with identifiers that no other chart on the page has."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"font: (?:\w+ )*([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", svg)
+    svg = re.sub(r'(id="|"#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r'<svg ([^>]*?)width="[^"]*"', rf'<svg role="img" aria-label="{label}" \1', svg)
+    svg = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", svg)
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color, f"var({variable})")
+    return svg
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

@@ -1,0 +1,37 @@
+"""`thresher run`: a whole study from one file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from thresher.cli.command import Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Command):
+    """Run a study: prepare, train proxies, featurise, score, index, select, validate, report. Rerun to resume."""
+
+    study: tyro.conf.Positional[Path]
+    """The study's file; its keys and defaults are in the README."""
+    out: Path | None = None
+    """Where everything goes; None: runs/NAME in the current folder."""
+    device: str = "auto"
+
+    def run(self, progress):
+        from thresher.cli.pipeline import run_study
+        from thresher.cli.study import read_study
+        from thresher.cli.summary import finish
+        from thresher.cli.workspace import Workspace
+
+        study = read_study(self.study)
+        space = Workspace(self.out or Path("runs") / study.name, self.device, progress)
+        return finish(study, run_study(study, space), space, command=f"thresher run {self.study}")
+
+    def show(self, result):
+        from thresher.cli.summary import show
+
+        return show(result)
+
+
+COMMAND = Run

@@ -1,0 +1,108 @@
+"""`thresher train`: one model on a prepared pool."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from thresher.cli.command import Command, examples_argument, made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Command):
+    """Train a proxy (or any model) on a prepared pool, on a subset, a weighting or a mixture of it."""
+
+    pool: Path
+    """A prepared pool, from `thresher prepare`."""
+    out: Path
+    """Where the model artefact goes."""
+    model: str = "0.4M"
+    """The one dial: parameters ("0.4M"), or a name ("llama:1M", "rn-1/16", "torchvision:resnet18", "mlp-64x2", "hf:PATH", "module:function")."""
+    selection: Path | None = None
+    """Train on what this selection kept."""
+    fraction: float = 1.0
+    """Train on a random part of the pool (of the selection) of this size."""
+    weights: Path | None = None
+    """A Parquet file with columns id and weight: each example's loss is multiplied by its weight."""
+    mixture: str | None = None
+    """Shares of the domains, as "web=0.5,books=0.5"."""
+    epochs: float | None = None
+    """Passes over the data; None: 1 for language, 30 for vision."""
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    """None: from the model's width."""
+    optimizer: str | None = None
+    """adamw or sgd; None: adamw for language, sgd for vision."""
+    schedule: str | None = None
+    """cosine, linear, onecycle or constant; None: by the task."""
+    seed: int = 0
+    device: str = "auto"
+
+    def run(self, progress):
+        from thresher.proxies import Recipe, model_spec, train
+
+        pool = examples_argument(self.pool)
+        wanted = {name: getattr(self, name) for name in ("epochs", "batch_size", "learning_rate", "optimizer", "schedule")}
+        spec = model_spec(self.model, pool)
+        artifact = train(
+            spec,
+            pool,
+            out=self.out,
+            recipe=Recipe.for_task(spec["task"], **{name: value for name, value in wanted.items() if value is not None}),
+            seed=self.seed,
+            indices=self._indices(len(pool)),
+            weights=None if self.weights is None else self._weights(pool.ids),
+            mixture=None if self.mixture is None else self._mixture(),
+            device=self.device,
+            progress=progress,
+        )
+        return made(artifact)
+
+    def _indices(self, num_pool: int):
+        import numpy as np
+
+        from thresher.errors import InputError
+        from thresher.seeds import numpy_rng
+        from thresher.selection.budget import num_to_keep
+        from thresher.selection.selection import open_selection
+
+        indices = np.arange(num_pool)
+        if self.selection is not None:
+            selection = open_selection(self.selection)
+            if len(selection.kept) + len(selection.dropped) != num_pool:
+                raise InputError(
+                    f"{self.selection} selects from {len(selection.kept) + len(selection.dropped)} examples, {self.pool} has "
+                    f"{num_pool}; give the pool it was made from"
+                )
+            indices = np.sort(selection.positions)
+        count = num_to_keep(len(indices), fraction=self.fraction)
+        if count < len(indices):
+            indices = np.sort(numpy_rng(self.seed, "subset").choice(indices, count, replace=False))
+        return indices
+
+    def _weights(self, ids):
+        """The weight of each example of the pool [n], matched by id."""
+        import numpy as np
+        import pyarrow.parquet as pq
+
+        from thresher.errors import InputError
+
+        try:
+            table = pq.read_table(self.weights, columns=["id", "weight"])
+        except (OSError, ValueError, KeyError) as error:
+            first = str(error).splitlines()[0]
+            raise InputError(f"{self.weights}: no weights can be read ({first}); give Parquet with id and weight") from None
+        by_id = dict(zip(table["id"].to_pylist(), table["weight"].to_pylist(), strict=True))
+        missing = next((id for id in ids if id not in by_id), None)
+        if missing is not None:
+            raise InputError(f"{self.weights} has no weight for the example {missing!r}; give one for every example")
+        return np.array([by_id[id] for id in ids], dtype=np.float64)
+
+    def _mixture(self) -> dict[str, float]:
+        from thresher.errors import InputError
+
+        try:
+            return {name: float(share) for name, share in (part.split("=") for part in str(self.mixture).split(","))}
+        except ValueError:
+            raise InputError(f"mixture {self.mixture!r} cannot be read; write it as domain=share,domain=share") from None
+
+
+COMMAND = Train

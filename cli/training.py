@@ -1,0 +1,32 @@
+"""Train a model of a study's table: the one place where a table becomes a specification and a recipe."""
+
+from dataclasses import asdict
+
+import numpy as np
+
+from thresher.artifacts import Artifact
+from thresher.cli.study import ModelTable
+from thresher.cli.workspace import Workspace
+from thresher.data.examples import Examples
+from thresher.proxies import Recipe, model_spec, train
+from thresher.proxies.order import hash_array
+
+
+def train_model(
+    pool: Examples, table: ModelTable, name: str, *, seed: int, indices: np.ndarray, space: Workspace
+) -> Artifact:
+    """One model of `table` on the pool's examples at `indices`, under `space`."""
+    spec = model_spec(table.size, pool)
+    wanted = {key: getattr(table, key) for key in ("epochs", "batch_size", "learning_rate", "optimizer")}
+    recipe = Recipe.for_task(spec["task"], **{key: value for key, value in wanted.items() if value is not None})
+    return train(
+        spec,
+        pool,
+        out=space.place(name, spec, asdict(recipe), pool.content_hash, hash_array(indices), seed),
+        recipe=recipe,
+        seed=seed,
+        indices=indices,
+        device=space.device,
+        progress=space.progress,
+    )
+

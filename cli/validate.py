@@ -1,0 +1,75 @@
+"""`thresher validate`: prove a selection on the larger reference."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from thresher.cli.command import Command, made, named_paths
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validate(Command):
+    """Train the reference on selections and on random data, at equal tokens and epochs, from paired seeds, and compare.
+
+    Every run is an artefact under --out; run the same command again to resume.
+    """
+
+    pool: Path
+    """The prepared pool that was selected from."""
+    arms: tuple[str, ...]
+    """NAME=SELECTION of each arm; all keep the same number of examples. Random data of that number is added."""
+    targets: tuple[str, ...]
+    """NAME=PREPARED of each held-out target (a part that selection has not seen)."""
+    out: Path
+    """A folder for all runs and the comparison."""
+    off_targets: tuple[str, ...] = ()
+    """NAME=PREPARED of data to report the losses of as well."""
+    model: str = "1.6M"
+    """The reference: parameters, or a model's name."""
+    seeds: int = 3
+    """Paired seeds: the initialisations that every arm is trained from."""
+    epochs: float | None = None
+    """Passes over each selection; None: 1 for language, 30 for vision."""
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    optimizer: str | None = None
+    seed: int = 0
+    device: str = "auto"
+
+    def run(self, progress):
+        from thresher.cli.study import ModelTable
+        from thresher.cli.validation import Arm, random_arm, validate
+        from thresher.cli.workspace import Workspace
+        from thresher.data.examples import open_examples
+        from thresher.selection.selection import open_selection
+
+        pool = open_examples(self.pool)
+        arms = [Arm(name, [open_selection(path).positions]) for name, path in named_paths(self.arms, "--arms").items()]
+        if "random" not in {arm.name for arm in arms}:
+            arms.append(random_arm(len(pool), len(arms[0].positions(0)), num_seeds=self.seeds, seed=self.seed))
+        off_targets = named_paths(self.off_targets, "--off-targets") if self.off_targets else {}
+        table = ModelTable(
+            size=self.model,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+        )
+        artifact = validate(
+            pool,
+            arms,
+            {name: open_examples(path) for name, path in named_paths(self.targets, "--targets").items()},
+            {name: open_examples(path) for name, path in off_targets.items()},
+            model=table,
+            num_seeds=self.seeds,
+            seed=self.seed,
+            space=Workspace(self.out, self.device, progress),
+        )
+        return made(artifact)
+
+    def show(self, result):
+        from thresher.cli.summary import paired_lines
+
+        return "\n".join([f"path: {result['path']}", *paired_lines(result["paired"])])
+
+
+COMMAND = Validate

@@ -1,0 +1,22 @@
+"""Where the artefacts of one study lie, and what every stage of it shares."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from thresher.artifacts import hash_json
+from thresher.progress import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder of artefacts. Each one's name ends in a hash of what it is made from, so that a changed study makes new
+    ones beside the old and finds the unchanged ones again."""
+
+    root: Path
+    device: str = "auto"
+    progress: Progress = SILENT
+
+    def place(self, name: str, *made_from: object) -> Path:
+        path = self.root / f"{name}-{hash_json(made_from)[:8]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
