@@ -24,7 +24,6 @@ class Demo(Command):
     def run(self, progress):
         from thresher.cli.demo_studies import DEMOS
         from thresher.cli.pipeline import run_study
-        from thresher.cli.study import study_text
         from thresher.cli.summary import finish
         from thresher.cli.workspace import Workspace
         from thresher.errors import InputError
@@ -35,10 +34,9 @@ class Demo(Command):
         space = Workspace(self.out or Path("runs") / f"demo-{self.task}", self.device, progress)
         write_data(space.root / "source", seed=self.seed)
         study = make_study(space.root / "source", self.seed)
-        (space.root / "study.toml").write_text(study_text(study), encoding="utf-8")
         result = run_study(study, space)
-        found = extra(space.root / "source", result)
-        return finish(study, result, space, command=f"thresher demo --task {self.task} --seed {self.seed}", flips=found)
+        flips = extra(space.root / "source", result, self.seed)
+        return finish(study, result, space, command=f"thresher demo --task {self.task} --seed {self.seed}", flips=flips)
 
     def show(self, result):
         from thresher.cli.summary import show

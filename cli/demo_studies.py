@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from thresher.cli.demo_text import write_text_demo
 from thresher.cli.demo_vision import flips_found, write_vision_demo
 from thresher.cli.pipeline import StudyResult
+from thresher.cli.report.content import NoisyLabels
 from thresher.cli.study import (
     AttributionTable,
     PoolTable,
@@ -48,13 +47,12 @@ def vision_study(source: Path, seed: int) -> Study:
     )
 
 
-def find_flips(source: Path, result: StudyResult) -> dict[str, float]:
+def find_flips(source: Path, result: StudyResult, seed: int) -> NoisyLabels:
     scores = open_scores(result.scores.path)
-    (values,) = scores.by_target.values()
-    return flips_found(source / "pool.parquet", list(scores.ids), np.asarray(values))
+    return flips_found(source / "pool.parquet", scores.ids, scores.by_target["digits"], seed=seed)
 
 
 DEMOS = {
-    "language": (write_text_demo, text_study, lambda source, result: None),
+    "language": (write_text_demo, text_study, lambda source, result, seed: None),
     "vision": (write_vision_demo, vision_study, find_flips),
 }

@@ -16,8 +16,9 @@ import numpy as np
 from thresher.artifacts import Artifact
 from thresher.attribution.features import featurize, open_features
 from thresher.attribution.index import build_index
-from thresher.attribution.scores import feature_norms, score
-from thresher.attribution.traker_backend import score_with_traker
+from thresher.attribution.norms import gradient_norms
+from thresher.attribution.scores import score
+#from thresher.attribution.traker_backend import score_with_traker
 from thresher.cli.preparation import Prepared, prepare
 from thresher.cli.study import AttributionTable, ProxyTable, Study
 from thresher.cli.training import train_model
@@ -177,7 +178,7 @@ def select_arms(study: Study, pool: Examples, result: StudyResult, space: Worksp
         if method == "gradient_norm":
             if result.features is None:
                 raise InputError("gradient_norm needs features, which the traker backend does not leave; use the thresher backend")
-            norms = feature_norms(open_features(result.features.path))
+            norms = gradient_norms(open_features(result.features.path))
         for repeat in range(study.reference.seeds if method == "random" else 1):
             seed = derive(study.seed, method, repeat) % 2**31
             config = {"fraction": study.select.fraction, "weights": weights}

@@ -34,7 +34,7 @@ class Select(Command):
     def run(self, progress):
         from thresher.artifacts import open_artifact
         from thresher.attribution.features import open_features
-        from thresher.attribution.scores import feature_norms
+        from thresher.attribution.norms import gradient_norms
         from thresher.errors import InputError
         from thresher.selection.methods import select
         from thresher.selection.scores import open_scores
@@ -46,7 +46,7 @@ class Select(Command):
         norms = None
         if self.features is not None:
             store = open_features(self.features)
-            norms, inputs["features"] = feature_norms(store), store.content_hash
+            norms, inputs["features"] = gradient_norms(store), store.content_hash
         scores = open_scores(self.scores)
         weights = dict(zip(self.targets, self.weights, strict=True)) if self.weights else None
         selected = select(

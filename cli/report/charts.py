@@ -7,6 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,7 +21,7 @@ from thresher.cli.report.results import Row
 # Drawn in colours that stand for the page's variables, and exchanged for them in the SVG.
 INK, MUTED, LINE, ACCENT, CONTROL = "#010101", "#020202", "#030303", "#040404", "#050505"
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent", CONTROL: "--control"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10,
     "text.color": INK,
@@ -42,26 +43,25 @@ _LONGEST_NAME = 28
 
 def forest(rows: Sequence[Row], baseline: str) -> str | None:
     """Paired differences to the baseline with their intervals, task by task; None when there are none."""
-    shown = [row for row in rows if row.difference is not None]
+    shown = [(row, row.difference) for row in rows if row.difference is not None]
     if not shown:
         return None
-    tasks = list(dict.fromkeys(row.task for row in shown))
-    places, height = [], 0.0
-    for previous, row in zip([None, *shown], shown, strict=False):
-        height += 1.7 if previous is not None and previous.task != row.task else 1.0
+    places, names, height = [], {}, 0.0
+    for row, _ in shown:
+        height += 1.0 if not places or row.task in names else 1.7
+        names.setdefault(row.task, height)
         places.append(height)
 
     def draw(axes: Axes) -> None:
         axes.axvline(0, color=MUTED, linewidth=1)
-        for row, place in zip(shown, places, strict=True):
-            color, change = (ACCENT if row.role == "chosen" else CONTROL), row.difference
+        for (row, change), place in zip(shown, places, strict=True):
+            color = ACCENT if row.role == "chosen" else CONTROL
             axes.plot([change.low, change.high], [place, place], color=color, linewidth=2, solid_capstyle="round")
             axes.plot([change.mean], [place], marker="o", markersize=6, color=color)
-        axes.set_yticks(places, [_short(row.arm) for row in shown], parse_math=False)
-        for task in tasks:
-            first = next(place for row, place in zip(shown, places, strict=True) if row.task == task)
+        axes.set_yticks(places, [_short(row.arm) for row, _ in shown], parse_math=False)
+        for task, first in names.items():
             axes.text(
-                1.0, first, _short(task), transform=axes.get_yaxis_transform(), ha="right", va="center", color=MUTED
+                1, first, _short(task), transform=axes.get_yaxis_transform(), ha="right", va="center", color=MUTED
             )
         axes.margins(x=0.22)
         axes.set_ylim(height + 0.7, 0.3)
@@ -122,11 +122,10 @@ def _svg(name: str, draw: Callable[[Axes], None], *, height: float, label: str) 
 def _for_page(svg: str, name: str, label: str) -> str:
     """The <svg> element alone, in the page's font and colours, with identifiers that no other chart on the page has."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"font: (?:\w+ )*([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
     svg = re.sub(r'(id="|"#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r'<svg ([^>]*?)width="[^"]*"', rf'<svg role="img" aria-label="{label}" \1', svg)
-    svg = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", svg)
+    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg role="img" aria-label="{label}" \1>', svg)
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, f"var({variable})")
     return svg

@@ -1,4 +1,4 @@
-"""What a report holds: numbers as they were measured. Means, intervals, sentences and charts are made from them anew."""
+"""What a report holds: numbers as they were measured, from which sentences, intervals and charts are made anew."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

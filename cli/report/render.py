@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -17,7 +17,6 @@ from thresher.cli.report.content import Choice, Report
 from thresher.cli.report.results import Row, rows_of, verdict
 from thresher.errors import InputError
 
-T = TypeVar("T")
 EXCERPT = 240
 
 
@@ -28,7 +27,6 @@ def render(report: Report) -> str:
     off_target = rows_of(results.off_target, results) if results else []
     drawn = {
         "forest": charts.forest(rows, results.baseline) if results else None,
-        "off_target": charts.forest(off_target, results.baseline) if results else None,
         "domains": charts.domains(report.choice.domain_shares) if report.choice else None,
         "histogram": charts.histogram(report.choice.histogram) if report.choice and report.choice.histogram else None,
     }
@@ -110,7 +108,7 @@ def _revive(kind: Any, value: Any) -> Any:
         return None if value is None else _revive(next(part for part in arguments if part is not type(None)), value)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        return kind(**{name: _revive(hints[name], item) for name, item in value.items()})
+        return cast(Any, kind)(**{name: _revive(hints[name], item) for name, item in value.items()})
     if get_origin(kind) in (list, Sequence):
         return [_revive(arguments[0], item) for item in value]
     if get_origin(kind) is Mapping:

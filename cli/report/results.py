@@ -51,7 +51,7 @@ def rows_of(runs: Sequence[Run], results: Results) -> list[Row]:
 
 
 def comparisons(runs: Sequence[Run], results: Results) -> list[Comparison]:
-    """`compare_arms` for the arms that share two finite seeds with the baseline on all their tasks; the others are left out."""
+    """`compare_arms` for the arms that share two finite seeds with the baseline on all tasks; others are left out."""
     finite = [run for run in runs if np.isfinite(run.loss)]
     losses = losses_of(finite)
     found = []
@@ -97,7 +97,7 @@ def _main_sentence(row: Comparison, data: str, results: Results) -> str:
     if change.includes_zero:
         return (
             f"No difference can be told: training on the selected {data} changes {target} by {signed(change.mean)} "
-            f"[{signed(change.low)}, {signed(change.high)}] against {results.baseline} data ({n}), an interval that includes 0."
+            f"[{signed(change.low)}, {signed(change.high)}] against {results.baseline} data ({n}); the interval includes 0."
         )
     verb, sign = ("lowers", -1) if change.mean < 0 else ("raises", 1)
     low, high = sorted((sign * change.low, sign * change.high))

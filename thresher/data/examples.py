@@ -1,5 +1,7 @@
 """Prepared examples, read from disk: what training, attribution and evaluation all iterate over."""
 
+import base64
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -53,6 +55,10 @@ class Examples:
     def preview(self, index: int) -> str:
         """What a person reads of one example."""
         raise NotImplementedError
+
+    def picture(self, index: int) -> str | None:
+        """What a person sees of one example, a `data:` URI; None for text."""
+        return None
 
 
 class TokenExamples(Examples):
@@ -129,6 +135,13 @@ class ImageExamples(Examples):
 
     def preview(self, index):
         return f"label: {self.classes[int(self.labels[index])]}"
+
+    def picture(self, index):
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.fromarray(np.asarray(self.images[index])).save(buffer, format="PNG")
+        return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 KINDS = {"text-examples": TokenExamples, "image-examples": ImageExamples}

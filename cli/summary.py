@@ -1,0 +1,229 @@
+"""The end of a study: its report, its result as JSON, and what a person reads in the terminal."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from thresher.artifacts import LIBRARIES, Artifact, atomic_file, library_version
+from thresher.cli.pipeline import StudyResult
+from thresher.cli.report import Report, write_report
+from thresher.cli.report.content import (
+    Choice,
+    Example,
+    Model,
+    NoisyLabels,
+    Reproduction,
+    Results,
+    Stage,
+    histogram_of,
+)
+from thresher.cli.study import Study, study_text
+from thresher.cli.validation import read_runs
+from thresher.cli.workspace import Workspace
+from thresher.selection.comparison import Run
+from thresher.selection.selection import open_selection
+
+NUM_SHOWN = 8
+
+
+def finish(
+    study: Study, result: StudyResult, space: Workspace, *, command: str, flips: NoisyLabels | None = None
+) -> dict[str, Any]:
+    """Write `report.html` (with `report.json`, which replays it), `study.toml` and `result.json`; return the result."""
+    with atomic_file(space.root / "study.toml") as file:
+        file.write_text(study_text(study), encoding="utf-8")
+    page = space.root / "report.html"
+    write_report(make_report(study, result, command, flips), page)
+    facts = result.validation.facts
+    summary = {
+        "report": str(page.resolve()),
+        "arms": facts["arms"],
+        "paired": facts["paired"],
+        "seconds": {**result.seconds, "total": round(sum(result.seconds.values()), 3)},
+        "num_parameters": {
+            "proxy": result.proxies[0].facts["num_parameters"],
+            "reference": facts["num_parameters"],
+        },
+        "num_selected": facts["num_examples"],
+        "num_pool": len(result.prepared.pool),
+        **({"flipped_labels": {"auc": flips.auc, "low": flips.low, "high": flips.high, "num_flipped": flips.num_noisy}} if flips else {}),
+        "artifacts": {name: str(artifact.path) for name, artifact in _artifacts(result).items()},
+    }
+    with atomic_file(space.root / "result.json") as file:
+        file.write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    return summary
+
+
+def make_report(study: Study, result: StudyResult, command: str, flips: NoisyLabels | None) -> Report:
+    """The study's numbers, as the report page takes them."""
+    runs = read_runs(result.validation.path)
+    as_run = [(row["off_target"], Run(row["arm"], row["seed"], row["task"], row["loss"])) for row in runs]
+    return Report(
+        title=study.name,
+        settings=_settings(study, result),
+        choice=_choice(study, result),
+        results=Results(
+            runs=[run for off_target, run in as_run if not off_target],
+            off_target=[run for off_target, run in as_run if off_target],
+            chosen=study.select.method,
+        ),
+        models=_models(study, result),
+        stages=_stages(result),
+        noisy_labels=flips,
+        reproduction=Reproduction(
+            command=command,
+            study=study_text(study),
+            versions={name: library_version(name) or "missing" for name in LIBRARIES},
+        ),
+        notes=_notes(result),
+    )
+
+
+def show(result: Mapping[str, Any]) -> str:
+    """What a person reads when a study has ended."""
+    lines = paired_lines(result["paired"])
+    if "flipped_labels" in result:
+        found = result["flipped_labels"]
+        lines.append(f"flipped labels found: area under the curve {found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]")
+    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
+    return "\n".join([*lines, f"seconds: {seconds}", f"report: {result['report']}"])
+
+
+def paired_lines(paired: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each arm's held-out loss minus the baseline's, a line a task."""
+    lines = ["held-out loss minus that of random data of the same size (95 % interval, paired seeds; negative is better)"]
+    for row in paired:
+        side = " (off target)" if row["off_target"] else ""
+        lines.append(
+            f"  {row['arm']:<14}{row['task'] + side:<28}{row['mean']:+.4f}  [{row['low']:+.4f}, {row['high']:+.4f}]  n={row['n']}"
+        )
+    return lines
+
+
+def _artifacts(result: StudyResult) -> dict[str, Artifact]:
+    named = {
+        "pool": result.prepared.pool.artifact,
+        **{f"proxy {m}": proxy for m, proxy in enumerate(result.proxies)},
+        "features": result.features,
+        "scores": result.scores,
+        "index": result.index,
+        **{f"selection {name}": artifact for name, artifact in result.selections.items()},
+        "validation": result.validation,
+    }
+    return {name: artifact for name, artifact in named.items() if artifact is not None}
+
+
+def _settings(study: Study, result: StudyResult) -> dict[str, str]:
+    prepared, reference = result.prepared, study.reference
+    pool = prepared.pool.artifact.facts
+    size = f"{pool['num_examples']:,} examples" + (f", {pool['num_tokens']:,} tokens" if "num_tokens" in pool else "")
+    facts = result.validation.facts
+    epochs = f"{facts['epochs']:g}" if facts["epochs"] else "the task's default"
+    return {
+        "Pool": size,
+        "Targets": ", ".join(
+            f"{name} ({len(examples):,} examples to select for, {len(prepared.heldout[name]):,} held out)"
+            for name, examples in prepared.targets.items()
+        ),
+        "Proxies": f"{study.proxy.count} of size {study.proxy.size}, each on a random {study.proxy.fraction:.0%} of the pool",
+        "Attribution": f"TRAK, {study.attribution.projection} projection to k = {study.attribution.k}, backend {study.attribution.backend}",
+        "Selection": f"{study.select.method}, {study.select.fraction:.0%} of the pool",
+        "Reference": f"size {reference.size}, every arm on {facts['num_examples']:,} examples, epochs: {epochs}, {reference.seeds} paired seeds",
+        "Seed": str(study.seed),
+    }
+
+
+def _choice(study: Study, result: StudyResult) -> Choice:
+    artifact = result.selections[study.select.method]
+    selection, pool = open_selection(artifact.path), result.prepared.pool
+    scores = np.empty(len(pool))
+    for table in (selection.kept, selection.dropped):
+        scores[table["position"].to_numpy()] = table["score"].to_numpy()
+    order = np.argsort(-scores, kind="stable")
+    shares = artifact.facts["domain_shares"]
+    return Choice(
+        method=study.select.method,
+        num_pool=len(pool),
+        num_kept=artifact.facts["num_kept"],
+        seed=study.seed,
+        domain_shares=shares if len(shares) > 1 else {},
+        top=_examples(result, order[:NUM_SHOWN], scores),
+        bottom=_examples(result, order[: -NUM_SHOWN - 1 : -1], scores),
+        histogram=histogram_of(scores, selection.positions),
+    )
+
+
+def _examples(result: StudyResult, rows: np.ndarray, scores: np.ndarray) -> list[Example]:
+    pool = result.prepared.pool
+    return [
+        Example(
+            id=pool.ids[row],
+            text=pool.preview(int(row)),
+            score=float(scores[row]),
+            domain=str(pool.domains[row]),
+            image=pool.picture(int(row)),
+        )
+        for row in rows
+    ]
+
+
+def _models(study: Study, result: StudyResult) -> list[Model]:
+    validation, proxies = result.validation.facts, result.proxies
+    return [
+        Model(
+            name=f"proxy ({study.proxy.size})",
+            parameters=proxies[0].facts["num_parameters"]["total"],
+            count=len(proxies),
+            flops=float(np.mean([proxy.facts["flops"] for proxy in proxies])),
+            seconds=float(np.mean([proxy.facts["seconds"] for proxy in proxies])),
+        ),
+        Model(
+            name=f"reference ({study.reference.size})",
+            parameters=validation["num_parameters"]["total"],
+            count=validation["num_runs"],
+            flops=validation["flops"] / validation["num_runs"],
+            seconds=validation["train_seconds"] / validation["num_runs"],
+        ),
+    ]
+
+
+def _stages(result: StudyResult) -> list[Stage]:
+    """What was made in this run costs what it took; what was there already, what it took when it was made."""
+    flops = {
+        "train": float(sum(proxy.facts["flops"] for proxy in result.proxies)),
+        "validate": float(result.validation.facts["flops"]),
+    }
+    made = {
+        "train": result.proxies,
+        "featurize": [result.features],
+        "score": [result.scores],
+        "index": [result.index],
+        "select": list(result.selections.values()),
+        "validate": [result.validation],
+    }
+    stages = []
+    for name, seconds in result.seconds.items():
+        artifacts = [artifact for artifact in made.get(name, [result.prepared.pool.artifact]) if artifact is not None]
+        cached = not any(artifact.built for artifact in artifacts) and name != "prepare"
+        then = sum(artifact.facts["seconds"] for artifact in artifacts) + (
+            result.validation.facts["train_seconds"] if name == "validate" else 0
+        )
+        cost = then if cached else seconds
+        stages.append(Stage(name=name, seconds=cost, flops=flops.get(name), cached=cached, selects=name not in ("validate", "index")))
+    return stages
+
+
+def _notes(result: StudyResult) -> list[str]:
+    notes = []
+    proxy = result.proxies[0].facts["num_parameters"]["total"]
+    reference = result.validation.facts["num_parameters"]["total"]
+    notes.append(f"The reference has {reference / proxy:.1f} times the parameters of a proxy.")
+    if not torch.cuda.is_available():
+        notes.append(f"Everything ran on a CPU with {torch.get_num_threads()} threads.")
+    skipped = result.prepared.pool.artifact.facts.get("skipped")
+    if skipped:
+        notes.append("Left out of the pool: " + ", ".join(f"{count:,} documents ({why})" for why, count in skipped.items()) + ".")
+    return notes
