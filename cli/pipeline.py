@@ -18,7 +18,7 @@ from thresher.attribution.features import featurize, open_features
 from thresher.attribution.index import build_index
 from thresher.attribution.norms import gradient_norms
 from thresher.attribution.scores import score
-#from thresher.attribution.traker_backend import score_with_traker
+from thresher.attribution.traker_backend import score_with_traker
 from thresher.cli.preparation import Prepared, prepare
 from thresher.cli.study import AttributionTable, ProxyTable, Study
 from thresher.cli.training import train_model
@@ -33,6 +33,8 @@ from thresher.selection.scores import open_scores
 from thresher.selection.selection import open_selection, write_selection
 
 BACKENDS = ("thresher", "traker")
+POOL = ".pool"
+"""Stands beside the targets' names, which are TOML keys or folder names chosen by a person."""
 
 
 @dataclass
@@ -41,7 +43,8 @@ class StudyResult:
 
     prepared: Prepared
     proxies: list[Artifact] = field(default_factory=list)
-    features: Artifact | None = None
+    features: list[Artifact] = field(default_factory=list)
+    """Of the pool, then of each target; none with the traker backend."""
     scores: Artifact | None = None
     index: Artifact | None = None
     selections: dict[str, Artifact] = field(default_factory=dict)
@@ -66,9 +69,9 @@ def run_study(study: Study, space: Workspace) -> StudyResult:
     result.proxies = timed("train", lambda: train_proxies(pool, study.proxy, seed=study.seed, space=space))
     if table.backend == "thresher":
         stores = timed("featurize", lambda: featurize_study(result.proxies, pool, targets, table, study.seed, space))
-        result.features, target_features = stores
-        result.scores = timed("score", lambda: score_study(result.features, target_features, table, space))
-        result.index = timed("index", lambda: index_study(result.features, table, space))
+        result.features = list(stores.values())
+        result.scores = timed("score", lambda: score_study(stores, table, space))
+        result.index = timed("index", lambda: index_study(stores[POOL], table, space))
     else:
         result.scores = timed("score", lambda: score_by_traker(result.proxies, pool, targets, table, study.seed, space))
     result.selections = timed("select", lambda: select_arms(study, pool, result, space))
@@ -93,8 +96,8 @@ def featurize_study(
     table: AttributionTable,
     seed: int,
     space: Workspace,
-) -> tuple[Artifact, dict[str, Artifact]]:
-    """The feature stores of the pool and of each target, under all `models`."""
+) -> dict[str, Artifact]:
+    """The feature stores of the pool (under the name POOL) and of each target, under all `models`."""
     loaders = [(model.content_hash, lambda path=model.path: open_model(path)) for model in models]
     options = {"projection": table.projection, "k": table.k, "output": table.output}
 
@@ -103,24 +106,23 @@ def featurize_study(
         return featurize(
             loaders,
             examples,
-            out=space.place(f"features/{name}", *made_from),
+            out=space.place(f"features/{name.lstrip('.')}", *made_from),
             seed=seed,
             device=space.device,
             progress=space.progress,
             **options,
         )
 
-    return store("pool", pool), {name: store(name, examples) for name, examples in targets.items()}
+    return {name: store(name, examples) for name, examples in {POOL: pool, **targets}.items()}
 
 
-def score_study(
-    features: Artifact, target_features: Mapping[str, Artifact], table: AttributionTable, space: Workspace
-) -> Artifact:
-    """The scores of the pool for each target."""
-    hashes = [features.content_hash, {name: artifact.content_hash for name, artifact in target_features.items()}]
+def score_study(stores: Mapping[str, Artifact], table: AttributionTable, space: Workspace) -> Artifact:
+    """The scores of the pool for each target, from what `featurize_study` gives."""
+    hashes = {name: artifact.content_hash for name, artifact in stores.items()}
+    features = {name: open_features(artifact.path) for name, artifact in stores.items()}
     return score(
-        open_features(features.path),
-        {name: open_features(artifact.path) for name, artifact in target_features.items()},
+        features.pop(POOL),
+        features,
         out=space.place("scores", hashes, table.damping, table.q),
         damping=table.damping,
         q=table.q,
@@ -176,9 +178,9 @@ def select_arms(study: Study, pool: Examples, result: StudyResult, space: Worksp
     for method in methods:
         norms = None
         if method == "gradient_norm":
-            if result.features is None:
+            if not result.features:
                 raise InputError("gradient_norm needs features, which the traker backend does not leave; use the thresher backend")
-            norms = gradient_norms(open_features(result.features.path))
+            norms = gradient_norms(open_features(result.features[0].path))
         for repeat in range(study.reference.seeds if method == "random" else 1):
             seed = derive(study.seed, method, repeat) % 2**31
             config = {"fraction": study.select.fraction, "weights": weights}

@@ -9,17 +9,18 @@ import torch
 
 from thresher.artifacts import LIBRARIES, Artifact, atomic_file, library_version
 from thresher.cli.pipeline import StudyResult
-from thresher.cli.report import Report, write_report
 from thresher.cli.report.content import (
     Choice,
     Example,
     Model,
     NoisyLabels,
+    Report,
     Reproduction,
     Results,
     Stage,
     histogram_of,
 )
+from thresher.cli.report.render import write_report
 from thresher.cli.study import Study, study_text
 from thresher.cli.validation import read_runs
 from thresher.cli.workspace import Workspace
@@ -107,7 +108,7 @@ def _artifacts(result: StudyResult) -> dict[str, Artifact]:
     named = {
         "pool": result.prepared.pool.artifact,
         **{f"proxy {m}": proxy for m, proxy in enumerate(result.proxies)},
-        "features": result.features,
+        "features": result.features[0] if result.features else None,
         "scores": result.scores,
         "index": result.index,
         **{f"selection {name}": artifact for name, artifact in result.selections.items()},
@@ -174,14 +175,14 @@ def _models(study: Study, result: StudyResult) -> list[Model]:
     validation, proxies = result.validation.facts, result.proxies
     return [
         Model(
-            name=f"proxy ({study.proxy.size})",
+            name="proxy",
             parameters=proxies[0].facts["num_parameters"]["total"],
             count=len(proxies),
             flops=float(np.mean([proxy.facts["flops"] for proxy in proxies])),
             seconds=float(np.mean([proxy.facts["seconds"] for proxy in proxies])),
         ),
         Model(
-            name=f"reference ({study.reference.size})",
+            name="reference",
             parameters=validation["num_parameters"]["total"],
             count=validation["num_runs"],
             flops=validation["flops"] / validation["num_runs"],
@@ -192,28 +193,38 @@ def _models(study: Study, result: StudyResult) -> list[Model]:
 
 def _stages(result: StudyResult) -> list[Stage]:
     """What was made in this run costs what it took; what was there already, what it took when it was made."""
-    flops = {
-        "train": float(sum(proxy.facts["flops"] for proxy in result.proxies)),
-        "validate": float(result.validation.facts["flops"]),
-    }
     made = {
+        "prepare": [result.prepared.pool.artifact, *(examples.artifact for examples in result.prepared.targets.values())],
         "train": result.proxies,
-        "featurize": [result.features],
+        "featurize": result.features,
         "score": [result.scores],
         "index": [result.index],
         "select": list(result.selections.values()),
         "validate": [result.validation],
     }
+    flops, training = _flops(result), result.validation.facts["train_seconds"]
     stages = []
     for name, seconds in result.seconds.items():
-        artifacts = [artifact for artifact in made.get(name, [result.prepared.pool.artifact]) if artifact is not None]
-        cached = not any(artifact.built for artifact in artifacts) and name != "prepare"
-        then = sum(artifact.facts["seconds"] for artifact in artifacts) + (
-            result.validation.facts["train_seconds"] if name == "validate" else 0
-        )
-        cost = then if cached else seconds
-        stages.append(Stage(name=name, seconds=cost, flops=flops.get(name), cached=cached, selects=name not in ("validate", "index")))
+        cached = not any(artifact.built for artifact in made[name])
+        then = sum(artifact.facts["seconds"] for artifact in made[name]) + (training if name == "validate" else 0)
+        selects = name not in ("validate", "index")
+        stages.append(Stage(name=name, seconds=then if cached else seconds, flops=flops.get(name), cached=cached, selects=selects))
     return stages
+
+
+def _flops(result: StudyResult) -> dict[str, float]:
+    """Of each stage that counts. A featurisation pass is a forward and a backward, like a training step; scoring builds and
+    factors a k x k kernel a checkpoint and multiplies the pool by one vector a target."""
+    pool, proxies = len(result.prepared.pool), result.proxies
+    flops = {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])}
+    flops["train"] = float(sum(proxy.facts["flops"] for proxy in proxies))
+    if result.features:
+        num_examples = pool + sum(len(examples) for examples in result.prepared.targets.values())
+        an_example = sum(proxy.facts["flops"] / proxy.facts["num_examples_seen"] for proxy in proxies)
+        flops["featurize"] = num_examples * an_example
+        k, num_targets = result.scores.facts["k"], len(result.prepared.targets)
+        flops["score"] = len(proxies) * (2.0 * pool * k * (k + num_targets) + k**3)
+    return flops
 
 
 def _notes(result: StudyResult) -> list[str]:

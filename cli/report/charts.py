@@ -37,7 +37,7 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,
 }
 _WIDTH = 7.6
-_MOST_DOMAINS = 24
+MOST_DOMAINS = 24
 _LONGEST_NAME = 28
 
 
@@ -46,11 +46,15 @@ def forest(rows: Sequence[Row], baseline: str) -> str | None:
     shown = [(row, row.difference) for row in rows if row.difference is not None]
     if not shown:
         return None
-    places, names, height = [], {}, 0.0
+    # A line for the name of each task, then one for each arm.
+    headings: dict[str, float] = {}
+    places, bottom = [], -0.4
     for row, _ in shown:
-        height += 1.0 if not places or row.task in names else 1.7
-        names.setdefault(row.task, height)
-        places.append(height)
+        if row.task not in headings:
+            headings[row.task] = bottom + 1.4
+            bottom += 1.4
+        bottom += 1
+        places.append(bottom)
 
     def draw(axes: Axes) -> None:
         axes.axvline(0, color=MUTED, linewidth=1)
@@ -59,30 +63,28 @@ def forest(rows: Sequence[Row], baseline: str) -> str | None:
             axes.plot([change.low, change.high], [place, place], color=color, linewidth=2, solid_capstyle="round")
             axes.plot([change.mean], [place], marker="o", markersize=6, color=color)
         axes.set_yticks(places, [_short(row.arm) for row, _ in shown], parse_math=False)
-        for task, first in names.items():
-            axes.text(
-                1, first, _short(task), transform=axes.get_yaxis_transform(), ha="right", va="center", color=MUTED
-            )
-        axes.margins(x=0.22)
-        axes.set_ylim(height + 0.7, 0.3)
+        for task, place in headings.items():
+            axes.text(0, place, _short(task), transform=axes.get_yaxis_transform(), va="center", color=MUTED)
+        axes.margins(x=0.1)
+        axes.set_ylim(bottom + 0.7, 0.4)
         axes.set_xlabel(f"loss minus that of {_short(baseline)} data (left of 0: better)")
 
-    return _svg("forest", draw, height=0.75 + 0.24 * height, label="Paired differences of loss to the baseline")
+    return _svg("forest", draw, height=0.75 + 0.24 * bottom, label="Paired differences of loss to the baseline")
 
 
 def domains(shares: Mapping[str, Mapping[str, float]]) -> str | None:
     """Each domain's share before and after selection, most gained first; None with fewer than two domains."""
     if len(shares) < 2:
         return None
-    most_changed = sorted(shares, key=lambda name: -abs(shares[name]["after"] - shares[name]["before"]))[:_MOST_DOMAINS]
+    most_changed = sorted(shares, key=lambda name: -abs(shares[name]["after"] - shares[name]["before"]))[:MOST_DOMAINS]
     names = sorted(most_changed, key=lambda name: (shares[name]["before"] - shares[name]["after"], name))
 
     def draw(axes: Axes) -> None:
         for place, name in enumerate(names):
             before, after = (100 * shares[name][when] for when in ("before", "after"))
             axes.plot([before, after], [place, place], color=LINE, linewidth=2, zorder=1)
-            axes.plot([before], [place], marker="o", markersize=6, color=CONTROL)
-            axes.plot([after], [place], marker="o", markersize=7, color=ACCENT)
+            axes.plot([before], [place], marker="o", markersize=6, color=CONTROL, clip_on=False)
+            axes.plot([after], [place], marker="o", markersize=7, color=ACCENT, clip_on=False)
         axes.set_yticks(range(len(names)), [_short(name) or "(none)" for name in names], parse_math=False)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(left=0)
@@ -102,6 +104,7 @@ def histogram(bins: Histogram) -> str:
         axes.stairs(dropped + kept, edges, baseline=dropped, fill=True, color=ACCENT)
         axes.set_xlabel("score, higher = more helpful")
         axes.set_ylabel("examples")
+        axes.tick_params(axis="y", labelcolor=MUTED)
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_formatter("{x:,.0f}")
 

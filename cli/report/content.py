@@ -64,6 +64,8 @@ class Results:
     """The same models on tasks that the selection was not made for."""
     chosen: str = "dsdm"
     baseline: str = "random"
+    budget: str = ""
+    """What every arm was given alike: "3,120 examples, 2 epochs"."""
 
 
 @dataclass(frozen=True, kw_only=True)

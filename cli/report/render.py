@@ -1,6 +1,7 @@
 """The page, from a report."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -36,7 +37,8 @@ def render(report: Report) -> str:
         verdict=verdict(report),
         rows=rows,
         off_target=off_target,
-        charts={name: Markup(svg) for name, svg in drawn.items() if svg},
+        charts={name: svg and Markup(svg) for name, svg in drawn.items()},
+        most_domains=charts.MOST_DOMAINS,
         version=__version__,
     )
 
@@ -44,8 +46,10 @@ def render(report: Report) -> str:
 def write_report(report: Report, out: Path) -> None:
     """The page at `out` and, beside it with the suffix .json, what `read_report` reads back."""
     page = render(report)
+    # JSON has no NaN: the loss of a run that diverged is null there.
+    plain = json.loads(json.dumps(asdict(report)), parse_constant=lambda _: None)
     with atomic_file(Path(out).with_suffix(".json")) as file:
-        file.write_text(json.dumps(asdict(report), indent=1), encoding="utf-8")
+        file.write_text(json.dumps(plain, indent=1, allow_nan=False), encoding="utf-8")
     with atomic_file(Path(out)) as file:
         file.write_text(page, encoding="utf-8")
 
@@ -80,7 +84,7 @@ def excerpt(text: str) -> str | None:
     """The beginning of a long text, cut between words; None for one that is short enough as it is."""
     if len(text) <= EXCERPT:
         return None
-    return text[:EXCERPT].rsplit(maxsplit=1)[0] + " …"
+    return " ".join([*text[:EXCERPT].rsplit(maxsplit=1)[:1], "…"])
 
 
 def by_task(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
@@ -106,6 +110,8 @@ def _revive(kind: Any, value: Any) -> Any:
     arguments = get_args(kind)
     if get_origin(kind) in (Union, UnionType):
         return None if value is None else _revive(next(part for part in arguments if part is not type(None)), value)
+    if kind is float and value is None:
+        return math.nan
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         return cast(Any, kind)(**{name: _revive(hints[name], item) for name, item in value.items()})

@@ -1,21 +1,13 @@
 """From runs to the rows of the results table, and from those to the verdict in words."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from thresher.cli.report.content import Report, Results
-from thresher.cli.report.numbers import signed
-from thresher.selection.comparison import (
-    POOLED,
-    Comparison,
-    Interval,
-    Run,
-    compare_arms,
-    interval,
-    losses_of,
-)
+from thresher.cli.report.numbers import fixed, signed
+from thresher.selection.comparison import POOLED, Comparison, Interval, Run, compare_arms, interval, losses_of
 
 
 @dataclass(frozen=True)
@@ -83,8 +75,7 @@ def verdict(report: Report) -> list[str]:
             f"Too few finite runs of {results.chosen} and {results.baseline} with the same seed for an interval: "
             "nothing is claimed. Train with at least 2 seeds."
         ]
-    sentences = [_main_sentence(whole[results.chosen], data, results)]
-    sentences += _controls_sentence(whole, results)
+    sentences = [_main_sentence(whole[results.chosen], data, results), *_best_control(results)]
     off_target = overall(results.off_target, results).get(results.chosen)
     if off_target is not None:
         sentences.append(_off_target_sentence(off_target, results))
@@ -92,42 +83,47 @@ def verdict(report: Report) -> list[str]:
 
 
 def _main_sentence(row: Comparison, data: str, results: Results) -> str:
-    change, n = row.difference, f"n = {row.difference.n} paired seeds"
+    change = row.difference
     target = "held-out target loss" if row.task != POOLED else "held-out target loss, averaged over the targets,"
     if change.includes_zero:
         return (
-            f"No difference can be told: training on the selected {data} changes {target} by {signed(change.mean)} "
-            f"[{signed(change.low)}, {signed(change.high)}] against {results.baseline} data ({n}); the interval includes 0."
+            f"No difference can be told: training on the selected {data} changes {target} by {_in_words(change)} "
+            f"against {results.baseline} data; the interval includes 0."
         )
     verb, sign = ("lowers", -1) if change.mean < 0 else ("raises", 1)
     low, high = sorted((sign * change.low, sign * change.high))
     return (
-        f"Training on the selected {data} {verb} {target} by {abs(change.mean):.3g} [{low:.3g}, {high:.3g}] "
-        f"against {results.baseline} data of the same size ({n})."
+        f"Training on the selected {data} {verb} {target} by {fixed(abs(change.mean))} [{fixed(low)}, {fixed(high)}] "
+        f"against {results.baseline} data (n = {change.n} paired seeds)."
     )
 
 
-def _controls_sentence(whole: dict[str, Comparison], results: Results) -> list[str]:
-    chosen = whole[results.chosen].difference.mean
-    better = [row for arm, row in whole.items() if arm != results.chosen and row.difference.mean < chosen]
-    if better:
-        named = ", ".join(f"{row.arm} ({signed(row.difference.mean)})" for row in better)
-        return [f"A cheaper way did better on average: {named}, against {signed(chosen)} for {results.chosen}."]
-    if len(whole) > 1:
-        named = ", ".join(f"{arm} {signed(row.difference.mean)}" for arm, row in whole.items() if arm != results.chosen)
-        return [f"No control did better on average: {named}, against {signed(chosen)} for {results.chosen}."]
-    return []
+def _best_control(results: Results) -> list[str]:
+    """How the chosen arm stands against the best of the other ways to choose, the baseline aside."""
+    against_chosen = overall(results.runs, replace(results, baseline=results.chosen))
+    controls = [row for arm, row in against_chosen.items() if arm != results.baseline]
+    if not controls:
+        return []
+    best = min(controls, key=lambda row: row.difference.mean)
+    change = best.difference
+    told = _told(change, better="it does better", worse="it does worse", same="no difference can be told")
+    return [f"The best control is {best.arm}: its loss minus that of {results.chosen} is {_in_words(change)}: {told}."]
 
 
 def _off_target_sentence(row: Comparison, results: Results) -> str:
     change = row.difference
-    told = (
-        "a change that cannot be told from 0" if change.includes_zero else "the price" if change.mean > 0 else "a gain"
-    )
-    return (
-        f"Off target, loss changes by {signed(change.mean)} [{signed(change.low)}, {signed(change.high)}] "
-        f"against {results.baseline} data (n = {change.n} paired seeds): {told}."
-    )
+    told = _told(change, better="a gain", worse="the price", same="a change that cannot be told from 0")
+    return f"Off target, loss changes by {_in_words(change)} against {results.baseline} data: {told}."
+
+
+def _told(change: Interval, *, better: str, worse: str, same: str) -> str:
+    if change.includes_zero:
+        return same
+    return better if change.mean < 0 else worse
+
+
+def _in_words(change: Interval) -> str:
+    return f"{signed(change.mean)} [{signed(change.low)}, {signed(change.high)}] (n = {change.n} paired seeds)"
 
 
 def _cost_sentence(report: Report) -> list[str]:
