@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from thresher.cli.command import Command
 
+SIZE = 100_000
+"""Numbers in the vectors that the projection is tested on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor(Command):
@@ -50,10 +53,15 @@ def _faiss() -> dict:
 
 
 def _projection(device) -> dict:
-    """Project random gradients on the device and compare norms and inner products before and after."""
-    from thresher.attribution.projection import check_projection
+    """Project random gradients on the device: how far inner products are off, and how far they may be."""
+    from thresher.attribution.projection import check_projection, make_projector
+    from thresher.errors import InputError
 
-    return {}
+    try:
+        projector = make_projector("two-sided", SIZE, k=512, seed=0)
+        return {"ok": True, **check_projection(projector, SIZE, device=device)}
+    except InputError as error:
+        return {"ok": False, "error": str(error)}
 
 
 COMMAND = Doctor

@@ -1,13 +1,13 @@
 """`thresher COMMAND`: finds the command, runs it, prints its result on stdout and everything else on stderr."""
 
 import contextlib
-import errno
 import importlib
 import json
 import os
 import sys
 from collections.abc import Sequence
 
+from thresher.artifacts import DISK_ERRORS
 from thresher.errors import InputError
 
 # Kept as text, so that `thresher --help` loads no command and none of their libraries.
@@ -25,8 +25,6 @@ COMMANDS = {
     "demo": "the whole loop on embedded data, ends with a report",
     "doctor": "what this machine has, and whether a projection really works on it",
 }
-# What a full or read-only disk, a quota or a file-size limit says.
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
-        if error.errno not in DISK:
+        if error.errno not in DISK_ERRORS:
             raise
         where = f" ({error.filename})" if error.filename else ""
         return _fail(f"cannot write{where}: {error.strerror}; make room or choose another --out, then run again to resume")

@@ -1,6 +1,8 @@
 """A study: one TOML file that says everything, every key with a default that works."""
 
+import json
 import tomllib
+import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -173,8 +175,6 @@ def _from_table(kind: type, table: Mapping[str, Any], where: str, base: Path) ->
 
 
 def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
-    import typing
-
     if isinstance(value, int) and not isinstance(value, bool) and hint in (float, float | None):
         value = float(value)
     allowed = tuple(typing.get_origin(part) or part for part in (typing.get_args(hint) or (hint,)))
@@ -191,7 +191,7 @@ def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
 def _beside(base: Path, entry: str) -> str:
     """A relative path is relative to the study's file, if something is there; else it stays (a hub name)."""
     path = Path(entry).expanduser()
-    inside = base / path
+    inside = base.resolve() / path
     return str(inside) if not path.is_absolute() and (inside.exists() or any(base.glob(entry))) else entry
 
 
@@ -209,6 +209,8 @@ def _check(study: Study, path: Path) -> Study:
     between("pool.share", study.pool.share, zero=False)
     between("pool.holdout", study.pool.holdout, zero=True)
     for name, target in study.target.items():
+        if "/" in name or name.startswith("."):
+            raise InputError(f"{path}: the target's name {name!r} cannot be part of a file name; leave out / and a leading .")
         between(f"target.{name}.holdout", target.holdout, zero=False)
         if (target.prompt is None) != (target.continuation is None):
             raise InputError(f"{path}: target.{name} needs both prompt and continuation, or neither; add the other")
@@ -221,7 +223,7 @@ def _check(study: Study, path: Path) -> Study:
 
 def _write_table(table: Mapping[str, Any], name: list[str], lines: list[str]) -> None:
     if name:
-        lines += ["", f"[{'.'.join(name)}]"]
+        lines += ["", f"[{'.'.join(part if part.isalnum() else _toml(part) for part in name)}]"]
     for key, value in table.items():
         if not isinstance(value, Mapping) and value is not None:
             lines.append(f"{key} = {_toml(value)}")
@@ -231,6 +233,4 @@ def _write_table(table: Mapping[str, Any], name: list[str], lines: list[str]) ->
 
 
 def _toml(value: Any) -> str:
-    import json
-
     return json.dumps(value, ensure_ascii=False)  # TOML's strings, numbers, booleans and arrays of them are JSON's

@@ -5,6 +5,7 @@ last, everything is fsynced, and one rename publishes it. A killed run leaves th
 are the checkpoint of the work: the same request continues there, another request is refused with both values said.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -24,6 +25,9 @@ from thresher.errors import InputError
 SCHEMA = 1
 # Beyond this size a file's hash is not checked again each time it is opened (its length is); `verify` checks all.
 CHECK_ON_OPEN = 256 * 2**20
+# A full or read-only disk, a quota, a file-size limit, a folder that may not be written to.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+LOCK, REQUEST = ".lock", ".request.json"
 LIBRARIES = ("thresher", "torch", "numpy", "transformers", "datasets")
 
 
@@ -87,6 +91,11 @@ def atomic_file(target: Path) -> Iterator[Path]:
         _fsync(scratch)
         os.replace(scratch, target)
         _fsync(target.parent)
+    except Exception as error:
+        disk_error = _disk_error(error, target)
+        if disk_error is None:
+            raise
+        raise disk_error from error
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -120,14 +129,18 @@ def build(
     scratch = path.parent / f".{path.name}.partial"
     scratch.mkdir(parents=True, exist_ok=True)
     with _locked(scratch):
-        begun = scratch / ".request.json"
+        begun = scratch / REQUEST
         if begun.exists():
             _refuse_other(scratch, json.loads(begun.read_text()), request)
         else:
             with atomic_file(begun) as file:
                 file.write_text(json.dumps(request))
         start = time.perf_counter()
-        facts = dict(write(Draft(scratch)) or {})
+        try:
+            facts = dict(write(Draft(scratch)) or {})
+        except InputError:
+            _discard_if_nothing_was_done(scratch)  # so that the corrected request is not refused
+            raise
         facts.setdefault("seconds", round(time.perf_counter() - start, 3))
         _publish(scratch, path, request, facts)
     return Artifact(path, json.loads((path / "meta.json").read_text()), built=True)
@@ -176,14 +189,13 @@ def hash_json(value: Any) -> str:
 
 def _publish(scratch: Path, path: Path, request: Mapping, facts: Mapping) -> None:
     shutil.rmtree(scratch / ".state", ignore_errors=True)
-    for leftover in scratch.rglob(".*"):
-        if leftover.name != ".lock":
-            leftover.unlink()
+    for leftover in scratch.rglob(".*.tmp*"):
+        leftover.unlink()
     names = sorted(file.relative_to(scratch).as_posix() for file in scratch.rglob("*") if file.is_file())
     files = {
         name: {"bytes": (scratch / name).stat().st_size, "sha256": hash_file(scratch / name)}
         for name in names
-        if name not in (".lock", "meta.json")
+        if name not in (LOCK, REQUEST, "meta.json")
     }
     content_hash = hash_json({name: entry["sha256"] for name, entry in files.items()})
     meta = {
@@ -198,9 +210,16 @@ def _publish(scratch: Path, path: Path, request: Mapping, facts: Mapping) -> Non
         _fsync(scratch / name)
     with atomic_file(scratch / "meta.json") as file:
         file.write_text(json.dumps(meta, indent=1))
-    (scratch / ".lock").unlink()
     os.rename(scratch, path)
     _fsync(path.parent)
+    # Only now: until the rename, a killed run's folder must still say whose it is.
+    for name in (LOCK, REQUEST):
+        (path / name).unlink(missing_ok=True)
+
+
+def _discard_if_nothing_was_done(scratch: Path) -> None:
+    if not any(file.is_file() and file.name not in (LOCK, REQUEST) for file in scratch.rglob("*")):
+        shutil.rmtree(scratch)
 
 
 def _refuse_other(path: Path, there: Mapping, wanted: Mapping) -> None:
@@ -216,7 +235,7 @@ def _refuse_other(path: Path, there: Mapping, wanted: Mapping) -> None:
 
 @contextmanager
 def _locked(scratch: Path) -> Iterator[None]:
-    with open(scratch / ".lock", "w") as lock:
+    with open(scratch / LOCK, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -247,6 +266,14 @@ def _fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _disk_error(error: Exception, target: Path) -> OSError | None:
+    """The OSError that a library written in another language reported in words, such as a full disk."""
+    if isinstance(error, OSError):
+        return None
+    number = next((code for code in DISK_ERRORS if os.strerror(code) in str(error)), None)
+    return None if number is None else OSError(number, os.strerror(number), str(target))
 
 
 def library_version(name: str) -> str | None:

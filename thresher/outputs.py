@@ -40,39 +40,79 @@ def logits_of(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def outputs_of(logits: Tensor, labels: Tensor) -> Outputs:
-    """Margins, losses, confidences of a batch, differentiable in `margin` and `loss`; language when logits are [b, t, v]."""
+    """Margins, losses, confidences of a batch; `margin` and `loss` can be differentiated, once.
+
+    Language when logits are [b, t, v].
+    """
     if logits.ndim == 3:
-        return _language_outputs(logits[:, :-1], labels[:, 1:])
-    logp, margin, correct = _per_prediction(logits.float(), labels)
-    return Outputs(margin, -logp, logp.exp(), correct)
+        return _language_outputs(logits, labels)
+    logp, margin, correct = _per_prediction(logits, labels)
+    return Outputs(margin, -logp, logp.exp().detach(), correct)
 
 
 def _language_outputs(logits: Float[Tensor, "b t v"], labels: Tensor) -> Outputs:
-    predicted = labels != -100
+    following = torch.cat([labels[:, 1:], torch.full_like(labels[:, :1], -100)], dim=1)
+    predicted = following != -100
+    counts = predicted.sum(dim=1).clamp(min=1)
     # Only the predicted positions: padding and prompts cost no vocabulary-sized work.
-    logp, margin, correct = _per_prediction(logits[predicted].float(), labels[predicted])
-    rows = predicted.nonzero()[:, 0]
-    counts = predicted.sum(dim=1).clamp(min=1).to(logp.dtype)
+    places = predicted.flatten().nonzero()[:, 0]
+    logp, margin, correct = _per_prediction(_Select.apply(logits.flatten(0, 1), places), following.flatten()[places])
+    rows = places // labels.shape[1]
 
     def mean(values: Tensor) -> Tensor:
-        return torch.zeros_like(counts).index_add(0, rows, values) / counts
+        return torch.zeros_like(counts, dtype=values.dtype).index_add(0, rows, values) / counts
 
-    return Outputs(mean(margin), mean(-logp), mean(logp.exp()), mean(correct))
+    return Outputs(mean(margin), mean(-logp), mean(logp.exp().detach()), mean(correct))
 
 
 def _per_prediction(logits: Float[Tensor, "n v"], labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log p, log-odds and correctness of each label, from one logsumexp.
+    """log p, log-odds and correctness of each label."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logp, margin, correct = _Predictions.apply(logits, labels)
+    return logp, margin, correct
 
-    log(p / (1 - p)) = log p - log(1 - p) with 1 - p = -expm1(log p): exact to float32 until p rounds to 1, where
-    logsumexp over the other classes is what is meant, so those rows are computed that way.
+
+class _Predictions(torch.autograd.Function):
+    """log p, log(p / (1 - p)) and correctness of each label, in few passes over the vocabulary.
+
+    log(1 - p) = log(-expm1(log p)) is exact to float32 until p rounds to 1; from where it is close, the logsumexp over
+    the other classes is what is meant, so those rows are computed that way.
+    With r_j = p_j / (1 - p) for the other classes: d margin = onehot - r, d log p = (1 - p) (onehot - r).
     """
-    right = logits.gather(1, labels[:, None])[:, 0]
-    logp = right - logits.logsumexp(dim=1)
-    saturated = logp > -1e-3
-    log_rest = torch.log(-torch.expm1(logp.clamp(max=-1e-4)))
-    if bool(saturated.any()):
-        others = logits[saturated].scatter(1, labels[saturated][:, None], -torch.inf).logsumexp(dim=1)
-        full = logits[saturated].logsumexp(dim=1)
-        log_rest = log_rest.index_put((saturated.nonzero()[:, 0],), others - full)
-    correct = (right >= logits.max(dim=1).values).float().detach()
-    return logp, logp - log_rest, correct
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        log_probabilities = logits.log_softmax(dim=1)
+        logp = log_probabilities.gather(1, labels[:, None])[:, 0]
+        correct = (logp >= log_probabilities.amax(dim=1)).to(logits.dtype)
+        log_rest = torch.log(-torch.expm1(logp.clamp(max=-1e-4)))
+        saturated = (logp > -1e-3).nonzero()[:, 0]
+        if len(saturated):
+            others = log_probabilities[saturated].scatter(1, labels[saturated][:, None], -torch.inf)
+            log_rest[saturated] = others.logsumexp(dim=1)
+        ctx.save_for_backward(log_probabilities, labels, log_rest)
+        ctx.mark_non_differentiable(correct)
+        return logp, logp - log_rest, correct
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, logp_gradient: Tensor, margin_gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
+        log_probabilities, labels, log_rest = ctx.saved_tensors
+        weight = (margin_gradient + logp_gradient * log_rest.exp())[:, None]
+        gradient = (log_probabilities - log_rest[:, None]).exp_().mul_(-weight)
+        return gradient.scatter_(1, labels[:, None], weight), None
+
+
+class _Select(torch.autograd.Function):
+    """Rows of a matrix at places that differ, whose gradient is then a plain copy."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.num_rows = len(values)
+        return values.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        return gradient.new_zeros(ctx.num_rows, gradient.shape[1]).index_copy_(0, places, gradient), None

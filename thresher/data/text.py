@@ -128,8 +128,8 @@ def prepare_text(
                 num_tokens += int(ends[:, 0].sum())
                 num_predicted += int((ends[:, 2] - ends[:, 1]).sum())
             num_examples = tokens.num_rows
-        if num_examples == 0:
-            raise InputError(f"no examples to prepare for {out}: the source is empty or all blank; give one with text")
+            if num_examples == 0:
+                raise InputError(f"no examples to prepare for {out}: the source is empty or all blank; give one with text")
         with draft.file("tokenizer.json") as file:
             encoder.save(str(file))
         return {

@@ -1,0 +1,306 @@
+"""One pass over a pool or target: projected per-example gradients and outputs, on disk, for every checkpoint.
+
+A feature store is an artefact of kind "features": `examples.parquet` (id, domain) and, for each checkpoint and shard,
+one `.safetensors` file with the features [rows, k] (float16 under one power-of-two scale) and the outputs [rows] in
+float32. A finished shard is a checkpoint of the work: a killed run continues with the first missing one.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float, Int
+from safetensors.numpy import load_file, save_file
+from torch import nn
+
+from thresher.artifacts import Artifact, Draft, atomic_file, build, open_artifact
+from thresher.attribution.featurizer import Featurizer
+from thresher.data.examples import Examples
+from thresher.devices import pick_device
+from thresher.errors import InputError
+from thresher.progress import SILENT, Progress
+
+OUTPUTS = ("margin", "loss", "confidence")
+STORE_DTYPES = ("float16", "float32")
+# Numbers in a shard: 8 MB of float16, so that reading one as float32 or float64 stays within some tens of megabytes.
+SHARD_NUMBERS = 2**22
+
+
+class Shard(NamedTuple):
+    """Consecutive examples of one checkpoint, read."""
+
+    start: int
+    features: Float[np.ndarray, "rows k"]
+    outputs: dict[str, Float[np.ndarray, " rows"]]
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Features and outputs of n examples under M checkpoints, read shard by shard."""
+
+    artifact: Artifact
+
+    @property
+    def content_hash(self) -> str:
+        return self.artifact.content_hash
+
+    @property
+    def num_examples(self) -> int:
+        return self.artifact.facts["num_examples"]
+
+    @property
+    def num_checkpoints(self) -> int:
+        return self.artifact.facts["num_checkpoints"]
+
+    @property
+    def k(self) -> int:
+        """Numbers in the features of one example under one checkpoint."""
+        return self.artifact.facts["k"]
+
+    @property
+    def shard_size(self) -> int:
+        return self.artifact.facts["shard_size"]
+
+    @property
+    def num_shards(self) -> int:
+        return math.ceil(self.num_examples / self.shard_size)
+
+    @property
+    def space(self) -> dict[str, str | int | None]:
+        """All that decides which space features live in: only features of one space can be scored with each other."""
+        meta = self.artifact.meta
+        options = {key: meta["config"][key] for key in ("projection", "k", "output", "parameters")}
+        models = {key: value for key, value in meta["inputs"].items() if key.startswith("model ")}
+        return {"seed": meta["seed"]} | options | models
+
+    @cached_property
+    def ids(self) -> list[str]:
+        return self._column("id")
+
+    @cached_property
+    def domains(self) -> np.ndarray:
+        return np.asarray(self._column("domain"))
+
+    def blocks(self, checkpoint: int) -> Iterator[tuple[int, Float[np.ndarray, "rows k"]]]:
+        """(index of the first row, float32 features) of each shard in turn; one shard in memory at a time."""
+        for shard in self.shards(checkpoint):
+            yield shard.start, shard.features
+
+    def shards(self, checkpoint: int) -> Iterator[Shard]:
+        """Each shard in turn, features and outputs."""
+        return (self.shard(checkpoint, index) for index in range(self.num_shards))
+
+    def shard(self, checkpoint: int, index: int) -> Shard:
+        stored = load_file(self.artifact.file(_shard_name(checkpoint, index)))
+        features = stored["features"].astype(np.float32) * stored["scale"]
+        return Shard(index * self.shard_size, features, {name: stored[name] for name in OUTPUTS})
+
+    def example(self, checkpoint: int, row: int) -> Float[np.ndarray, " k"]:
+        """The features of one example."""
+        shard = self.shard(checkpoint, row // self.shard_size)
+        return shard.features[row - shard.start]
+
+    def outputs(self, checkpoint: int) -> dict[str, Float[np.ndarray, " n"]]:
+        """margin, loss and confidence of all examples."""
+        shards = [shard.outputs for shard in self.shards(checkpoint)]
+        return {name: np.concatenate([outputs[name] for outputs in shards]) for name in OUTPUTS}
+
+    def examples_of(self, index: int) -> pa.Table:
+        """The columns id and domain of one shard."""
+        return pq.ParquetFile(self.artifact.file("examples.parquet")).read_row_group(index, columns=["id", "domain"])
+
+    def ids_at(self, rows: Int[np.ndarray, " r"]) -> list[str]:
+        """The ids of some rows, reading only the shards they are in."""
+        found: dict[int, str] = {}
+        for index in np.unique(rows // self.shard_size).tolist():
+            ids = self.examples_of(index)["id"]
+            inside = np.unique(rows[rows // self.shard_size == index])
+            found |= {row: ids[row - index * self.shard_size].as_py() for row in inside.tolist()}
+        return [found[row] for row in rows.tolist()]
+
+    def _column(self, name: str) -> list:
+        return pq.read_table(self.artifact.file("examples.parquet"), columns=[name])[name].to_pylist()
+
+
+def open_features(path: Path) -> FeatureStore:
+    """The feature store at `path`; InputError when it is missing, damaged or something else."""
+    return FeatureStore(open_artifact(path, "features"))
+
+
+def check_space(pool: dict[str, str | int | None], name: str, target: FeatureStore) -> None:
+    """Refuse a target whose features are not of the pool's space, both values said."""
+    its = target.space
+    for key in pool | its:
+        if pool.get(key) != its.get(key):
+            raise InputError(
+                f"target {name!r} was featurised with {key} = {its.get(key)!r}, the pool with {pool.get(key)!r}; "
+                "featurise both with the same models, options and seed"
+            )
+
+
+def featurize(
+    models: Sequence[tuple[str, Callable[[], nn.Module]]],
+    examples: Examples,
+    *,
+    out: Path,
+    projection: str = "two-sided",
+    k: int = 512,
+    seed: int = 0,
+    output: str = "margin",
+    parameters: str | None = None,
+    precision: str = "float32",
+    device: str = "auto",
+    batch_tokens: int | None = None,
+    shard_size: int | None = None,
+    store_dtype: str = "float16",
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Projected gradients and outputs of every example under every model, as a feature store at `out`.
+
+    `models` are (content hash, loader) pairs, one a checkpoint; a model is loaded when its turn comes. `shard_size` is
+    in examples; by default a shard holds 4 million numbers (give it where projection identity makes features longer
+    than `k`). `batch_tokens` bounds the padded tokens, or images, of a batch. Neither it nor the device is part of the
+    request: they change rounding at most, and a run that ran out of memory must be able to resume with smaller batches.
+    """
+    _check(models, examples, k, batch_tokens, shard_size, store_dtype)
+    work = _Work(models, examples, batch_tokens, store_dtype, shard_size or max(64, SHARD_NUMBERS // k), progress)
+    options = {"projection": projection, "k": k, "output": output, "parameters": parameters, "precision": precision}
+    target_device = pick_device(device)
+
+    def write(draft: Draft) -> dict:
+        for checkpoint in range(len(models)):
+            missing = [index for index in range(work.num_shards) if not draft.has(_shard_name(checkpoint, index))]
+            if missing:
+                model = models[checkpoint][1]()
+                with Featurizer(model, seed=seed, device=target_device, model_id=checkpoint, **options) as featurizer:
+                    work.run(draft, featurizer, checkpoint, missing)
+        work.write_examples(draft)
+        return work.facts(draft)
+
+    inputs = {"examples": examples.content_hash} | {f"model {i}": name for i, (name, _) in enumerate(models)}
+    config = options | {"store_dtype": store_dtype, "shard_size": work.shard_size}
+    return build(out, kind="features", config=config, seed=seed, inputs=inputs, write=write)
+
+
+@dataclass(frozen=True)
+class _Work:
+    models: Sequence[tuple[str, Callable[[], nn.Module]]]
+    examples: Examples
+    batch_tokens: int | None
+    store_dtype: str
+    shard_size: int
+    progress: Progress
+
+    @property
+    def num_shards(self) -> int:
+        return math.ceil(len(self.examples) / self.shard_size)
+
+    @cached_property
+    def lengths(self) -> Int[np.ndarray, " n"]:
+        return np.asarray(self.examples.lengths())
+
+    @property
+    def budget(self) -> int:
+        is_sequence = bool((self.lengths > 1).any())
+        return self.batch_tokens or (8192 if is_sequence else 256)
+
+    def run(self, draft: Draft, featurizer: Featurizer, checkpoint: int, missing: list[int]) -> None:
+        rows = sum(len(self._rows(index)) for index in missing)
+        label = f"features, checkpoint {checkpoint + 1} of {len(self.models)}"
+        with self.progress.task(label, rows) as advance:
+            for index in missing:
+                tensors = self._featurize(featurizer, self._rows(index), checkpoint, advance)
+                made = {"k": featurizer.num_features, "coverage": featurizer.coverage}
+                with atomic_file(draft.state / "featurizer.json") as file:
+                    file.write_text(json.dumps(made))
+                with draft.file(_shard_name(checkpoint, index)) as file:
+                    save_file(tensors, file)
+
+    def _featurize(self, featurizer: Featurizer, rows: np.ndarray, checkpoint: int, advance: Callable) -> dict:
+        features = np.empty((len(rows), featurizer.num_features), dtype=np.float32)
+        outputs = {name: np.empty(len(rows), dtype=np.float32) for name in OUTPUTS}
+        for members in balanced_batches(self.lengths[rows], self.budget):
+            made = featurizer(self.examples.batch(rows[members]))
+            features[members] = made.features.detach().float().cpu().numpy()
+            for name in OUTPUTS:
+                outputs[name][members] = getattr(made.outputs, name).detach().float().cpu().numpy()
+            advance(len(members))
+        self._refuse_nonfinite(features, rows, checkpoint)
+        return pack(features, self.store_dtype) | outputs
+
+    def _refuse_nonfinite(self, features: np.ndarray, rows: np.ndarray, checkpoint: int) -> None:
+        bad = ~np.isfinite(features).all(axis=1)
+        if bad.any():
+            example = self.examples.ids[int(rows[bad.argmax()])]
+            raise InputError(
+                f"model {checkpoint} gives example {example!r} features that are not finite ({bad.sum()} such examples "
+                "in its shard); check that the model did not diverge, or use precision float32"
+            )
+
+    def _rows(self, index: int) -> np.ndarray:
+        return np.arange(index * self.shard_size, min((index + 1) * self.shard_size, len(self.examples)))
+
+    def write_examples(self, draft: Draft) -> None:
+        table = pa.table({"id": pa.array(self.examples.ids, pa.string()), "domain": pa.array(self.examples.domains)})
+        with draft.file("examples.parquet") as file:
+            # One row group a shard, so that ids are read with the shard they belong to; ids mostly share a beginning.
+            encoding = {"use_dictionary": ["domain"], "column_encoding": {"id": "DELTA_BYTE_ARRAY"}}
+            pq.write_table(table, file, row_group_size=self.shard_size, compression="zstd", **encoding)
+
+    def facts(self, draft: Draft) -> dict:
+        padded = 0
+        for index in range(self.num_shards):
+            lengths = self.lengths[self._rows(index)]
+            padded += sum(len(batch) * int(lengths[batch].max()) for batch in balanced_batches(lengths, self.budget))
+        return {
+            "num_examples": len(self.examples),
+            "num_checkpoints": len(self.models),
+            "shard_size": self.shard_size,
+            "num_tokens": int(self.lengths.sum()),
+            "padding": round(1 - float(self.lengths.sum()) / padded, 4),
+            **json.loads((draft.state / "featurizer.json").read_text()),
+        }
+
+
+def balanced_batches(lengths: Int[np.ndarray, " n"], budget: int) -> Iterator[Int[np.ndarray, " b"]]:
+    """Positions in batches of like length: sorted by length, each at most `budget` once padded to its longest."""
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    for stop in range(1, len(order) + 1):
+        # The next example would be the longest of the batch.
+        if stop == len(order) or (stop - start + 1) * int(lengths[order[stop]]) > budget:
+            yield order[start:stop]
+            start = stop
+
+
+def pack(features: Float[np.ndarray, "rows k"], dtype: str) -> dict[str, np.ndarray]:
+    """`features` and `scale`, whose product is what was given: a power of two, so that float16 cannot overflow."""
+    if dtype == "float32":
+        return {"features": features, "scale": np.ones(1, dtype=np.float32)}
+    largest = float(np.abs(features).max(initial=0.0))
+    # The largest number lands in [2^13, 2^14): a factor 4 below float16's limit, 2^28 above its smallest normal.
+    scale = np.float32(2.0 ** (math.frexp(largest)[1] - 14)) if largest > 0 else np.float32(1)
+    return {"features": (features / scale).astype(np.float16), "scale": np.array([scale], dtype=np.float32)}
+
+
+def _shard_name(checkpoint: int, index: int) -> str:
+    return f"checkpoint{checkpoint:03d}-shard{index:05d}.safetensors"
+
+
+def _check(models, examples, k, batch_tokens, shard_size, store_dtype) -> None:
+    if not models:
+        raise InputError("no model given; pass at least one checkpoint")
+    if len(examples) == 0:
+        raise InputError("the data has 0 examples; give data with at least one")
+    for name, value in {"k": k, "batch_tokens": batch_tokens, "shard_size": shard_size}.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name}={value} is out of range; pass a positive number")
+    if store_dtype not in STORE_DTYPES:
+        raise InputError(f"store_dtype {store_dtype!r} is unknown; pass one of: {', '.join(STORE_DTYPES)}")

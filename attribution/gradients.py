@@ -1,0 +1,133 @@
+"""Per-example gradients of every parameter, from one forward and one backward pass.
+
+Hooks on the layers see what enters them and the gradient of what they give (`layers`); weights require no gradient
+meanwhile, so the sum over the batch that autograd would form for each of them is never computed. The graph starts at
+the first captured layer: nothing is differentiated with respect to the model's input.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from thresher.attribution.layers import Call, Rule, Unsupported, rule_of
+from thresher.attribution.sketches import Block, Rows
+
+
+class Capture:
+    """The hooks of one model. Outside of `recording` they do nothing."""
+
+    def __init__(self, model: nn.Module, blocks: Mapping[str, Block]) -> None:
+        self.model = model
+        self.failed: set[str] = set()
+        self.seen: set[str] = set()
+        self.kinds: dict[str, str] = {}
+        self._rows: Rows | None = None
+        self._positional: set[nn.Module] = set()
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+        self._layers: dict[nn.Module, tuple[Rule, dict[str, Block]]] = {}
+        self._plan(blocks)
+
+    def _plan(self, blocks: Mapping[str, Block]) -> None:
+        named = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        for module in self.model.modules():
+            found = rule_of(module)
+            own = {
+                local: blocks[named[id(parameter)]]
+                for local, parameter in module.named_parameters(recurse=False)
+                if named[id(parameter)] in blocks
+            }
+            if found is None:
+                self.failed |= {block.name for block in own.values()}
+            elif own:
+                self._layers[module] = found[1], own
+                self.kinds |= {block.name: self.kinds.get(block.name, found[0]) for block in own.values()}
+                self._hooks.append(module.register_forward_hook(self._forward, with_kwargs=True))
+
+    def drop(self, names: set[str]) -> None:
+        """Leave these parameters alone from now on: the fallback has them."""
+        for _, own in self._layers.values():
+            for local in [local for local, block in own.items() if block.name in names]:
+                del own[local]
+
+    def close(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    @contextmanager
+    def recording(self, rows: Rows) -> Iterator[None]:
+        """Inside, a forward and a backward pass of the model add its gradients to `rows`."""
+        parameters = list(self.model.parameters())
+        flags = [parameter.requires_grad for parameter in parameters]
+        # The fused inference path of nn.TransformerEncoderLayer calls none of the layers in it.
+        fused = torch.backends.mha.get_fastpath_enabled()
+        try:
+            self._rows = rows
+            torch.backends.mha.set_fastpath_enabled(False)
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            self._rows = None
+            torch.backends.mha.set_fastpath_enabled(fused)
+            for parameter, flag in zip(parameters, flags, strict=True):
+                parameter.requires_grad_(flag)
+
+    def _forward(self, module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> Tensor | None:
+        (rule, own), rows = self._layers[module], self._rows
+        # Without gradients it is a rule that calls its own layer again.
+        if rows is None or not own or not torch.is_grad_enabled():
+            return None
+        names = {block.name for block in own.values()}
+        entered = (args[0] if args else next(iter(kwargs.values()))).detach()
+        if isinstance(module, nn.Embedding):
+            output = self._one_per_example(module, entered, output, rows.num_examples)
+        version = entered._version
+        try:
+            with torch.no_grad(), torch.autocast(entered.device.type, enabled=False):
+                backward = rule(Call(module, entered, output, own, rows))
+        except Unsupported:
+            self.failed |= names
+            return output
+        self.seen |= names
+
+        @torch.no_grad()
+        def hook(gradient: Tensor) -> None:
+            assert entered._version == version, f"the input of {type(module).__name__} was changed in place"
+            try:
+                backward(gradient)
+            except Unsupported:
+                self.failed.update(names)
+
+        if not output.requires_grad:
+            output = _Start.apply(output, torch.ones((), requires_grad=True, device=output.device))
+        output.register_hook(hook)
+        return output
+
+    def _one_per_example(self, module: nn.Module, indices: Tensor, output: Tensor, num_examples: int) -> Tensor:
+        """Position embeddings are looked up once for all examples: give each its own view, and its own gradient.
+
+        Which modules those are is settled in the first pass, whose number of examples is no other size.
+        """
+        shared = indices.ndim == 1 or indices.shape[0] == 1
+        if shared and indices.shape[0] != num_examples:
+            self._positional.add(module)
+        if module not in self._positional:
+            return output
+        copies = output if indices.ndim > 1 else output[None]
+        return copies.expand(num_examples, *copies.shape[1:])
+
+
+class _Start(torch.autograd.Function):
+    """Starts the graph; marked as changed in place, so that in-place layers may follow."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, anchor: Tensor) -> Tensor:
+        ctx.mark_dirty(values)
+        return values
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, None]:
+        return None, None

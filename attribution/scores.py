@@ -1,0 +1,185 @@
+"""Scores of a pool for target tasks: DsDm's average datamodel weight of each example, streamed over a feature store.
+
+    score(z_i) = mean_t score(z_i, t) = mean_m( phi_m(z_i)^T v_m ) * mean_m( Q_m(z_i) ),  v_m = K_m^{-1} mean_t phi_m(t)
+
+(Engstrom et al. 2024, DsDm, section 3; TRAK for the score of a pair.) Higher is more helpful to the target. One shard
+of the pool is in memory at a time and nothing of size n x t is formed.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from thresher.artifacts import Artifact, Draft, build
+from thresher.attribution.features import FeatureStore, Shard, check_space
+from thresher.attribution.top import TopExamples
+from thresher.attribution.trak import Kernel, fit_kernel
+from thresher.errors import InputError
+from thresher.progress import SILENT, Progress
+
+Q_CHOICES = ("mean", "none")
+RESERVED = ("id", "domain")
+Columns = Callable[[list[Shard]], dict[str, Float[np.ndarray, " rows"]]]
+
+
+def score(
+    pool: FeatureStore,
+    targets: Mapping[str, FeatureStore],
+    *,
+    out: Path,
+    damping: float | None = None,
+    q: str = "mean",
+    convention: str = "thresher",
+    top: int = 0,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """`scores.parquet` at `out`: id, domain and a float32 column a target, one row an example, in the pool's order.
+
+    `damping` and `convention` as in `fit_kernel`. `q="mean"` weighs each example by Q = 1 - confidence, averaged over
+    checkpoints (1 where the features are of the loss, whose derivative by itself that is); `q="none"` leaves it out.
+    `top` > 0 adds `top.parquet`: of every target example, its `top` most helpful and most harmful pool examples; that
+    holds M k numbers for each target example.
+    Raises InputError for stores that were not made by the same models, projection and seed.
+    """
+    check_stores(pool, targets)
+    check_q(q)
+    if not 0 <= top <= pool.num_examples:
+        raise InputError(f"top={top} is out of range for a pool of {pool.num_examples}; pass 0 to {pool.num_examples}")
+
+    def write(draft: Draft) -> dict:
+        solved, best, facts = [], {name: TopExamples(store, top) for name, store in targets.items() if top}, []
+        for checkpoint in range(pool.num_checkpoints):
+            kernel = fit_kernel(pool, checkpoint, damping=damping, convention=convention)
+            means = torch.stack([mean_features(store, checkpoint) for store in targets.values()], dim=1)
+            solved.append(kernel.solve(means))
+            for examples in best.values():
+                examples.add_checkpoint(checkpoint, kernel)
+            facts.append(kernel.facts)
+
+        def columns(shards: list[Shard]) -> dict[str, np.ndarray]:
+            weights = q_weights(pool, shards, q)
+            for examples in best.values():
+                examples.merge(shards, weights)
+            parts = [torch.from_numpy(s.features).double() @ v for s, v in zip(shards, solved, strict=True)]
+            values = (torch.stack(parts).mean(dim=0).numpy() * weights[:, None]).astype(np.float32)
+            return {name: values[:, column] for column, name in enumerate(targets)}
+
+        statistics = stream_scores(draft, pool, list(targets), columns, progress)
+        if best:
+            with draft.file("top.parquet") as file:
+                pq.write_table(pa.concat_tables(b.table(name, pool) for name, b in best.items()), file)
+        sizes = {name: store.num_examples for name, store in targets.items()}
+        return {"kernels": facts, "targets": statistics, "num_target_examples": sizes} | common_facts(pool)
+
+    inputs = {"pool": pool.content_hash} | {f"target {name}": store.content_hash for name, store in targets.items()}
+    config = {"damping": damping, "q": q, "convention": convention, "top": top, "targets": list(targets)}
+    return build(out, kind="scores", config=config, seed=pool.artifact.meta["seed"], inputs=inputs, write=write)
+
+
+def self_influence(
+    pool: FeatureStore,
+    *,
+    out: Path,
+    damping: float | None = None,
+    q: str = "mean",
+    convention: str = "thresher",
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Scores of each example for itself, mean_m( phi^T K_m^{-1} phi ) * mean_m(Q_m), in the column `self_influence`.
+
+    Large for what the model could not predict from the rest: rare, hard or mislabelled examples.
+    """
+    check_q(q)
+
+    def write(draft: Draft) -> dict:
+        kernels = [fit_kernel(pool, m, damping=damping, convention=convention) for m in range(pool.num_checkpoints)]
+
+        def columns(shards: list[Shard]) -> dict[str, np.ndarray]:
+            own = [_quadratic(kernel, shard.features) for kernel, shard in zip(kernels, shards, strict=True)]
+            return {"self_influence": (np.mean(own, axis=0) * q_weights(pool, shards, q)).astype(np.float32)}
+
+        statistics = stream_scores(draft, pool, ["self_influence"], columns, progress)
+        return {"kernels": [kernel.facts for kernel in kernels], "targets": statistics} | common_facts(pool)
+
+    config = {"damping": damping, "q": q, "convention": convention, "targets": ["self_influence"]}
+    inputs, seed = {"pool": pool.content_hash}, pool.artifact.meta["seed"]
+    return build(out, kind="scores", config=config, seed=seed, inputs=inputs, write=write)
+
+
+def read_scores(scores: Artifact, target: str) -> Float[np.ndarray, " n"]:
+    """One target's column; InputError, with the names there are, for a target that was not scored."""
+    known = scores.meta["config"]["targets"]
+    if target not in known:
+        raise InputError(f"{scores.path} has no scores for target {target!r}; it has: {', '.join(known)}")
+    return pq.read_table(scores.file("scores.parquet"), columns=[target])[target].to_numpy()
+
+
+def mean_features(store: FeatureStore, checkpoint: int) -> Float[Tensor, " k"]:
+    """mean_t phi(t) in float64."""
+    total = torch.zeros(store.k, dtype=torch.float64)
+    for _, block in store.blocks(checkpoint):
+        total += torch.from_numpy(block).double().sum(dim=0)
+    if not bool(total.isfinite().all()):
+        raise InputError(
+            f"{store.artifact.path} has features that are not finite (checkpoint {checkpoint}); make it again"
+        )
+    return total / store.num_examples
+
+
+def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndarray, " rows"]:
+    """mean_m(Q_m) of the rows of one shard, given under every checkpoint; ones for q="none" or features of the loss."""
+    if q == "none" or store.artifact.meta["config"]["output"] == "loss":
+        return np.ones(len(shards[0].features))
+    return 1 - np.stack([shard.outputs["confidence"] for shard in shards]).astype(np.float64).mean(axis=0)
+
+
+def stream_scores(
+    draft: Draft, pool: FeatureStore, names: list[str], columns: Columns, progress: Progress
+) -> dict[str, dict[str, float]]:
+    """Write `scores.parquet`, a row group a shard; the mean and standard deviation of each column."""
+    sums, squares = np.zeros(len(names)), np.zeros(len(names))
+    fields = [("id", pa.string()), ("domain", pa.string()), *((name, pa.float32()) for name in names)]
+    with (
+        draft.file("scores.parquet") as file,
+        pq.ParquetWriter(file, pa.schema(fields), compression="zstd") as writer,
+        progress.task("scores", pool.num_examples) as advance,
+    ):
+        for index in range(pool.num_shards):
+            made = columns([pool.shard(checkpoint, index) for checkpoint in range(pool.num_checkpoints)])
+            table = pool.examples_of(index)
+            writer.write_table(pa.table([table["id"], table["domain"], *made.values()], schema=pa.schema(fields)))
+            values = np.stack(list(made.values())).astype(np.float64)
+            sums, squares = sums + values.sum(axis=1), squares + np.square(values).sum(axis=1)
+            advance(len(table))
+    means = sums / pool.num_examples
+    spreads = np.sqrt(np.maximum(squares / pool.num_examples - means**2, 0))
+    return {name: {"mean": float(m), "sd": float(s)} for name, m, s in zip(names, means, spreads, strict=True)}
+
+
+def check_stores(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> None:
+    """Refuse targets whose features do not share a space with the pool's, both values said, and unusable names."""
+    if not targets:
+        raise InputError("no target given; pass at least one name and feature store")
+    for name, store in targets.items():
+        if name in RESERVED or not name:
+            raise InputError(f"a target cannot be named {name!r}, which is a column of its own; give it another name")
+        check_space(pool.space, name, store)
+
+
+def check_q(q: str) -> None:
+    if q not in Q_CHOICES:
+        raise InputError(f"q={q!r} is unknown; pass one of: {', '.join(Q_CHOICES)}")
+
+
+def common_facts(pool: FeatureStore) -> dict[str, int]:
+    return {"num_examples": pool.num_examples, "num_checkpoints": pool.num_checkpoints, "k": pool.k}
+
+
+def _quadratic(kernel: Kernel, features: Float[np.ndarray, "rows k"]) -> Float[np.ndarray, " rows"]:
+    return kernel.whiten(torch.from_numpy(features).T).square().sum(dim=0).numpy()

@@ -1,0 +1,115 @@
+"""What is kept of one parameter's gradient: all, or its two-sided projection (LoGra, arXiv 2405.13954; TrackStar).
+
+A weight is seen as a matrix [m, n], its first axis against all others; per example its gradient is a sum over positions
+of outer products of what entered the layer and what came back, so `rows.T @ gradient @ cols` needs only the projected
+factors and never the gradient. The sides are Rademacher, scaled so that E[side @ side.T] = I: inner products are kept
+in expectation. The sides belong to the parameter, not to a layer, so a parameter used twice is summed correctly.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from thresher.seeds import torch_rng
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where one parameter's (projected) gradient stands in an example's row, and its two sides (None: identity)."""
+
+    name: str
+    shape: torch.Size
+    start: int
+    rows: Float[Tensor, "m r"] | None = None
+    cols: Float[Tensor, "n s"] | None = None
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """[m, n] of the gradient, before projection; a vector or a scalar is one column."""
+        m = self.shape[0] if self.shape else 1
+        return m, math.prod(self.shape[1:])
+
+    @property
+    def kept_shape(self) -> tuple[int, int]:
+        m, n = self.matrix_shape
+        return (m if self.rows is None else self.rows.shape[1]), (n if self.cols is None else self.cols.shape[1])
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.kept_shape)
+
+    def project(self, gradients: Tensor) -> Float[Tensor, "b size"]:
+        """Whole gradients [b, *shape] of this parameter as they stand in the rows."""
+        kept = gradients.reshape(len(gradients), *self.matrix_shape)
+        if self.rows is not None:
+            kept = self.rows.T.to(kept.dtype) @ kept
+        if self.cols is not None:
+            kept = kept @ self.cols.to(kept.dtype)
+        return kept.reshape(len(gradients), self.size)
+
+
+class Rows:
+    """The rows [b, D] of a batch, to which each use of each parameter adds its (projected) gradient."""
+
+    def __init__(self, num_examples: int, size: int, *, dtype: torch.dtype, device: torch.device) -> None:
+        self.num_examples = num_examples
+        self.values = torch.zeros(num_examples, size, dtype=dtype, device=device)
+
+    def of(self, block: Block) -> Float[Tensor, "b r s"]:
+        kept = self.values[:, block.start : block.start + block.size]
+        return kept.view(self.num_examples, *block.kept_shape)
+
+    def add_outer(self, block: Block, left: Float[Tensor, "b r t"], right: Float[Tensor, "b t s"]) -> None:
+        """Add sum_t left[:, t] right[t, :], both projected already."""
+        # Not baddbmm_: on this strided target it runs one small product at a time.
+        self.of(block).add_(torch.bmm(left.to(self.values.dtype), right.to(self.values.dtype)))
+
+    def add_whole(self, block: Block, gradients: Tensor) -> None:
+        """Add whole gradients, not projected yet, [b, *shape] or flattened."""
+        self.values[:, block.start : block.start + block.size] += block.project(gradients)
+
+
+def whole_blocks(parameters: Mapping[str, nn.Parameter]) -> dict[str, Block]:
+    """Every gradient entire, flattened, in the order given: a row is the flattened gradient."""
+    blocks, start = {}, 0
+    for name, parameter in parameters.items():
+        blocks[name] = Block(name, parameter.shape, start)
+        start += blocks[name].size
+    return blocks
+
+
+def two_sided_blocks(parameters: Mapping[str, nn.Parameter], *, k: int, seed: int) -> dict[str, Block]:
+    """Matrices projected on both sides, where a side is larger than it would become; vectors (biases, norms) entire."""
+    num_matrices = sum(parameter.ndim > 1 for parameter in parameters.values())
+    blocks, start = {}, 0
+    for name, parameter in parameters.items():
+        rows = cols = None
+        if parameter.ndim > 1:
+            m, n = Block(name, parameter.shape, 0).matrix_shape
+            rows = _side(m, side_of(n, k, num_matrices), parameter, seed, name, "rows")
+            cols = _side(n, side_of(m, k, num_matrices), parameter, seed, name, "cols")
+        blocks[name] = Block(name, parameter.shape, start, rows, cols)
+        start += blocks[name].size
+    return blocks
+
+
+def side_of(other: int, k: int, num_matrices: int) -> int:
+    """How wide the projection of one side of a matrix is, given the size of its other side: 16 to 32.
+
+    Projecting one side costs width / other of the layer's own product, so narrow layers get the narrower one. More
+    where a few matrices carry a large k: together they hold 4k numbers or more, so that the last sketch sets the error.
+    """
+    wanted = 8 * math.ceil(math.sqrt(4 * k / max(num_matrices, 1)) / 8)
+    return max(wanted, min(max(16, other // 4), 32))
+
+
+def _side(size: int, side: int, parameter: Tensor, seed: int, *names: str) -> Tensor | None:
+    if size <= side:
+        return None
+    signs = torch.randint(0, 2, (size, side), generator=torch_rng(seed, "two-sided", *names), dtype=torch.int8)
+    dtype = torch.promote_types(parameter.dtype, torch.float32)
+    return ((2 * signs - 1).to(dtype) / math.sqrt(side)).to(parameter.device)

@@ -1,0 +1,104 @@
+"""TRAK's kernel: K = sum_i phi(z_i) phi(z_i)^T + lambda I of one checkpoint, factored once and solved many times.
+
+    score_m(z_i, t) = phi_m(z_i)^T K_m^{-1} phi_m(t),    score = mean_m(score_m) * mean_m(Q_m)
+
+(Park et al. 2023, TRAK, eq. 13 to 17). Three conventions of scale, which rank alike under one checkpoint:
+    thresher   lambda is a multiple of mean(diag K), chosen from the data unless given
+    traker     lambda is absolute and 0 unless given; K^{-1} is divided by mean |K^{-1}| (package traker 0.3.2)
+    dattri     as traker with features / sqrt(k) and no such division (package dattri 0.3)
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from thresher.attribution.damping import choose_damping
+from thresher.attribution.features import FeatureStore
+from thresher.errors import InputError
+
+CONVENTIONS = ("thresher", "traker", "dattri")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """K of one checkpoint as a Cholesky factor, in float64."""
+
+    factor: Float[Tensor, "k k"]
+    damping: float
+    """lambda, in the units of K."""
+    mean_diagonal: float
+    """mean(diag K) before damping: lambda / mean_diagonal is the relative damping."""
+    shift: float = 0.0
+    """What had to be added to the diagonal beside the damping for the factorisation to succeed."""
+    norm: float = 1.0
+    """K^{-1} is divided by it (mean |K^{-1}| in traker's convention)."""
+
+    def solve(self, vectors: Float[Tensor, "k c"]) -> Float[Tensor, "k c"]:
+        """K^{-1} vectors / norm, in float64."""
+        return torch.cholesky_solve(vectors.double(), self.factor) / self.norm
+
+    def whiten(self, vectors: Float[Tensor, "k c"]) -> Float[Tensor, "k c"]:
+        """W vectors with W^T W = K^{-1} / norm, in float64: inner products of whitened features are scores."""
+        return torch.linalg.solve_triangular(self.factor, vectors.double(), upper=False) / self.norm**0.5
+
+    @property
+    def facts(self) -> dict[str, float]:
+        relative = self.damping / self.mean_diagonal if self.mean_diagonal else 0.0
+        return {"damping": self.damping, "relative_damping": relative, "diagonal_shift": self.shift}
+
+
+def gram(store: FeatureStore, checkpoint: int) -> Float[Tensor, "k k"]:
+    """sum_i phi(z_i) phi(z_i)^T without damping, accumulated in float64, one shard in memory at a time."""
+    total = torch.zeros(store.k, store.k, dtype=torch.float64)
+    for _, block in store.blocks(checkpoint):
+        rows = torch.from_numpy(block).double()
+        total.addmm_(rows.T, rows)
+    if not bool(total.diagonal().isfinite().all()):
+        raise InputError(
+            f"{store.artifact.path} has features that are not finite (checkpoint {checkpoint}); make it again"
+        )
+    return total
+
+
+def factorise(matrix: Float[Tensor, "k k"], damping: float, *, normalise: bool = False) -> Kernel:
+    """The kernel of an undamped Gram matrix; a singular one gets the smallest power-of-ten shift that factorises."""
+    mean_diagonal = float(matrix.diagonal().mean())
+    if mean_diagonal == 0:
+        raise InputError("all features are zero, so there is nothing to score with; check the model and its parameters")
+    shift = 0.0
+    while (factor := _cholesky(matrix, damping + shift)) is None:
+        shift = max(1e-12 * mean_diagonal, 10 * shift)
+    norm = float(torch.cholesky_inverse(factor).abs().mean()) if normalise else 1.0
+    return Kernel(factor, damping, mean_diagonal, shift, norm)
+
+
+def fit_kernel(store: FeatureStore, checkpoint: int, *, damping: float | None, convention: str = "thresher") -> Kernel:
+    """The kernel of one checkpoint over all rows of `store`.
+
+    `damping` is a multiple of mean(diag K) in convention thresher, where None means chosen by leave-one-out prediction;
+    in traker and dattri it is lambda itself, None meaning 0.
+    """
+    if convention not in CONVENTIONS:
+        raise InputError(f"convention {convention!r} is unknown; pass one of: {', '.join(CONVENTIONS)}")
+    if damping is not None and not 0 <= damping < float("inf"):
+        raise InputError(f"damping={damping} is out of range; pass a finite number, 0 or more, or leave it out")
+    matrix = gram(store, checkpoint)
+    if convention == "traker":
+        return factorise(matrix, damping or 0.0, normalise=True)
+    if convention == "dattri":
+        # (Phi^T Phi / k + lambda I)^{-1} between features / sqrt(k) is (Phi^T Phi + k lambda I)^{-1} between features.
+        return factorise(matrix, store.k * (damping or 0.0))
+    relative = choose_damping(store, checkpoint, matrix) if damping is None else damping
+    return factorise(matrix, relative * float(matrix.diagonal().mean()))
+
+
+def _cholesky(matrix: Float[Tensor, "k k"], damping: float) -> Float[Tensor, "k k"] | None:
+    damped = matrix.clone()
+    damped.diagonal().add_(damping)
+    factor, failed_at = torch.linalg.cholesky_ex(damped)
+    # A pivot at the level of rounding is a failure too: what is solved with it is noise.
+    pivots = factor.diagonal().square()
+    rounding = len(matrix) * torch.finfo(torch.float64).eps * float(damped.diagonal().max())
+    return None if int(failed_at) or bool(pivots.min() <= rounding) else factor

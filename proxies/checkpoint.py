@@ -1,0 +1,59 @@
+"""The state of an unfinished training run: one file, replaced atomically, from which it goes on bit for bit."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from thresher.artifacts import atomic_file
+from thresher.errors import InputError
+
+
+@dataclass
+class Run:
+    """All that changes while a model trains. Random numbers are no part of it: each step's come from (seed, step)."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    losses: Tensor
+    """The loss of each step so far, float32 [num_steps]."""
+    step: int = 0
+    seconds: float = 0.0
+    """Spent training, in all the parts of a run that was interrupted."""
+
+    def save(self, file: Path) -> None:
+        tensors = {f"model/{name}": tensor for name, tensor in self._model_tensors().items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{key}": value for key, value in values.items() if value is not None}
+        tensors["losses"] = self.losses
+        plain = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+        }
+        with atomic_file(file) as scratch:
+            save_file(plain, scratch, {"step": str(self.step), "seconds": repr(self.seconds)})
+
+    def restore(self, file: Path) -> None:
+        """Put everything back as `save` found it. The caller has made model and optimiser by the same recipe."""
+        try:
+            with safe_open(file, framework="pt") as stored:
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+                metadata = stored.metadata()
+        except SafetensorError as error:
+            raise InputError(f"{file} is damaged ({error}); delete it to train from the beginning") from None
+        with torch.no_grad():
+            for name, tensor in self._model_tensors().items():
+                tensor.copy_(tensors[f"model/{name}"])
+            self.losses.copy_(tensors["losses"])
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer/"):
+                _, index, key = name.split("/")
+                state.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
+
+    def _model_tensors(self) -> dict[str, Tensor]:
+        return dict(self.model.named_parameters()) | dict(self.model.named_buffers())

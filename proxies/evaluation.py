@@ -1,0 +1,60 @@
+"""What a model makes of each example: loss, margin, confidence, correctness."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from thresher.data.examples import Examples
+from thresher.devices import autocast, pick_device
+from thresher.errors import InputError
+from thresher.outputs import Outputs, logits_of, outputs_of
+from thresher.progress import SILENT, Progress
+
+# Logits of one batch are at most this many numbers (16 MiB): larger ones leave the cache and are slower on a CPU.
+MAX_LOGITS = 2**22
+
+
+def evaluate(
+    model: nn.Module,
+    examples: Examples,
+    *,
+    indices: np.ndarray | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    progress: Progress = SILENT,
+) -> dict[str, np.ndarray]:
+    """Per-example `margin`, `loss`, `confidence`, `correct` (`thresher.outputs`), float32 [m], in `indices`' order.
+
+    Examples are taken from the longest to the shortest, so that a batch holds little padding and memory runs out at
+    once or never. The model is left on its device and in the mode it came in.
+    """
+    indices = np.arange(len(examples)) if indices is None else np.asarray(indices)
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size={batch_size}; pass 1 or more")
+    home, mode = next(model.parameters()).device, model.training
+    target = pick_device(device)
+    lengths = examples.lengths()[indices]
+    order = np.argsort(-lengths, kind="stable")
+    size = batch_size or _fitting_batch_size(examples, lengths)
+    results = {name: np.empty(len(indices), dtype=np.float32) for name in Outputs._fields}
+    model.to(target).eval()
+    try:
+        with progress.task("evaluate", len(indices)) as advance, torch.no_grad(), autocast(target, precision):
+            for start in range(0, len(order), size):
+                rows = order[start : start + size]
+                batch = {name: tensor.to(target) for name, tensor in examples.batch(indices[rows]).items()}
+                outputs = outputs_of(logits_of(model, batch), batch["labels"])
+                for name, values in outputs._asdict().items():
+                    results[name][rows] = values.float().cpu().numpy()
+                advance(len(rows))
+    finally:
+        model.to(home).train(mode)
+    return results
+
+
+def _fitting_batch_size(examples: Examples, lengths: np.ndarray) -> int:
+    vocab_size = getattr(examples, "vocab_size", None)
+    if vocab_size is None or not len(lengths):
+        return 256
+    return int(np.clip(MAX_LOGITS // (vocab_size * int(lengths.max())), 1, 256))

@@ -1,0 +1,189 @@
+"""One loop that trains any model on any subset, weighting or mixture, and goes on where it was killed."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from thresher.artifacts import Artifact, Draft, build
+from thresher.data.examples import Examples
+from thresher.devices import autocast, has_bf16, pick_device
+from thresher.errors import InputError
+from thresher.outputs import Batch, logits_of
+from thresher.progress import SILENT, Progress
+from thresher.proxies.checkpoint import Run
+from thresher.proxies.costs import training_flops_per_unit
+from thresher.proxies.head import language_loss
+from thresher.proxies.models import Spec, build_model, check_fits, model_width, num_parameters, private_randomness
+from thresher.proxies.order import Order, check_indices, check_mixture, check_weights, hash_array
+from thresher.proxies.recipe import Recipe as Recipe
+from thresher.proxies.weights import save_model
+from thresher.seeds import seed_everything
+
+# Losses are looked at this often: reading a number back waits for the device.
+STEPS_BETWEEN_CHECKS = 50
+CURVE_POINTS = 100
+
+
+def train(
+    spec: Spec,
+    examples: Examples,
+    *,
+    out: Path,
+    recipe: Recipe,
+    seed: int,
+    indices: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+    mixture: dict[str, float] | None = None,
+    device: str = "auto",
+    checkpoint_every_seconds: float = 30.0,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Train the model of `spec`, and write it as a `model` artefact at `out`.
+
+    indices: positions of the examples to train on [m], each as often as it occurs; all by default.
+    weights: a factor on the loss of each example of the pool [n], >= 0; the loss is linear in them, so a mean of 1
+        keeps the learning rate's meaning.
+    mixture: share of the draws of each domain; the number of draws stays that of `indices`.
+
+    The same request makes the same bytes on the same machine, also when it was killed and run again; the same seed
+    gives the same initialisation and the same relative order of examples whatever the subset.
+    Raises InputError for inputs that cannot be used, and when the loss is no longer finite.
+    """
+    check_fits(spec, examples)
+    indices = check_indices(indices, len(examples))
+    weights = check_weights(weights, len(examples))
+    if weights is not None and not weights[indices].any():
+        raise InputError("every example at `indices` has weight 0; give at least one of them a weight above 0")
+    mixture = check_mixture(mixture, examples, indices)
+    inputs = {"examples": examples.content_hash, "indices": hash_array(indices)}
+    if weights is not None:
+        inputs["weights"] = hash_array(weights)
+
+    def write(draft: Draft) -> dict[str, Any]:
+        order = Order(
+            examples,
+            indices,
+            mixture,
+            seed=seed,
+            num_steps=recipe.num_steps(len(indices)),
+            num_draws=recipe.num_draws(len(indices)),
+        )
+        trainer = Trainer(spec, examples, order, recipe, seed=seed, weights=weights, device=device)
+        with private_randomness():
+            trainer.run(draft.state / "training.safetensors", checkpoint_every_seconds, progress)
+        save_model(trainer.state.model, spec, draft)
+        return trainer.facts()
+
+    config = {"spec": spec, "recipe": asdict(recipe), "mixture": mixture}
+    return build(Path(out), kind="model", config=config, seed=seed, inputs=inputs, write=write)
+
+
+class Trainer:
+    """One training run: everything that stays the same while `state` changes."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        examples: Examples,
+        order: Order,
+        recipe: Recipe,
+        *,
+        seed: int,
+        weights: Float[np.ndarray, " n"] | None,
+        device: str,
+    ):
+        self.examples, self.order, self.recipe, self.seed = examples, order, recipe, seed
+        self.device = pick_device(device)
+        self.weights = None if weights is None else torch.from_numpy(weights).float()
+        self.loss = language_loss if spec["source"] == "ladder" else training_loss
+        self.peak = recipe.peak_rate(pretrained=spec["source"] == "pretrained", width=model_width(spec))
+        model = build_model(spec, seed).to(self.device)
+        optimizer = recipe.make_optimizer(model, self.peak)
+        self.state = Run(model, optimizer, torch.zeros(order.num_steps, device=self.device))
+
+    def run(self, file: Path, checkpoint_every_seconds: float, progress: Progress) -> None:
+        """All the steps that are left, keeping the state in `file` as they go by."""
+        state, num_steps = self.state, self.order.num_steps
+        if file.exists():
+            state.restore(file)
+        begun, saved = time.perf_counter() - state.seconds, time.perf_counter()
+        with progress.task("train", num_steps) as advance:
+            advance(state.step)
+            while state.step < num_steps:
+                self._step(state.step)
+                state.step += 1
+                advance(1)
+                due = time.perf_counter() - saved >= checkpoint_every_seconds
+                if due or state.step % STEPS_BETWEEN_CHECKS == 0 or state.step == num_steps:
+                    self._check_finite()
+                state.seconds = time.perf_counter() - begun
+                if due:
+                    state.save(file)
+                    saved = time.perf_counter()
+
+    def facts(self) -> dict[str, Any]:
+        """What is recorded of a finished run."""
+        losses = self.state.losses.cpu().numpy()
+        lengths = self.examples.lengths()
+        num_units = sum(int(lengths[self.order.batch(step)].sum()) for step in range(self.order.num_steps))
+        flops = training_flops_per_unit(self.state.model, self.examples) * num_units
+        bf16 = self.recipe.precision == "bf16" or (self.recipe.precision == "auto" and has_bf16(self.device))
+        return {
+            "num_parameters": num_parameters(self.state.model),
+            "num_steps": self.order.num_steps,
+            "num_examples_seen": self.order.num_draws,
+            **({"num_tokens_seen": num_units} if hasattr(self.examples, "tokens") else {}),
+            "passes": self.order.passes(),
+            "learning_rate": self.peak,
+            "flops": round(flops),
+            "seconds": round(self.state.seconds, 3),
+            "final_train_loss": float(losses[-max(1, len(losses) // 20) :].mean()),
+            "loss_curve": [float(part.mean()) for part in np.array_split(losses, min(len(losses), CURVE_POINTS))],
+            "device": str(self.device),
+            "precision": "bf16" if bf16 else "float32",
+        }
+
+    def _step(self, step: int) -> None:
+        state, rows = self.state, self.order.batch(step)
+        # Dropout and the like draw from (seed, step), so there is no generator's state to keep.
+        seed_everything(self.seed, "step", step)
+        for group in state.optimizer.param_groups:
+            group["lr"] = self.peak * self.recipe.rate(step, self.order.num_steps)
+        batch = {name: tensor.to(self.device) for name, tensor in self.examples.batch(rows).items()}
+        weights = None if self.weights is None else self.weights[rows].to(self.device)
+        with autocast(self.device, self.recipe.precision):
+            loss = self.loss(state.model, batch, weights)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.recipe.clip is not None:
+            torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.recipe.clip)
+        state.optimizer.step()
+        state.losses[step] = loss.detach()
+
+    def _check_finite(self) -> None:
+        finite = torch.isfinite(self.state.losses)
+        if not bool(finite.all()):
+            raise InputError(
+                f"training diverged: the loss of step {int((~finite).int().argmax())} is not finite at learning rate "
+                f"{self.peak:.3g}; train again with a lower learning_rate, to another output"
+            )
+
+
+def training_loss(model: nn.Module, batch: Batch, weights: Float[Tensor, " b"] | None) -> Float[Tensor, ""]:
+    """`sum_i w_i sum_j -log p_ij / number of predictions`: the mean over predictions, linear in the weights [b]."""
+    logits, labels = logits_of(model, batch), batch["labels"]
+    if logits.ndim == 3:
+        # Shifted labels in place of shifted logits: no copy of the largest tensor.
+        labels = F.pad(labels[:, 1:], (0, 1), value=-100)
+    logits = logits.float().flatten(0, -2)
+    if weights is None:
+        return F.cross_entropy(logits, labels.flatten())
+    losses = F.cross_entropy(logits, labels.flatten(), reduction="none").view(len(labels), -1)
+    return (losses.sum(dim=1) * weights).sum() / (labels != -100).sum().clamp(min=1)

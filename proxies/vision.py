@@ -1,0 +1,73 @@
+"""`RN-k`: ResNet-18 with all its widths multiplied by k, for small images (Small-to-Large's vision ladder)."""
+
+from fractions import Fraction
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from thresher.errors import InputError
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut, as in He et al. 2015 (arXiv 1512.03385), figure 5 left."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    """3x3 stem without max-pool, four stages of two blocks with 64k, 128k, 256k, 512k channels, mean, linear."""
+
+    def __init__(self, multiplier: Fraction, *, num_classes: int, num_channels: int = 3):
+        super().__init__()
+        first = max(1, round(64 * multiplier))
+        self.stem = nn.Conv2d(num_channels, first, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(first)
+        blocks, width = [], first
+        for stage in range(4):
+            outputs = first * 2**stage
+            blocks += [Block(width, outputs, stride=1 if stage == 0 else 2), Block(outputs, outputs, stride=1)]
+            width = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+        hidden = self.blocks(F.relu(self.bn(self.stem(images))))
+        return self.head(hidden.mean(dim=(2, 3)))
+
+
+def parse_multiplier(text: str) -> Fraction:
+    """`1/16` -> Fraction(1, 16); anything from 1/64 (one channel) to 16."""
+    try:
+        multiplier = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        multiplier = Fraction(0)
+    if not Fraction(1, 64) <= multiplier <= 16:
+        raise InputError(f"'rn-{text}' is not a width of ResNet-18; write rn-1/16, rn-1/2, rn-2: from 1/64 to 16")
+    return multiplier
+
+
+def torchvision_model(name: str, *, num_classes: int) -> nn.Module:
+    """A torchvision classification model by its name, untrained."""
+    from torchvision import models
+
+    try:
+        return models.get_model(name, weights=None, num_classes=num_classes)
+    except ValueError:
+        raise InputError(
+            f"torchvision has no model {name!r}; see torchvision.models.list_models() for those it has"
+        ) from None

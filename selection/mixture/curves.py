@@ -1,0 +1,112 @@
+"""Laws that are one curve a target, c + g(x; parameters): fitted by damped least squares on the Huber loss, from several starts."""
+
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from thresher.selection.mixture.law import Law, Losses, Weights
+
+MAX_STEPS = 200
+
+
+class Curve(Protocol):
+    """One family of curves; p parameters over m domains."""
+
+    def starts(self, weights: Weights, losses: Float[np.ndarray, "n"]) -> list[Float[np.ndarray, "p"]]: ...
+
+    def value(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n"]: ...
+
+    def jacobian(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n p"]: ...
+
+    def slope(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n m"]: ...
+
+
+class CurveLaw(Law):
+    """Each target its own curve. `delta` is where the Huber loss turns linear, in standard deviations of the losses."""
+
+    def __init__(self, curve: Curve, weights: Weights, losses: Losses, delta: float, starts: list | None = None):
+        self.curve, self.delta = curve, delta
+        fits = []
+        for target in range(losses.shape[1]):
+            begin = curve.starts(weights, losses[:, target]) if starts is None else [starts[target]]
+            fits.append(
+                fit_curve(curve, weights, losses[:, target], begin, delta * max(losses[:, target].std(), 1e-12))
+            )
+        self.parameters = np.stack([parameters for parameters, _ in fits])
+        self._errors = [_Errors(curve, weights, losses[:, j], fits[j][0]) for j in range(losses.shape[1])]
+
+    @property
+    def num_parameters(self) -> int:
+        return self.parameters.shape[1]
+
+    def predict(self, weights):
+        return np.column_stack([self.curve.value(parameters, weights) for parameters in self.parameters])
+
+    def deviation(self, weights):
+        return np.column_stack([errors.deviation(weights) for errors in self._errors])
+
+    def gradient(self, weights):
+        return np.stack([self.curve.slope(parameters, weights) for parameters in self.parameters], axis=1)
+
+    def refit(self, weights, losses):
+        return CurveLaw(self.curve, weights, losses, self.delta, starts=list(self.parameters))
+
+
+def fit_curve(
+    curve: Curve, weights: Weights, losses: Float[np.ndarray, "n"], starts: list, delta: float
+) -> tuple[Float[np.ndarray, "p"], float]:
+    """The best of the minima reached from `starts`, and its Huber loss."""
+    return min((_descend(curve, weights, losses, start, delta) for start in starts), key=lambda fit: fit[1])
+
+
+def _descend(curve: Curve, weights: Weights, losses, parameters, delta: float):
+    """Levenberg-Marquardt on the Huber loss, residuals reweighted at each step.
+
+    Ours rather than scipy's `least_squares`, whose bookkeeping is most of its time at this size: .85 s against 5.4 s
+    for 512 runs, 13 targets (2-core Xeon 2.5 GHz), and the bootstrap repeats this thousands of times.
+    """
+    damping = 1e-2
+    residual = losses - curve.value(parameters, weights)
+    cost = _huber(residual, delta)
+    for _ in range(MAX_STEPS):
+        jacobian = curve.jacobian(parameters, weights)
+        share = np.minimum(1, delta / np.maximum(np.abs(residual), 1e-300))
+        normal = jacobian.T @ (jacobian * share[:, None])
+        pull = jacobian.T @ (share * residual)
+        previous = cost
+        for _ in range(12):
+            ridge = damping * np.diag(normal.diagonal() + 1e-10 * max(normal.diagonal().max(), 1e-300))
+            trial = parameters + np.linalg.lstsq(normal + ridge, pull, rcond=None)[0]
+            trial_residual = losses - curve.value(trial, weights)
+            trial_cost = _huber(trial_residual, delta)
+            if trial_cost < cost:
+                parameters, residual, cost = trial, trial_residual, trial_cost
+                damping = max(damping / 5, 1e-9)
+                break
+            damping *= 4
+        if previous - cost <= 1e-9 * previous:
+            break
+    return parameters, cost
+
+
+def _huber(residual: Float[np.ndarray, "n"], delta: float) -> float:
+    size = np.abs(residual)
+    total = np.where(size <= delta, size**2 / 2, delta * (size - delta / 2)).sum()
+    return float(total) if np.isfinite(total) else np.inf
+
+
+class _Errors:
+    """The delta method: parameter covariance s^2 (J'J)^-1 carried to a prediction, plus the noise s of one run."""
+
+    def __init__(self, curve: Curve, weights: Weights, losses, parameters):
+        self.curve, self.parameters = curve, parameters
+        jacobian = curve.jacobian(parameters, weights)
+        freedom = max(len(losses) - len(parameters), 1)
+        self.variance = np.sum((losses - curve.value(parameters, weights)) ** 2) / freedom
+        # Directions that the runs never moved along stay out: a law says nothing there, and 1/0 would say anything.
+        self.covariance = self.variance * np.linalg.pinv(jacobian.T @ jacobian, rcond=1e-10, hermitian=True)
+
+    def deviation(self, weights: Weights) -> Float[np.ndarray, "n"]:
+        jacobian = self.curve.jacobian(self.parameters, weights)
+        return np.sqrt(self.variance + np.einsum("np,pq,nq->n", jacobian, self.covariance, jacobian).clip(min=0))

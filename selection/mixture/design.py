@@ -1,0 +1,127 @@
+"""Which mixtures to train proxies on: before the first run, and after some, where they inform most."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from thresher.errors import InputError
+from thresher.seeds import numpy_rng
+from thresher.selection.mixture.constraints import Constraints
+from thresher.selection.mixture.gaussian_process import fit_gaussian_process
+from thresher.selection.mixture.goal import Goal
+from thresher.selection.mixture.law import Law, Weights
+from thresher.selection.mixture.optimise import sample_mixtures
+from thresher.selection.mixture.table import MixtureTable
+
+DESIGNS = ("dirichlet", "space-filling", "ddo")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Runs to make. `amounts` is what each domain gets in units of its equal share; rows need not sum alike in a DDO,
+    whose cut and raised runs train on less and more data in all."""
+
+    kind: str
+    domains: tuple[str, ...]
+    weights: Float[np.ndarray, "r m"]
+    amounts: Float[np.ndarray, "r m"]
+
+    def to_json(self) -> dict:
+        runs = [dict(zip(self.domains, map(float, row), strict=True)) for row in self.weights]
+        totals = self.amounts.sum(axis=1) / len(self.domains)
+        return {"kind": self.kind, "runs": runs, "data_relative_to_base": [float(total) for total in totals]}
+
+
+def plan_runs(
+    constraints: Constraints, num_runs: int | None = None, *, kind: str = "space-filling", seed: int = 0, **options
+) -> Plan:
+    """A first design of `num_runs` runs (default twice the domains + 10; a DDO has always 2m + 1)."""
+    if kind not in DESIGNS:
+        raise InputError(f"design {kind!r} is unknown; use one of {', '.join(DESIGNS)}")
+    num_domains = len(constraints.domains)
+    if kind == "ddo":
+        if num_runs is not None and num_runs != 2 * num_domains + 1:
+            raise InputError(
+                f"a DDO of {num_domains} domains has {2 * num_domains + 1} runs, not {num_runs}; leave the number out"
+            )
+        amounts = one_up_one_down(num_domains, **options)
+        return Plan(kind, constraints.domains, amounts / amounts.sum(axis=1, keepdims=True), amounts)
+    num_runs = 2 * num_domains + 10 if num_runs is None else num_runs
+    if num_runs < 1:
+        raise InputError(f"{num_runs} runs asked for; give 1 or more")
+    make = dirichlet if kind == "dirichlet" else space_filling
+    weights = make(constraints, num_runs, seed=seed, **options)
+    return Plan(kind, constraints.domains, weights, weights * num_domains)
+
+
+def dirichlet(
+    constraints: Constraints, num_runs: int, *, seed: int = 0, low: float = 0.1, high: float = 5.0
+) -> Weights:
+    """RegMix's design: Dirichlet around the prior, the prior scaled by a strength drawn anew for each run.
+
+    Strength m * s, log s even from `low` (near corners) to `high` (near the prior).
+    """
+    rng = numpy_rng(seed, "dirichlet-design")
+    strength = len(constraints.domains) * np.exp(rng.uniform(np.log(low), np.log(high), size=(num_runs, 1)))
+    gammas = rng.gamma(np.maximum(strength * constraints.prior, 1e-2)) + 1e-12
+    return constraints.project(gammas / gammas.sum(axis=1, keepdims=True))
+
+
+def space_filling(constraints: Constraints, num_runs: int, *, seed: int = 0, seen: Weights | None = None) -> Weights:
+    """Each run the candidate furthest (Hellinger distance) from those before it; the prior first, if nothing is seen."""
+    pool = sample_mixtures(constraints, max(2000, 20 * num_runs), seed)
+    roots = np.sqrt(pool)
+    if seen is None:
+        first = (
+            constraints.closest_to_prior()
+            if constraints.max_kl is not None
+            else constraints.project(constraints.prior[None])[0]
+        )
+        chosen, seen = [first], first[None]
+    else:
+        chosen = []
+    distance = np.min([np.sum((roots - np.sqrt(np.maximum(row, 0))) ** 2, axis=1) for row in seen], axis=0)
+    while len(chosen) < num_runs:
+        furthest = int(np.argmax(distance))
+        chosen.append(pool[furthest])
+        distance = np.minimum(distance, np.sum((roots - roots[furthest]) ** 2, axis=1))
+    return np.array(chosen)
+
+
+def one_up_one_down(num_domains: int, *, low: float = 1 / 5, high: float = 3.0) -> Float[np.ndarray, "2m+1 m"]:
+    """AutoScale's DDO in units of the equal share: base, each domain cut to `low`, each raised to `high`."""
+    amounts = np.ones((2 * num_domains + 1, num_domains))
+    amounts[1 : num_domains + 1][np.diag_indices(num_domains)] = low
+    amounts[num_domains + 1 :][np.diag_indices(num_domains)] = high
+    return amounts
+
+
+def next_runs(
+    law: Law,
+    table: MixtureTable,
+    goal: Goal,
+    constraints: Constraints,
+    num_runs: int,
+    *,
+    candidates: Sequence[np.ndarray] = (),
+    eagerness: float = 2.0,
+    seed: int = 0,
+) -> Weights:
+    """The next batch: mixtures that could be the best, each chosen knowing where the earlier ones of the batch will be.
+
+    Score: predicted goal - `eagerness` * its deviation under a Gaussian process. The process's deviation shrinks around
+    each choice before the next one (it does not depend on the result, so no result is invented).
+    `candidates` join the sampled pool: give the current optimum and, say, the bootstrap's optima.
+    """
+    pool = np.vstack([sample_mixtures(constraints, 2000, seed), *[np.atleast_2d(points) for points in candidates]])
+    mean = goal.value(law.predict(pool))
+    values = goal.value(table.losses)
+    # The goal itself as one target: its deviation is what a choice trades against its mean.
+    process = fit_gaussian_process(table.weights, values[:, None], seed)
+    chosen: list[np.ndarray] = []
+    for _ in range(num_runs):
+        deviation = process.deviation(pool) if not chosen else process.shared_deviation(pool, np.array(chosen))
+        chosen.append(pool[int(np.argmin(mean - eagerness * deviation[:, 0]))])
+    return np.array(chosen)

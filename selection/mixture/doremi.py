@@ -1,0 +1,67 @@
+"""DoReMi (arXiv 2305.10429, Algorithm 1): domains where the proxy lags the reference gain weight, step by step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from thresher.errors import InputError
+
+
+@dataclass(frozen=True)
+class DoReMi:
+    """The state of the reweighting; `step` gives the next one."""
+
+    weights: Float[np.ndarray, "m"]
+    total: Float[np.ndarray, "m"]
+    """The sum of the weights of all steps: the answer is their mean."""
+    num_steps: int = 0
+    eta: float = 1.0
+    smoothing: float = 1e-3
+
+    def step(self, excess: Float[np.ndarray, "m"]) -> "DoReMi":
+        """log w += eta lambda; normalise; mix with uniform. `excess` as `mean_excess` gives it."""
+        if np.shape(excess) != self.weights.shape or not np.all(np.isfinite(excess)):
+            raise InputError(
+                f"excess losses must be {len(self.weights)} finite numbers, one a domain; check the losses"
+            )
+        logits = np.log(self.weights) + self.eta * np.maximum(excess, 0)
+        moved = np.exp(logits - logits.max())
+        weights = (1 - self.smoothing) * moved / moved.sum() + self.smoothing / len(moved)
+        return DoReMi(weights, self.total + weights, self.num_steps + 1, self.eta, self.smoothing)
+
+    @property
+    def average(self) -> Float[np.ndarray, "m"]:
+        """The proposed mixture: the mean over steps."""
+        return self.total / self.num_steps if self.num_steps else self.weights
+
+
+def begin(num_domains: int, *, eta: float = 1.0, smoothing: float = 1e-3) -> DoReMi:
+    """Uniform weights. The paper's eta = 1 and c = 1e-3."""
+    if eta <= 0 or not 0 < smoothing < 1:
+        raise InputError(f"eta {eta:g} must be above 0 and smoothing {smoothing:g} between 0 and 1")
+    return DoReMi(np.full(num_domains, 1 / num_domains), np.zeros(num_domains), 0, eta, smoothing)
+
+
+def mean_excess(
+    losses: Float[np.ndarray, "b"], reference: Float[np.ndarray, "b"], domains: Float[np.ndarray, "b"], num_domains: int
+) -> Float[np.ndarray, "m"]:
+    """lambda_d = mean over a domain's tokens of max(loss - reference loss, 0); 0 where the batch has none of it.
+
+    `losses` and `reference` are per token (or per example of one length), `domains` the domain number of each.
+    """
+    clipped = np.maximum(losses - reference, 0)
+    counts = np.bincount(domains, minlength=num_domains)
+    return np.bincount(domains, weights=clipped, minlength=num_domains) / np.maximum(counts, 1)
+
+
+def trajectory(
+    excess: Float[np.ndarray, "s m"], *, eta: float = 1.0, smoothing: float = 1e-3
+) -> Float[np.ndarray, "s m"]:
+    """The weights after each step, for excess losses recorded beforehand."""
+    state = begin(np.shape(excess)[1], eta=eta, smoothing=smoothing)
+    path = []
+    for row in excess:
+        state = state.step(row)
+        path.append(state.weights)
+    return np.array(path)

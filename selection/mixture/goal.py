@@ -1,0 +1,43 @@
+"""What is to be made small: several targets' losses as one number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from thresher.errors import InputError
+from thresher.selection.mixture.law import Losses
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Weights of the targets (summing to 1), and how they are joined."""
+
+    weights: Float[np.ndarray, "k"]
+    worst_case: bool = False
+    """The largest weighted excess over `reference` instead of the weighted mean."""
+    reference: Float[np.ndarray, "k"] | None = None
+    """Losses that worst-case excess is counted from, such as those of the natural mixture (0 where not given)."""
+
+    def excess(self, losses: Losses) -> Losses:
+        """What the worst case is the maximum of: k * weight * (loss - reference), plain excess for equal weights."""
+        base = 0.0 if self.reference is None else self.reference
+        return (losses - base) * self.weights * np.count_nonzero(self.weights)
+
+    def value(self, losses: Losses) -> Float[np.ndarray, "n"]:
+        if not self.worst_case:
+            return losses @ self.weights
+        return self.excess(losses)[:, self.weights > 0].max(axis=1)
+
+
+def make_goal(targets: Sequence[str], weights: Mapping[str, float] | None = None, *, worst_case: bool = False) -> Goal:
+    """Equal weights over all targets, or those named in `weights` (the others do not count)."""
+    if weights is None:
+        return Goal(np.full(len(targets), 1 / len(targets)), worst_case)
+    if unknown := [name for name in weights if name not in targets]:
+        raise InputError(f"no target is called {unknown[0]!r}; use one of {', '.join(targets)}")
+    values = np.array([weights.get(target, 0.0) for target in targets], dtype=float)
+    if not np.all(np.isfinite(values)) or np.any(values < 0) or values.sum() <= 0:
+        raise InputError("target weights must be 0 or more, and one above 0; check them")
+    return Goal(values / values.sum(), worst_case)

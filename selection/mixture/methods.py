@@ -1,0 +1,52 @@
+"""Every method by its name: what learns from a table of runs, and what each of the others needs instead."""
+
+from dataclasses import dataclass
+
+from thresher.errors import InputError
+from thresher.selection.mixture.effective import fit_effective
+from thresher.selection.mixture.ensemble import fit_ensemble
+from thresher.selection.mixture.exponential import fit_exponential
+from thresher.selection.mixture.gaussian_process import fit_gaussian_process
+from thresher.selection.mixture.law import Fit
+from thresher.selection.mixture.loglinear import fit_loglinear
+from thresher.selection.mixture.regmix import fit_linear, fit_regmix
+from thresher.selection.mixture.utilimax import fit_utilimax
+
+
+@dataclass(frozen=True)
+class Method:
+    summary: str
+    fit: Fit
+    predicts_losses: bool = True
+    """False where the law's one value is a utility of the mixture and not the targets' losses."""
+
+
+DEFAULT = "ensemble"
+
+METHODS = {
+    "ensemble": Method("mean of the effective-data law and the Gaussian process", fit_ensemble),
+    "exponential": Method("Data Mixing Law: c + k exp(t . x)", fit_exponential),
+    "effective": Method("power law of effective data: c + (a . x)^-b", fit_effective),
+    "gaussian-process": Method("Matern 5/2 on square roots of the weights", fit_gaussian_process),
+    "regmix": Method("boosted trees, mean of the best 128 simulated mixtures", fit_regmix),
+    "linear": Method("least squares; its optimum is a corner of the constraints", fit_linear),
+    "log-linear": Method("Olmix: exp(a . x), convex, with a KL pull to the prior", fit_loglinear),
+    "utilimax": Method("portfolio of domain utilities under risk", fit_utilimax, predicts_losses=False),
+}
+
+OTHERS = {
+    "autoscale": "2m+1 runs of a DDO design, at one budget or two (autoscale.py)",
+    "doremi": "excess losses of a proxy in training over a reference (doremi.py)",
+    "domain-dsdm": "attribution scores summed by domain (domain_dsdm.py)",
+    "uniform": "nothing",
+    "natural": "token counts",
+    "best-observed": "a table of runs",
+}
+
+
+def method_named(name: str) -> Method:
+    if name in METHODS:
+        return METHODS[name]
+    if name in OTHERS:
+        raise InputError(f"method {name!r} is not fitted to a table of mixtures: it needs {OTHERS[name]}")
+    raise InputError(f"method {name!r} is unknown; use one of {', '.join([*METHODS, *OTHERS])}")

@@ -1,0 +1,218 @@
+"""From a table of runs to a mixture, with all that is known about how good it is: what `thresher mix` prints."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from thresher.errors import InputError
+from thresher.progress import SILENT, Progress
+from thresher.selection.mixture import baselines
+from thresher.selection.mixture.autoscale import DomainScaling, project_exact, project_paper
+from thresher.selection.mixture.constraints import Constraints, make_constraints
+from thresher.selection.mixture.goal import Goal, make_goal
+from thresher.selection.mixture.law import Law
+from thresher.selection.mixture.methods import DEFAULT, method_named
+from thresher.selection.mixture.optimise import objective, optimise
+from thresher.selection.mixture.table import MixtureTable
+from thresher.selection.mixture.uncertainty import Bootstrap, HeldOut, bootstrap, hold_out, warnings_of
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One proposed mixture. Intervals are 95 %, from the bootstrap; None where none was asked for."""
+
+    method: str
+    num_runs: int
+    num_resamples: int
+    seed: int
+    weights: dict[str, float]
+    weight_intervals: dict[str, Interval] | None
+    objective: float
+    predicted_losses: dict[str, float] | None
+    loss_intervals: dict[str, Interval] | None
+    """Where the fitted law lies, not where one run may fall; that is `run_deviation`."""
+    run_deviation: dict[str, float] | None
+    """Standard deviation of one new run's loss around the prediction."""
+    baselines: dict[str, dict[str, float]]
+    """Weights of natural, uniform and best observed."""
+    baseline_objectives: dict[str, float]
+    gains: dict[str, dict[str, float]] | None
+    """Predicted goal of each baseline minus that of the proposal: mean, low, high. Above 0 the proposal is better."""
+    indistinguishable: dict[str, Interval] | None
+    """Range of each domain's weight over the mixtures that the refits do not agree to be worse."""
+    indistinguishable_share: float | None
+    held_out: dict[str, dict[str, float]] | None
+    """Of each target: rmse, r2, spearman on runs the fit never saw."""
+    num_folds: int
+    warnings: list[str]
+    repairs: list[str]
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+
+def propose(
+    table: MixtureTable,
+    *,
+    method: str = DEFAULT,
+    goal: Goal | None = None,
+    constraints: Constraints | None = None,
+    natural: Float[np.ndarray, "m"] | None = None,
+    num_resamples: int = 200,
+    check: bool = True,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Proposal:
+    """Fit, optimise, and say how sure. `natural` is the token-proportional mixture (default: the constraints' prior).
+
+    The worst case counts each target's excess over its predicted loss on `natural`. `check=False` leaves the held-out
+    errors out, `num_resamples=0` the intervals. Raises InputError for constraints over other domains than the table's.
+    """
+    chosen = method_named(method)
+    goal = make_goal(table.targets) if goal is None else goal
+    constraints = make_constraints(table.domains) if constraints is None else constraints
+    if constraints.domains != table.domains:
+        raise InputError(
+            f"constraints are over {', '.join(constraints.domains)}; the table has {', '.join(table.domains)}"
+        )
+    natural = constraints.prior if natural is None else natural
+    # Targets that do not count cost fits and decide nothing.
+    counted = [target for target, weight in zip(table.targets, goal.weights, strict=True) if weight > 0]
+    goal = replace(goal, weights=goal.weights[goal.weights > 0], reference=None)
+    table = table.only(counted)
+
+    law = chosen.fit(table.weights, table.losses, seed)
+    aim = goal if chosen.predicts_losses else Goal(np.ones(1))
+    if aim.worst_case:
+        aim = replace(aim, reference=law.predict(natural[None])[0])
+    optimum = optimise(law, aim, constraints, seed=seed, starts=table.weights)
+    others = {
+        "natural": natural,
+        "uniform": baselines.uniform(len(table.domains)),
+        "best observed": baselines.best_observed(table.weights, table.losses, goal),
+    }
+    asked = np.vstack([optimum.weights, *others.values()])
+    resampled = None
+    if num_resamples:
+        options = {"num_resamples": num_resamples, "seed": seed, "progress": progress}
+        resampled = bootstrap(law, table, aim, constraints, asked, **options)
+    held = hold_out(chosen.fit, table, seed=seed, progress=progress) if check and chosen.predicts_losses else None
+    return _describe(
+        method, chosen.predicts_losses, law, table, aim, constraints, asked, list(others), resampled, held, seed
+    )
+
+
+def _describe(
+    method, predicts_losses, law: Law, table, goal, constraints, asked, others, resampled, held, seed
+) -> Proposal:
+    best = asked[0]
+    values = objective(law, goal, constraints, asked)
+    losses = _named(table.targets, law.predict(asked[:1])[0]) if predicts_losses else None
+    deviation = _named(table.targets, law.deviation(asked[:1])[0]) if predicts_losses else None
+    return Proposal(
+        method=method,
+        num_runs=len(table),
+        num_resamples=0 if resampled is None else len(resampled.optima),
+        seed=seed,
+        weights=_named(table.domains, best),
+        weight_intervals=None if resampled is None else _intervals(table.domains, resampled.interval()),
+        objective=float(values[0]),
+        predicted_losses=losses,
+        loss_intervals=_loss_intervals(table, resampled) if predicts_losses else None,
+        run_deviation=deviation,
+        baselines={name: _named(table.domains, row) for name, row in zip(others, asked[1:], strict=True)},
+        baseline_objectives=_named(others, values[1:]),
+        gains=None if resampled is None else {name: _gain(resampled, place + 1) for place, name in enumerate(others)},
+        indistinguishable=None if resampled is None else _set_ranges(table, resampled, len(asked)),
+        indistinguishable_share=None
+        if resampled is None
+        else float(resampled.indistinguishable()[len(asked) :].mean()),
+        held_out=None if held is None else _held_out(table, held),
+        num_folds=0 if held is None else held.num_folds,
+        warnings=warnings_of(law, table, best, constraints, held, resampled),
+        repairs=list(table.repairs),
+    )
+
+
+@dataclass(frozen=True)
+class ScaledProposal:
+    """AutoScale's mixture at a budget."""
+
+    mode: str
+    budget: float
+    weights: dict[str, float]
+    amounts: dict[str, float]
+    t: float
+    """`paper`: 0 and 1 at the two fitted budgets. `exact`: log2 of the budget over the fitted one."""
+    warnings: list[str]
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+
+def scale_paper(first: Mapping[str, float], second: Mapping[str, float], budget: float) -> ScaledProposal:
+    """From the optimal amounts of each domain at two budgets, by the paper's rule."""
+    if set(first) != set(second):
+        raise InputError("the two optima are over different domains; give both the same")
+    domains = tuple(first)
+    result = project_paper(
+        *(np.array([optimum[d] for d in domains], dtype=float) for optimum in (first, second)), budget
+    )
+    return _scaled("paper", domains, budget, result, [])
+
+
+def scale_exact(
+    law: DomainScaling, domains: tuple[str, ...], fitted_budget: float, budget: float, **bounds
+) -> ScaledProposal:
+    """From one fitted law, solved anew at the budget."""
+    result = project_exact(law, fitted_budget, budget, **bounds)
+    share = fitted_budget / len(domains)
+    lower = np.broadcast_to(bounds.get("lower", 0.2), len(domains)) * share
+    low = [d for d, amount, floor in zip(domains, result.amounts, lower, strict=True) if amount <= floor * (1 + 1e-9)]
+    return _scaled("exact", domains, budget, result, low)
+
+
+def _scaled(mode, domains, budget, result, low) -> ScaledProposal:
+    found = [f"on a bound: {', '.join(low)}"] if low else []
+    if result.t > 2:
+        found.append(f"t = {result.t:.2f} is beyond 2: pure extrapolation from the fitted budgets")
+    return ScaledProposal(
+        mode, float(budget), _named(domains, result.weights), _named(domains, result.amounts), result.t, found
+    )
+
+
+def _named(names, values) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(names, values, strict=True)}
+
+
+def _intervals(names, bounds) -> dict[str, Interval]:
+    return {name: (float(low), float(high)) for name, low, high in zip(names, *bounds, strict=True)}
+
+
+def _loss_intervals(table: MixtureTable, resampled: Bootstrap | None) -> dict[str, Interval] | None:
+    return (
+        None
+        if resampled is None
+        else _intervals(table.targets, np.quantile(resampled.predictions, [0.025, 0.975], axis=0))
+    )
+
+
+def _gain(resampled: Bootstrap, place: int) -> dict[str, float]:
+    return dict(zip(("mean", "low", "high"), resampled.gain(place), strict=True))
+
+
+def _set_ranges(table: MixtureTable, resampled: Bootstrap, num_asked: int) -> dict[str, Interval]:
+    chosen = resampled.indistinguishable()
+    # The proposed one belongs to the set; baselines may break the constraints and do not.
+    chosen[1:num_asked] = False
+    alike = resampled.pool[chosen]
+    return _intervals(table.domains, (alike.min(axis=0), alike.max(axis=0)))
+
+
+def _held_out(table: MixtureTable, held: HeldOut) -> dict[str, dict[str, float]]:
+    rows = zip(table.targets, held.rmse, held.r2, held.spearman, strict=True)
+    return {target: {"rmse": float(e), "r2": float(r), "spearman": float(s)} for target, e, r, s in rows}

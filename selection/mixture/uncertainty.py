@@ -1,0 +1,145 @@
+"""How sure a proposed mixture is: held-out errors, the bootstrap of the optimum, what cannot be told from the best."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import spearmanr
+
+from thresher.progress import SILENT, Progress, track
+from thresher.seeds import numpy_rng
+from thresher.selection.mixture.constraints import Constraints
+from thresher.selection.mixture.goal import Goal
+from thresher.selection.mixture.law import Fit, Law, Losses, Weights
+from thresher.selection.mixture.optimise import objective, optimise, sample_mixtures
+from thresher.selection.mixture.table import MixtureTable, folds
+
+# Up to this many runs each is left out alone; beyond, ten at a time.
+LEAVE_ONE_OUT = 40
+POOL = 512
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Errors on runs that the fit never saw, one number a target."""
+
+    num_folds: int
+    predictions: Losses
+    rmse: Float[np.ndarray, "k"]
+    r2: Float[np.ndarray, "k"]
+    spearman: Float[np.ndarray, "k"]
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Refits on resampled runs. Values are the goal's, lower is better."""
+
+    optima: Float[np.ndarray, "b m"]
+    pool: Float[np.ndarray, "c m"]
+    """Mixtures that every refit scored: those asked about first, then candidates."""
+    values: Float[np.ndarray, "b c"]
+    predictions: Float[np.ndarray, "b k"]
+    """Losses predicted for the first mixture of the pool: the proposed one."""
+
+    def interval(self, level: float = 0.95) -> Float[np.ndarray, "2 m"]:
+        """Of each domain's optimal weight."""
+        return np.quantile(self.optima, [(1 - level) / 2, (1 + level) / 2], axis=0)
+
+    def gain(self, over: int, level: float = 0.95) -> tuple[float, float, float]:
+        """(mean, low, high) of value(pool[over]) - value(proposed), both by the same refit."""
+        gains = self.values[:, over] - self.values[:, 0]
+        low, high = np.quantile(gains, [(1 - level) / 2, (1 + level) / 2])
+        return float(gains.mean()), float(low), float(high)
+
+    def indistinguishable(self, level: float = 0.95) -> Float[np.ndarray, "c"]:
+        """Which of the pool the refits do not agree to be worse than the proposed: a bool each."""
+        return np.quantile(self.values - self.values[:, :1], 1 - level, axis=0) <= 0
+
+    def distance(self, weights: Float[np.ndarray, "m"]) -> float:
+        """Median over refits of the share of the data that the optimum would move (total variation)."""
+        return float(np.median(np.abs(self.optima - weights).sum(axis=1) / 2))
+
+
+def hold_out(fit: Fit, table: MixtureTable, *, seed: int = 0, progress: Progress = SILENT) -> HeldOut:
+    """Leave-one-mixture-out up to `LEAVE_ONE_OUT` runs, tenfold beyond. Every choice a method makes is made in the fold."""
+    num_folds = len(table) if len(table) <= LEAVE_ONE_OUT else 10
+    pairs = list(folds(table, num_folds, seed))
+    predictions = np.empty_like(table.losses)
+    for train, held in track(pairs, "held-out errors", len(pairs), progress):
+        predictions[held] = fit(table.weights[train], table.losses[train], seed).predict(table.weights[held])
+    return HeldOut(len(pairs), predictions, *errors(predictions, table.losses))
+
+
+def errors(predictions: Losses, losses: Losses) -> tuple[Float[np.ndarray, "k"], ...]:
+    """(root mean square error, R^2, Spearman) of each target; Spearman is 0 where the predictions are all alike."""
+    squared = np.mean((predictions - losses) ** 2, axis=0)
+    ranks = [
+        spearmanr(p, y).statistic if np.ptp(p) > 0 and np.ptp(y) > 0 else 0.0
+        for p, y in zip(predictions.T, losses.T, strict=True)
+    ]
+    return np.sqrt(squared), 1 - squared / losses.var(axis=0), np.array(ranks)
+
+
+def bootstrap(
+    law: Law,
+    table: MixtureTable,
+    goal: Goal,
+    constraints: Constraints,
+    asked: Weights,
+    *,
+    num_resamples: int = 200,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Bootstrap:
+    """Refit `law` on resampled runs and optimise each refit. `asked[0]` is the proposed mixture; the others (natural,
+    uniform, best observed ...) are scored by every refit too."""
+    pool = np.vstack([asked, sample_mixtures(constraints, POOL, seed), constraints.project(table.weights[:POOL])])
+    rng = numpy_rng(seed, "bootstrap")
+    # Fewer different runs than this leave a refit nothing to vary over.
+    least = min(3, len(table))
+    optima, values, predictions = [], [], []
+    for _ in track(range(num_resamples), "bootstrap", num_resamples, progress):
+        rows = rng.integers(len(table), size=len(table))
+        while len(np.unique(rows)) < least:
+            rows = rng.integers(len(table), size=len(table))
+        refit = law.refit(table.weights[rows], table.losses[rows])
+        scored = objective(refit, goal, constraints, pool)
+        # Trees average the best of the pool; smooth laws are refined from where this refit is lowest.
+        count = 128 if not law.smooth else 2
+        feasible = np.argsort(scored[len(asked) :])[:count] + len(asked)
+        starts = np.vstack([pool[feasible], asked[:1]]) if law.smooth else pool[feasible]
+        optima.append(optimise(refit, goal, constraints, starts=starts, num_candidates=0, num_refined=1).weights)
+        values.append(scored)
+        predictions.append(refit.predict(asked[:1])[0])
+    return Bootstrap(np.array(optima), pool, np.array(values), np.array(predictions))
+
+
+def warnings_of(
+    law: Law,
+    table: MixtureTable,
+    weights: Float[np.ndarray, "m"],
+    constraints: Constraints,
+    held_out: HeldOut | None,
+    resampled: Bootstrap | None,
+) -> list[str]:
+    """What a reader must know before training on `weights`, one sentence each."""
+    found = []
+    if bounds := constraints.on_bound(weights):
+        found.append("on a bound: " + ", ".join(f"{domain} ({bound})" for domain, bound in bounds.items()))
+    if len(table) < law.num_parameters:
+        found.append(
+            f"{len(table)} runs fit {law.num_parameters} parameters a target: the fit is decided by its starting point"
+        )
+    if beyond := _outside(table, weights):
+        found.append("outside the runs' range, so extrapolated: " + ", ".join(beyond))
+    if held_out is not None and (poor := [t for t, r in zip(table.targets, held_out.spearman, strict=True) if r < 0.5]):
+        found.append(f"held-out rank correlation below .5 for {', '.join(poor)}: the law does not predict them")
+    if resampled is not None and (moved := resampled.distance(weights)) > 0.2:
+        found.append(f"unstable optimum: other samples of the same runs would move {moved:.0%} of the data")
+    return found
+
+
+def _outside(table: MixtureTable, weights: Float[np.ndarray, "m"]) -> Sequence[str]:
+    low, high = table.weights.min(axis=0), table.weights.max(axis=0)
+    return [d for d, w, a, b in zip(table.domains, weights, low, high, strict=True) if w < a - 1e-3 or w > b + 1e-3]

@@ -1,0 +1,46 @@
+"""Scores as attribution left them: one column a target, higher = more helpful."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from thresher.artifacts import open_artifact
+from thresher.errors import InputError
+
+NOT_TARGETS = ("id", "domain")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of n pool examples, in the order of the pool."""
+
+    ids: Sequence[str]
+    domains: Sequence[str]
+    by_target: Mapping[str, Float[np.ndarray, "n"]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def of(self, targets: Sequence[str] | None = None) -> dict[str, Float[np.ndarray, "n"]]:
+        """The scores for `targets` (None: all). Raises InputError for a target without scores, listing those with."""
+        wanted = list(self.by_target) if targets is None else list(targets)
+        known = ", ".join(self.by_target)
+        if not wanted:
+            raise InputError(f"no target named; pass at least one of: {known}")
+        for target in wanted:
+            if target not in self.by_target:
+                raise InputError(f"target {target!r} has no scores; pass targets among: {known}")
+        return {target: self.by_target[target] for target in wanted}
+
+
+def open_scores(path: Path) -> Scores:
+    """Read a "scores" artefact: `scores.parquet` with `id`, `domain` and a float32 column a target."""
+    artifact = open_artifact(path, "scores")
+    table = pq.read_table(artifact.file("scores.parquet"))
+    by_target = {name: table[name].to_numpy() for name in table.column_names if name not in NOT_TARGETS}
+    ids, domains = (table[name].to_numpy() for name in NOT_TARGETS)
+    return Scores(ids, domains, by_target)

@@ -1,0 +1,41 @@
+"""What many tests stand on: a small text corpus on disk, and where real data is, if it is."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+WORDS = {
+    "cooking": "boil the rice with salt and stir the soup then bake the bread in a hot oven with butter and flour",
+    "sailing": "the wind fills the sail and the boat turns to the harbour while the crew pulls the rope over the deck",
+    "numbers": "one two three four five six seven eight nine ten eleven twelve plus minus times equals sum product",
+}
+
+
+def write_corpus(path: Path, num_documents: int = 60) -> Path:
+    """JSONL with columns id, text, source: documents of three domains, made of different words."""
+    import random
+
+    draw = random.Random(0)
+    with open(path, "w", encoding="utf-8") as file:
+        for number in range(num_documents):
+            domain = list(WORDS)[number % 3]
+            text = " ".join(draw.choices(WORDS[domain].split(), k=40))
+            file.write(json.dumps({"id": f"{domain}-{number}", "text": text, "source": domain}) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "corpus.jsonl")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data sets, where they are (THRESHER_DATA, or ../shared/data beside the project)."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = Path(os.environ.get("THRESHER_DATA", default))
+    if not path.is_dir():
+        pytest.skip("no real data here; set THRESHER_DATA to run this test")
+    return path

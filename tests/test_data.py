@@ -1,0 +1,222 @@
+import gzip
+import json
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from thresher.data.examples import open_examples
+from thresher.data.images import classes_of, prepare_images, read_images
+from thresher.data.parts import part_of
+from thresher.data.sources import Source
+from thresher.data.text import Document, TextColumns, prepare_text, read_documents
+from thresher.data.tokenizer import open_tokenizer, train_tokenizer
+from thresher.errors import InputError
+
+ROWS = [{"text": "alpha beta", "source": "a"}, {"text": "gamma", "source": "b"}, {"text": "  ", "source": "b"}]
+
+
+def write_jsonl(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_csv(path, rows):
+    path.write_text("text,source\n" + "".join(f"{row['text']},{row['source']}\n" for row in rows), encoding="utf-8")
+
+
+def write_gz(path, rows):
+    path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+
+
+def write_parquet(path, rows):
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory, corpus):
+    texts = (json.loads(line)["text"] for line in corpus.read_text().splitlines())
+    return train_tokenizer(texts, vocab_size=300, out=tmp_path_factory.mktemp("t") / "tokenizer", inputs={}).path
+
+
+def prepare(path, documents, tokenizer, *, length=8, pack=True, **options):
+    artifact = prepare_text(
+        lambda skipped: documents,
+        out=path,
+        tokenizer=tokenizer,
+        sequence_length=length,
+        pack=pack,
+        config={},
+        inputs={},
+        **options,
+    )
+    return open_examples(artifact.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("x.jsonl", write_jsonl), ("x.csv", write_csv), ("x.jsonl.gz", write_gz), ("x.parquet", write_parquet)],
+)
+def test_every_format_gives_the_same_documents(tmp_path, name, write):
+    write(tmp_path / name, ROWS)
+    skipped = Counter()
+    documents = list(read_documents(Source((str(tmp_path / name),)), TextColumns(domain="source"), skipped))
+    assert documents == [Document("0", "a", "alpha beta"), Document("1", "b", "gamma")]
+    assert skipped == {"empty": 1}
+
+
+def test_text_files_are_documents_named_after_their_path_and_globs_are_in_order(tmp_path):
+    for name in ("b/two.txt", "a/one.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(f"text of {name}")
+    from_glob = list(read_documents(Source((str(tmp_path / "*/*.txt"),)), TextColumns()))
+    from_folder = list(read_documents(Source((str(tmp_path),)), TextColumns()))
+    assert [document.id for document in from_glob] == ["a/one.txt", "b/two.txt"]
+    assert from_glob == from_folder
+
+
+def test_packing_loses_no_token_and_remembers_the_documents(tmp_path, tokenizer):
+    encoder, end, _ = open_tokenizer(tokenizer)
+    texts = {"cooking": ["boil the rice", "stir the soup with salt and butter"], "sailing": ["the wind fills the sail"]}
+    documents = [Document(f"{d}{i}", d, text) for d, own in texts.items() for i, text in enumerate(own)]
+    examples = prepare(tmp_path / "pool", documents, tokenizer)
+    for domain, own in texts.items():
+        expected = [token for text in own for token in [*encoder.encode(text).ids, end]]
+        rows = np.flatnonzero(examples.domains == domain)
+        packed = [int(t) for row in rows for t in examples.tokens[row, : examples.spans[row, 0]]]
+        # The very last token of a domain may stand alone, with nothing to predict it from.
+        assert packed == expected[: len(packed)] and len(expected) - len(packed) <= 1
+    assert examples.ids[0] == "cooking0+0"
+    assert examples.column("documents")[0][0] == "cooking0"
+    assert len(set(examples.ids)) == len(examples)
+    assert "boil the rice" in examples.preview(0)
+
+
+def test_only_the_continuation_is_predicted_and_a_long_prompt_loses_its_beginning(tmp_path, tokenizer):
+    encoder, _, _ = open_tokenizer(tokenizer)
+    long = "the wind fills the sail and the boat turns"
+    documents = [Document("short", "", "soup", "a"), Document("long", "", "soup", long)]
+    examples = prepare(tmp_path / "target", documents, tokenizer, length=6, pack=False)
+    answer = encoder.encode(" soup").ids
+    batch = examples.batch([0, 1])
+    for row in range(2):
+        labels = batch["labels"][row]
+        assert labels[labels != -100].tolist() == answer
+    kept = encoder.encode(long).ids[-(6 - len(answer)) :]
+    assert batch["input_ids"][1].tolist() == [*kept, *answer]
+    assert examples.artifact.facts["skipped"] == {"shortened": 1}
+
+
+def test_a_batch_is_no_wider_than_its_longest_example(tmp_path, tokenizer):
+    documents = [Document("a", "", "boil"), Document("b", "", "boil the rice with salt and butter")]
+    examples = prepare(tmp_path / "target", documents, tokenizer, length=32, pack=False)
+    alone, together = examples.batch([0]), examples.batch([0, 1])
+    assert alone["input_ids"].shape[1] == max(examples.lengths()[0], 2)
+    assert together["input_ids"].shape[1] == examples.lengths()[1]
+
+
+def test_parts_are_disjoint_cover_everything_and_ignore_order():
+    documents = [Document(str(number), "", "x") for number in range(500)]
+    low = list(part_of(documents, 0, 0.3, seed=1))
+    high = list(part_of(documents[::-1], 0.3, 1, seed=1))
+    assert {d.id for d in low} | {d.id for d in high} == {d.id for d in documents}
+    assert not {d.id for d in low} & {d.id for d in high}
+    assert 100 < len(low) < 200  # 150 +- 5 standard deviations
+    assert list(part_of(documents, 0, 0.3, seed=2)) != low
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("missing.jsonl", None, "does not exist"),
+        ("empty.jsonl", b"", "is empty"),
+        ("bad.jsonl", b'{"text": "a"}\n{"text": \n', "line 2 is not JSON"),
+        ("latin.jsonl", '{"text": "a"}\n{"text": "é"}\n'.encode("latin-1"), "is not UTF-8 at byte 24"),
+        ("latin.txt", "caf\xe9".encode("latin-1"), "is not UTF-8 at byte 3"),
+        ("column.jsonl", b'{"body": "a"}\n', "has no column 'text'; its columns are: body"),
+        ("number.jsonl", b'{"text": 3}\n', "row 0: column 'text' holds int, not text"),
+        ("not.parquet", b"PAR0", "is not a Parquet file"),
+        ("odd.xyz", b"a", "has an ending that cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_named_in_one_line(tmp_path, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as error:
+        list(read_documents(Source((str(tmp_path / name),)), TextColumns()))
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert name in str(error.value)
+
+
+def test_an_id_that_occurs_twice_is_refused(tmp_path):
+    write_jsonl(tmp_path / "x.jsonl", [{"text": "a", "id": "one"}, {"text": "b", "id": "one"}])
+    with pytest.raises(InputError, match="the id 'one' twice"):
+        list(read_documents(Source((str(tmp_path / "x.jsonl"),)), TextColumns(id="id")))
+
+
+def test_a_pool_of_blank_documents_makes_nothing(tmp_path, tokenizer):
+    with pytest.raises(InputError, match="empty or all blank"):
+        prepare(tmp_path / "pool", [], tokenizer)
+    assert not (tmp_path / "pool").exists()
+
+
+def save_images(folder, *, size=(4, 3)):
+    for number, label in enumerate(["cat", "dog", "cat"]):
+        path = folder / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (number * 40, 10, 20)).save(path)
+
+
+def test_an_image_folder_and_a_table_of_image_bytes_give_the_same_examples(tmp_path):
+    save_images(tmp_path / "folder")
+    rows = [
+        {"image": {"bytes": path.read_bytes(), "path": None}, "label": {"cat": 0, "dog": 1}[path.parent.name]}
+        for path in sorted((tmp_path / "folder").rglob("*.png"))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "table.parquet")
+    made = []
+    for name in ("folder", "table.parquet"):
+        source = Source((str(tmp_path / name),))
+        classes = classes_of(read_images(source), source)
+        artifact = prepare_images(
+            read_images(source), out=tmp_path / f"{name}-prepared", classes=classes, config={}, inputs={}
+        )
+        made.append(open_examples(artifact.path))
+    folder, table = made
+    np.testing.assert_array_equal(folder.images, table.images)
+    np.testing.assert_array_equal(folder.labels, table.labels)
+    batch = table.batch([2, 0])
+    assert tuple(batch["pixel_values"].shape) == (2, 3, 3, 4)
+    assert batch["pixel_values"].min() >= -1 and batch["pixel_values"].max() <= 1
+    assert table.picture(0).startswith("data:image/png;base64,")
+
+
+def test_an_image_that_does_not_decode_is_named(tmp_path):
+    save_images(tmp_path / "folder")
+    (tmp_path / "folder/dog/1.png").write_bytes(b"not an image")
+    with pytest.raises(InputError, match="cannot be decoded"):
+        list(read_images(Source((str(tmp_path / "folder"),))))
+    pq.write_table(
+        pa.Table.from_pylist([{"image": {"bytes": b"nonsense", "path": None}, "label": 0}]), tmp_path / "t.parquet"
+    )
+    with pytest.raises(InputError, match="row 0: the image cannot be decoded"):
+        list(read_images(Source((str(tmp_path / "t.parquet"),))))
+
+
+def test_images_of_several_sizes_are_refused_or_resized(tmp_path):
+    save_images(tmp_path / "folder")
+    Image.new("RGB", (9, 9)).save(tmp_path / "folder/dog/1.png")
+    source = Source((str(tmp_path / "folder"),))
+    with pytest.raises(InputError, match=r"shape \(9, 9, 3\), the first has"):
+        prepare_images(read_images(source), out=tmp_path / "x", classes=["0", "1"], config={}, inputs={})
+    assert {image.pixels.shape for image in read_images(source, size=5)} == {(5, 5, 3)}
+
+
+def test_a_tokenizer_without_an_end_token_or_a_broken_file_is_refused(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match="no tokenizer can be read"):
+        open_tokenizer(tmp_path / "tokenizer.json")
+    with pytest.raises(InputError, match="at least 257"):
+        train_tokenizer(["a"], vocab_size=100, out=tmp_path / "t", inputs={})

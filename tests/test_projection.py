@@ -1,0 +1,145 @@
+"""Projections: unbiased, reproducible, equal to traker's where they say so, and refused when they lose everything."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from trak.projectors import BasicProjector, ProjectionType
+
+from thresher.attribution.featurizer import Featurizer
+from thresher.attribution.projection import Identity, check_projection, make_projector
+from thresher.attribution.sketches import Block, two_sided_blocks
+from thresher.errors import InputError
+
+
+@pytest.mark.parametrize("kind", ["normal", "rademacher"])
+@pytest.mark.parametrize(("k", "model_id"), [(37, 0), (230, 3)])
+def test_dense_projections_equal_those_of_traker(kind, k, model_id) -> None:
+    rows = torch.randn(5, 313, generator=torch.Generator().manual_seed(1))
+    theirs = BasicProjector(313, k, seed=7, proj_type=ProjectionType(kind), device="cpu", model_id=model_id)
+    expected = theirs.project(rows, model_id=model_id) / math.sqrt(313)
+    found = make_projector(kind, 313, k, seed=7, model_id=model_id)(rows)
+    torch.testing.assert_close(found, expected)
+
+
+def test_dense_blocks_drawn_anew_for_each_batch_are_the_same(monkeypatch) -> None:
+    rows = torch.randn(5, 313)
+    kept = make_projector("normal", 313, 230, seed=7)(rows)
+    monkeypatch.setattr("thresher.attribution.projection.DENSE_KEPT", 0)
+    drawn = make_projector("normal", 313, 230, seed=7)
+    assert torch.equal(drawn(rows), kept) and torch.equal(drawn(rows), kept)
+
+
+@pytest.mark.parametrize(
+    ("projection", "size"),
+    [
+        *((name, 700) for name in ("normal", "rademacher", "sjlt", "mask+sjlt", "two-sided")),
+        *((name, 300_000) for name in ("sjlt", "mask+sjlt", "two-sided")),
+    ],
+)
+def test_inner_products_are_kept_in_expectation(projection, size) -> None:
+    x, y = torch.randn(2, size)
+    y += 0.5 * x
+    vectors, k = torch.stack([x, y]), 40
+    true = vectors @ vectors.T
+    found = []
+    for seed in range(60 if size == 700 else 20):
+        projector = make_projector(projection, size, k, seed=seed)
+        features = projector(vectors)
+        found.append(features @ features.T / projector.scale / true)
+    ratios = torch.stack(found)
+    error = ratios.std(dim=0) / math.sqrt(len(ratios))
+    assert ((ratios.mean(dim=0) - 1).abs() < 4 * error).all()
+    assert (error * math.sqrt(len(ratios)) < 3 * math.sqrt(2 / k) / (true[0, 1] / true[0, 0])).all()
+
+
+def test_two_sided_blocks_keep_inner_products_in_expectation() -> None:
+    torch.manual_seed(0)
+    parameters = {
+        "a": nn.Parameter(torch.zeros(70, 45)),
+        "b": nn.Parameter(torch.zeros(19, 3, 5, 5)),
+        "c": nn.Parameter(torch.zeros(23)),
+    }
+    gradients = {name: torch.randn(2, *parameter.shape) for name, parameter in parameters.items()}
+    true = sum(gradient.flatten(1) @ gradient.flatten(1).T for gradient in gradients.values())
+    found = []
+    for seed in range(60):
+        blocks = two_sided_blocks(parameters, k=8, seed=seed)
+        rows = torch.cat([block.project(gradients[name]) for name, block in blocks.items()], dim=1)
+        assert rows.shape[1] == sum(block.size for block in blocks.values())
+        found.append(rows @ rows.T)
+    products = torch.stack(found)
+    error = products.std(dim=0) / math.sqrt(len(products))
+    assert ((products.mean(dim=0) - true).abs() < 4 * error).all()
+    assert [blocks[name].kept_shape for name in "abc"] == [(16, 17), (18, 16), (23, 1)]
+
+
+def test_a_sparse_sketch_to_more_than_the_row_is_an_isometry() -> None:
+    rows = torch.randn(6, 29)
+    features = make_projector("sjlt", 29, 64, seed=0)(rows)
+    assert features.shape == (6, 64)
+    torch.testing.assert_close(features @ features.T, rows @ rows.T)
+
+
+@pytest.mark.parametrize("projection", ["two-sided", "normal", "rademacher", "sjlt", "mask+sjlt"])
+def test_features_are_projected_gradients_and_depend_on_seed_and_checkpoint(projection) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(40, 50), nn.Tanh(), nn.Linear(50, 30, bias=False), nn.LayerNorm(30), nn.Linear(30, 4)
+    )
+    batch = {"pixel_values": torch.randn(6, 40), "labels": torch.arange(6) % 4}
+
+    def features(projection, **options):
+        with Featurizer(model, projection=projection, **options) as featurize:
+            return featurize(batch).features
+
+    options = {"k": 120, "seed": 3, "model_id": 2}
+    found, gradients = features(projection, **options), features("identity")
+    assert found.shape == (6, 120)
+    assert torch.equal(found, features(projection, **options))
+    assert not torch.allclose(found, features(projection, **options | {"model_id": 1}))
+    assert not torch.allclose(found, features(projection, **options | {"seed": 4}))
+    projector = make_projector(projection, gradients.shape[1], 120, seed=3, model_id=2)
+    if projection != "two-sided":
+        torch.testing.assert_close(found, projector(gradients))
+    true, close = gradients @ gradients.T, found @ found.T / (projector.scale if projection != "two-sided" else 1)
+    assert (close - true).norm() < 0.6 * true.norm()
+
+
+class Zero(Identity):
+    def __call__(self, rows):
+        return torch.zeros_like(rows)
+
+
+class Shrunk(Identity):
+    def __call__(self, rows):
+        return rows / 3
+
+
+def test_a_projection_that_loses_what_it_is_given_is_refused() -> None:
+    check_projection(make_projector("sjlt", 5000, 256, seed=0), 5000)
+    with pytest.raises(InputError, match="all-zero or non-finite"):
+        check_projection(Zero(300), 300)
+    with pytest.raises(InputError, match=r"inner products of random vectors by 0\.88"):
+        check_projection(Shrunk(300), 300)
+
+
+def test_unknown_projections_and_sizes_are_refused() -> None:
+    model = nn.Linear(3, 2)
+    with pytest.raises(InputError, match="projection 'gauss' is unknown; pass one of: two-sided, normal"):
+        Featurizer(model, projection="gauss")
+    with pytest.raises(InputError, match="k=0 features"):
+        Featurizer(model, k=0)
+    with pytest.raises(InputError, match="output 'logit' is unknown"):
+        Featurizer(model, output="logit")
+    with pytest.raises(InputError, match="precision 'fp8' is unknown"):
+        Featurizer(model, precision="fp8")
+
+
+def test_a_block_projects_as_its_two_sides_say() -> None:
+    rows, cols = torch.randn(5, 2), torch.randn(12, 4)
+    block = Block("w", torch.Size([5, 3, 4]), 0, rows, cols)
+    gradient = torch.randn(7, 5, 3, 4)
+    expected = torch.einsum("mr,bmn,ns->brs", rows, gradient.flatten(2), cols).flatten(1)
+    torch.testing.assert_close(block.project(gradient), expected)

@@ -1,0 +1,282 @@
+"""The report: what it says follows from its numbers, and the page needs nothing but itself."""
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from thresher.cli.report import charts, numbers
+from thresher.cli.report.content import (
+    Report,
+    Choice,
+    Example,
+    Model,
+    NoisyLabels,
+    Reproduction,
+    Results,
+    Stage,
+    histogram_of,
+)
+from thresher.cli.report.render import read_report, render, write_report
+from thresher.cli.report.results import rows_of, verdict
+from thresher.errors import InputError
+from thresher.selection.comparison import Run
+
+LONG = "A sentence that is told again. " * 40
+
+
+def runs(tasks=("squad", "gsm8k"), seeds=4, **shift: float) -> list[Run]:
+    """Losses with a seed effect that pairing cancels, and a little noise that it does not."""
+    rng = np.random.default_rng(0)
+    effect = rng.normal(size=seeds)
+    return [
+        Run(arm, seed, task, float(6 + by + effect[seed] + rng.normal(scale=0.001)))
+        for task in tasks
+        for arm, by in {"random": 0.0, **shift}.items()
+        for seed in range(seeds)
+    ]
+
+
+def full_report(**changes) -> Report:
+    scores = np.random.default_rng(1).normal(size=500)
+    kept = np.argsort(-scores)[:100]
+    parts = {
+        "title": "Selecting <for> squad",
+        "settings": {"Pool": "500 & more"},
+        "choice": Choice(
+            method="dsdm",
+            num_pool=500,
+            num_kept=100,
+            seed=7,
+            domain_shares={"law": {"before": 0.5, "after": 0.9}, "$we$b": {"before": 0.5, "after": 0.1}},
+            top=[Example(id="a1", text="<script>alert(1)</script>", score=2.5, domain="law")],
+            bottom=[Example(id="b2", text=LONG, score=-1.5, image="data:image/png;base64,AAAA")],
+            histogram=histogram_of(scores, kept),
+        ),
+        "results": Results(runs=runs(dsdm=-0.21, bottom=0.4), off_target=runs(["law"], dsdm=0.05, bottom=0.1)),
+        "models": [Model(name="proxy", parameters=394_000, count=2), Model(name="reference", parameters=1, flops=1e12)],
+        "stages": [
+            Stage(name="train proxies", seconds=125, flops=2e12),
+            Stage(name="validate", seconds=9000, cached=True, selects=False),
+        ],
+        "noisy_labels": NoisyLabels(auc=0.87, low=0.85, high=0.89, num_noisy=180, num_examples=1797),
+        "reproduction": Reproduction(command="thresher run study.toml", study="[pool]", versions={"torch": "2"}),
+    }
+    return Report(**{**parts, **changes})
+
+
+class Page(HTMLParser):
+    """Every tag, and the headings."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags, self.open, self.headings = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.open.append(tag)
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("h1", "h2", "h3"):
+            self.headings.append(data)
+            self.open.pop()
+
+
+def test_the_verdict_says_how_much_the_selection_helps():
+    first, control, off_target, cost = verdict(full_report())
+    pattern = (
+        r"selected 20 % of the pool lowers held-out target loss, .* by 0\.21\d \[0\.2\d+, 0\.2\d+\] .*n = 4 paired"
+    )
+    assert re.search(pattern, first)
+    assert "best control is bottom" in control and "does worse" in control
+    assert "+0.05" in off_target and "the price" in off_target
+    assert cost == "Selecting cost 2 times the FLOPs of training one reference model."
+
+
+def test_the_verdict_says_plainly_when_the_selection_hurts_or_nothing_can_be_told():
+    worse = verdict(full_report(results=Results(runs=runs(["squad"], dsdm=0.3))))
+    assert re.search(r"raises held-out target loss by 0\.(299|30\d) ", worse[0])
+    assert len(worse) == 2  # the cost; no controls, no off-target tasks
+    same = verdict(full_report(results=Results(runs=runs(dsdm=0.0))))
+    assert same[0].startswith("No difference can be told") and "the interval includes 0" in same[0]
+
+
+def test_the_verdict_names_a_control_that_does_better():
+    sentences = verdict(full_report(results=Results(runs=runs(dsdm=-0.2, bm25=-0.3, bottom=0.4))))
+    assert "The best control is bm25" in sentences[1] and "it does better" in sentences[1]
+
+
+def test_nothing_is_claimed_from_one_seed_or_without_a_reference():
+    single = full_report(results=Results(runs=runs(seeds=1, dsdm=-0.2)))
+    assert "nothing is claimed" in verdict(single)[0] and "lowers" not in render(single)
+    assert "nothing is claimed" in verdict(full_report(results=None))[0]
+
+
+def test_the_cost_sentence_is_left_out_when_a_part_of_the_cost_is_unknown():
+    stages = [Stage(name="train", seconds=1, flops=1e12), Stage(name="score", seconds=1)]
+    assert not any("FLOPs" in sentence for sentence in verdict(full_report(stages=stages)))
+
+
+def test_rows_hold_the_means_and_paired_differences_of_the_runs():
+    measured = runs(dsdm=-0.2, bottom=0.4)
+    rows = {(row.task, row.arm): row for row in rows_of(measured, Results(runs=measured))}
+    assert list(rows)[:3] == [("squad", "random"), ("squad", "dsdm"), ("squad", "bottom")]
+    losses = {key: np.array([r.loss for r in measured if (r.task, r.arm) == key]) for key in rows}
+    for task in ("squad", "gsm8k"):
+        row, difference = rows[task, "dsdm"], losses[task, "dsdm"] - losses[task, "random"]
+        assert row.mean == pytest.approx(losses[task, "dsdm"].mean())
+        assert row.difference.mean == pytest.approx(difference.mean())
+        assert row.seeds == (0, 1, 2, 3)
+    pooled = rows["all tasks", "dsdm"]
+    assert pooled.mean == pytest.approx(np.mean([rows[task, "dsdm"].mean for task in ("squad", "gsm8k")]))
+    assert rows["squad", "random"].difference is None
+
+
+def test_a_run_that_diverged_stays_in_the_table():
+    measured = [*runs(["squad"], dsdm=-0.2), *[Run("bm25", seed, "squad", float("nan")) for seed in range(4)]]
+    measured[5] = dataclasses.replace(measured[5], loss=float("inf"))  # dsdm, seed 1
+    rows = {row.arm: row for row in rows_of(measured, Results(runs=measured))}
+    assert (rows["bm25"].num_diverged, rows["bm25"].difference) == (4, None)
+    assert (rows["dsdm"].num_diverged, rows["dsdm"].seeds, rows["dsdm"].difference.n) == (1, (0, 2, 3), 3)
+    page = render(full_report(results=Results(runs=measured)))
+    assert "4 diverged" in page and "1 diverged" in page and ">nan<" not in page
+
+
+def test_the_page_refers_to_nothing_outside_itself():
+    page = Page(render(full_report()))
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    for _, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "srcset"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
+    assert not re.search(r"@import|url\((?!#)", render(full_report()))
+
+
+def test_what_examples_and_settings_say_is_text_and_not_markup():
+    page = render(full_report())
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "<script" not in page
+    assert "Selecting &lt;for&gt; squad" in page and "500 &amp; more" in page
+
+
+def test_long_examples_are_shortened_and_whole_inside_details():
+    page = render(full_report())
+    short, whole = re.search(r"<details><summary>(.*?)</summary>(.*?)</details>", page, re.DOTALL).groups()
+    assert len(short) < 250 and short.endswith("…") and LONG in whole
+    assert page.count("<details>") == 1
+
+
+@pytest.mark.parametrize("text", [" " * 300, "x" * 300, "", "two\nlines"])
+def test_texts_without_words_are_shown_too(text):
+    choice = dataclasses.replace(full_report().choice, top=[], bottom=[Example(id="b", text=text, score=0.0)])
+    assert text in render(Report(title="Odd", choice=choice))
+
+
+def test_only_the_domains_that_changed_most_are_drawn():
+    shares = {f"domain-{i}": {"before": 1 / 30, "after": i / 435} for i in range(30)}
+    page = render(
+        Report(title="Many", choice=Choice(method="dsdm", num_pool=9, num_kept=2, seed=0, domain_shares=shares))
+    )
+    assert "The 24 domains of 30" in page
+    assert ">domain-29<" in page and ">domain-14<" not in page  # 14 / 435 is nearly 1 / 30
+
+
+def test_absent_parts_leave_nothing_behind():
+    assert Page(render(Report(title="Empty"))).headings == ["Empty"]
+    whole = Page(render(full_report())).headings
+    absent = {"choice": None, "models": (), "stages": (), "noisy_labels": None, "settings": {}, "reproduction": None}
+    gone = ["What was selected", "Most helpful", "Least helpful", "Models", "Cost", "Wrong labels", "Settings"]
+    gone += ["How to reproduce", "study.toml"]
+    assert set(gone) < set(whole)
+    without = Page(render(full_report(**absent))).headings
+    assert without == [heading for heading in whole if heading not in gone]
+
+
+def test_captions_tell_n_and_seeds():
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", render(full_report()), re.DOTALL)
+    assert len(captions) == 3
+    assert all("seed" in caption.lower() and "interval" in caption for caption in captions)
+    assert "Seeds 0, 1, 2, 3." in captions[0] and "n = 500" in captions[1]
+
+
+def test_charts_are_well_formed_deterministic_and_use_the_colours_of_the_page():
+    report = full_report()
+    drawings = [
+        charts.forest(rows_of(report.results.runs, report.results), "random"),
+        charts.domains(report.choice.domain_shares),
+        charts.histogram(report.choice.histogram),
+    ]
+    identifiers = []
+    for svg in drawings:
+        declared = svg.replace("<svg ", '<svg xmlns:xlink="http://www.w3.org/1999/xlink" ', 1)
+        identifiers += [node.get("id") for node in ElementTree.fromstring(declared).iter() if node.get("id")]
+        assert "var(--accent)" in svg and not re.search(r"(fill|stroke): #(?!000000)", svg)
+    assert len(set(identifiers)) == len(identifiers)
+    assert render(report) == render(report)
+
+
+def test_names_in_any_script_and_with_dollar_signs_are_drawn_as_they_are():
+    svg = charts.domains({"小说": {"before": 0.5, "after": 0.2}, "a$b$<c>": {"before": 0.5, "after": 0.8}})
+    assert "小说" in svg and "a$b$&lt;c&gt;" in svg
+
+
+def test_the_json_beside_the_page_replays_it(tmp_path):
+    report = full_report()
+    write_report(report, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert render(read_report(tmp_path / "report.json")) == page == render(report)
+    assert json.loads((tmp_path / "report.json").read_text())["choice"]["num_kept"] == 100
+
+
+def test_a_diverged_run_is_null_in_the_json_and_replays(tmp_path):
+    measured = [*runs(["squad"], dsdm=-0.2), *[Run("bm25", seed, "squad", float("nan")) for seed in range(4)]]
+    report = full_report(results=Results(runs=measured))
+    write_report(report, tmp_path / "report.html")
+    assert "NaN" not in (tmp_path / "report.json").read_text()
+    assert render(read_report(tmp_path / "report.json")) == render(report)
+
+
+def test_a_file_that_is_no_report_is_refused_in_one_line(tmp_path):
+    (tmp_path / "other.json").write_text('{"titel": 1}')
+    with pytest.raises(InputError, match="not a report"):
+        read_report(tmp_path / "other.json")
+    with pytest.raises(InputError, match="does not exist"):
+        read_report(tmp_path / "none.json")
+
+
+def test_an_image_from_elsewhere_is_refused_and_overwrites_nothing(tmp_path):
+    out = tmp_path / "report.html"
+    write_report(full_report(), out)
+    before = out.read_bytes()
+    linked = Example(id="x", text="cat", score=0.0, image="https://example.org/cat.png")
+    choice = dataclasses.replace(full_report().choice, top=[linked])
+    with pytest.raises(InputError, match=r"'https://example.org/cat.png' is not in the page"):
+        write_report(full_report(choice=choice), out)
+    assert out.read_bytes() == before
+
+
+def test_the_histogram_counts_every_example_once():
+    scores = np.random.default_rng(2).normal(size=301)
+    bins = histogram_of(scores, np.arange(50), num_bins=13)
+    assert (sum(bins.kept), sum(bins.dropped), len(bins.edges)) == (50, 251, 14)
+
+
+def test_numbers_as_a_person_reads_them():
+    assert [numbers.duration(s) for s in (0.42, 59.7, 185, 7620, None)] == [
+        "0.4 s",
+        "1 min 00 s",
+        "3 min 05 s",
+        "2 h 07 min",
+        "–",
+    ]
+    assert [numbers.scaled(v) for v in (394_000, 1_620_000, 2.03e13, 12, None)] == [
+        "394 k",
+        "1.62 M",
+        "20.3 T",
+        "12",
+        "–",
+    ]
+    assert [numbers.signed(v) for v in (0.25, -0.25, -0.0001)] == ["+0.250", "−0.250", "0.000"]

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+
+from thresher.cli.study import PoolTable, Study, TargetTable, read_study, study_text
+from thresher.errors import InputError
+
+GOOD = """
+name = "mine"
+[pool]
+data = "pool.jsonl"
+[target.squad]
+data = ["a.jsonl", "b.jsonl"]
+prompt = "context"
+continuation = "answer"
+weight = 2
+[proxy]
+count = 3
+"""
+
+
+def write(path: Path, text: str) -> Path:
+    (path / "pool.jsonl").touch()
+    (path / "study.toml").write_text(text, encoding="utf-8")
+    return path / "study.toml"
+
+
+def test_a_study_is_read_with_defaults_and_paths_relative_to_the_file(tmp_path):
+    study = read_study(write(tmp_path, GOOD))
+    assert study.pool.data == str(tmp_path / "pool.jsonl")
+    assert study.target["squad"].data == ["a.jsonl", "b.jsonl"]  # not there: may be a hub name
+    assert study.target["squad"].weight == 2.0
+    assert (study.proxy.count, study.reference.seeds, study.select.method) == (3, 3, "dsdm")
+
+
+def test_the_text_of_a_study_replays_it(tmp_path):
+    study = read_study(write(tmp_path, GOOD))
+    assert read_study(write(tmp_path, study_text(study))) == study
+    odd = Study(name='quote " and \\ and é', pool=PoolTable(data="p"), target={"a b.c": TargetTable(data="t")})
+    assert read_study(write(tmp_path, study_text(odd))) == odd
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('name = "mine"', 'nmae = "mine"'), "unknown key 'nmae'"),
+        (("count = 3", "count = 3.5"), "count = 3.5 is float, but int is needed"),
+        (("count = 3", "count = 0"), "proxy.count = 0"),
+        (("count = 3", "fraction = 1.5"), "proxy.fraction = 1.5 is outside (0, 1]"),
+        (('prompt = "context"', ""), "needs both prompt and continuation"),
+        (('data = "pool.jsonl"', ""), "'data' is missing"),
+        (("[target.squad]", "[target]"), "must be a table"),
+        (("[proxy]", "[select]\nfraction = 0.0\n[proxy]"), "select.fraction = 0.0 is outside (0, 1]"),
+        (("[proxy]", "[reference]\nseeds = 1\n[proxy]"), "needs at least 2"),
+        (("[proxy]", "[proxy"), "is not TOML"),
+        (('name = "mine"', 'task = "audio"'), "'audio' is unknown"),
+    ],
+)
+def test_a_wrong_study_is_refused_in_one_line(tmp_path, change, said):
+    assert change[0] in GOOD
+    with pytest.raises(InputError) as error:
+        read_study(write(tmp_path, GOOD.replace(*change)))
+    assert said in str(error.value) and "study.toml" in str(error.value)
