@@ -105,7 +105,8 @@ def _patches(module: Any, images: Tensor, side: Float[Tensor, "i r"] | None) -> 
         images = F.pad(images, module._reversed_padding_repeated_twice, mode=mode)
         padding = (0,) * len(kernel)
     if side is not None:
-        kernels = side.T.to(images.dtype).reshape(-1, module.in_channels, *kernel)
+        # Contiguous: with the strides of a transpose the convolution took twice as long.
+        kernels = side.T.to(images.dtype).contiguous().view(-1, module.in_channels, *kernel)
         convolve = F.conv1d if len(kernel) == 1 else F.conv2d
         return convolve(images, kernels, stride=stride, padding=padding, dilation=dilation).flatten(2)
     if len(kernel) == 1:

@@ -130,7 +130,8 @@ def measure_traker(case: Case, k: int) -> dict:
     model, batch = case.model().eval(), case.batch()
     size = sum(parameter.numel() for parameter in model.parameters())
     projector = BasicProjector(size, k, seed=0, proj_type=ProjectionType.normal, device="cpu")
-    computer = FunctionalGradientComputer(model, ImageClassificationModelOutput(), grad_dim=size, device="cpu")
+    output = ImageClassificationModelOutput()
+    computer = FunctionalGradientComputer(model, output, grad_dim=size, dtype=torch.float32, device="cpu")
     computer.load_model_params(model)
     pair = (batch["pixel_values"], batch["labels"])
 

@@ -44,6 +44,10 @@ def fit_exponential(weights: Weights, losses: Losses, seed: int = 0, *, delta: f
     return CurveLaw(ExponentialCurve(), weights, losses, delta)
 
 
+class RisingLosses(InputError):
+    """Losses that no falling power law fits."""
+
+
 @dataclass(frozen=True)
 class PowerLaw:
     """L(D) = floor + (scale / D)^exponent: the step law with D in tokens or steps, the size law with D in parameters."""
@@ -59,7 +63,7 @@ class PowerLaw:
 def fit_power_law(amounts: Float[np.ndarray, "n"], losses: Float[np.ndarray, "n"]) -> PowerLaw:
     """Least squares with floor >= 0 and a falling curve. For a fixed exponent the rest is linear, so only it is searched.
 
-    Raises InputError for fewer than 3 different amounts, or losses that do not fall.
+    Raises InputError for fewer than 3 different amounts, and its kind RisingLosses for losses that do not fall.
     """
     if len(np.unique(amounts)) < 3:
         raise InputError(f"a power law has 3 parameters, {len(np.unique(amounts))} amounts given; give 3 or more")
@@ -81,17 +85,23 @@ def fit_power_law(amounts: Float[np.ndarray, "n"], losses: Float[np.ndarray, "n"
     exponent = float(minimize_scalar(lambda e: solve(e)[0], bounds=bounds, method="bounded").x)
     _, floor, height = solve(exponent)
     if height <= 0:
-        raise InputError("losses do not fall as the amount grows, so no power law fits; check the column of amounts")
+        raise RisingLosses("losses do not fall as the amount grows, so no power law fits; check the column of amounts")
     return PowerLaw(floor, unit * height ** (1 / exponent), exponent)
 
 
 def extrapolate(
     amounts: Float[np.ndarray, "s"], curves: Float[np.ndarray, "n s k"], amount: float
 ) -> Float[np.ndarray, "n k"]:
-    """Each run's and target's own power law over `amounts`, read at `amount` (nested use: steps first, then sizes)."""
+    """Each run's and target's own power law over `amounts`, read at `amount` (nested use: steps first, then sizes).
+
+    Where a loss does not fall with the amount, as on text that a mixture makes a model forget, its last value is kept.
+    """
     num_runs, _, num_targets = curves.shape
+    last = int(np.argmax(amounts))
     values = np.empty((num_runs, num_targets))
-    for run in range(num_runs):
-        for target in range(num_targets):
+    for run, target in np.ndindex(num_runs, num_targets):
+        try:
             values[run, target] = fit_power_law(amounts, curves[run, :, target]).predict(amount)
+        except RisingLosses:
+            values[run, target] = curves[run, last, target]
     return values

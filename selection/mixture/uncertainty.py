@@ -94,7 +94,8 @@ def bootstrap(
 ) -> Bootstrap:
     """Refit `law` on resampled runs and optimise each refit. `asked[0]` is the proposed mixture; the others (natural,
     uniform, best observed ...) are scored by every refit too."""
-    pool = np.vstack([asked, sample_mixtures(constraints, POOL, seed), constraints.project(table.weights[:POOL])])
+    good = np.argsort(goal.value(table.losses))[: POOL // 4] if len(goal.weights) == len(table.targets) else slice(POOL // 4)
+    pool = np.vstack([asked, sample_mixtures(constraints, POOL, seed), constraints.project(table.weights[good])])
     rng = numpy_rng(seed, "bootstrap")
     # Fewer different runs than this leave a refit nothing to vary over.
     least = min(3, len(table))
