@@ -87,7 +87,8 @@ class Capture:
         version = entered._version
         try:
             with torch.no_grad(), torch.autocast(entered.device.type, enabled=False):
-                backward = rule(Call(module, entered, output, own, rows))
+                # Detached: the hook below hangs on the output's node of the graph, and must not hold the graph in turn.
+                backward = rule(Call(module, entered, output.detach(), own, rows))
         except Unsupported:
             self.failed |= names
             return output

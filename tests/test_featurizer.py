@@ -1,5 +1,7 @@
 """Features against per-example autograd on whole models, and what must not change them."""
 
+import weakref
+
 import pytest
 import torch
 import torchvision
@@ -195,3 +197,17 @@ def test_bf16_passes_are_close_to_float32() -> None:
 def test_a_wrong_regular_expression_is_refused() -> None:
     with pytest.raises(InputError, match="no regular expression"):
         Featurizer(nn.Linear(3, 2), parameters="(")
+
+
+def test_a_batch_leaves_nothing_behind_in_memory():
+    """Hooks on the graph that hold the graph would keep every batch's activations for good."""
+    model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.LayerNorm(7), torch.nn.Linear(7, 3))
+    batch = {"pixel_values": torch.randn(4, 5), "labels": torch.tensor([0, 1, 2, 0])}
+    left = []
+    with Featurizer(model, k=8) as featurize:
+        for layer in model:  # after the featurizer's own hooks: what they made of the output
+            layer.register_forward_hook(lambda module, args, output: left.append(weakref.ref(output)))
+        for _ in range(3):
+            featurize(batch)
+    assert len(left) >= 9
+    assert all(reference() is None for reference in left)
