@@ -31,13 +31,15 @@ Row = tuple[str, str, str]
 
 
 def write_text_demo(folder: Path, *, seed: int) -> None:
-    """`pool.parquet` and `target.parquet` (id, domain, text) in `folder`; the target is documentation prose held out."""
+    """`pool.parquet` and `target.parquet` (id, domain, text); the target is documentation prose, held out."""
     library = Path(sysconfig.get_paths()["stdlib"])
     topics = sorted(importlib.import_module("pydoc_data.topics").topics.items())
     held_out = {name: derive(seed, "topic", name) % 2 == 0 for name, _ in topics}
     documents = [(f"topic {name}", "documentation", text) for name, text in topics if not held_out[name]]
     pool = [piece for row in (*documents, *_library_rows(library, seed)) for piece in _pieces(*row)]
-    target = [piece for name, text in topics if held_out[name] for piece in _pieces(f"topic {name}", "documentation", text)]
+    target = [
+        piece for name, text in topics if held_out[name] for piece in _pieces(f"topic {name}", "documentation", text)
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "pool.parquet", _thinned(pool, seed))
     _write(folder / "target.parquet", target)

@@ -22,15 +22,23 @@ def write_vision_demo(folder: Path, *, seed: int) -> None:
     """`pool.parquet` (id, image, label, flipped) and `target.parquet` (clean) in `folder`; images as PNG bytes."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    order = numpy_rng(seed, "digits").permutation(len(digits.target))
+    images, classes = load_digits(return_X_y=True)
+    images = np.asarray(images).reshape(-1, 8, 8)
+    classes = np.asarray(classes)
+    order = numpy_rng(seed, "digits").permutation(len(classes))
     pool, target = order[:NUM_POOL], order[NUM_POOL:]
     rng = numpy_rng(seed, "flips")
     flipped = rng.random(len(pool)) < FLIPPED
-    labels = digits.target[pool] + flipped * rng.integers(1, 10, len(pool))
+    labels = classes[pool] + flipped * rng.integers(1, 10, len(pool))
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "pool.parquet", digits.images[pool], labels % 10, pool, flipped)
-    _write(folder / "target.parquet", digits.images[target], digits.target[target], target, np.zeros(len(target), dtype=bool))
+    _write(folder / "pool.parquet", images[pool], labels % 10, pool, flipped)
+    _write(
+        folder / "target.parquet",
+        images[target],
+        classes[target],
+        target,
+        np.zeros(len(target), dtype=bool),
+    )
 
 
 def flips_found(pool_file: Path, ids: Sequence[str], scores: Float[np.ndarray, "n"], *, seed: int) -> NoisyLabels:
@@ -55,7 +63,9 @@ def _auc(truth: np.ndarray, scores: np.ndarray) -> float:
     """The chance that a flipped label scores below a right one (Mann-Whitney)."""
     ranks = rankdata(-scores)
     num_flipped = int(truth.sum())
-    return float((ranks[truth].sum() - num_flipped * (num_flipped + 1) / 2) / (num_flipped * (len(truth) - num_flipped)))
+    return float(
+        (ranks[truth].sum() - num_flipped * (num_flipped + 1) / 2) / (num_flipped * (len(truth) - num_flipped))
+    )
 
 
 def _write(path: Path, images: np.ndarray, labels: np.ndarray, ids: np.ndarray, flipped: np.ndarray) -> None:

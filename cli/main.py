@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in DISK_ERRORS:
             raise
         where = f" ({error.filename})" if error.filename else ""
-        return _fail(f"cannot write{where}: {error.strerror}; make room or choose another --out, then run again to resume")
+        return _fail(
+            f"cannot write{where}: {error.strerror}; make room or choose another --out, then run again to resume"
+        )
     except KeyboardInterrupt:
         _say("interrupted; run the same command again to resume")
         return 130

@@ -32,5 +32,6 @@ def _hash_of(name: str) -> str:
         return str(model_info(name).sha)
     except Exception as error:
         raise InputError(
-            f"{name} is neither a folder here nor a model that the hub gave ({type(error).__name__}); check the name and the network"
+            f"{name} is neither a folder here nor a model that the hub gave ({type(error).__name__}); "
+            "check the name and the network"
         ) from None

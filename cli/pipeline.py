@@ -8,8 +8,8 @@ The commands call these; so can you:
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from thresher.attribution.traker_backend import score_with_traker
 from thresher.cli.preparation import Prepared, prepare
 from thresher.cli.study import AttributionTable, ProxyTable, Study
 from thresher.cli.training import train_model
-from thresher.cli.validation import Arm, validate
+from thresher.cli.validation import BASELINE, Arm, validate
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
 from thresher.errors import InputError
@@ -32,51 +32,68 @@ from thresher.selection.methods import select
 from thresher.selection.scores import open_scores
 from thresher.selection.selection import open_selection, write_selection
 
+T = TypeVar("T")
 BACKENDS = ("thresher", "traker")
 POOL = ".pool"
 """Stands beside the targets' names, which are TOML keys or folder names chosen by a person."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class StudyResult:
     """Where everything is, and what each stage took."""
 
     prepared: Prepared
-    proxies: list[Artifact] = field(default_factory=list)
-    features: list[Artifact] = field(default_factory=list)
+    proxies: Sequence[Artifact]
+    features: Sequence[Artifact]
     """Of the pool, then of each target; none with the traker backend."""
-    scores: Artifact | None = None
-    index: Artifact | None = None
-    selections: dict[str, Artifact] = field(default_factory=dict)
-    validation: Artifact | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
+    scores: Artifact
+    index: Artifact | None
+    selections: Mapping[str, Artifact]
+    validation: Artifact
+    seconds: Mapping[str, float]
     """Of this run, by stage; next to nothing for what was there already."""
+
+
+class Stopwatch:
+    """Times the stages of a run by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, stage: str, work: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        made = work()
+        self.seconds[stage] = round(time.perf_counter() - start, 3)
+        return made
 
 
 def run_study(study: Study, space: Workspace) -> StudyResult:
     """Every stage of `study`, in order, under `space`; what is there already is only opened."""
-    seconds: dict[str, float] = {}
-
-    def timed(stage: str, work: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        made = work()
-        seconds[stage] = round(time.perf_counter() - start, 3)
-        return made
-
-    result = StudyResult(timed("prepare", lambda: prepare(study, space)), seconds=seconds)
-    pool, targets = result.prepared.pool, result.prepared.targets
-    table = study.attribution
-    result.proxies = timed("train", lambda: train_proxies(pool, study.proxy, seed=study.seed, space=space))
+    timed, table, seed = Stopwatch(), study.attribution, study.seed
+    if table.backend not in BACKENDS:
+        raise InputError(f"backend {table.backend!r} is unknown; pass one of {', '.join(BACKENDS)}")
+    prepared = timed("prepare", lambda: prepare(study, space))
+    pool, targets = prepared.pool, prepared.targets
+    proxies = timed("train", lambda: train_proxies(pool, study.proxy, seed=seed, space=space))
     if table.backend == "thresher":
-        stores = timed("featurize", lambda: featurize_study(result.proxies, pool, targets, table, study.seed, space))
-        result.features = list(stores.values())
-        result.scores = timed("score", lambda: score_study(stores, table, space))
-        result.index = timed("index", lambda: index_study(stores[POOL], table, space))
+        stores = timed("featurize", lambda: featurize_study(proxies, pool, targets, table, seed, space))
+        scores = timed("score", lambda: score_study(stores, table, space))
+        index = timed("index", lambda: index_study(stores[POOL], table, space))
     else:
-        result.scores = timed("score", lambda: score_by_traker(result.proxies, pool, targets, table, study.seed, space))
-    result.selections = timed("select", lambda: select_arms(study, pool, result, space))
-    result.validation = timed("validate", lambda: validate_study(study, result, space))
-    return result
+        stores, index = {}, None
+        scores = timed("score", lambda: score_by_traker(proxies, pool, targets, table, seed, space))
+    selections = timed("select", lambda: select_arms(study, scores, stores.get(POOL), space))
+    validation = timed("validate", lambda: validate_study(study, prepared, selections, space))
+    return StudyResult(
+        prepared=prepared,
+        proxies=proxies,
+        features=list(stores.values()),
+        scores=scores,
+        index=index,
+        selections=selections,
+        validation=validation,
+        seconds=timed.seconds,
+    )
 
 
 def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, space: Workspace) -> list[Artifact]:
@@ -139,8 +156,6 @@ def score_by_traker(
     space: Workspace,
 ) -> Artifact:
     """The same scores from the `traker` package."""
-    if table.backend not in BACKENDS:
-        raise InputError(f"backend {table.backend!r} is unknown; pass one of {', '.join(BACKENDS)}")
     made_from = (
         [model.content_hash for model in models],
         pool.content_hash,
@@ -168,28 +183,25 @@ def index_study(features: Artifact, table: AttributionTable, space: Workspace) -
     )
 
 
-def select_arms(study: Study, pool: Examples, result: StudyResult, space: Workspace) -> dict[str, Artifact]:
+def select_arms(
+    study: Study, scores: Artifact, pool_features: Artifact | None, space: Workspace
+) -> dict[str, Artifact]:
     """A selection for the study's method and each control; random data is drawn anew for each reference seed, so it is
-    kept as one selection a seed (`random/0`, `random/1`, ...)."""
-    scores = open_scores(result.scores.path)
+    one selection a seed (`random/0`, `random/1`, ...)."""
+    read = open_scores(scores.path)
     weights = {name: table.weight for name, table in study.target.items()}
-    methods = list(dict.fromkeys([study.select.method, *study.validate.controls, "random"]))
+    config, inputs = {"fraction": study.select.fraction, "weights": weights}, {"scores": scores.content_hash}
     selections: dict[str, Artifact] = {}
-    for method in methods:
-        norms = None
-        if method == "gradient_norm":
-            if not result.features:
-                raise InputError("gradient_norm needs features, which the traker backend does not leave; use the thresher backend")
-            norms = gradient_norms(open_features(result.features[0].path))
-        for repeat in range(study.reference.seeds if method == "random" else 1):
+    for method in dict.fromkeys([study.select.method, *study.validate.controls, BASELINE]):
+        norms = _norms(pool_features) if method == "gradient_norm" else None
+        for repeat in range(study.reference.seeds if method == BASELINE else 1):
             seed = derive(study.seed, method, repeat) % 2**31
-            config = {"fraction": study.select.fraction, "weights": weights}
-            inputs = {"scores": result.scores.content_hash}
-            name = f"{method}/{repeat}" if method == "random" else method
+            name = f"{method}/{repeat}" if method == BASELINE else method
+            options = {"fraction": study.select.fraction, "weights": weights, "gradient_norms": norms}
             selections[name] = write_selection(
-                select(method, scores, fraction=study.select.fraction, seed=seed, weights=weights, gradient_norms=norms),
-                scores.ids,
-                scores.domains,
+                select(method, read, seed=seed, **options),
+                read.ids,
+                read.domains,
                 out=space.place(f"selections/{name}", config, inputs, seed),
                 method=method,
                 config=config,
@@ -199,18 +211,22 @@ def select_arms(study: Study, pool: Examples, result: StudyResult, space: Worksp
     return selections
 
 
-def validate_study(study: Study, result: StudyResult, space: Workspace) -> Artifact:
+def _norms(pool_features: Artifact | None):
+    if pool_features is None:
+        raise InputError("gradient_norm needs features, which the traker backend does not leave; use backend thresher")
+    return gradient_norms(open_features(pool_features.path))
+
+
+def validate_study(study: Study, prepared: Prepared, selections: Mapping[str, Artifact], space: Workspace) -> Artifact:
     """Train the reference on every selection and compare."""
     by_arm: dict[str, list[Artifact]] = {}
-    for name, artifact in result.selections.items():
+    for name, artifact in selections.items():
         by_arm.setdefault(name.split("/")[0], []).append(artifact)
-    arms = [Arm(name, [open_selection(artifact.path).positions for artifact in artifacts]) for name, artifacts in by_arm.items()]
-    heldout, off_target = result.prepared.heldout, result.prepared.off_target
     return validate(
-        result.prepared.pool,
-        arms,
-        heldout,
-        {"off-target": off_target} if off_target else {},
+        prepared.pool,
+        [Arm(name, [open_selection(made.path).positions for made in own]) for name, own in by_arm.items()],
+        prepared.heldout,
+        {"off-target": prepared.off_target} if prepared.off_target else {},
         model=study.reference,
         num_seeds=study.reference.seeds,
         seed=study.seed,

@@ -1,4 +1,4 @@
-"""From a study's sources to prepared examples: the pool, each target's part for selection and its part for validation."""
+"""From a study's sources to prepared examples: the pool, each target's part to select for, its part to validate on."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,7 +93,9 @@ class _ImageParts:
         self.classes = classes_of(self._read(study.pool), source_of(study.pool))
 
     def _read(self, table: PoolTable | TargetTable):
-        return read_images(source_of(table), image=table.image, label=table.label, id=table.id, size=self.study.pool.size)
+        return read_images(
+            source_of(table), image=table.image, label=table.label, id=table.id, size=self.study.pool.size
+        )
 
     def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
         config = {"image": table.image, "label": table.label, "size": self.study.pool.size, "part": [low, high]}

@@ -49,7 +49,9 @@ class Score(Command):
         if self.backend == "traker":
             return made(self._with_traker(targets, progress))
         if open_artifact(self.pool).kind != "features":
-            stores = {name: self._featurize(name, path, progress) for name, path in {"pool": self.pool, **targets}.items()}
+            stores = {
+                name: self._featurize(name, path, progress) for name, path in {"pool": self.pool, **targets}.items()
+            }
             pool, targets = stores.pop("pool"), stores
         else:
             pool, targets = open_features(self.pool), {name: open_features(path) for name, path in targets.items()}

@@ -29,7 +29,10 @@ class Search(Command):
         store = open_features(self.target)
         example = int(self.example) if self.example not in store.ids and self.example.isdigit() else self.example
         found = search(self.index, store, example, k=self.top)
-        lists = {name: [{"id": id, "score": float(score)} for id, score in getattr(found, name)] for name in ("helpful", "harmful")}
+        lists = {
+            name: [{"id": id, "score": float(score)} for id, score in getattr(found, name)]
+            for name in ("helpful", "harmful")
+        }
         if self.pool is not None:
             pool = open_examples(self.pool)
             row_of = {id: row for row, id in enumerate(pool.ids)}

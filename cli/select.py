@@ -41,7 +41,9 @@ class Select(Command):
         from thresher.selection.selection import write_selection
 
         if self.weights and len(self.weights) != len(self.targets):
-            raise InputError(f"{len(self.weights)} --weights for {len(self.targets)} --targets; give one for each, or none")
+            raise InputError(
+                f"{len(self.weights)} --weights for {len(self.targets)} --targets; give one for each, or none"
+            )
         inputs = {"scores": open_artifact(self.scores, "scores").content_hash}
         norms = None
         if self.features is not None:

@@ -161,16 +161,20 @@ def _from_table(kind: type, table: Mapping[str, Any], where: str, base: Path) ->
     values: dict[str, Any] = {}
     for name, value in table.items():
         hint = hints[name]
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             values[name] = _from_table(hint, value, f"{where} [{name}]", base)
         elif name == "target":
-            values[name] = {key: _from_table(TargetTable, item, f"{where} [target.{key}]", base) for key, item in value.items()}
+            values[name] = {
+                key: _from_table(TargetTable, item, f"{where} [target.{key}]", base) for key, item in value.items()
+            }
         else:
             values[name] = _value(name, value, hint, where, base)
     try:
         return kind(**values)
     except TypeError:
-        missing = [item.name for item in fields(kind) if item.name not in values and item.name in ("pool", "target", "data")]
+        missing = [
+            item.name for item in fields(kind) if item.name not in values and item.name in ("pool", "target", "data")
+        ]
         raise InputError(f"{where}: {missing[0]!r} is missing; add it") from None
 
 
@@ -184,7 +188,7 @@ def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
         names = " or ".join("nothing" if part is type(None) else part.__name__ for part in allowed)
         raise InputError(f"{where}: {name} = {value!r} is {type(value).__name__}, but {names} is needed")
     if name == "data":
-        return [_beside(base, entry) for entry in value] if isinstance(value, list) else _beside(base, value)
+        return [_beside(base, str(entry)) for entry in value] if isinstance(value, list) else _beside(base, str(value))
     return value
 
 
@@ -198,7 +202,9 @@ def _beside(base: Path, entry: str) -> str:
 def _check(study: Study, path: Path) -> Study:
     def between(name: str, value: float, *, zero: bool) -> None:
         if not (0 <= value <= 1) or (value == 0 and not zero):
-            raise InputError(f"{path}: {name} = {value} is outside {'[' if zero else '('}0, 1]; give a share of the whole")
+            raise InputError(
+                f"{path}: {name} = {value} is outside {'[' if zero else '('}0, 1]; give a share of the whole"
+            )
 
     if study.task not in ("language", "vision"):
         raise InputError(f"{path}: task = {study.task!r} is unknown; write language or vision")
@@ -210,7 +216,9 @@ def _check(study: Study, path: Path) -> Study:
     between("pool.holdout", study.pool.holdout, zero=True)
     for name, target in study.target.items():
         if "/" in name or name.startswith("."):
-            raise InputError(f"{path}: the target's name {name!r} cannot be part of a file name; leave out / and a leading .")
+            raise InputError(
+                f"{path}: the target's name {name!r} cannot be part of a file name; leave out / and a leading ."
+            )
         between(f"target.{name}.holdout", target.holdout, zero=False)
         if (target.prompt is None) != (target.continuation is None):
             raise InputError(f"{path}: target.{name} needs both prompt and continuation, or neither; add the other")

@@ -50,7 +50,11 @@ def finish(
         },
         "num_selected": facts["num_examples"],
         "num_pool": len(result.prepared.pool),
-        **({"flipped_labels": {"auc": flips.auc, "low": flips.low, "high": flips.high, "num_flipped": flips.num_noisy}} if flips else {}),
+        **(
+            {"flipped_labels": {"auc": flips.auc, "low": flips.low, "high": flips.high, "num_flipped": flips.num_noisy}}
+            if flips
+            else {}
+        ),
         "artifacts": {name: str(artifact.path) for name, artifact in _artifacts(result).items()},
     }
     with atomic_file(space.root / "result.json") as file:
@@ -88,18 +92,22 @@ def show(result: Mapping[str, Any]) -> str:
     lines = paired_lines(result["paired"])
     if "flipped_labels" in result:
         found = result["flipped_labels"]
-        lines.append(f"flipped labels found: area under the curve {found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]")
+        interval = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+        lines.append(f"flipped labels found: area under the curve {interval}")
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
     return "\n".join([*lines, f"seconds: {seconds}", f"report: {result['report']}"])
 
 
 def paired_lines(paired: Sequence[Mapping[str, Any]]) -> list[str]:
     """Each arm's held-out loss minus the baseline's, a line a task."""
-    lines = ["held-out loss minus that of random data of the same size (95 % interval, paired seeds; negative is better)"]
+    lines = [
+        "held-out loss minus that of random data of the same size (95 % interval, paired seeds; negative is better)"
+    ]
     for row in paired:
         side = " (off target)" if row["off_target"] else ""
         lines.append(
-            f"  {row['arm']:<14}{row['task'] + side:<28}{row['mean']:+.4f}  [{row['low']:+.4f}, {row['high']:+.4f}]  n={row['n']}"
+            f"  {row['arm']:<14}{row['task'] + side:<28}"
+            f"{row['mean']:+.4f}  [{row['low']:+.4f}, {row['high']:+.4f}]  n={row['n']}"
         )
     return lines
 
@@ -118,7 +126,7 @@ def _artifacts(result: StudyResult) -> dict[str, Artifact]:
 
 
 def _settings(study: Study, result: StudyResult) -> dict[str, str]:
-    prepared, reference = result.prepared, study.reference
+    prepared, proxy, reference, table = result.prepared, study.proxy, study.reference, study.attribution
     pool = prepared.pool.artifact.facts
     size = f"{pool['num_examples']:,} examples" + (f", {pool['num_tokens']:,} tokens" if "num_tokens" in pool else "")
     facts = result.validation.facts
@@ -129,10 +137,11 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
             f"{name} ({len(examples):,} examples to select for, {len(prepared.heldout[name]):,} held out)"
             for name, examples in prepared.targets.items()
         ),
-        "Proxies": f"{study.proxy.count} of size {study.proxy.size}, each on a random {study.proxy.fraction:.0%} of the pool",
-        "Attribution": f"TRAK, {study.attribution.projection} projection to k = {study.attribution.k}, backend {study.attribution.backend}",
+        "Proxies": f"{proxy.count} of size {proxy.size}, each on a random {proxy.fraction:.0%} of the pool",
+        "Attribution": f"TRAK, {table.projection} projection to k = {table.k}, backend {table.backend}",
         "Selection": f"{study.select.method}, {study.select.fraction:.0%} of the pool",
-        "Reference": f"size {reference.size}, every arm on {facts['num_examples']:,} examples, epochs: {epochs}, {reference.seeds} paired seeds",
+        "Reference": f"size {reference.size}, {reference.seeds} paired seeds",
+        "Training": f"every arm on {facts['num_examples']:,} examples, epochs: {epochs}",
         "Seed": str(study.seed),
     }
 
@@ -161,7 +170,7 @@ def _examples(result: StudyResult, rows: np.ndarray, scores: np.ndarray) -> list
     pool = result.prepared.pool
     return [
         Example(
-            id=pool.ids[row],
+            id=pool.ids[int(row)],
             text=pool.preview(int(row)),
             score=float(scores[row]),
             domain=str(pool.domains[row]),
@@ -194,7 +203,10 @@ def _models(study: Study, result: StudyResult) -> list[Model]:
 def _stages(result: StudyResult) -> list[Stage]:
     """What was made in this run costs what it took; what was there already, what it took when it was made."""
     made = {
-        "prepare": [result.prepared.pool.artifact, *(examples.artifact for examples in result.prepared.targets.values())],
+        "prepare": [
+            result.prepared.pool.artifact,
+            *(examples.artifact for examples in result.prepared.targets.values()),
+        ],
         "train": result.proxies,
         "featurize": result.features,
         "score": [result.scores],
@@ -208,12 +220,14 @@ def _stages(result: StudyResult) -> list[Stage]:
         cached = not any(artifact.built for artifact in made[name])
         then = sum(artifact.facts["seconds"] for artifact in made[name]) + (training if name == "validate" else 0)
         selects = name not in ("validate", "index")
-        stages.append(Stage(name=name, seconds=then if cached else seconds, flops=flops.get(name), cached=cached, selects=selects))
+        stages.append(
+            Stage(name=name, seconds=then if cached else seconds, flops=flops.get(name), cached=cached, selects=selects)
+        )
     return stages
 
 
 def _flops(result: StudyResult) -> dict[str, float]:
-    """Of each stage that counts. A featurisation pass is a forward and a backward, like a training step; scoring builds and
+    """Of each stage that counts. Featurising is a forward and a backward pass, like training; scoring builds and
     factors a k x k kernel a checkpoint and multiplies the pool by one vector a target."""
     pool, proxies = len(result.prepared.pool), result.proxies
     flops = {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])}
@@ -236,5 +250,7 @@ def _notes(result: StudyResult) -> list[str]:
         notes.append(f"Everything ran on a CPU with {torch.get_num_threads()} threads.")
     skipped = result.prepared.pool.artifact.facts.get("skipped")
     if skipped:
-        notes.append("Left out of the pool: " + ", ".join(f"{count:,} documents ({why})" for why, count in skipped.items()) + ".")
+        notes.append(
+            "Left out of the pool: " + ", ".join(f"{count:,} documents ({why})" for why, count in skipped.items()) + "."
+        )
     return notes

@@ -15,7 +15,7 @@ class Train(Command):
     out: Path
     """Where the model artefact goes."""
     model: str = "0.4M"
-    """The one dial: parameters ("0.4M"), or a name ("llama:1M", "rn-1/16", "torchvision:resnet18", "mlp-64x2", "hf:PATH", "module:function")."""
+    """Parameters ("0.4M"), or a name (llama:1M, rn-1/16, torchvision:resnet18, mlp-64x2, hf:PATH, module:function)."""
     selection: Path | None = None
     """Train on what this selection kept."""
     fraction: float = 1.0
@@ -40,13 +40,17 @@ class Train(Command):
         from thresher.proxies import Recipe, model_spec, train
 
         pool = examples_argument(self.pool)
-        wanted = {name: getattr(self, name) for name in ("epochs", "batch_size", "learning_rate", "optimizer", "schedule")}
+        wanted = {
+            name: getattr(self, name) for name in ("epochs", "batch_size", "learning_rate", "optimizer", "schedule")
+        }
         spec = model_spec(self.model, pool)
         artifact = train(
             spec,
             pool,
             out=self.out,
-            recipe=Recipe.for_task(spec["task"], **{name: value for name, value in wanted.items() if value is not None}),
+            recipe=Recipe.for_task(
+                spec["task"], **{name: value for name, value in wanted.items() if value is not None}
+            ),
             seed=self.seed,
             indices=self._indices(len(pool)),
             weights=None if self.weights is None else self._weights(pool.ids),
@@ -67,10 +71,10 @@ class Train(Command):
         indices = np.arange(num_pool)
         if self.selection is not None:
             selection = open_selection(self.selection)
-            if len(selection.kept) + len(selection.dropped) != num_pool:
+            size = len(selection.kept) + len(selection.dropped)
+            if size != num_pool:
                 raise InputError(
-                    f"{self.selection} selects from {len(selection.kept) + len(selection.dropped)} examples, {self.pool} has "
-                    f"{num_pool}; give the pool it was made from"
+                    f"{self.selection} selects from {size} examples, {self.pool} has {num_pool}; give its own pool"
                 )
             indices = np.sort(selection.positions)
         count = num_to_keep(len(indices), fraction=self.fraction)
@@ -89,7 +93,9 @@ class Train(Command):
             table = pq.read_table(self.weights, columns=["id", "weight"])
         except (OSError, ValueError, KeyError) as error:
             first = str(error).splitlines()[0]
-            raise InputError(f"{self.weights}: no weights can be read ({first}); give Parquet with id and weight") from None
+            raise InputError(
+                f"{self.weights}: no weights can be read ({first}); give Parquet with id and weight"
+            ) from None
         by_id = dict(zip(table["id"].to_pylist(), table["weight"].to_pylist(), strict=True))
         missing = next((id for id in ids if id not in by_id), None)
         if missing is not None:
@@ -102,7 +108,9 @@ class Train(Command):
         try:
             return {name: float(share) for name, share in (part.split("=") for part in str(self.mixture).split(","))}
         except ValueError:
-            raise InputError(f"mixture {self.mixture!r} cannot be read; write it as domain=share,domain=share") from None
+            raise InputError(
+                f"mixture {self.mixture!r} cannot be read; write it as domain=share,domain=share"
+            ) from None
 
 
 COMMAND = Train

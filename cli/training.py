@@ -29,4 +29,3 @@ def train_model(
         device=space.device,
         progress=space.progress,
     )
-

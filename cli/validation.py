@@ -1,4 +1,4 @@
-"""Does the selection help the larger reference? Train it on every arm from the same seeds and compare held-out losses."""
+"""Does the selection help the larger reference? Train it on every arm from paired seeds; compare held-out losses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -53,8 +53,8 @@ def validate(
     """Train `model` on each arm from `num_seeds` paired seeds and measure it on `targets` and `off_targets`.
 
     Every arm must keep the same number of examples; all are trained for the same epochs, so for the same tokens. A seed
-    fixes the initialisation, whichever the arm. Returns an artefact of kind "validation": `runs.parquet` (arm, seed, task,
-    off_target, loss, correct) and, as facts, `arms` and `paired` (arm minus random, with 95 % intervals).
+    fixes the initialisation, whichever the arm. Returns an artefact of kind "validation": `runs.parquet` (arm, seed,
+    task, off_target, loss, correct) and, as facts, `arms` and `paired` (arm minus random, with 95 % intervals).
     Every run is an artefact of its own, so a killed validation continues with the first missing run.
     """
     _check(arms, num_seeds)
@@ -102,12 +102,20 @@ def measure(model: Artifact, tasks: Mapping[str, Examples], *, out: Path, space:
         tables = []
         for task, examples in tasks.items():
             results = evaluate(network, examples, device=space.device)
-            columns = {"task": [task] * len(examples), "id": examples.ids, "loss": results["loss"], "correct": results["correct"]}
+            columns = {
+                "task": [task] * len(examples),
+                "id": examples.ids,
+                "loss": results["loss"],
+                "correct": results["correct"],
+            }
             tables.append(pa.table(columns))
         with draft.file("losses.parquet") as file:
             pq.write_table(pa.concat_tables(tables), file)
 
-    inputs = {"model": model.content_hash, **{f"task {name}": examples.content_hash for name, examples in tasks.items()}}
+    inputs = {
+        "model": model.content_hash,
+        **{f"task {name}": examples.content_hash for name, examples in tasks.items()},
+    }
     return build(out, kind="evaluation", config={}, seed=0, inputs=inputs, write=write)
 
 
@@ -116,10 +124,14 @@ def compare(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     arms: dict[str, dict[str, Any]] = {}
     for row in rows:
         arms.setdefault(row["arm"], {}).setdefault(row["task"], []).append(row["loss"])
-    means = {arm: {task: asdict(interval(np.array(losses))) for task, losses in tasks.items()} for arm, tasks in arms.items()}
+    means = {
+        arm: {task: asdict(interval(np.array(losses))) for task, losses in tasks.items()} for arm, tasks in arms.items()
+    }
     paired = []
     for off_target in (False, True):
-        group = [Run(row["arm"], row["seed"], row["task"], row["loss"]) for row in rows if row["off_target"] == off_target]
+        group = [
+            Run(row["arm"], row["seed"], row["task"], row["loss"]) for row in rows if row["off_target"] == off_target
+        ]
         if group:
             paired += [
                 {
@@ -143,7 +155,9 @@ def read_runs(validation: Path) -> list[dict[str, Any]]:
 def _means(evaluation: Artifact) -> dict[str, dict[str, Any]]:
     table = pq.read_table(evaluation.file("losses.parquet")).group_by("task", use_threads=False)
     rows = table.aggregate([("loss", "mean"), ("correct", "mean")]).to_pylist()
-    return {row["task"]: {"task": row["task"], "loss": row["loss_mean"], "correct": row["correct_mean"]} for row in rows}
+    return {
+        row["task"]: {"task": row["task"], "loss": row["loss_mean"], "correct": row["correct_mean"]} for row in rows
+    }
 
 
 def _costs(runs: Sequence[Artifact], model: ModelTable) -> dict[str, Any]:
@@ -164,4 +178,6 @@ def _check(arms: Sequence[Arm], num_seeds: int) -> None:
         raise InputError(f"{num_seeds} seed gives no interval; pass at least 2")
     sizes = {arm.name: len(arm.positions(0)) for arm in arms}
     if len(set(sizes.values())) > 1:
-        raise InputError(f"the arms keep different numbers of examples ({sizes}); select the same number for a fair comparison")
+        raise InputError(
+            f"the arms keep different numbers of examples ({sizes}); select the same number for a fair comparison"
+        )

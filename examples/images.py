@@ -1,6 +1,6 @@
 """Attribution on images, step by step in Python: which training digits helped the model on one test digit, which hurt?
 
-    python examples/images.py FOLDER
+python examples/images.py FOLDER
 """
 
 import sys
@@ -21,8 +21,13 @@ CLASSES = [str(digit) for digit in range(10)]
 def prepare(out: Path, rows: slice):
     digits = load_digits()
     pixels = (digits.images[rows] * 15.9).astype("uint8")[..., None]
-    images = [LabelledImage(f"{rows.start + i}", image, str(y)) for i, (image, y) in enumerate(zip(pixels, digits.target[rows]))]
-    artifact = prepare_images(images, out=out, classes=CLASSES, config={"rows": str(rows)}, inputs={"digits": "scikit-learn"})
+    images = [
+        LabelledImage(f"{rows.start + i}", image, str(y))
+        for i, (image, y) in enumerate(zip(pixels, digits.target[rows], strict=True))
+    ]
+    artifact = prepare_images(
+        images, out=out, classes=CLASSES, config={"rows": str(rows)}, inputs={"digits": "scikit-learn"}
+    )
     return open_examples(artifact.path)
 
 
@@ -51,7 +56,11 @@ def main(folder: Path) -> dict:
     print(f"accuracy of a proxy: {accuracy:.3f}; kept {len(kept)} of {len(pool)}")
     print(f"a test digit {CLASSES[target.labels[0]]}; helped by", [int(labels[id]) for id, _ in found.helpful])
     print("hurt by", [int(labels[id]) for id, _ in found.harmful])
-    return {"label": int(target.labels[0]), "helpful": [int(labels[id]) for id, _ in found.helpful], "accuracy": float(accuracy)}
+    return {
+        "label": int(target.labels[0]),
+        "helpful": [int(labels[id]) for id, _ in found.helpful],
+        "accuracy": float(accuracy),
+    }
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from thresher.cli.study import AttributionTable, PoolTable, ProxyTable, Referenc
 from thresher.cli.workspace import Workspace
 from thresher.selection.selection import open_selection
 
-RECIPES = "boil the rice with salt and stir the soup then bake the bread in a hot oven with butter and flour".split()
-VOYAGES = "the wind fills the sail and the boat turns to the harbour while the crew pulls the rope on deck".split()
+RECIPES = "boil the rice with salt then stir the soup and bake the bread in a hot oven with butter".split()
+VOYAGES = "the wind fills the sail and the boat turns while the crew pulls the rope over the deck".split()
 
 
 def write_corpus(path: Path, num_recipes: int, num_voyages: int, seed: int) -> str:

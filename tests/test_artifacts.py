@@ -19,7 +19,9 @@ def make(path, *, config=None, inputs=None, text="hello", seed=0):
             file.write_text(text)
         return {"num_rows": 1}
 
-    return build(path, kind="thing", config=config or {"a": 1}, seed=seed, inputs=inputs or {"pool": "1234"}, write=write)
+    return build(
+        path, kind="thing", config=config or {"a": 1}, seed=seed, inputs=inputs or {"pool": "1234"}, write=write
+    )
 
 
 def test_a_finished_artefact_is_opened_and_not_made_again(tmp_path):
@@ -167,7 +169,14 @@ def test_a_request_refused_for_its_input_leaves_nothing_behind_but_finished_work
 
     for after, left in ((False, []), (True, [".x.partial"])):
         with pytest.raises(InputError, match="bad input"):
-            build(tmp_path / "x", kind="thing", config={}, seed=0, inputs={}, write=lambda draft, a=after: refuse(draft, a))
+            build(
+                tmp_path / "x",
+                kind="thing",
+                config={},
+                seed=0,
+                inputs={},
+                write=lambda draft, a=after: refuse(draft, a),
+            )
         assert os.listdir(tmp_path) == left
 
 

@@ -36,13 +36,45 @@ def made(tmp_path_factory):
         assert main([*map(str, arguments), "--quiet"]) == 0
 
     shape = ("--vocab-size", 300, "--sequence-length", 16)
-    do("prepare", "--data", corpus, "--domain", "source", "--id", "id", "--part", 0.2, 1, *shape, "--out", folder / "pool")
+    do(
+        "prepare",
+        "--data",
+        corpus,
+        "--domain",
+        "source",
+        "--id",
+        "id",
+        "--part",
+        0.2,
+        1,
+        *shape,
+        "--out",
+        folder / "pool",
+    )
     tokenizer = ("--tokenizer", folder / "pool-tokenizer", "--sequence-length", 16)
     do("prepare", "--data", corpus, "--id", "id", "--part", 0, 0.2, *tokenizer, "--out", folder / "target")
     do("train", "--pool", folder / "pool", "--model", "20k", "--out", folder / "proxy")
     for name in ("pool", "target"):
-        do("featurize", "--models", folder / "proxy", "--examples", folder / name, "--k", 32, "--out", folder / f"{name}-features")
-    do("score", "--pool", folder / "pool-features", "--targets", f"t={folder / 'target-features'}", "--out", folder / "scores")
+        do(
+            "featurize",
+            "--models",
+            folder / "proxy",
+            "--examples",
+            folder / name,
+            "--k",
+            32,
+            "--out",
+            folder / f"{name}-features",
+        )
+    do(
+        "score",
+        "--pool",
+        folder / "pool-features",
+        "--targets",
+        f"t={folder / 'target-features'}",
+        "--out",
+        folder / "scores",
+    )
     do("index", "--features", folder / "pool-features", "--out", folder / "index")
     do("select", "--scores", folder / "scores", "--fraction", 0.25, "--out", folder / "subset")
     return folder
@@ -66,7 +98,7 @@ def test_every_command_explains_itself_and_stands_in_the_readme(name, capsys):
 
 
 def test_the_steps_of_the_readme_exist(tmp_path, capsys, monkeypatch):
-    """Each line of the step-by-step block is accepted by its command's parser: what fails is that its files are not there."""
+    """Each line of the step-by-step block is accepted by its command's parser; what fails is a missing file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     block = README.read_text().split("thresher prepare --data corpus.jsonl")[1].split("```")[0]
@@ -91,7 +123,18 @@ def test_results_are_json_alone_and_a_second_call_finds_what_is_there(made, caps
 
 def test_search_agrees_with_the_scores_of_one_example(made, capsys):
     status, found, _ = run(
-        capsys, "search", "--index", made / "index", "--target", made / "target-features", "--example", 0, "--top", 3, "--pool", made / "pool"
+        capsys,
+        "search",
+        "--index",
+        made / "index",
+        "--target",
+        made / "target-features",
+        "--example",
+        0,
+        "--top",
+        3,
+        "--pool",
+        made / "pool",
     )
     assert status == 0
     helpful, harmful = ([hit["score"] for hit in found[name]] for name in ("helpful", "harmful"))
@@ -135,7 +178,9 @@ def test_bad_input_is_one_line_with_status_2_and_writes_nothing(made, tmp_path, 
     fails(capsys, "empty or all blank", "prepare", "--data", tmp_path / "blank.jsonl", *tokenizer, *out)
     fails(capsys, "no column 'body'", "prepare", "--data", corpus, "--text", "body", *tokenizer, *out)
     fails(capsys, "latin.jsonl is not UTF-8", "prepare", "--data", tmp_path / "latin.jsonl", *tokenizer, *out)
-    fails(capsys, "nan", "train", "--pool", made / "pool", "--model", "20k", "--weights", tmp_path / "nan.parquet", *out)
+    fails(
+        capsys, "nan", "train", "--pool", made / "pool", "--model", "20k", "--weights", tmp_path / "nan.parquet", *out
+    )
     fails(capsys, "'scores' is needed", "select", "--scores", made / "pool", "--fraction", 0.2, *out)
     fails(capsys, "unknown", "select", "--scores", made / "scores", "--method", "magic", "--fraction", 0.2, *out)
     fails(capsys, "'squad'", "select", "--scores", made / "scores", "--targets", "squad", "--fraction", 0.2, *out)
@@ -167,7 +212,15 @@ def test_a_checkpoint_of_another_architecture_is_refused(made, tmp_path, capsys)
     meta["files"]["model.safetensors"] = {"bytes": file.stat().st_size, "sha256": hash_file(file)}
     (tmp_path / "proxy/meta.json").write_text(json.dumps(meta))
     fails(
-        capsys, name, "featurize", "--models", tmp_path / "proxy", "--examples", made / "pool", "--out", tmp_path / "features"
+        capsys,
+        name,
+        "featurize",
+        "--models",
+        tmp_path / "proxy",
+        "--examples",
+        made / "pool",
+        "--out",
+        tmp_path / "features",
     )
     assert not (tmp_path / "features").exists()
 
@@ -195,7 +248,17 @@ def test_a_full_disk_is_one_line_and_what_is_there_stays(made, tmp_path):
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
         "from thresher.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
-    arguments = ["train", "--pool", str(made / "pool"), "--model", "20k", "--seed", "5", "--out", str(tmp_path / "proxy")]
+    arguments = [
+        "train",
+        "--pool",
+        str(made / "pool"),
+        "--model",
+        "20k",
+        "--seed",
+        "5",
+        "--out",
+        str(tmp_path / "proxy"),
+    ]
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=environment)
     assert done.returncode == 2, done.stderr

@@ -54,7 +54,11 @@ def write_study(folder: Path) -> Path:
 
 def hashes(root: Path) -> dict[str, str]:
     """The content of every artefact under `root`, by its path."""
-    found = [meta.parent for meta in root.rglob("meta.json") if not any(p.startswith(".") for p in meta.relative_to(root).parts)]
+    found = [
+        meta.parent
+        for meta in root.rglob("meta.json")
+        if not any(p.startswith(".") for p in meta.relative_to(root).parts)
+    ]
     return {path.relative_to(root).as_posix(): open_artifact(path, verify=True).content_hash for path in found}
 
 
@@ -104,7 +108,12 @@ def test_a_changed_setting_remakes_only_what_depends_on_it(unbroken):
     changed.write_text(STUDY.replace("fraction = 0.25", "fraction = 0.5"))
     assert main(["run", str(changed), "--out", str(out), "--quiet"]) == 0
     new = set(hashes(out)) - set(before)
-    assert {name.split("/")[0].split("-")[0] for name in new} == {"selections", "reference", "evaluations", "validation"}
+    assert {name.split("/")[0].split("-")[0] for name in new} == {
+        "selections",
+        "reference",
+        "evaluations",
+        "validation",
+    }
     assert all(hashes(out)[name] == content for name, content in before.items())
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from thresher.cli.report import charts, numbers
 from thresher.cli.report.content import (
-    Report,
     Choice,
     Example,
     Model,
     NoisyLabels,
+    Report,
     Reproduction,
     Results,
     Stage,

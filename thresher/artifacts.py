@@ -1,8 +1,8 @@
 """Artefacts: directories that exist only when finished, say what they were made from, and refuse to be mixed.
 
-An artefact is written into a scratch directory beside its final place (`.NAME.partial`), file by file; `meta.json` comes
-last, everything is fsynced, and one rename publishes it. A killed run leaves the scratch directory, whose finished files
-are the checkpoint of the work: the same request continues there, another request is refused with both values said.
+An artefact is written into a scratch directory beside its final place (`.NAME.partial`), file by file; `meta.json`
+comes last, everything is fsynced, and one rename publishes it. A killed run leaves the scratch directory, whose
+finished files are the checkpoint of the work: the same request continues there, another is refused, both values said.
 """
 
 import errno
@@ -114,7 +114,7 @@ def build(
     inputs: Mapping[str, str],
     write: Callable[[Draft], Mapping[str, Any] | None],
 ) -> Artifact:
-    """The artefact at `path`: as it stands if this very request made it, else made by `write`, resuming what a killed run left.
+    """The artefact at `path`: as it stands if this very request made it, else made by `write`, resuming a killed run.
 
     `inputs` maps names to content hashes. `write` fills the draft and returns the facts to record.
     Raises InputError when `path` holds something else; nothing is ever written over.
@@ -147,7 +147,7 @@ def build(
 
 
 def open_artifact(path: Path, kind: str | None = None, *, verify: bool = False) -> Artifact:
-    """Read a finished artefact; refuse one that is missing, half-written, damaged, of another kind or from a newer version."""
+    """Read a finished artefact; refuse one that is missing, half-written, damaged, of another kind or schema."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; make it first, or check the path")
@@ -155,7 +155,9 @@ def open_artifact(path: Path, kind: str | None = None, *, verify: bool = False) 
         meta = json.loads((path / "meta.json").read_text())
         files, found, schema = meta["files"], meta["kind"], meta["schema"]
     except FileNotFoundError:
-        raise InputError(f"{path} has no meta.json: half-written or not an artefact; rerun the command that makes it") from None
+        raise InputError(
+            f"{path} has no meta.json: half-written or not an artefact; rerun the command that makes it"
+        ) from None
     except NotADirectoryError:
         raise InputError(f"{path} is a file, not an artefact directory; give the directory") from None
     except (ValueError, KeyError, TypeError):

@@ -24,7 +24,7 @@ def torch_rng(seed: int, *names: str | int, device: str = "cpu"):
 
 
 def seed_everything(seed: int, *names: str | int) -> None:
-    """Seed the global generators of Python, NumPy and torch, for code that draws from them (initialisation, dropout)."""
+    """Seed the global generators of Python, NumPy and torch, for code that draws from them."""
     import torch
 
     derived = derive(seed, *names)

@@ -10,7 +10,7 @@ from thresher.cli.command import Command
 
 @dataclass(frozen=True, kw_only=True)
 class DrawReport(Command):
-    """Draw the HTML page of a finished study again, from the report.json that `thresher run` and `thresher demo` leave."""
+    """Draw a finished study's HTML page again, from the report.json that `thresher run` and `thresher demo` leave."""
 
     study: tyro.conf.Positional[Path]
     """The folder of the study, or its report.json."""

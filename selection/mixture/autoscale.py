@@ -1,6 +1,7 @@
-"""AutoScale (arXiv 2407.20177): fit each domain's scaling from 2m+1 runs, solve the mixture, carry it to larger budgets."""
+"""AutoScale (arXiv 2407.20177): each domain's scaling from 2m+1 runs, the best mixture, larger budgets."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float
@@ -25,6 +26,14 @@ class Runs:
     """What a cut domain keeps: 1/5 in the released code, 1/3 in the text."""
     high: float = 3.0
 
+    @classmethod
+    def in_order(cls, results: Float[np.ndarray, "r"], low: float = 1 / 5, high: float = 3.0) -> "Runs":
+        """From the 2m+1 results of the runs of `design.one_up_one_down`, in its order."""
+        num_domains = len(results) // 2
+        if len(results) != 2 * num_domains + 1 or num_domains < 2:
+            raise InputError(f"{len(results)} results given; a DDO has 2m + 1: base, each domain cut, each raised")
+        return cls(float(results[0]), results[1 : num_domains + 1], results[num_domains + 1 :], low, high)
+
 
 class DomainScaling(Law):
     """y_i(n) = (n + a_i)^(-b_i) + c_i: the result relative to the base run, n in units of the equal share (eq. 6).
@@ -32,8 +41,10 @@ class DomainScaling(Law):
     As a law of mixtures, one target: the mean result relative to base, m n_i = x_i budgets, each domain on its own.
     """
 
-    def __init__(self, a: Float[np.ndarray, "m"], b: Float[np.ndarray, "m"], c: Float[np.ndarray, "m"]):
+    def __init__(self, a: Float[np.ndarray, "m"], b: Float[np.ndarray, "m"], c: Float[np.ndarray, "m"], missed=()):
         self.a, self.b, self.c = a, b, c
+        self.missed: tuple[int, ...] = tuple(missed)
+        """Domains whose points no falling curve passes through; theirs is the nearest one."""
 
     @property
     def num_parameters(self) -> int:
@@ -65,13 +76,14 @@ class DomainScaling(Law):
     ) -> Float[np.ndarray, "m"]:
         """Amounts n that minimise sum_i (n_i + a_i)^(-b_i) with sum n_i = `total` (default m) and bounds; exact.
 
-        At the optimum every free domain has slope -mu: n_i = (b_i / mu)^(1 / (b_i + 1)) - a_i, clipped; mu by bisection.
+        At the optimum every free domain has slope -mu: n_i = (b_i / mu)^(1 / (b_i + 1)) - a_i, clipped.
         """
         total = float(len(self.a)) if total is None else total
         floors, caps = np.broadcast_to(lower, self.a.shape), np.broadcast_to(upper, self.a.shape)
         if floors.sum() > total or caps.sum() < total:
             raise InputError(
-                f"bounds that sum to {floors.sum():g} and {caps.sum():g} leave no room for a total of {total:g}; widen them"
+                f"bounds that sum to {floors.sum():g} and {caps.sum():g} leave no room for a total of {total:g}; "
+                "widen them"
             )
 
         def amounts(log_mu: float) -> Float[np.ndarray, "m"]:
@@ -80,38 +92,40 @@ class DomainScaling(Law):
 
         if amounts(-200.0).sum() < total or amounts(200.0).sum() >= total:
             return amounts(-200.0 if caps.sum() <= total else 200.0)
-        return amounts(brentq(lambda log_mu: amounts(log_mu).sum() - total, -200.0, 200.0, xtol=1e-14, rtol=1e-15))
+        root = cast(float, brentq(lambda log_mu: amounts(log_mu).sum() - total, -200.0, 200.0, xtol=1e-14))
+        return amounts(root)
 
     def objective(self, amounts: Float[np.ndarray, "m"]) -> float:
         """sum_i y_i(n_i); m at uniform."""
         return float(self.curves(amounts[None]).sum())
 
 
-def fit_autoscale(runs: Runs) -> DomainScaling:
+def fit_autoscale(runs: Runs, *, strict: bool = True) -> DomainScaling:
     """The three-parameter curve through each domain's three points.
 
-    Raises InputError where results do not improve with more of a domain at a falling rate: no such curve exists.
+    No such curve exists where results do not fall at a falling rate as a domain grows, as with domains that do little
+    for a target, or noise. `strict` refuses them; otherwise they get the nearest falling curve and are in `missed`.
     """
     if not 0 < runs.low < 1 < runs.high:
         raise InputError(
             f"cut to {runs.low:g} and raised to {runs.high:g}: the first must be in (0, 1), the second above 1"
         )
     amounts = np.array([runs.low, 1.0, runs.high])
-    fits = [
-        _curve(amounts, np.array([low, runs.base, high]) / runs.base, domain)
-        for domain, (low, high) in enumerate(zip(runs.cut, runs.raised, strict=True))
-    ]
-    return DomainScaling(*np.array(fits).T)
-
-
-def _curve(amounts, values, domain: int) -> Float[np.ndarray, "3"]:
-    first, second = -np.diff(values) / np.diff(amounts)
-    if not (np.all(np.isfinite(values)) and first > second > 0):
+    points = np.column_stack([runs.cut, np.full(len(runs.cut), runs.base), runs.raised]) / runs.base
+    if not np.all(np.isfinite(points)) or runs.base <= 0:
+        raise InputError("results must be finite and the base run's above 0; check the columns")
+    slopes = -np.diff(points, axis=1) / np.diff(amounts)
+    missed = np.flatnonzero(~((slopes[:, 0] > slopes[:, 1]) & (slopes[:, 1] > 0))).tolist()
+    if strict and missed:
         raise InputError(
-            f"domain {domain}: results {values.round(4).tolist()} at amounts {amounts.tolist()} do not fall at a falling "
-            "rate, so no curve fits; check the columns, or repeat its runs with other seeds"
+            f"domain {missed[0]}: results {points[missed[0]].round(4).tolist()} at amounts {amounts.tolist()} do not "
+            "fall at a falling rate, so no curve fits; repeat its runs with other seeds, or fit without `strict`"
         )
+    a, b, c = np.array([_curve(amounts, values) for values in points]).T
+    return DomainScaling(a, b, c, missed)
 
+
+def _curve(amounts: Float[np.ndarray, "3"], values: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
     def wrong(p):
         a, b = np.exp(p[:2])
         return (amounts + a) ** -b + p[2] - values
@@ -122,7 +136,8 @@ def _curve(amounts, values, domain: int) -> Float[np.ndarray, "3"]:
         return np.column_stack([-b * rise / (amounts + a) * a, -rise * np.log(amounts + a) * b, np.ones(3)])
 
     starts = [(np.log(a), np.log(b), 0.9) for a in (0.5, 2.0, 6.0) for b in (0.5, 1.5)]
-    fits = [least_squares(wrong, s, jac=jacobian, xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=500) for s in starts]
+    tight = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15, "max_nfev": 500, "bounds": ([-9, -9, -9], [9, 5, 9])}
+    fits = [least_squares(wrong, start, jac=jacobian, **tight) for start in starts]  # pyright: ignore[reportArgumentType]
     # Two curves can pass through the same three points. Of those that do, the one with the higher floor promises the
     # least from more data, and is the one that the released code finds.
     exact = [fit for fit in fits if fit.cost <= 1e-20] or [min(fits, key=lambda fit: fit.cost)]
@@ -163,7 +178,7 @@ def project_paper(first: Float[np.ndarray, "m"], second: Float[np.ndarray, "m"],
             raise InputError(
                 f"no point of the path between the two optima holds {budget:g} in all; use `exact` instead"
             )
-    t = float(brentq(total, middle - reach, middle + reach, xtol=1e-14))
+    t = cast(float, brentq(total, middle - reach, middle + reach, xtol=1e-14))
     amounts = first * np.exp(t * growth)
     return Projection(amounts / amounts.sum(), amounts, t)
 

@@ -26,7 +26,7 @@ class Constraints:
     """A hard limit on KL(x || prior), in nats."""
 
     def project(self, points: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n m"]:
-        """The nearest mixtures (Euclidean) inside the box; those beyond `max_kl` are drawn towards the closest to the prior."""
+        """The nearest mixtures (Euclidean) inside the box; beyond `max_kl` drawn to the one closest to the prior."""
         low = np.min(points - self.upper, axis=1)
         high = np.max(points - self.lower, axis=1)
         shift = _bisect(lambda s: np.clip(points - s[:, None], self.lower, self.upper).sum(axis=1) < 1, low, high)
@@ -40,7 +40,7 @@ class Constraints:
         return np.where(near[:, None], inside, inside + share[:, None] * (anchor - inside))
 
     def closest_to_prior(self) -> Float[np.ndarray, "m"]:
-        """The mixture in the box with the least KL to the prior: clip(s * prior, lower, upper) for the s that sums to 1."""
+        """The mixture in the box of least KL to the prior: clip(s * prior, lower, upper) the s that sums to 1."""
         prior = np.maximum(self.prior, 1e-12)
         low, high = np.array([0.0]), np.array([np.max(1 / prior)])
         scale = _bisect(lambda s: np.clip(s[:, None] * prior, self.lower, self.upper).sum(axis=1) >= 1, low, high)[0]
@@ -136,7 +136,8 @@ def _refuse_empty(constraints: Constraints) -> None:
         least = constraints.kl(constraints.closest_to_prior()[None])[0]
         if least > constraints.max_kl + SLACK:
             raise InputError(
-                f"no mixture in the bounds is within KL {constraints.max_kl:g} of the prior (least {least:.4g}); raise max_kl"
+                f"no mixture in the bounds is within KL {constraints.max_kl:g} of the prior (least {least:.4g}); "
+                "raise max_kl"
             )
 
 

@@ -70,19 +70,14 @@ def dirichlet(
 
 
 def space_filling(constraints: Constraints, num_runs: int, *, seed: int = 0, seen: Weights | None = None) -> Weights:
-    """Each run the candidate furthest (Hellinger distance) from those before it; the prior first, if nothing is seen."""
+    """Each run the candidate furthest (Hellinger) from those before it; the prior first, if nothing is seen."""
     pool = sample_mixtures(constraints, max(2000, 20 * num_runs), seed)
     roots = np.sqrt(pool)
+    chosen: list[np.ndarray] = []
     if seen is None:
-        first = (
-            constraints.closest_to_prior()
-            if constraints.max_kl is not None
-            else constraints.project(constraints.prior[None])[0]
-        )
+        first = constraints.project(constraints.prior[None])[0]
         chosen, seen = [first], first[None]
-    else:
-        chosen = []
-    distance = np.min([np.sum((roots - np.sqrt(np.maximum(row, 0))) ** 2, axis=1) for row in seen], axis=0)
+    distance = np.min([np.sum((roots - np.sqrt(np.maximum(row, 0))) ** 2, axis=1) for row in np.asarray(seen)], axis=0)
     while len(chosen) < num_runs:
         furthest = int(np.argmax(distance))
         chosen.append(pool[furthest])
@@ -123,5 +118,8 @@ def next_runs(
     chosen: list[np.ndarray] = []
     for _ in range(num_runs):
         deviation = process.deviation(pool) if not chosen else process.shared_deviation(pool, np.array(chosen))
-        chosen.append(pool[int(np.argmin(mean - eagerness * deviation[:, 0]))])
+        best = int(np.argmin(mean - eagerness * deviation[:, 0]))
+        chosen.append(pool[best])
+        # A repeat would teach the noise alone.
+        pool, mean = np.delete(pool, best, axis=0), np.delete(mean, best)
     return np.array(chosen)

@@ -57,7 +57,7 @@ def sum_by_domain(
 
 
 def fit_domain_dsdm(summed_scores: Float[np.ndarray, "m"], tokens: Float[np.ndarray, "m"]) -> Usefulness:
-    """Summed TRAK scores and token counts of each domain, as a law to optimise with a KL weight (1 is one spread a nat)."""
+    """Summed TRAK scores and token counts of each domain, as a law; a KL weight of 1 trades one spread for a nat."""
     if np.any(tokens <= 0) or not np.all(np.isfinite(summed_scores)):
         raise InputError("every domain needs tokens and finite scores; drop domains that have none")
     return Usefulness(summed_scores / tokens)

@@ -1,8 +1,10 @@
 """The default: the effective-data law and the Gaussian process, averaged.
 
-The law carries over to mixtures unlike those run and to other scales; the process learns what no curve says once runs
-are many. Chosen without test rows, by training on the sparse three quarters of a table and ranking its well-mixed
-quarter, where optima lie, and by leave-one-out across model sizes (benchmarks/mixture/published.py).
+The law carries over to mixtures unlike those run; the process learns what no curve says once runs are many. Chosen on
+RegMix's 512 training runs: fitted on the sparse three quarters, ranking the well-mixed quarter, where optima lie. There
+the pair equals the process alone over 13 losses (Spearman .989) and is ahead on Pile-CC (.969 against .963); on 26 runs
+of 5 domains the process alone is ahead (.956 against .946). Trees rank as well, but refitting them 200 times for the
+bootstrap takes a quarter of an hour (benchmarks/mixture/published.py).
 """
 
 import numpy as np

@@ -32,7 +32,7 @@ class ExponentialCurve:
         return np.exp(np.clip(weights @ parameters[1:], -30, 30))
 
     def _start(self, weights, losses, floor, spread):
-        """With the floor known the law is linear in its logarithm; a slight ridge towards the mean keeps unseen domains calm."""
+        """With the floor known the logarithm is linear; a slight ridge towards the mean keeps unseen domains calm."""
         height = np.log(np.maximum(losses - floor, 0.01 * spread))
         rows = np.vstack([weights, 0.01 * np.eye(weights.shape[1])])
         goal = np.append(height, np.full(weights.shape[1], 0.01 * height.mean()))
@@ -50,7 +50,7 @@ class RisingLosses(InputError):
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """L(D) = floor + (scale / D)^exponent: the step law with D in tokens or steps, the size law with D in parameters."""
+    """L(D) = floor + (scale / D)^exponent: the step law with D in tokens or steps, the size law in parameters."""
 
     floor: float
     scale: float
@@ -61,7 +61,7 @@ class PowerLaw:
 
 
 def fit_power_law(amounts: Float[np.ndarray, "n"], losses: Float[np.ndarray, "n"]) -> PowerLaw:
-    """Least squares with floor >= 0 and a falling curve. For a fixed exponent the rest is linear, so only it is searched.
+    """Least squares with floor >= 0 and a falling curve. For a fixed exponent the rest is linear: only it is searched.
 
     Raises InputError for fewer than 3 different amounts, and its kind RisingLosses for losses that do not fall.
     """
@@ -82,7 +82,8 @@ def fit_power_law(amounts: Float[np.ndarray, "n"], losses: Float[np.ndarray, "n"
     grid = np.geomspace(0.01, 4, 60)
     best = int(np.argmin([solve(exponent)[0] for exponent in grid]))
     bounds = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
-    exponent = float(minimize_scalar(lambda e: solve(e)[0], bounds=bounds, method="bounded").x)
+    search = minimize_scalar(lambda e: solve(e)[0], bounds=bounds, method="bounded")
+    exponent = float(search.x)  # pyright: ignore[reportAttributeAccessIssue]
     _, floor, height = solve(exponent)
     if height <= 0:
         raise RisingLosses("losses do not fall as the amount grows, so no power law fits; check the column of amounts")

@@ -5,6 +5,8 @@ Written here rather than taken from scikit-learn because lengths are learnt with
 derivative of each domain, and because the optimiser needs the gradient in the weights.
 """
 
+from copy import copy
+
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import cho_solve, solve_triangular
@@ -36,7 +38,10 @@ class GaussianProcess(Law):
         return self.hyper.shape[1] + 1
 
     def predict(self, weights):
-        rows = [np.einsum("kan,kn->ak", self._near(part)[0], self.dual) for part in _parts(_embed(weights))]
+        rows = [
+            np.einsum("kan,kn->ak", _kernel(part, self.points, self.hyper)[0], self.dual)
+            for part in _parts(_embed(weights))
+        ]
         return self.centre + self.scale * np.vstack(rows)
 
     def deviation(self, weights):
@@ -45,7 +50,7 @@ class GaussianProcess(Law):
         for part in _parts(_embed(weights)):
             explained = [
                 np.sum(solve_triangular(factor, near.T, lower=True) ** 2, axis=0)
-                for factor, near in zip(self.factors, self._near(part)[0], strict=True)
+                for factor, near in zip(self.factors, _kernel(part, self.points, self.hyper)[0], strict=True)
             ]
             rows.append((amplitude[:, None] - np.array(explained)).clip(min=0).T)
         return self.scale * np.sqrt(np.vstack(rows) + noise)
@@ -54,7 +59,7 @@ class GaussianProcess(Law):
         points, lengths = _embed(weights), np.exp(self.hyper[:, 1:-1])
         rows = []
         for part in _parts(points):
-            pull = self._near(part)[1] * self.dual[:, None]
+            pull = _kernel(part, self.points, self.hyper)[1] * self.dual[:, None]
             slope = (pull @ self.points - part * pull.sum(axis=2)[:, :, None]) / lengths[:, None] ** 2
             rows.append(np.moveaxis(slope / (2 * part), 0, 1))
         return np.vstack(rows) * self.scale[:, None]
@@ -64,16 +69,11 @@ class GaussianProcess(Law):
         return GaussianProcess(weights, losses, self.seed, self.hyper)
 
     def shared_deviation(self, weights: Weights, seen: Weights) -> Losses:
-        """`deviation` had runs on the mixtures `seen` been made as well: it depends on where they are, not what they gave."""
-        grown = GaussianProcess.__new__(GaussianProcess)
-        grown.__dict__.update(self.__dict__)
+        """`deviation` had runs on `seen` been made as well: it depends on where they are, not what they gave."""
+        grown = copy(self)
         grown.points = np.vstack([self.points, _embed(seen)])
         grown._solve(np.zeros((len(grown.points), len(self.hyper))))
         return grown.deviation(weights)
-
-    def _near(self, points: Float[np.ndarray, "a m"]) -> tuple[Float[np.ndarray, "k a n"], Float[np.ndarray, "k a n"]]:
-        """`_kernel` to the runs, of all targets at once."""
-        return _kernel(points, self.points, self.hyper)
 
     def _learn(self, standard: Losses) -> Float[np.ndarray, "k m+2"]:
         rows = np.arange(len(standard))

@@ -44,7 +44,6 @@ class Proposal:
     """Predicted goal of each baseline minus that of the proposal: mean, low, high. Above 0 the proposal is better."""
     indistinguishable: dict[str, Interval] | None
     """Range of each domain's weight over the mixtures that the refits do not agree to be worse."""
-    indistinguishable_share: float | None
     held_out: dict[str, dict[str, float]] | None
     """Of each target: rmse, r2, spearman on runs the fit never saw."""
     num_folds: int
@@ -128,9 +127,6 @@ def _describe(
         baseline_objectives=_named(others, values[1:]),
         gains=None if resampled is None else {name: _gain(resampled, place + 1) for place, name in enumerate(others)},
         indistinguishable=None if resampled is None else _set_ranges(table, resampled, len(asked)),
-        indistinguishable_share=None
-        if resampled is None
-        else float(resampled.indistinguishable()[len(asked) :].mean()),
         held_out=None if held is None else _held_out(table, held),
         num_folds=0 if held is None else held.num_folds,
         warnings=warnings_of(law, table, best, constraints, held, resampled),
@@ -159,9 +155,8 @@ def scale_paper(first: Mapping[str, float], second: Mapping[str, float], budget:
     if set(first) != set(second):
         raise InputError("the two optima are over different domains; give both the same")
     domains = tuple(first)
-    result = project_paper(
-        *(np.array([optimum[d] for d in domains], dtype=float) for optimum in (first, second)), budget
-    )
+    at_first, at_second = (np.array([optimum[d] for d in domains], dtype=float) for optimum in (first, second))
+    result = project_paper(at_first, at_second, budget)
     return _scaled("paper", domains, budget, result, [])
 
 
@@ -173,7 +168,11 @@ def scale_exact(
     share = fitted_budget / len(domains)
     lower = np.broadcast_to(bounds.get("lower", 0.2), len(domains)) * share
     low = [d for d, amount, floor in zip(domains, result.amounts, lower, strict=True) if amount <= floor * (1 + 1e-9)]
-    return _scaled("exact", domains, budget, result, low)
+    proposal = _scaled("exact", domains, budget, result, low)
+    if law.missed:
+        missed = ", ".join(domains[d] for d in law.missed)
+        proposal.warnings.append(f"no falling curve passes through the results of {missed}; the nearest one was taken")
+    return proposal
 
 
 def _scaled(mode, domains, budget, result, low) -> ScaledProposal:

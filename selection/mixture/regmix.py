@@ -39,7 +39,7 @@ class BoostedTrees(Law):
             learning_rate=0.06,
             max_leaf_nodes=8,
             min_samples_leaf=min(8, max(self.num_runs // 8, 1)),
-            early_stopping=False,
+            early_stopping=False,  # pyright: ignore[reportArgumentType]
             random_state=derive(self.seed, "regmix") % 2**32,
         )
 

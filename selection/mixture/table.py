@@ -64,16 +64,19 @@ def read_columns(path: Path) -> Columns:
         raise InputError(f"{path} is not TOML ({str(error).splitlines()[0]}); correct it") from None
     if unknown := set(given) - {"weights", "losses", "index"}:
         raise InputError(f"{path} has {sorted(unknown)[0]!r}; the keys are weights, losses and index")
+    texts = [text for value in given.values() for text in (value if isinstance(value, list) else [value])]
+    if not all(isinstance(text, str) for text in texts) or isinstance(given.get("index"), list):
+        raise InputError(f"{path}: weights and losses are patterns or lists of them, index is one name; correct it")
     lists = {
         key: (value,) if isinstance(value, str) else tuple(value) for key, value in given.items() if key != "index"
     }
     return Columns(**lists, index=given.get("index"))
 
 
-def read_table(paths: Path | Sequence[Path], columns: Columns = Columns()) -> MixtureTable:  # noqa: B008 (frozen)
+def read_table(paths: Path | Sequence[Path], columns: Columns = Columns()) -> MixtureTable:
     """One CSV with weights and losses, or several joined on `columns.index`.
 
-    Raises InputError for unreadable files, unmatched patterns, cells that are not numbers, and all `make_table` refuses.
+    Raises InputError for unreadable files, idle patterns, cells that are no numbers, and what `make_table` refuses.
     """
     files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if len(files) > 1 and columns.index is None:
@@ -89,8 +92,8 @@ def read_table(paths: Path | Sequence[Path], columns: Columns = Columns()) -> Mi
 
 
 def make_table(domains: Sequence[str], targets: Sequence[str], weights: Weights, losses: Losses) -> MixtureTable:
-    """A checked table. Row sums within 0.01 of 1 are renormalised, exact copies of a run and domains that are 0 in every
-    run are dropped; each repair is said in `repairs`. All else that cannot be used is refused."""
+    """A checked table. Row sums within 0.01 of 1 are renormalised, exact copies of a run and domains that no run used
+    are dropped; each repair is said in `repairs`. All else that cannot be used is refused."""
     weights, losses = np.asarray(weights, dtype=float), np.asarray(losses, dtype=float)
     if (
         weights.ndim != 2
@@ -99,7 +102,8 @@ def make_table(domains: Sequence[str], targets: Sequence[str], weights: Weights,
         or losses.shape[1] != len(targets)
     ):
         raise InputError(
-            f"weights {weights.shape} and losses {losses.shape} are no table of {len(domains)} domains and {len(targets)} targets"
+            f"weights {weights.shape} and losses {losses.shape} are no table of {len(domains)} domains and "
+            f"{len(targets)} targets; give one row a run in both"
         )
     if len(weights) < 3:
         raise InputError(f"{len(weights)} runs teach nothing about mixtures; give 3 or more")
@@ -243,10 +247,11 @@ def _drop_copies(weights: Weights, losses: Losses, repairs: list[str]) -> tuple[
 
 def _drop_unused(domains: Sequence[str], weights: Weights, repairs: list[str]) -> tuple[list[str], Weights]:
     fixed = np.ptp(weights, axis=0) <= CONSTANT
-    for domain in np.flatnonzero(fixed & (weights[0] > 0)):
+    for domain in np.flatnonzero(fixed & (weights[0] > 0)).tolist():
         share = weights[0, domain]
         raise InputError(
-            f"domain {domains[domain]!r} is {share:.4g} in every run, so its effect cannot be learnt; vary it or leave it out"
+            f"domain {domains[domain]!r} is {share:.4g} in every run, so its effect cannot be learnt; "
+            "vary it or leave it out"
         )
     if fixed.any():
         repairs.append(f"dropped domains that no run used: {', '.join(np.asarray(domains)[fixed])}")

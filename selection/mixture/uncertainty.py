@@ -62,7 +62,7 @@ class Bootstrap:
 
 
 def hold_out(fit: Fit, table: MixtureTable, *, seed: int = 0, progress: Progress = SILENT) -> HeldOut:
-    """Leave-one-mixture-out up to `LEAVE_ONE_OUT` runs, tenfold beyond. Every choice a method makes is made in the fold."""
+    """Leave-one-mixture-out up to `LEAVE_ONE_OUT` runs, tenfold beyond; all that is learnt is learnt in the fold."""
     num_folds = len(table) if len(table) <= LEAVE_ONE_OUT else 10
     pairs = list(folds(table, num_folds, seed))
     predictions = np.empty_like(table.losses)
@@ -75,7 +75,7 @@ def errors(predictions: Losses, losses: Losses) -> tuple[Float[np.ndarray, "k"],
     """(root mean square error, R^2, Spearman) of each target; Spearman is 0 where the predictions are all alike."""
     squared = np.mean((predictions - losses) ** 2, axis=0)
     ranks = [
-        spearmanr(p, y).statistic if np.ptp(p) > 0 and np.ptp(y) > 0 else 0.0
+        spearmanr(p, y)[0] if np.ptp(p) > 0 and np.ptp(y) > 0 else 0.0
         for p, y in zip(predictions.T, losses.T, strict=True)
     ]
     return np.sqrt(squared), 1 - squared / losses.var(axis=0), np.array(ranks)
@@ -94,9 +94,8 @@ def bootstrap(
 ) -> Bootstrap:
     """Refit `law` on resampled runs and optimise each refit. `asked[0]` is the proposed mixture; the others (natural,
     uniform, best observed ...) are scored by every refit too."""
-    good = np.argsort(goal.value(table.losses))[: POOL // 4] if len(goal.weights) == len(table.targets) else slice(POOL // 4)
-    pool = np.vstack([asked, sample_mixtures(constraints, POOL, seed), constraints.project(table.weights[good])])
     rng = numpy_rng(seed, "bootstrap")
+    pool = np.vstack([asked, _pool(table, asked[0], constraints, seed)])
     # Fewer different runs than this leave a refit nothing to vary over.
     least = min(3, len(table))
     optima, values, predictions = [], [], []
@@ -114,6 +113,14 @@ def bootstrap(
         values.append(scored)
         predictions.append(refit.predict(asked[:1])[0])
     return Bootstrap(np.array(optima), pool, np.array(values), np.array(predictions))
+
+
+def _pool(table: MixtureTable, best: Float[np.ndarray, "m"], constraints: Constraints, seed: int) -> Weights:
+    """Candidates everywhere, some of the runs' own mixtures, and more the nearer to `best`."""
+    everywhere = sample_mixtures(constraints, POOL, seed)
+    share = np.geomspace(0.01, 0.5, POOL // 2)[:, None]
+    near = best + share * (everywhere[: POOL // 2] - best)
+    return np.vstack([everywhere, near, constraints.project(table.weights[: POOL // 4])])
 
 
 def warnings_of(

@@ -1,4 +1,4 @@
-"""UtiliMax-style portfolio (arXiv 2501.11747): domains as assets, their measured utility as return, its spread as risk."""
+"""UtiliMax-style portfolio (arXiv 2501.11747): domains as assets, utility as return, its spread as risk."""
 
 import numpy as np
 from jaxtyping import Float

@@ -10,7 +10,7 @@ class ArrayWriter:
 
     def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: np.dtype | type) -> None:
         self.dtype, self.row_shape, self.num_rows = np.dtype(dtype), row_shape, 0
-        self._file = open(path, "wb")
+        self._file = open(path, "wb")  # noqa: SIM115 (closed in __exit__)
         self._write_header()
 
     def append(self, rows: np.ndarray) -> None:

@@ -37,7 +37,7 @@ def read_images(
 
 def classes_of(images: Iterable[LabelledImage], source: Source) -> list[str]:
     """The labels that occur, numbers in numerical order."""
-    classes = sorted({image.label for image in images}, key=lambda name: (name.zfill(12) if name.isdigit() else name))
+    classes = sorted({image.label for image in images}, key=lambda name: name.zfill(12) if name.isdigit() else name)
     if len(classes) < 2:
         raise InputError(f"{source.name} has {len(classes)} labels {classes}; classification needs at least two")
     return classes
@@ -52,7 +52,9 @@ def _decode(value: Any, number: int, source: Source, size: int | None) -> np.nda
         picture = value.convert("RGB")
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{source.name} row {number}: the image cannot be decoded ({reason}); repair or remove it") from None
+        raise InputError(
+            f"{source.name} row {number}: the image cannot be decoded ({reason}); repair or remove it"
+        ) from None
     if size is not None:
         picture = picture.resize((size, size))
     return np.asarray(picture, dtype=np.uint8)
@@ -91,10 +93,12 @@ def prepare_images(
                 for row in block:
                     if row.pixels.shape != shape:
                         raise InputError(
-                            f"image {row.id} has shape {row.pixels.shape}, the first has {shape}; pass a size to resize to"
+                            f"image {row.id} has shape {row.pixels.shape}, the first has {shape}; pass a size"
                         )
                     if row.label not in index:
-                        raise InputError(f"image {row.id} has label {row.label!r}; the classes are {', '.join(classes)}")
+                        raise InputError(
+                            f"image {row.id} has label {row.label!r}; the classes are {', '.join(classes)}"
+                        )
                 pixels.append(np.stack([row.pixels for row in block]))
                 labels += [index[row.label] for row in block]
                 table.append([row.id for row in block], [row.label for row in block])

@@ -74,7 +74,7 @@ class Source:
         if reader == "imagefolder":
             rows = datasets.load_dataset("imagefolder", data_dir=self.data[0], split=self.split, streaming=True)
         else:
-            extra = {"delimiter": "\t"} if reader == "csv" and _suffix(files[0]) == ".tsv" else {}
+            extra: dict[str, Any] = {"delimiter": "\t"} if _suffix(files[0]) == ".tsv" else {}
             named = {"train": [str(file) for file in files]}
             rows = datasets.load_dataset(reader, data_files=named, split="train", streaming=True, **extra)
         return rows
@@ -109,10 +109,10 @@ def _resolve_folder(path: Path) -> tuple[str, list[Path]]:
 
 
 def _reader_of(files: list[Path]) -> str:
-    readers = {READERS.get(_suffix(file)) for file in files}
-    if readers == {None} or None in readers:
-        odd = next(file for file in files if _suffix(file) not in READERS)
+    odd = next((file for file in files if _suffix(file) not in READERS), None)
+    if odd is not None:
         raise InputError(f"{odd} has an ending that cannot be read; known endings: {', '.join(READERS)}")
+    readers = {READERS[_suffix(file)] for file in files}
     if len(readers) > 1:
         raise InputError(f"{files[0]} and the others are of several formats ({', '.join(sorted(readers))}); give one")
     return readers.pop()
@@ -167,7 +167,7 @@ def _not_utf8(file: Path, position: int) -> InputError:
 
 
 def _explain(error: Exception, source: Source, reader: str, files: list[Path]) -> InputError:
-    """The one line that says what is wrong with which file, found by reading the files plainly after a reader failed."""
+    """What is wrong with which file, in one line, found by reading the files plainly after a reader failed."""
     if reader == "hub":
         return _unreachable(source.name, error)
     if reader == "imagefolder":
@@ -196,4 +196,6 @@ def _explain(error: Exception, source: Source, reader: str, files: list[Path]) -
             except Exception:
                 return InputError(f"{file} is not a Parquet file, or is damaged; write it again")
     first = str(error).strip().splitlines()
-    return InputError(f"{source.name} could not be read as {reader}: {first[0] if first else type(error).__name__}; check it")
+    return InputError(
+        f"{source.name} could not be read as {reader}: {first[0] if first else type(error).__name__}; check it"
+    )

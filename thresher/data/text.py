@@ -74,7 +74,9 @@ def _text_of(row: Mapping, column: str, number: int, source: Source) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InputError(f"{source.name} row {number}: column {column!r} holds {type(value).__name__}, not text; name another")
+        raise InputError(
+            f"{source.name} row {number}: column {column!r} holds {type(value).__name__}, not text; name another"
+        )
     return value
 
 
@@ -94,8 +96,8 @@ def prepare_text(
     """Tokenise `documents` into an artefact of kind `text-examples`, in one pass and bounded memory.
 
     With `pack`, the documents of a domain follow each other, an end token after each, cut into sequences of
-    `sequence_length`; every token is kept, the last sequence of a domain may be shorter. Without it every document is an
-    example of its own, its prompt not predicted; one too long loses the beginning of its prompt, then its end.
+    `sequence_length`; every token is kept, the last sequence of a domain may be shorter. Without it every document is
+    an example of its own, its prompt not predicted; one too long loses the beginning of its prompt, then its end.
     `limit` keeps the first so many examples. `documents` is called with a counter of what it leaves out.
     """
     encoder, end, tokenizer_hash = open_tokenizer(tokenizer)
@@ -129,7 +131,9 @@ def prepare_text(
                 num_predicted += int((ends[:, 2] - ends[:, 1]).sum())
             num_examples = tokens.num_rows
             if num_examples == 0:
-                raise InputError(f"no examples to prepare for {out}: the source is empty or all blank; give one with text")
+                raise InputError(
+                    f"no examples to prepare for {out}: the source is empty or all blank; give one with text"
+                )
         with draft.file("tokenizer.json") as file:
             encoder.save(str(file))
         return {

@@ -42,13 +42,10 @@ def open_tokenizer(name: str | Path) -> tuple[Tokenizer, int, str]:
     path = Path(name)
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
-        if file.is_file():
-            tokenizer = Tokenizer.from_file(str(file))
-        else:
-            tokenizer = Tokenizer.from_pretrained(str(name))
+        tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else Tokenizer.from_pretrained(str(name))
     except Exception as error:
         raise InputError(
-            f"no tokenizer can be read from {name} ({type(error).__name__}); give a tokenizer.json, or a checkpoint with one"
+            f"no tokenizer can be read from {name} ({type(error).__name__}); give a tokenizer.json or a checkpoint"
         ) from error
     ends = [tokenizer.token_to_id(token) for token in (END, "</s>", "<eos>", "[SEP]", "<|end_of_text|>")]
     end = next((token for token in ends if token is not None), None)
