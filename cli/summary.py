@@ -131,6 +131,8 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
     size = f"{pool['num_examples']:,} examples" + (f", {pool['num_tokens']:,} tokens" if "num_tokens" in pool else "")
     facts = result.validation.facts
     epochs = f"{facts['epochs']:g}" if facts["epochs"] else "the task's default"
+    seen = facts["tokens_seen"].values()
+    unit = "tokens" if study.task == "language" else "images"
     return {
         "Pool": size,
         "Targets": ", ".join(
@@ -141,9 +143,16 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
         "Attribution": f"TRAK, {table.projection} projection to k = {table.k}, backend {table.backend}",
         "Selection": f"{study.select.method}, {study.select.fraction:.0%} of the pool",
         "Reference": f"size {reference.size}, {reference.seeds} paired seeds",
-        "Training": f"every arm on {facts['num_examples']:,} examples, epochs: {epochs}",
+        "Proxy to reference": f"1 to {_total(facts) / _total(result.proxies[0].facts):.1f} in parameters",
+        "Training": f"every arm on {facts['num_examples']:,} examples, epochs: {epochs}; {unit} seen: "
+        + (f"{min(seen):,}" if min(seen) == max(seen) else f"{min(seen):,} to {max(seen):,}"),
+        "Machine": f"{result.proxies[0].facts['device']}, {torch.get_num_threads()} threads",
         "Seed": str(study.seed),
     }
+
+
+def _total(facts: Mapping[str, Any]) -> int:
+    return facts["num_parameters"]["total"]
 
 
 def _choice(study: Study, result: StudyResult) -> Choice:
@@ -242,15 +251,7 @@ def _flops(result: StudyResult) -> dict[str, float]:
 
 
 def _notes(result: StudyResult) -> list[str]:
-    notes = []
-    proxy = result.proxies[0].facts["num_parameters"]["total"]
-    reference = result.validation.facts["num_parameters"]["total"]
-    notes.append(f"The reference has {reference / proxy:.1f} times the parameters of a proxy.")
-    if not torch.cuda.is_available():
-        notes.append(f"Everything ran on a CPU with {torch.get_num_threads()} threads.")
+    """What a reader should be warned of."""
     skipped = result.prepared.pool.artifact.facts.get("skipped")
-    if skipped:
-        notes.append(
-            "Left out of the pool: " + ", ".join(f"{count:,} documents ({why})" for why, count in skipped.items()) + "."
-        )
-    return notes
+    left_out = ", ".join(f"{count:,} documents ({why})" for why, count in (skipped or {}).items())
+    return [f"Left out of the pool: {left_out}."] if left_out else []

@@ -54,13 +54,14 @@ def validate(
 
     Every arm must keep the same number of examples; all are trained for the same epochs, so for the same tokens. A seed
     fixes the initialisation, whichever the arm. Returns an artefact of kind "validation": `runs.parquet` (arm, seed,
-    task, off_target, loss, correct) and, as facts, `arms` and `paired` (arm minus random, with 95 % intervals).
+    task, off_target, loss, correct) and, as facts, `arms`, `paired` (arm minus random, with 95 % intervals) and
+    `tokens_seen` by each arm (examples, for images).
     Every run is an artefact of its own, so a killed validation continues with the first missing run.
     """
     _check(arms, num_seeds)
     tasks = {**targets, **off_targets}
     hashes = {name: examples.content_hash for name, examples in tasks.items()}
-    runs: list[Artifact] = []
+    runs: dict[tuple[str, int], Artifact] = {}
     evaluations: dict[tuple[str, int], Artifact] = {}
     with space.progress.task("reference runs", len(arms) * num_seeds) as advance:
         for repeat in range(num_seeds):
@@ -70,7 +71,7 @@ def validate(
                 run = train_model(pool, model, name, seed=run_seed, indices=arm.positions(repeat), space=space)
                 out = space.place(f"evaluations/{arm.name}-{repeat}", run.content_hash, hashes)
                 evaluations[arm.name, repeat] = measure(run, tasks, out=out, space=space)
-                runs.append(run)
+                runs[arm.name, repeat] = run
                 advance(1)
     inputs = {f"{arm}-{repeat}": artifact.content_hash for (arm, repeat), artifact in evaluations.items()}
 
@@ -160,13 +161,16 @@ def _means(evaluation: Artifact) -> dict[str, dict[str, Any]]:
     }
 
 
-def _costs(runs: Sequence[Artifact], model: ModelTable) -> dict[str, Any]:
+def _costs(runs: Mapping[tuple[str, int], Artifact], model: ModelTable) -> dict[str, Any]:
+    facts = [run.facts for run in runs.values()]
+    seen = {arm: run.facts.get("num_tokens_seen", run.facts["num_examples_seen"]) for (arm, _), run in runs.items()}
     return {
         "num_runs": len(runs),
-        "num_parameters": runs[0].facts["num_parameters"],
+        "num_parameters": facts[0]["num_parameters"],
         "epochs": model.epochs,
-        "flops": sum(run.facts["flops"] for run in runs),
-        "train_seconds": round(sum(run.facts["seconds"] for run in runs), 3),
+        "tokens_seen": seen,
+        "flops": sum(fact["flops"] for fact in facts),
+        "train_seconds": round(sum(fact["seconds"] for fact in facts), 3),
     }
 
 

@@ -265,3 +265,23 @@ def test_a_full_disk_is_one_line_and_what_is_there_stays(made, tmp_path):
     assert done.stderr.startswith("thresher: error: cannot write") and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "proxy").exists()
     assert main([*arguments, "--quiet"]) == 0  # with room again, it resumes
+
+
+def test_the_traker_backend_stands_behind_the_same_command_and_agrees_in_rank(made, tmp_path, capsys):
+    arguments = (
+        "score",
+        "--pool",
+        made / "pool",
+        "--targets",
+        f"t={made / 'target'}",
+        "--models",
+        made / "proxy",
+        "--k",
+        128,
+    )
+    columns = []
+    for name, options in {"ours": ("--damping", 1e-3), "traker": ("--backend", "traker")}.items():
+        status, result, error = run(capsys, *arguments, *options, "--projection", "normal", "--out", tmp_path / name)
+        assert status == 0 and result["kind"] == "scores", error
+        columns.append(pq.read_table(tmp_path / name / "scores.parquet")["t"].to_numpy())
+    assert np.corrcoef(np.argsort(np.argsort(columns)))[0, 1] > 0.5
