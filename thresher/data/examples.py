@@ -62,7 +62,7 @@ class Examples:
 
 
 class TokenExamples(Examples):
-    """Sequences of tokens. On disk: `tokens.npy` [n, t], `spans.npy` [n, 3](length, first predicted, end)."""
+    """Sequences of tokens. On disk: `tokens.npy` [n, t], `spans.npy` [n, 3]: length, first predicted, end."""
 
     @cached_property
     def tokens(self) -> np.ndarray:
