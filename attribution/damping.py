@@ -12,19 +12,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thresher.attribution.features import FeatureStore, Shard
+from thresher.errors import InputError
 
 # Multiples of mean(diag K), two a decade.
-# What it chooses comes near the best LDS on this grid, not always to it: docs/log.md, damping.
 GRID = tuple(float(10**exponent) for exponent in np.arange(-4, 2.5, 0.5))
 
 
 def choose_damping(store: FeatureStore, checkpoint: int, gram: Float[Tensor, "k k"]) -> float:
     """The multiple of mean(diag K) on GRID whose leave-one-out predictions of Q have the least squared error.
 
-    1 for features of the loss, whose residual is the same for all.
+    Not for features of the loss, whose residual is the same for all, nor where Q hardly varies, as for language models
+    that were trained briefly: what is left to predict is then a constant, and the choice far too small.
     """
     if store.artifact.meta["config"]["output"] == "loss":
-        return 1.0
+        raise InputError("damping 'loo' predicts 1 - p, which is no residual of features of the loss; pass a number")
     errors = leave_one_out_errors(store, checkpoint, gram, GRID)
     return GRID[int(errors.argmin())]
 

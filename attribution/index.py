@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from thresher.artifacts import Artifact, Draft, build, open_artifact
 from thresher.attribution.features import FeatureStore, check_space
 from thresher.attribution.scores import check_q, common_facts, q_weights
-from thresher.attribution.trak import Kernel, fit_kernel
+from thresher.attribution.trak import Damping, Kernel, fit_kernel
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.seeds import numpy_rng
@@ -47,7 +47,7 @@ def build_index(
     pool: FeatureStore,
     *,
     out: Path,
-    damping: float | None = None,
+    damping: Damping = None,
     q: str = "mean",
     convention: str = "thresher",
     kind: str = "auto",

@@ -19,7 +19,7 @@ from torch import Tensor
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.features import FeatureStore, Shard, check_space
 from thresher.attribution.top import TopExamples
-from thresher.attribution.trak import Kernel, fit_kernel
+from thresher.attribution.trak import Damping, Kernel, fit_kernel
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 
@@ -33,7 +33,7 @@ def score(
     targets: Mapping[str, FeatureStore],
     *,
     out: Path,
-    damping: float | None = None,
+    damping: Damping = None,
     q: str = "mean",
     convention: str = "thresher",
     top: int = 0,
@@ -86,7 +86,7 @@ def self_influence(
     pool: FeatureStore,
     *,
     out: Path,
-    damping: float | None = None,
+    damping: Damping = None,
     q: str = "mean",
     convention: str = "thresher",
     progress: Progress = SILENT,

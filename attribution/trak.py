@@ -3,12 +3,13 @@
     score_m(z_i, t) = phi_m(z_i)^T K_m^{-1} phi_m(t),    score = mean_m(score_m) * mean_m(Q_m)
 
 (Park et al. 2023, TRAK, eq. 13 to 17). Three conventions of scale, which rank alike under one checkpoint:
-    thresher   lambda is a multiple of mean(diag K), chosen from the data unless given
+    thresher   lambda is a multiple of mean(diag K), 1 unless given
     traker     lambda is absolute and 0 unless given; K^{-1} is divided by mean |K^{-1}| (package traker 0.3.2)
     dattri     as traker with features / sqrt(k) and no such division (package dattri 0.3)
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,9 @@ from thresher.attribution.features import FeatureStore
 from thresher.errors import InputError
 
 CONVENTIONS = ("thresher", "traker", "dattri")
+DAMPING = 1.0
+"""Near the best LDS, or better than leave-one-out's choice, wherever it was measured: docs/log.md, damping."""
+Damping = float | Literal["loo"] | None
 
 
 @dataclass(frozen=True)
@@ -74,24 +78,29 @@ def factorise(matrix: Float[Tensor, "k k"], damping: float, *, normalise: bool =
     return Kernel(factor, damping, mean_diagonal, shift, norm)
 
 
-def fit_kernel(store: FeatureStore, checkpoint: int, *, damping: float | None, convention: str = "thresher") -> Kernel:
+def fit_kernel(store: FeatureStore, checkpoint: int, *, damping: Damping, convention: str = "thresher") -> Kernel:
     """The kernel of one checkpoint over all rows of `store`.
 
-    `damping` is a multiple of mean(diag K) in convention thresher, where None means chosen by leave-one-out prediction;
-    in traker and dattri it is lambda itself, None meaning 0.
+    `damping` is a multiple of mean(diag K) in convention thresher, None meaning 1 and "loo" the choice of leave-one-out
+    prediction (`choose_damping`); in traker and dattri it is lambda itself, None meaning 0.
     """
     if convention not in CONVENTIONS:
         raise InputError(f"convention {convention!r} is unknown; pass one of: {', '.join(CONVENTIONS)}")
-    if damping is not None and not 0 <= damping < float("inf"):
+    if damping == "loo" and convention != "thresher":
+        raise InputError(f"damping 'loo' is not part of convention {convention!r}; pass a number, 0 or more")
+    if isinstance(damping, str) and damping != "loo":
+        raise InputError(f"damping {damping!r} is unknown; pass a number, 0 or more, or 'loo'")
+    if isinstance(damping, float | int) and not 0 <= damping < float("inf"):
         raise InputError(f"damping={damping} is out of range; pass a finite number, 0 or more, or leave it out")
     matrix = gram(store, checkpoint)
+    if damping == "loo":
+        damping = choose_damping(store, checkpoint, matrix)
+    if convention == "thresher":
+        return factorise(matrix, (DAMPING if damping is None else damping) * float(matrix.diagonal().mean()))
     if convention == "traker":
         return factorise(matrix, damping or 0.0, normalise=True)
-    if convention == "dattri":
-        # (Phi^T Phi / k + lambda I)^{-1} between features / sqrt(k) is (Phi^T Phi + k lambda I)^{-1} between features.
-        return factorise(matrix, store.k * (damping or 0.0))
-    relative = choose_damping(store, checkpoint, matrix) if damping is None else damping
-    return factorise(matrix, relative * float(matrix.diagonal().mean()))
+    # (Phi^T Phi / k + lambda I)^{-1} between features / sqrt(k) is (Phi^T Phi + k lambda I)^{-1} between features.
+    return factorise(matrix, store.k * (damping or 0.0))
 
 
 def _cholesky(matrix: Float[Tensor, "k k"], damping: float) -> Float[Tensor, "k k"] | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from thresher.cli.command import Command, made
 
@@ -13,8 +14,8 @@ class Index(Command):
     features: Path
     """The pool's features, from `thresher featurize`."""
     out: Path
-    damping: float | None = None
-    """A multiple of the kernel's mean diagonal; None: chosen from the pool."""
+    damping: float | Literal["loo"] | None = None
+    """A multiple of the kernel's mean diagonal (None: 1), or loo: chosen on the pool by leave-one-out prediction."""
     q: str = "mean"
     """mean: multiply by the mean of 1 - p; none: do not."""
 

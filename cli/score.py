@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from thresher.cli.command import Command, made, named_paths
 
@@ -23,8 +24,8 @@ class Score(Command):
     """With prepared examples: the proxies to attribute with."""
     backend: str = "thresher"
     """thresher, or traker: the traker package (slow; with prepared examples and --models)."""
-    damping: float | None = None
-    """A multiple of the kernel's mean diagonal; None: chosen from the pool by leave-one-out prediction."""
+    damping: float | Literal["loo"] | None = None
+    """A multiple of the kernel's mean diagonal (None: 1), or loo: chosen on the pool by leave-one-out prediction."""
     q: str = "mean"
     """mean: multiply by the mean of 1 - p over checkpoints (TRAK); none: do not."""
     convention: str = "thresher"

@@ -88,8 +88,8 @@ class AttributionTable:
     k: int = 512
     projection: str = "two-sided"
     output: str = "margin"
-    damping: float | None = None
-    """A multiple of the kernel's mean diagonal; None: chosen from the pool."""
+    damping: float = 1.0
+    """A multiple of the kernel's mean diagonal."""
     q: str = "mean"
     backend: str = "thresher"
 

@@ -71,14 +71,26 @@ def test_leave_one_out_errors_are_those_of_leaving_each_example_out(store):
 def test_the_chosen_damping_has_the_least_error_and_is_never_zero(store):
     errors = leave_one_out_errors(store, 0, gram(store, 0), GRID)
     assert choose_damping(store, 0, gram(store, 0)) == GRID[int(errors.argmin())] > 0
-    assert fit_kernel(store, 0, damping=None).damping > 0
+    chosen = fit_kernel(store, 0, damping="loo").facts["relative_damping"]
+    assert chosen == pytest.approx(GRID[int(errors.argmin())])
+
+
+def test_damping_is_one_mean_diagonal_unless_given(store):
+    assert fit_kernel(store, 0, damping=None).facts["relative_damping"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
-    "options", [{"damping": -1.0}, {"damping": float("nan")}, {"damping": 1, "convention": "trak"}]
+    "options",
+    [
+        {"damping": -1.0},
+        {"damping": float("nan")},
+        {"damping": 1, "convention": "trak"},
+        {"damping": "auto"},
+        {"damping": "loo", "convention": "traker"},
+    ],
 )
 def test_bad_options_are_refused(store, options):
-    with pytest.raises(InputError, match=r"is out of range|is unknown"):
+    with pytest.raises(InputError, match=r"is out of range|is unknown|is not part of"):
         fit_kernel(store, 0, **options)
 
 
