@@ -8,9 +8,9 @@ TASK ?= language
 
 .PHONY: demo test check bench setup clean
 
-setup: $(ENV)/.ready
+setup: $(ENV)/.ready-$(FAISS)
 
-$(ENV)/.ready: pyproject.toml
+$(ENV)/.ready-$(FAISS): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "thresher needs Python 3.11 or newer; set PYTHON=python3.x" >&2; exit 2; }
 	@test -L thresher/cli || { echo "thresher/cli is no symbolic link in this checkout; see 'Checkouts without links' in README.md" >&2; exit 2; }
 	test -x $(RUN)/python || $(PYTHON) -m venv $(ENV)

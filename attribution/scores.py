@@ -6,7 +6,7 @@
 of the pool is in memory at a time and nothing of size n x t is formed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -164,12 +164,19 @@ def stream_scores(
 
 def check_stores(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> None:
     """Refuse targets whose features do not share a space with the pool's, both values said, and unusable names."""
-    if not targets:
-        raise InputError("no target given; pass at least one name and feature store")
+    check_names(targets)
     for name, store in targets.items():
+        check_space(pool.space, name, store)
+
+
+def check_names(targets: Iterable[str]) -> None:
+    """Refuse names that cannot be columns of `scores.parquet`, and none at all."""
+    names = list(targets)
+    if not names:
+        raise InputError("no target given; pass at least one name and feature store")
+    for name in names:
         if name in RESERVED or not name:
             raise InputError(f"a target cannot be named {name!r}, which is a column of its own; give it another name")
-        check_space(pool.space, name, store)
 
 
 def check_q(q: str) -> None:

@@ -9,7 +9,6 @@
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -22,7 +21,8 @@ from thresher.errors import InputError
 CONVENTIONS = ("thresher", "traker", "dattri")
 DAMPING = 1.0
 """Near the best LDS, or better than leave-one-out's choice, wherever it was measured: docs/log.md, damping."""
-Damping = float | Literal["loo"] | None
+Damping = float | str | None
+"""A number, "loo", or None for the default of the convention."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,8 @@ def named_paths(entries: Sequence[str], option: str) -> dict[str, Path]:
         name, path = (name, path) if separator else (Path(entry).name, entry)
         if not name or not path or name in named:
             raise InputError(f"{option} {entry!r}: names must be there and differ; write {option} NAME=PATH NAME=PATH")
+        if "/" in name or name.startswith("."):
+            raise InputError(f"{option} {entry!r}: a name cannot hold / or begin with a dot; choose another")
         named[name] = Path(path)
     if not named:
         raise InputError(f"{option} is empty; give at least one NAME=PATH")

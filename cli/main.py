@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from thresher.artifacts import DISK_ERRORS
+from thresher.artifacts import FULL
 from thresher.errors import InputError
 
 # Kept as text, so that `thresher --help` loads no command and none of their libraries.
@@ -46,12 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _fail(str(error))
     except OSError as error:
-        if error.errno not in DISK_ERRORS:
+        if error.errno in FULL:
+            where = error.filename or "to the disk"
+            return _fail(
+                f"cannot write {where}: {error.strerror}; make room, then run the same command again to resume"
+            )
+        if error.filename is None:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        return _fail(
-            f"cannot write{where}: {error.strerror}; make room or choose another --out, then run again to resume"
-        )
+        return _fail(f"cannot open {error.filename}: {error.strerror}; check the path and its permissions")
     except KeyboardInterrupt:
         _say("interrupted; run the same command again to resume")
         return 130

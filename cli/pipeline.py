@@ -7,9 +7,8 @@ The commands call these; so can you:
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
@@ -20,9 +19,9 @@ from thresher.attribution.norms import gradient_norms
 from thresher.attribution.scores import score
 from thresher.attribution.traker_backend import score_with_traker
 from thresher.cli.preparation import Prepared, prepare
-from thresher.cli.study import AttributionTable, ProxyTable, Study
+from thresher.cli.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
 from thresher.cli.training import train_model
-from thresher.cli.validation import BASELINE, Arm, validate
+from thresher.cli.validation import Arm, validate
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
 from thresher.errors import InputError
@@ -32,8 +31,6 @@ from thresher.selection.methods import select
 from thresher.selection.scores import open_scores
 from thresher.selection.selection import open_selection, write_selection
 
-T = TypeVar("T")
-BACKENDS = ("thresher", "traker")
 POOL = ".pool"
 """Stands beside the targets' names, which are TOML keys or folder names chosen by a person."""
 
@@ -50,40 +47,25 @@ class StudyResult:
     index: Artifact | None
     selections: Mapping[str, Artifact]
     validation: Artifact
-    seconds: Mapping[str, float]
-    """Of this run, by stage; next to nothing for what was there already."""
-
-
-class Stopwatch:
-    """Times the stages of a run by name."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def __call__(self, stage: str, work: Callable[[], T]) -> T:
-        start = time.perf_counter()
-        made = work()
-        self.seconds[stage] = round(time.perf_counter() - start, 3)
-        return made
+    wall_seconds: float
+    """Of this run; little for what was there already."""
 
 
 def run_study(study: Study, space: Workspace) -> StudyResult:
     """Every stage of `study`, in order, under `space`; what is there already is only opened."""
-    timed, table, seed = Stopwatch(), study.attribution, study.seed
-    if table.backend not in BACKENDS:
-        raise InputError(f"backend {table.backend!r} is unknown; pass one of {', '.join(BACKENDS)}")
-    prepared = timed("prepare", lambda: prepare(study, space))
+    start, table, seed = time.perf_counter(), study.attribution, study.seed
+    prepared = prepare(study, space)
     pool, targets = prepared.pool, prepared.targets
-    proxies = timed("train", lambda: train_proxies(pool, study.proxy, seed=seed, space=space))
+    proxies = train_proxies(pool, study.proxy, seed=seed, space=space)
     if table.backend == "thresher":
-        stores = timed("featurize", lambda: featurize_study(proxies, pool, targets, table, seed, space))
-        scores = timed("score", lambda: score_study(stores, table, space))
-        index = timed("index", lambda: index_study(stores[POOL], table, space))
+        stores = featurize_study(proxies, pool, targets, table, seed, space)
+        scores = score_study(stores, table, space)
+        index = index_study(stores[POOL], table, space)
     else:
         stores, index = {}, None
-        scores = timed("score", lambda: score_by_traker(proxies, pool, targets, table, seed, space))
-    selections = timed("select", lambda: select_arms(study, scores, stores.get(POOL), space))
-    validation = timed("validate", lambda: validate_study(study, prepared, selections, space))
+        scores = score_by_traker(proxies, pool, targets, table, seed, space)
+    selections = select_arms(study, scores, stores.get(POOL), space)
+    validation = validate_study(study, prepared, selections, space)
     return StudyResult(
         prepared=prepared,
         proxies=proxies,
@@ -92,7 +74,7 @@ def run_study(study: Study, space: Workspace) -> StudyResult:
         index=index,
         selections=selections,
         validation=validation,
-        seconds=timed.seconds,
+        wall_seconds=round(time.perf_counter() - start, 3),
     )
 
 
@@ -226,7 +208,7 @@ def validate_study(study: Study, prepared: Prepared, selections: Mapping[str, Ar
         prepared.pool,
         [Arm(name, [open_selection(made.path).positions for made in own]) for name, own in by_arm.items()],
         prepared.heldout,
-        {"off-target": prepared.off_target} if prepared.off_target else {},
+        {OFF_TARGET: prepared.off_target} if prepared.off_target else {},
         model=study.reference,
         num_seeds=study.reference.seeds,
         seed=study.seed,

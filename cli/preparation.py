@@ -1,7 +1,7 @@
 """From a study's sources to prepared examples: the pool, each target's part to select for, its part to validate on."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from itertools import islice
 
 from thresher.artifacts import Artifact, hash_json
 from thresher.cli.study import PoolTable, Study, TargetTable
@@ -11,7 +11,7 @@ from thresher.data.images import classes_of, prepare_images, read_images
 from thresher.data.parts import part_of
 from thresher.data.sources import Source
 from thresher.data.text import TextColumns, prepare_text, read_documents
-from thresher.data.tokenizer import train_tokenizer
+from thresher.data.tokenizer import open_tokenizer, train_tokenizer
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class _TextParts:
     def __init__(self, study: Study, space: Workspace) -> None:
         self.study, self.space = study, space
         self.tokenizer = study.tokenizer or str(self._train_tokenizer().path)
+        self.tokenizer_hash = open_tokenizer(self.tokenizer)[2]
 
     def _train_tokenizer(self) -> Artifact:
         pool = self.study.pool
@@ -73,7 +74,7 @@ class _TextParts:
         options = {"sequence_length": self.study.sequence_length, "limit": getattr(table, "limit", None)}
         artifact = prepare_text(
             lambda skipped: part_of(read_documents(source, columns, skipped), low, high, seed=seed),
-            out=self.space.place(f"data/{name}", config, inputs, options, seed, Path(self.tokenizer).name),
+            out=self.space.place(f"data/{name}", config, inputs, options, seed, self.tokenizer_hash),
             tokenizer=self.tokenizer,
             pack=continuation is None,
             config=config,
@@ -90,18 +91,16 @@ class _ImageParts:
 
     def __init__(self, study: Study, space: Workspace) -> None:
         self.study, self.space = study, space
-        self.classes = classes_of(self._read(study.pool), source_of(study.pool))
-
-    def _read(self, table: PoolTable | TargetTable):
-        return read_images(
-            source_of(table), image=table.image, label=table.label, id=table.id, size=self.study.pool.size
-        )
+        self.classes = classes_of(source_of(study.pool), label=study.pool.label)
 
     def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
-        config = {"image": table.image, "label": table.label, "size": self.study.pool.size, "part": [low, high]}
-        inputs = {"source": source_of(table).fingerprint()}
+        source, limit = source_of(table), getattr(table, "limit", None)
+        columns = {"image": table.image, "label": table.label, "id": table.id, "size": self.study.pool.size}
+        config = {**columns, "part": [low, high], "limit": limit}
+        inputs = {"source": source.fingerprint()}
+        images = part_of(read_images(source, **columns), low, high, seed=self.study.seed)
         artifact = prepare_images(
-            part_of(self._read(table), low, high, seed=self.study.seed),
+            islice(images, limit),
             out=self.space.place(f"data/{name}", config, inputs, self.classes, self.study.seed),
             classes=self.classes,
             config=config,

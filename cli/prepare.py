@@ -92,9 +92,12 @@ class Prepare(Command):
 
         from thresher.data.images import classes_of, prepare_images, read_images
         from thresher.data.parts import part_of
+        from thresher.errors import InputError
 
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"limit={self.limit} keeps nothing; pass 1 or more, or none")
         columns = {"image": self.image, "label": self.label, "id": self.id, "size": self.size}
-        classes = list(self.classes) or classes_of(read_images(source, **columns), source)
+        classes = list(self.classes) or classes_of(source, label=self.label)
         return prepare_images(
             islice(part_of(read_images(source, **columns), *self.part, seed=self.seed), self.limit),
             out=self.out,

@@ -23,9 +23,14 @@ class Run(Command):
         from thresher.cli.study import read_study
         from thresher.cli.summary import finish
         from thresher.cli.workspace import Workspace
+        from thresher.errors import InputError
 
         study = read_study(self.study)
         space = Workspace(self.out or Path("runs") / study.name, self.device, progress)
+        if self.study.resolve() == (space.root / "study.toml").resolve():
+            raise InputError(
+                f"{self.study} would be written over by the copy that replays the run; choose another --out"
+            )
         return finish(study, run_study(study, space), space, command=f"thresher run {self.study}")
 
     def show(self, result):

@@ -41,19 +41,18 @@ class Score(Command):
     def run(self, progress):
         from thresher.artifacts import open_artifact
         from thresher.attribution.features import open_features
-        from thresher.attribution.scores import score
+        from thresher.attribution.scores import check_names, score
         from thresher.errors import InputError
 
         targets = named_paths(self.targets, "--targets")
+        check_names(targets)
         if self.backend not in ("thresher", "traker"):
             raise InputError(f"backend {self.backend!r} is unknown; pass thresher or traker")
         if self.backend == "traker":
             return made(self._with_traker(targets, progress))
         if open_artifact(self.pool).kind != "features":
-            stores = {
-                name: self._featurize(name, path, progress) for name, path in {"pool": self.pool, **targets}.items()
-            }
-            pool, targets = stores.pop("pool"), stores
+            targets = {name: self._featurize(f"target-{name}", path, progress) for name, path in targets.items()}
+            pool = self._featurize("pool", self.pool, progress)
         else:
             pool, targets = open_features(self.pool), {name: open_features(path) for name, path in targets.items()}
         artifact = score(

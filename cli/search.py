@@ -25,6 +25,7 @@ class Search(Command):
         from thresher.attribution.features import open_features
         from thresher.attribution.index import search
         from thresher.data.examples import open_examples
+        from thresher.errors import InputError
 
         store = open_features(self.target)
         example = int(self.example) if self.example not in store.ids and self.example.isdigit() else self.example
@@ -37,6 +38,8 @@ class Search(Command):
             pool = open_examples(self.pool)
             row_of = {id: row for row, id in enumerate(pool.ids)}
             for hit in (*lists["helpful"], *lists["harmful"]):
+                if hit["id"] not in row_of:
+                    raise InputError(f"{self.pool} has no example {hit['id']!r}; give the pool that was indexed")
                 hit["preview"] = pool.preview(row_of[hit["id"]])
         return {"example": self.example, **lists}
 

@@ -1,14 +1,25 @@
 """A study: one TOML file that says everything, every key with a default that works."""
 
+import glob
 import json
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from thresher.attribution.projection import PROJECTIONS
+from thresher.attribution.scores import Q_CHOICES
 from thresher.errors import InputError
+from thresher.selection.comparison import POOLED
+from thresher.selection.methods import METHODS
+
+BACKENDS = ("thresher", "traker")
+BASELINE = "random"
+"""The arm that every other one is compared with."""
+OFF_TARGET = "off-target"
+RESERVED = ("id", "domain", POOLED, OFF_TARGET)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +99,8 @@ class AttributionTable:
     k: int = 512
     projection: str = "two-sided"
     output: str = "margin"
-    damping: float = 1.0
-    """A multiple of the kernel's mean diagonal."""
+    damping: float | str = 1.0
+    """A multiple of the kernel's mean diagonal, or "loo": chosen on the pool by leave-one-out prediction."""
     q: str = "mean"
     backend: str = "thresher"
 
@@ -137,6 +148,8 @@ def read_study(path: Path) -> Study:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path, or start from the example in the README") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; give the study's TOML file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
@@ -163,7 +176,7 @@ def _from_table(kind: type, table: Mapping[str, Any], where: str, base: Path) ->
         hint = hints[name]
         if isinstance(hint, type) and is_dataclass(hint):
             values[name] = _from_table(hint, value, f"{where} [{name}]", base)
-        elif name == "target":
+        elif name == "target" and isinstance(value, Mapping):
             values[name] = {
                 key: _from_table(TargetTable, item, f"{where} [target.{key}]", base) for key, item in value.items()
             }
@@ -187,16 +200,24 @@ def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         names = " or ".join("nothing" if part is type(None) else part.__name__ for part in allowed)
         raise InputError(f"{where}: {name} = {value!r} is {type(value).__name__}, but {names} is needed")
-    if name == "data":
-        return [_beside(base, str(entry)) for entry in value] if isinstance(value, list) else _beside(base, str(value))
+    if name in ("tokenizer", "data") or (name == "size" and isinstance(value, str) and value.startswith("hf:")):
+        return _anchored(base, value)
     return value
+
+
+def _anchored(base: Path, value: Any) -> Any:
+    """Paths in a study are relative to its file."""
+    if isinstance(value, list):
+        return [_beside(base, str(entry)) for entry in value]
+    return "hf:" + _beside(base, value[3:]) if value.startswith("hf:") else _beside(base, value)
 
 
 def _beside(base: Path, entry: str) -> str:
     """A relative path is relative to the study's file, if something is there; else it stays (a hub name)."""
     path = Path(entry).expanduser()
     inside = base.resolve() / path
-    return str(inside) if not path.is_absolute() and (inside.exists() or any(base.glob(entry))) else entry
+    there = not path.is_absolute() and (inside.exists() or bool(glob.glob(entry, root_dir=base, recursive=True)))
+    return str(inside) if there else entry
 
 
 def _check(study: Study, path: Path) -> Study:
@@ -206,10 +227,22 @@ def _check(study: Study, path: Path) -> Study:
                 f"{path}: {name} = {value} is outside {'[' if zero else '('}0, 1]; give a share of the whole"
             )
 
-    if study.task not in ("language", "vision"):
-        raise InputError(f"{path}: task = {study.task!r} is unknown; write language or vision")
+    def known(name: str, value: str, choices: Iterable[str]) -> None:
+        if value not in choices:
+            raise InputError(f"{path}: {name} = {value!r} is unknown; write one of: {', '.join(choices)}")
+
+    known("task", study.task, ("language", "vision"))
     if not study.target:
         raise InputError(f"{path}: no target; add a [target.NAME] table")
+    known("select.method", study.select.method, [method for method in METHODS if method != BASELINE])
+    for control in study.validate.controls:
+        known("validate.controls", control, METHODS)
+    known("attribution.projection", study.attribution.projection, PROJECTIONS)
+    known("attribution.q", study.attribution.q, Q_CHOICES)
+    known("attribution.output", study.attribution.output, ("margin", "loss"))
+    known("attribution.backend", study.attribution.backend, BACKENDS)
+    if study.attribution.damping != "loo" and not isinstance(study.attribution.damping, float):
+        raise InputError(f'{path}: attribution.damping = {study.attribution.damping!r}; give a number, or "loo"')
     between("select.fraction", study.select.fraction, zero=False)
     between("proxy.fraction", study.proxy.fraction, zero=False)
     between("pool.share", study.pool.share, zero=False)
@@ -219,7 +252,12 @@ def _check(study: Study, path: Path) -> Study:
             raise InputError(
                 f"{path}: the target's name {name!r} cannot be part of a file name; leave out / and a leading ."
             )
-        between(f"target.{name}.holdout", target.holdout, zero=False)
+        if not 0 < target.holdout < 1:
+            raise InputError(f"{path}: target.{name}.holdout = {target.holdout}; give a share above 0 and below 1")
+        if target.weight < 0:
+            raise InputError(f"{path}: target.{name}.weight = {target.weight}; pass 0 or more")
+        if name in RESERVED:
+            raise InputError(f"{path}: a target cannot be named {name!r}; give it another name")
         if (target.prompt is None) != (target.continuation is None):
             raise InputError(f"{path}: target.{name} needs both prompt and continuation, or neither; add the other")
     if study.proxy.count < 1:

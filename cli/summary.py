@@ -43,7 +43,8 @@ def finish(
         "report": str(page.resolve()),
         "arms": facts["arms"],
         "paired": facts["paired"],
-        "seconds": {**result.seconds, "total": round(sum(result.seconds.values()), 3)},
+        "seconds": {stage.name: stage.seconds for stage in _stages(result)},
+        "wall_seconds": result.wall_seconds,
         "num_parameters": {
             "proxy": result.proxies[0].facts["num_parameters"],
             "reference": facts["num_parameters"],
@@ -95,7 +96,8 @@ def show(result: Mapping[str, Any]) -> str:
         interval = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
         lines.append(f"flipped labels found: area under the curve {interval}")
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
-    return "\n".join([*lines, f"seconds: {seconds}", f"report: {result['report']}"])
+    lines.append(f"seconds: {seconds}; this run {result['wall_seconds']:.1f}")
+    return "\n".join([*lines, f"report: {result['report']}"])
 
 
 def paired_lines(paired: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -210,29 +212,29 @@ def _models(study: Study, result: StudyResult) -> list[Model]:
 
 
 def _stages(result: StudyResult) -> list[Stage]:
-    """What was made in this run costs what it took; what was there already, what it took when it was made."""
+    """What each stage cost when its artefacts were made, in this run or before."""
+    prepared, validation = result.prepared, result.validation.facts
+    examples = [prepared.pool, *prepared.targets.values(), *prepared.heldout.values()]
     made = {
-        "prepare": [
-            result.prepared.pool.artifact,
-            *(examples.artifact for examples in result.prepared.targets.values()),
-        ],
+        "prepare": [one.artifact for one in [*examples, *([prepared.off_target] if prepared.off_target else [])]],
         "train": result.proxies,
         "featurize": result.features,
         "score": [result.scores],
-        "index": [result.index],
+        "index": [result.index] if result.index else [],
         "select": list(result.selections.values()),
         "validate": [result.validation],
     }
-    flops, training = _flops(result), result.validation.facts["train_seconds"]
+    flops = _flops(result)
     stages = []
-    for name, seconds in result.seconds.items():
-        cached = not any(artifact.built for artifact in made[name])
-        then = sum(artifact.facts["seconds"] for artifact in made[name]) + (training if name == "validate" else 0)
-        selects = name not in ("validate", "index")
+    for name, artifacts in made.items():
+        seconds = sum(artifact.facts["seconds"] for artifact in artifacts)
+        if name == "validate":
+            seconds += validation["train_seconds"] + validation["evaluate_seconds"]
+        cached, selects = not any(artifact.built for artifact in artifacts), name not in ("validate", "index")
         stages.append(
-            Stage(name=name, seconds=then if cached else seconds, flops=flops.get(name), cached=cached, selects=selects)
+            Stage(name=name, seconds=round(seconds, 3), flops=flops.get(name), cached=cached, selects=selects)
         )
-    return stages
+    return [stage for stage in stages if made[stage.name]]
 
 
 def _flops(result: StudyResult) -> dict[str, float]:

@@ -52,7 +52,7 @@ class Train(Command):
                 spec["task"], **{name: value for name, value in wanted.items() if value is not None}
             ),
             seed=self.seed,
-            indices=self._indices(len(pool)),
+            indices=self._indices(pool),
             weights=None if self.weights is None else self._weights(pool.ids),
             mixture=None if self.mixture is None else self._mixture(),
             device=self.device,
@@ -60,23 +60,14 @@ class Train(Command):
         )
         return made(artifact)
 
-    def _indices(self, num_pool: int):
+    def _indices(self, pool):
         import numpy as np
 
-        from thresher.errors import InputError
+        from thresher.cli.choices import kept_positions
         from thresher.seeds import numpy_rng
         from thresher.selection.budget import num_to_keep
-        from thresher.selection.selection import open_selection
 
-        indices = np.arange(num_pool)
-        if self.selection is not None:
-            selection = open_selection(self.selection)
-            size = len(selection.kept) + len(selection.dropped)
-            if size != num_pool:
-                raise InputError(
-                    f"{self.selection} selects from {size} examples, {self.pool} has {num_pool}; give its own pool"
-                )
-            indices = np.sort(selection.positions)
+        indices = np.arange(len(pool)) if self.selection is None else kept_positions(self.selection, pool)
         count = num_to_keep(len(indices), fraction=self.fraction)
         if count < len(indices):
             indices = np.sort(numpy_rng(self.seed, "subset").choice(indices, count, replace=False))
@@ -97,6 +88,8 @@ class Train(Command):
                 f"{self.weights}: no weights can be read ({first}); give Parquet with id and weight"
             ) from None
         by_id = dict(zip(table["id"].to_pylist(), table["weight"].to_pylist(), strict=True))
+        if len(by_id) < len(table):
+            raise InputError(f"{self.weights} has ids that occur twice; give every example one weight")
         missing = next((id for id in ids if id not in by_id), None)
         if missing is not None:
             raise InputError(f"{self.weights} has no weight for the example {missing!r}; give one for every example")
@@ -105,12 +98,16 @@ class Train(Command):
     def _mixture(self) -> dict[str, float]:
         from thresher.errors import InputError
 
+        parts = [part.rpartition("=") for part in str(self.mixture).split(",")]
         try:
-            return {name: float(share) for name, share in (part.split("=") for part in str(self.mixture).split(","))}
+            shares = {name: float(share) for name, _, share in parts}
         except ValueError:
+            shares = {}
+        if len(shares) < len(parts) or "" in shares:
             raise InputError(
-                f"mixture {self.mixture!r} cannot be read; write it as domain=share,domain=share"
-            ) from None
+                f"mixture {self.mixture!r} cannot be read; write each domain once: domain=share,domain=share"
+            )
+        return shares
 
 
 COMMAND = Train

@@ -36,14 +36,14 @@ class Validate(Command):
     device: str = "auto"
 
     def run(self, progress):
+        from thresher.cli.choices import kept_positions
         from thresher.cli.study import ModelTable
         from thresher.cli.validation import Arm, random_arm, validate
         from thresher.cli.workspace import Workspace
         from thresher.data.examples import open_examples
-        from thresher.selection.selection import open_selection
 
         pool = open_examples(self.pool)
-        arms = [Arm(name, [open_selection(path).positions]) for name, path in named_paths(self.arms, "--arms").items()]
+        arms = [Arm(name, [kept_positions(path, pool)]) for name, path in named_paths(self.arms, "--arms").items()]
         if "random" not in {arm.name for arm in arms}:
             arms.append(random_arm(len(pool), len(arms[0].positions(0)), num_seeds=self.seeds, seed=self.seed))
         off_targets = named_paths(self.off_targets, "--off-targets") if self.off_targets else {}

@@ -10,16 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
-from thresher.cli.study import ModelTable
+from thresher.cli.study import BASELINE, ModelTable
 from thresher.cli.training import train_model
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies import evaluate, open_model
 from thresher.seeds import derive, numpy_rng
-from thresher.selection.comparison import Run, compare_arms, interval
-
-BASELINE = "random"
+from thresher.selection.comparison import POOLED, Run, compare_arms, interval
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def validate(
     `tokens_seen` by each arm (examples, for images).
     Every run is an artefact of its own, so a killed validation continues with the first missing run.
     """
-    _check(arms, num_seeds)
+    _check(arms, num_seeds, targets, off_targets)
     tasks = {**targets, **off_targets}
     hashes = {name: examples.content_hash for name, examples in tasks.items()}
     runs: dict[tuple[str, int], Artifact] = {}
@@ -74,6 +72,13 @@ def validate(
                 runs[arm.name, repeat] = run
                 advance(1)
     inputs = {f"{arm}-{repeat}": artifact.content_hash for (arm, repeat), artifact in evaluations.items()}
+    config = {
+        "model": asdict(model),
+        "arms": [arm.name for arm in arms],
+        "targets": list(targets),
+        "off_targets": list(off_targets),
+        "num_seeds": num_seeds,
+    }
 
     def write(draft: Draft) -> Mapping[str, Any]:
         rows = [
@@ -83,12 +88,14 @@ def validate(
         ]
         with draft.file("runs.parquet") as file:
             pq.write_table(pa.Table.from_pylist(rows), file)
-        return {**compare(rows), **_costs(runs, model), "num_examples": len(arms[0].positions(0))}
+        measuring = sum(artifact.facts["seconds"] for artifact in evaluations.values())
+        costs = {**_costs(runs, model), "evaluate_seconds": round(measuring, 3)}
+        return {**compare(rows), **costs, "num_examples": len(arms[0].positions(0))}
 
     return build(
-        space.place("validation", inputs),
+        space.place("validation", inputs, config, seed),
         kind="validation",
-        config={"model": asdict(model), "arms": [arm.name for arm in arms], "num_seeds": num_seeds},
+        config=config,
         seed=seed,
         inputs=inputs,
         write=write,
@@ -174,7 +181,13 @@ def _costs(runs: Mapping[tuple[str, int], Artifact], model: ModelTable) -> dict[
     }
 
 
-def _check(arms: Sequence[Arm], num_seeds: int) -> None:
+def _check(
+    arms: Sequence[Arm], num_seeds: int, targets: Mapping[str, Examples], off_targets: Mapping[str, Examples]
+) -> None:
+    taken = next((name for name in off_targets if name in targets), None)
+    taken = taken or next((name for name in (*targets, *off_targets) if name == POOLED), None)
+    if taken is not None:
+        raise InputError(f"the name {taken!r} stands for something else already; give every target a name of its own")
     names = [arm.name for arm in arms]
     if BASELINE not in names or len(names) < 2:
         raise InputError(f"arms {names} cannot be compared; give {BASELINE!r} and at least one other")

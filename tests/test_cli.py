@@ -196,6 +196,38 @@ def test_bad_input_is_one_line_with_status_2_and_writes_nothing(made, tmp_path, 
     ]
 
 
+def test_a_selection_of_another_pool_is_refused(made, tmp_path, capsys):
+    other = tmp_path / "other"
+    tokenizer = ("--tokenizer", made / "pool-tokenizer", "--sequence-length", 16)
+    run(capsys, "prepare", "--data", made / "corpus.jsonl", "--part", 0.2, 1, *tokenizer, "--out", other)
+    subset = made / "subset"
+    out = ("--out", tmp_path / "out")
+    fails(capsys, "does not select from", "train", "--pool", other, "--selection", subset, "--model", "20k", *out)
+    arms = ("--arms", f"a={subset}", "--targets", f"t={made / 'target'}", "--model", "20k")
+    fails(capsys, "does not select from", "validate", "--pool", other, *arms, *out)
+    fails(capsys, "cannot hold /", "validate", "--pool", made / "pool", "--arms", f"../a={subset}", *arms[2:], *out)
+    clash = ("--off-targets", f"t={made / 'target'}")
+    fails(capsys, "'t' stands for something else", "validate", "--pool", made / "pool", *arms, *clash, *out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_and_files_in_each_other_s_place_are_said_in_one_line(made, tmp_path, capsys):
+    fails(capsys, "is a folder", "run", tmp_path)
+    inside = made / "corpus.jsonl" / "x"
+    fails(
+        capsys,
+        "cannot open",
+        "prepare",
+        "--data",
+        made / "corpus.jsonl",
+        "--tokenizer",
+        made / "pool-tokenizer",
+        "--out",
+        inside,
+    )
+    fails(capsys, "limit=-1", "prepare", "--data", made / "corpus.jsonl", "--limit", -1, "--out", tmp_path / "x")
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(made, tmp_path, capsys):
     import shutil
 

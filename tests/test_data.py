@@ -138,6 +138,11 @@ def test_parts_are_disjoint_cover_everything_and_ignore_order():
         ("column.jsonl", b'{"body": "a"}\n', "has no column 'text'; its columns are: body"),
         ("number.jsonl", b'{"text": 3}\n', "row 0: column 'text' holds int, not text"),
         ("not.parquet", b"PAR0", "is not a Parquet file"),
+        ("list.jsonl", b"[1]\n", "line 1 is list, not an object"),
+        ("short.csv", b"text,source\na\n", "line 2 has not as many fields as the header"),
+        ("null.jsonl", b'{"text": "a"}\n{"text": 3}\n', "row 1: column 'text' holds int"),
+        ("broken.jsonl.gz", b"no gzip", "cannot be decompressed"),
+        ("picture.png", None, "does not exist"),
         ("odd.xyz", b"a", "has an ending that cannot be read"),
     ],
 )
@@ -148,6 +153,12 @@ def test_what_cannot_be_read_is_named_in_one_line(tmp_path, name, content, said)
         list(read_documents(Source((str(tmp_path / name),)), TextColumns()))
     assert said in str(error.value) and "\n" not in str(error.value)
     assert name in str(error.value)
+
+
+def test_a_parquet_file_without_rows_is_named(tmp_path):
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=r"x.parquet is empty: it has no rows"):
+        list(read_documents(Source((str(tmp_path / "x.parquet"),)), TextColumns()))
 
 
 def test_an_id_that_occurs_twice_is_refused(tmp_path):
@@ -172,14 +183,15 @@ def save_images(folder, *, size=(4, 3)):
 def test_an_image_folder_and_a_table_of_image_bytes_give_the_same_examples(tmp_path):
     save_images(tmp_path / "folder")
     rows = [
-        {"image": {"bytes": path.read_bytes(), "path": None}, "label": {"cat": 0, "dog": 1}[path.parent.name]}
+        {"image": {"bytes": path.read_bytes(), "path": None}, "label": path.parent.name}
         for path in sorted((tmp_path / "folder").rglob("*.png"))
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "table.parquet")
     made = []
     for name in ("folder", "table.parquet"):
         source = Source((str(tmp_path / name),))
-        classes = classes_of(read_images(source), source)
+        classes = classes_of(source)
+        assert classes == ["cat", "dog"]
         artifact = prepare_images(
             read_images(source), out=tmp_path / f"{name}-prepared", classes=classes, config={}, inputs={}
         )
@@ -196,12 +208,12 @@ def test_an_image_folder_and_a_table_of_image_bytes_give_the_same_examples(tmp_p
 def test_an_image_that_does_not_decode_is_named(tmp_path):
     save_images(tmp_path / "folder")
     (tmp_path / "folder/dog/1.png").write_bytes(b"not an image")
-    with pytest.raises(InputError, match="cannot be decoded"):
+    with pytest.raises(InputError, match=r"dog/1.png.*cannot be decoded"):
         list(read_images(Source((str(tmp_path / "folder"),))))
     pq.write_table(
         pa.Table.from_pylist([{"image": {"bytes": b"nonsense", "path": None}, "label": 0}]), tmp_path / "t.parquet"
     )
-    with pytest.raises(InputError, match="row 0: the image cannot be decoded"):
+    with pytest.raises(InputError, match=r"row 0 \(0\): the image cannot be decoded"):
         list(read_images(Source((str(tmp_path / "t.parquet"),))))
 
 
@@ -210,7 +222,7 @@ def test_images_of_several_sizes_are_refused_or_resized(tmp_path):
     Image.new("RGB", (9, 9)).save(tmp_path / "folder/dog/1.png")
     source = Source((str(tmp_path / "folder"),))
     with pytest.raises(InputError, match=r"shape \(9, 9, 3\), the first has"):
-        prepare_images(read_images(source), out=tmp_path / "x", classes=["0", "1"], config={}, inputs={})
+        prepare_images(read_images(source), out=tmp_path / "x", classes=["cat", "dog"], config={}, inputs={})
     assert {image.pixels.shape for image in read_images(source, size=5)} == {(5, 5, 3)}
 
 
@@ -220,3 +232,36 @@ def test_a_tokenizer_without_an_end_token_or_a_broken_file_is_refused(tmp_path):
         open_tokenizer(tmp_path / "tokenizer.json")
     with pytest.raises(InputError, match="at least 257"):
         train_tokenizer(["a"], vocab_size=100, out=tmp_path / "t", inputs={})
+
+
+def test_a_target_folder_without_some_class_keeps_the_names_of_the_pool(tmp_path):
+    save_images(tmp_path / "pool")
+    Image.new("RGB", (4, 3)).save(tmp_path / "dog.png")
+    (tmp_path / "target/dog").mkdir(parents=True)
+    (tmp_path / "dog.png").rename(tmp_path / "target/dog/9.png")
+    target = list(read_images(Source((str(tmp_path / "target"),))))
+    assert [(image.id, image.label) for image in target] == [("9.png", "dog")]
+
+
+def test_ids_and_words_are_kept_as_they_are_written(tmp_path):
+    (tmp_path / "x.csv").write_text('id,text,source\n007,NA,null\n2020-01-01,"a, ""b""\nc",web\n')
+    write_jsonl(tmp_path / "x.jsonl", [{"id": "2020-01-01", "text": "2021-01-01", "source": None, "file": "same.py"}])
+    columns = TextColumns(id="id", domain="source")
+    from_csv = list(read_documents(Source((str(tmp_path / "x.csv"),)), columns))
+    from_json = list(read_documents(Source((str(tmp_path / "x.jsonl"),)), columns))
+    assert from_csv == [Document("007", "null", "NA"), Document("2020-01-01", "web", 'a, "b"\nc')]
+    assert from_json == [Document("2020-01-01", "", "2021-01-01")]
+
+
+def test_files_beside_a_folder_are_read_too(tmp_path):
+    (tmp_path / "folder").mkdir()
+    write_jsonl(tmp_path / "folder/one.jsonl", ROWS[:1])
+    write_jsonl(tmp_path / "two.jsonl", ROWS[1:2])
+    source = Source((str(tmp_path / "two.jsonl"), str(tmp_path / "folder")))
+    assert [document.text for document in read_documents(source, TextColumns())] == ["gamma", "alpha beta"]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.5, 0.2), (-1, 1), (0, 2)])
+def test_an_impossible_part_is_refused(low, high):
+    with pytest.raises(InputError, match="is empty or outside"):
+        list(part_of([], low, high, seed=0))

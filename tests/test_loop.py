@@ -78,7 +78,7 @@ def test_a_study_ends_in_a_report_and_a_result(unbroken):
     assert set(result["arms"]) == {"dsdm", "bottom", "gradient_norm", "random"}
     assert {row["task"] for row in result["paired"]} == {"cooking", "sailing", "all tasks", "off-target"}
     assert all(row["n"] == 2 and row["low"] <= row["mean"] <= row["high"] for row in result["paired"])
-    assert set(result["seconds"]) == {"prepare", "train", "featurize", "score", "index", "select", "validate", "total"}
+    assert set(result["seconds"]) == {"prepare", "train", "featurize", "score", "index", "select", "validate"}
     page = (out / "report.html").read_text()
     assert "cooking" in page and "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
 
@@ -115,6 +115,24 @@ def test_a_changed_setting_remakes_only_what_depends_on_it(unbroken):
         "validation",
     }
     assert all(hashes(out)[name] == content for name, content in before.items())
+
+
+def test_other_words_for_the_same_study_are_not_refused(unbroken):
+    study, out = unbroken
+    changed = study.with_name("changed.toml")
+    same = STUDY.replace('["bottom", "gradient_norm"]', '["gradient_norm", "bottom"]').replace(
+        "seeds = 2", "seeds = 2\nepochs = 1"
+    )
+    changed.write_text(same)
+    before = hashes(out)
+    assert main(["run", str(changed), "--out", str(out), "--quiet"]) == 0
+    assert {name.split("-")[0] for name in set(hashes(out)) - set(before)} == {"validation"}
+
+
+def test_a_study_is_not_written_over_by_its_own_copy(tmp_path, capsys):
+    study = write_study(tmp_path)
+    assert main(["run", str(study), "--out", str(tmp_path), "--quiet"]) == 2
+    assert "would be written over" in capsys.readouterr().err and study.read_text() == STUDY
 
 
 @pytest.mark.parametrize(("label", "units"), [("train", 3), ("features", 20), ("scores", 1)])

@@ -25,8 +25,8 @@ from thresher.errors import InputError
 SCHEMA = 1
 # Beyond this size a file's hash is not checked again each time it is opened (its length is); `verify` checks all.
 CHECK_ON_OPEN = 256 * 2**20
-# A full or read-only disk, a quota, a file-size limit, a folder that may not be written to.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+# A full disk, a quota, a limit on file sizes.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LOCK, REQUEST = ".lock", ".request.json"
 LIBRARIES = ("thresher", "torch", "numpy", "transformers", "datasets")
 
@@ -154,6 +154,7 @@ def open_artifact(path: Path, kind: str | None = None, *, verify: bool = False) 
     try:
         meta = json.loads((path / "meta.json").read_text())
         files, found, schema = meta["files"], meta["kind"], meta["schema"]
+        _ = [meta[key] for key in ("config", "seed", "inputs", "facts", "content_hash")]
     except FileNotFoundError:
         raise InputError(
             f"{path} has no meta.json: half-written or not an artefact; rerun the command that makes it"
@@ -274,7 +275,7 @@ def _disk_error(error: Exception, target: Path) -> OSError | None:
     """The OSError that a library written in another language reported in words, such as a full disk."""
     if isinstance(error, OSError):
         return None
-    number = next((code for code in DISK_ERRORS if os.strerror(code) in str(error)), None)
+    number = next((code for code in (*FULL, errno.EROFS, errno.EACCES) if os.strerror(code) in str(error)), None)
     return None if number is None else OSError(number, os.strerror(number), str(target))
 
 

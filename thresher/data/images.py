@@ -9,7 +9,7 @@ import numpy as np
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.arrays import ArrayWriter
-from thresher.data.sources import Source
+from thresher.data.sources import IdCheck, Source
 from thresher.data.tables import ExamplesTable, chunks
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track
@@ -27,34 +27,34 @@ def read_images(
 ) -> Iterator[LabelledImage]:
     """Images in the source's order, three channels, resized to `size` x `size` if that is given.
 
-    Raises InputError, naming the row, for an image that does not decode.
+    Without an id column, files are named by their path, other rows numbered. Raises InputError, naming the row, for an
+    image that does not decode and for an id that occurs twice.
     """
-    needed = [column for column in (image, label, id) if column is not None]
-    for number, row in enumerate(source.rows(needed)):
-        pixels = _decode(row[image], number, source, size)
-        yield LabelledImage(str(number) if id is None else str(row[id]), pixels, str(row[label]))
+    if size is not None and size < 1:
+        raise InputError(f"size={size} is no size of an image; pass 1 or more")
+    named, check = id or source.natural_id, IdCheck(source)
+    for number, row in enumerate(source.rows([column for column in (image, label, id) if column is not None])):
+        own = check(number if named is None else row[named], number)
+        yield LabelledImage(own, _decode(row[image], f"{source.name} row {number} ({own})", size), str(row[label]))
 
 
-def classes_of(images: Iterable[LabelledImage], source: Source) -> list[str]:
+def classes_of(source: Source, *, label: str = "label") -> list[str]:
     """The labels that occur, numbers in numerical order."""
-    classes = sorted({image.label for image in images}, key=lambda name: name.zfill(12) if name.isdigit() else name)
+    found = {str(row[label]) for row in source.rows([label])}
+    classes = sorted(found, key=lambda name: name.zfill(12) if name.isdigit() else name)
     if len(classes) < 2:
         raise InputError(f"{source.name} has {len(classes)} labels {classes}; classification needs at least two")
     return classes
 
 
-def _decode(value: Any, number: int, source: Source, size: int | None) -> np.ndarray:
+def _decode(value: Any, where: str, size: int | None) -> np.ndarray:
     from PIL import Image
 
     try:
-        if isinstance(value, dict):
-            value = Image.open(io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"])
-        picture = value.convert("RGB")
+        picture = Image.open(io.BytesIO(value["bytes"]) if value.get("bytes") else value["path"]).convert("RGB")
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{source.name} row {number}: the image cannot be decoded ({reason}); repair or remove it"
-        ) from None
+        raise InputError(f"{where}: the image cannot be decoded ({reason}); repair or remove it") from None
     if size is not None:
         picture = picture.resize((size, size))
     return np.asarray(picture, dtype=np.uint8)
@@ -80,7 +80,7 @@ def prepare_images(
         rows = iter(images)
         first = next(rows, None)
         if first is None:
-            raise InputError(f"no images to prepare for {out}: the source is empty; give one with images")
+            raise InputError(f"no images to prepare for {out}: this part of the source is empty; give more")
         shape = first.pixels.shape
         labels: list[int] = []
         with (

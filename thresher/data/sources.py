@@ -1,24 +1,31 @@
-"""Any source in, rows out: hub names, Parquet, JSONL, CSV, text files and image folders, read through `datasets`.
+"""Any source in, rows out: hub names, Parquet, JSONL, CSV, text files and image folders.
 
-Rows are streamed: nothing is copied into a cache and memory does not grow with the source.
+Rows are streamed: nothing is copied into a cache and memory does not grow with the source. What is written as text
+stays text: an id such as 007 or a word such as NA is not taken for a number or a gap.
 """
 
+import csv
 import glob
 import json
+import logging
 import os
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import fsspec
 
 from thresher.artifacts import hash_file, hash_json
 from thresher.errors import InputError
 
 READERS = {
     ".parquet": "parquet",
-    ".jsonl": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
     ".json": "json",
-    ".ndjson": "json",
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "text",
@@ -32,10 +39,11 @@ COMPRESSED = {".gz", ".zst", ".xz", ".bz2"}
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from: files or globs (a text file is one row), a folder, or the name of a data set on the hub."""
+    """Where rows come from: files or globs (a text file is one row), folders, or the name of a data set on the hub."""
 
     data: tuple[str, ...]
     split: str = "train"
+    """Of a hub data set."""
     subset: str | None = None
     """The configuration of a hub data set that has several."""
 
@@ -43,41 +51,83 @@ class Source:
     def name(self) -> str:
         return ", ".join(self.data)
 
+    @cached_property
+    def _resolved(self) -> tuple[str, list[Path]]:
+        return _resolve(self.data)
+
+    @property
+    def natural_id(self) -> str | None:
+        """The column that names a row where rows are files."""
+        return "file" if self._resolved[0] in ("text", "imagefolder") else None
+
     def fingerprint(self) -> str:
         """A hash of the content: of every file, or the hub's revision."""
-        reader, files = _resolve(self.data)
+        reader, files = self._resolved
         if reader == "hub":
             return hash_json([self.data, self.split, self.subset, _hub_revision(self.data[0])])
         return hash_json([hash_file(file) for file in files])
 
     def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Rows in order, each with `columns`; text files give the columns `text` and `file`.
+        """Rows in order, each with `columns`; rows that are files have the column `file`, text files `text`.
 
-        Raises InputError, naming the file and where in it, when something cannot be read.
+        Labels are given by name, images undecoded ({"bytes", "path"}). Raises InputError, naming the file and where in
+        it, when something cannot be read.
         """
-        reader, files = _resolve(self.data)
-        if reader == "text":
-            yield from _check_columns(_text_rows(files), columns, self.name)
-            return
+        reader, files = self._resolved
         try:
-            yield from _check_columns(iter(self._stream(reader, files)), columns, self.name)
-        except InputError:
+            plain = {"text": _text_rows, "jsonl": _json_lines, "csv": _csv_rows}
+            rows = plain[reader](files) if reader in plain else self._stream(reader, files)
+            yield from _check_columns(rows, columns, self.name)
+        except (InputError, OSError):
             raise
         except Exception as error:  # `datasets` wraps its readers' errors in many types
             raise _explain(error, self, reader, files) from error
 
-    def _stream(self, reader: str, files: list[Path]):
+    def _stream(self, reader: str, files: list[Path]) -> Iterator[dict[str, Any]]:
+        """Rows as `datasets` reads them."""
         import datasets
 
+        datasets.logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said once, by us
         if reader == "hub":
-            return datasets.load_dataset(self.data[0], self.subset, split=self.split, streaming=True)
-        if reader == "imagefolder":
-            rows = datasets.load_dataset("imagefolder", data_dir=self.data[0], split=self.split, streaming=True)
+            dataset = datasets.load_dataset(self.data[0], self.subset, split=self.split, streaming=True)
+        elif reader == "imagefolder" and len(self.data) == 1 and Path(self.data[0]).is_dir():
+            # Labels are the folders' names, even of a single one, unless a metadata file gives columns of its own.
+            named = any(Path(self.data[0]).rglob("metadata.*"))
+            options: dict[str, Any] = {} if named else {"drop_labels": False}
+            dataset = datasets.load_dataset(reader, data_dir=self.data[0], split=self.split, streaming=True, **options)
         else:
-            extra: dict[str, Any] = {"delimiter": "\t"} if _suffix(files[0]) == ".tsv" else {}
             named = {"train": [str(file) for file in files]}
-            rows = datasets.load_dataset(reader, data_files=named, split="train", streaming=True, **extra)
-        return rows
+            dataset = datasets.load_dataset(reader, data_files=named, split="train", streaming=True)
+        features = dict(dataset.features or {})
+        for name, feature in features.items():
+            if isinstance(feature, datasets.Image):
+                dataset = dataset.cast_column(name, datasets.Image(decode=False))
+        labels = {name: feature for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)}
+        common = _common(files) if reader == "imagefolder" else None
+        for row in dataset:
+            row = dict(row)
+            row |= {name: feature.int2str(row[name]) for name, feature in labels.items() if row[name] is not None}
+            if common is not None:
+                row["file"] = os.path.relpath(row["image"]["path"], common)
+            yield row
+
+
+class IdCheck:
+    """Ids as text: refuses an empty one and one that occurs twice."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.seen: set[str] = set()
+
+    def __call__(self, id: Any, number: int) -> str:
+        if id is None or str(id) == "":
+            raise InputError(f"{self.source.name} row {number} has no id; give every row one, or name no id column")
+        if str(id) in self.seen:
+            raise InputError(
+                f"{self.source.name} has the id {str(id)!r} twice (again in row {number}); ids must be unique"
+            )
+        self.seen.add(str(id))
+        return str(id)
 
 
 def _resolve(data: Sequence[str]) -> tuple[str, list[Path]]:
@@ -88,31 +138,32 @@ def _resolve(data: Sequence[str]) -> tuple[str, list[Path]]:
     for entry in data:
         path = Path(entry).expanduser()
         if path.is_dir():
-            return _resolve_folder(path)
+            files += _files_in(path)
+            continue
         found = [path] if path.is_file() else [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
         if not found:
             if len(data) == 1 and _could_be_hub_name(entry):
                 return "hub", []
             raise InputError(f"{entry} does not exist; check the path (a hub data set is written OWNER/NAME)")
-        files += found
-    return _reader_of(files), files
+        files += [file for file in found if file.is_file()]
+    return _reader_of(files), [file.absolute() for file in files]
 
 
-def _resolve_folder(path: Path) -> tuple[str, list[Path]]:
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    if any(file.suffix.lower() in IMAGES for file in files):
-        return "imagefolder", files
-    files = [file for file in files if _suffix(file) in READERS]
-    if not files:
-        raise InputError(f"{path} holds no file that can be read; known endings: {', '.join(READERS)} and images")
-    return _reader_of(files), files
+def _files_in(folder: Path) -> list[Path]:
+    """The files of a folder that can be read: its images if it has any, else its data and text."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    images = [file for file in files if file.suffix.lower() in IMAGES]
+    readable = images or [file for file in files if _suffix(file) in READERS]
+    if not readable:
+        raise InputError(f"{folder} holds no file that can be read; known endings: {', '.join(READERS)} and images")
+    return readable
 
 
 def _reader_of(files: list[Path]) -> str:
-    odd = next((file for file in files if _suffix(file) not in READERS), None)
-    if odd is not None:
-        raise InputError(f"{odd} has an ending that cannot be read; known endings: {', '.join(READERS)}")
-    readers = {READERS[_suffix(file)] for file in files}
+    readers = {READERS.get(_suffix(file), "imagefolder" if _suffix(file) in IMAGES else "") for file in files}
+    if "" in readers:
+        odd = next(file for file in files if _suffix(file) not in {*READERS, *IMAGES})
+        raise InputError(f"{odd} has an ending that cannot be read; known endings: {', '.join(READERS)} and images")
     if len(readers) > 1:
         raise InputError(f"{files[0]} and the others are of several formats ({', '.join(sorted(readers))}); give one")
     return readers.pop()
@@ -124,7 +175,8 @@ def _suffix(file: Path) -> str:
 
 def _could_be_hub_name(entry: str) -> bool:
     parts = entry.split("/")
-    return len(parts) <= 2 and all(parts) and _suffix(Path(entry)) not in READERS and "*" not in entry
+    ending = _suffix(Path(entry))
+    return len(parts) <= 2 and all(parts) and ending not in {*READERS, *IMAGES} and "*" not in entry
 
 
 def _hub_revision(name: str) -> str:
@@ -143,17 +195,76 @@ def _unreachable(name: str, error: Exception) -> InputError:
     )
 
 
+def _common(files: list[Path]) -> Path:
+    return Path(os.path.commonpath([file.parent for file in files]))
+
+
+def _read(file: Path) -> Iterator[bytes]:
+    """The lines of a file, decompressed where its ending says so."""
+    try:
+        with fsspec.open(str(file), "rb", compression="infer") as lines:
+            yield from lines
+    except (EOFError, OSError) as error:
+        if file.suffix not in COMPRESSED or getattr(error, "errno", None):
+            raise
+        raise InputError(f"{file} cannot be decompressed ({error}); write it again") from None
+
+
+def _decode(line: bytes, file: Path, position: int) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        where = position + error.start
+        raise InputError(
+            f"{file} is not UTF-8 at byte {where}; convert it to UTF-8 (iconv -t UTF-8), or leave it out"
+        ) from None
+
+
 def _text_rows(files: list[Path]) -> Iterator[dict[str, Any]]:
-    common = Path(os.path.commonpath([file.parent for file in files]))
+    common = _common(files)
     for file in files:
-        try:
-            text = file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise _not_utf8(file, error.start) from None
-        yield {"text": text, "file": file.relative_to(common).as_posix()}
+        yield {"text": _decode(b"".join(_read(file)), file, 0), "file": file.relative_to(common).as_posix()}
 
 
-def _check_columns(rows: Iterator[dict], columns: Sequence[str], name: str) -> Iterator[dict]:
+def _lines(file: Path) -> Iterator[str]:
+    """The lines of a text file with rows; refuses one without."""
+    position = 0
+    for line in _read(file):
+        yield _decode(line, file, position)
+        position += len(line)
+    if position == 0:
+        raise InputError(f"{file} is empty; leave it out, or give a file with rows")
+
+
+def _json_lines(files: list[Path]) -> Iterator[dict[str, Any]]:
+    for file in files:
+        for number, line in enumerate(_lines(file), start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise InputError(
+                    f"{file} line {number} is not JSON ({error}); repair that line, or remove it"
+                ) from None
+            if not isinstance(row, dict):
+                raise InputError(f"{file} line {number} is {type(row).__name__}, not an object with columns; repair it")
+            yield row
+
+
+def _csv_rows(files: list[Path]) -> Iterator[dict[str, Any]]:
+    csv.field_size_limit(sys.maxsize)
+    for file in files:
+        reader = csv.DictReader(_lines(file), delimiter="\t" if _suffix(file) == ".tsv" else ",")
+        for row in reader:
+            if None in row or None in row.values():
+                raise InputError(
+                    f"{file} line {reader.line_num} has not as many fields as the header; repair that line"
+                )
+            yield row
+
+
+def _check_columns(rows: Iterable[dict], columns: Sequence[str], name: str) -> Iterator[dict]:
     for number, row in enumerate(rows):
         missing = [column for column in columns if column not in row]
         if missing:
@@ -162,40 +273,19 @@ def _check_columns(rows: Iterator[dict], columns: Sequence[str], name: str) -> I
         yield row
 
 
-def _not_utf8(file: Path, position: int) -> InputError:
-    return InputError(f"{file} is not UTF-8 at byte {position}; convert it to UTF-8 (iconv -t UTF-8), or leave it out")
-
-
 def _explain(error: Exception, source: Source, reader: str, files: list[Path]) -> InputError:
     """What is wrong with which file, in one line, found by reading the files plainly after a reader failed."""
     if reader == "hub":
         return _unreachable(source.name, error)
-    if reader == "imagefolder":
-        return InputError(f"an image in {source.name} cannot be decoded ({error}); repair it or remove it")
     for file in files:
-        if file.stat().st_size == 0:
-            return InputError(f"{file} is empty; leave it out, or give a file with rows")
-        if reader in ("json", "csv") and file.suffix not in COMPRESSED:
-            with open(file, "rb") as lines:
-                position = 0
-                for number, line in enumerate(lines, start=1):
-                    try:
-                        text = line.decode("utf-8")
-                        if reader == "json" and _suffix(file) != ".json" and text.strip():
-                            json.loads(text)
-                    except UnicodeDecodeError as bad:
-                        return _not_utf8(file, position + bad.start)
-                    except ValueError as bad:
-                        return InputError(f"{file} line {number} is not JSON ({bad}); repair that line, or remove it")
-                    position += len(line)
         if reader == "parquet":
             import pyarrow.parquet as pq
 
             try:
-                pq.read_schema(file)
+                if pq.read_metadata(file).num_rows == 0:
+                    return InputError(f"{file} is empty: it has no rows; leave it out, or give a file with rows")
             except Exception:
                 return InputError(f"{file} is not a Parquet file, or is damaged; write it again")
     first = str(error).strip().splitlines()
-    return InputError(
-        f"{source.name} could not be read as {reader}: {first[0] if first else type(error).__name__}; check it"
-    )
+    reason = first[0] if first else type(error).__name__
+    return InputError(f"{source.name} could not be read as {reader} ({reason}); check it")

@@ -10,7 +10,7 @@ import numpy as np
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.arrays import ArrayWriter
-from thresher.data.sources import Source
+from thresher.data.sources import IdCheck, Source
 from thresher.data.tables import ExamplesTable, chunks
 from thresher.data.tokenizer import open_tokenizer
 from thresher.errors import InputError
@@ -37,7 +37,7 @@ class Sequence(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TextColumns:
-    """Which columns of the source are what. Rows without an id column are numbered in order."""
+    """Which columns of the source are what. Without an id column, files go by their path, other rows are numbered."""
 
     text: str = "text"
     prompt: str | None = None
@@ -54,18 +54,15 @@ def read_documents(source: Source, columns: TextColumns, skipped: Counter | None
     Raises InputError for a column that does not hold text and for an id that occurs twice.
     """
     skipped = Counter() if skipped is None else skipped
-    seen: set[str] = set()
+    named, check = columns.id or source.natural_id, IdCheck(source)
     for number, row in enumerate(source.rows(columns.needed())):
-        id = row.get("file", str(number)) if columns.id is None else str(row[columns.id])
-        if id in seen:
-            raise InputError(f"{source.name} has the id {id!r} twice (again in row {number}); ids must be unique")
-        seen.add(id)
+        id = check(number if named is None else row[named], number)
         text = _text_of(row, columns.text, number, source)
         if not text.strip():
             skipped["empty"] += 1
             continue
         prompt = "" if columns.prompt is None else _text_of(row, columns.prompt, number, source)
-        domain = "" if columns.domain is None else str(row[columns.domain])
+        domain = "" if columns.domain is None or row[columns.domain] is None else str(row[columns.domain])
         yield Document(id, domain, text, prompt)
 
 
@@ -102,6 +99,8 @@ def prepare_text(
     """
     encoder, end, tokenizer_hash = open_tokenizer(tokenizer)
     vocab_size = encoder.get_vocab_size()
+    if limit is not None and limit < 1:
+        raise InputError(f"limit={limit} keeps nothing; pass 1 or more, or none")
     if sequence_length < 2:
         raise InputError(f"sequence_length={sequence_length} leaves nothing to predict; pass at least 2")
 
@@ -132,7 +131,7 @@ def prepare_text(
             num_examples = tokens.num_rows
             if num_examples == 0:
                 raise InputError(
-                    f"no examples to prepare for {out}: the source is empty or all blank; give one with text"
+                    f"no examples to prepare for {out}: this part of the source is empty or all blank; give more"
                 )
         with draft.file("tokenizer.json") as file:
             encoder.save(str(file))
