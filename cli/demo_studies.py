@@ -27,7 +27,7 @@ def text_study(source: Path, seed: int) -> Study:
         pool=PoolTable(data=str(source / "pool.parquet"), id="id", domain="domain", holdout=0.05),
         target={"documentation": TargetTable(data=str(source / "target.parquet"), id="id")},
         proxy=ProxyTable(size="0.05M", count=2, epochs=2),
-        reference=ReferenceTable(size="0.9M", epochs=2, seeds=5),
+        reference=ReferenceTable(size="0.6M", epochs=2, seeds=5),
         attribution=AttributionTable(k=256),
         select=SelectTable(fraction=0.2),
     )
