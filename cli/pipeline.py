@@ -20,6 +20,7 @@ from thresher.attribution.scores import score
 from thresher.attribution.traker_backend import score_with_traker
 from thresher.cli.preparation import Prepared, prepare
 from thresher.cli.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
+from thresher.cli.study_check import check_study
 from thresher.cli.training import train_model
 from thresher.cli.validation import Arm, validate
 from thresher.cli.workspace import Workspace
@@ -53,6 +54,7 @@ class StudyResult:
 
 def run_study(study: Study, space: Workspace) -> StudyResult:
     """Every stage of `study`, in order, under `space`; what is there already is only opened."""
+    check_study(study)
     start, table, seed = time.perf_counter(), study.attribution, study.seed
     prepared = prepare(study, space)
     pool, targets = prepared.pool, prepared.targets

@@ -20,7 +20,7 @@ class Run(Command):
 
     def run(self, progress):
         from thresher.cli.pipeline import run_study
-        from thresher.cli.study import read_study
+        from thresher.cli.study_file import read_study
         from thresher.cli.summary import finish
         from thresher.cli.workspace import Workspace
         from thresher.errors import InputError

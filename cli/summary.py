@@ -21,7 +21,8 @@ from thresher.cli.report.content import (
     histogram_of,
 )
 from thresher.cli.report.render import write_report
-from thresher.cli.study import Study, study_text
+from thresher.cli.study import Study
+from thresher.cli.study_file import study_text
 from thresher.cli.validation import read_runs
 from thresher.cli.workspace import Workspace
 from thresher.selection.comparison import Run

@@ -11,7 +11,7 @@ from conftest import write_corpus
 from thresher.artifacts import open_artifact
 from thresher.cli.main import main
 from thresher.cli.pipeline import run_study
-from thresher.cli.study import read_study
+from thresher.cli.study_file import read_study
 from thresher.cli.workspace import Workspace
 
 STUDY = """
@@ -144,7 +144,7 @@ def test_killed_in_the_middle_it_resumes_to_the_same_bytes(unbroken, tmp_path, l
         from contextlib import contextmanager
         from pathlib import Path
         from thresher.cli.pipeline import run_study
-        from thresher.cli.study import read_study
+        from thresher.cli.study_file import read_study
         from thresher.cli.workspace import Workspace
 
         class Killer:

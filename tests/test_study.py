@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from thresher.cli.study import PoolTable, Study, TargetTable, read_study, study_text
+from thresher.cli.study import PoolTable, Study, TargetTable
+from thresher.cli.study_file import read_study, study_text
 from thresher.errors import InputError
 
 GOOD = """

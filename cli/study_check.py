@@ -1,0 +1,65 @@
+"""What makes a study impossible, said before anything is trained."""
+
+from collections.abc import Iterable
+
+from thresher.attribution.projection import PROJECTIONS
+from thresher.attribution.scores import Q_CHOICES
+from thresher.cli.study import BASELINE, OFF_TARGET, Study, TargetTable
+from thresher.errors import InputError
+from thresher.selection.comparison import POOLED
+from thresher.selection.methods import METHODS
+
+BACKENDS = ("thresher", "traker")
+RESERVED = ("id", "domain", POOLED, OFF_TARGET)
+
+
+def check_study(study: Study, where: str = "study") -> Study:
+    """`study` as it is, or an InputError that names the first setting that cannot be used; `where` it was written."""
+    table = study.attribution
+    _known(f"{where}: task", study.task, ("language", "vision"))
+    _known(f"{where}: select.method", study.select.method, [method for method in METHODS if method != BASELINE])
+    for control in study.validate.controls:
+        _known(f"{where}: validate.controls", control, METHODS)
+    _known(f"{where}: attribution.projection", table.projection, PROJECTIONS)
+    _known(f"{where}: attribution.q", table.q, Q_CHOICES)
+    _known(f"{where}: attribution.output", table.output, ("margin", "loss"))
+    _known(f"{where}: attribution.backend", table.backend, BACKENDS)
+    if table.damping != "loo" and not isinstance(table.damping, float):
+        raise InputError(f'{where}: attribution.damping = {table.damping!r}; give a number, or "loo"')
+    _share(f"{where}: select.fraction", study.select.fraction)
+    _share(f"{where}: proxy.fraction", study.proxy.fraction)
+    _share(f"{where}: pool.share", study.pool.share)
+    if not 0 <= study.pool.holdout < 1:
+        raise InputError(f"{where}: pool.holdout = {study.pool.holdout} is outside [0, 1); give a share of the whole")
+    if not study.target:
+        raise InputError(f"{where}: no target; add a [target.NAME] table")
+    for name, target in study.target.items():
+        _check_target(f"{where}: target", name, target)
+    if study.proxy.count < 1:
+        raise InputError(f"{where}: proxy.count = {study.proxy.count}; at least 1 proxy is needed")
+    if study.reference.seeds < 2:
+        raise InputError(f"{where}: reference.seeds = {study.reference.seeds}; an interval needs at least 2")
+    return study
+
+
+def _check_target(where: str, name: str, target: TargetTable) -> None:
+    if name in RESERVED:
+        raise InputError(f"{where} cannot be named {name!r}, which stands for something else; give it another name")
+    if "/" in name or name.startswith("."):
+        raise InputError(f"{where} {name!r}: the name cannot be part of a file name; leave out / and a leading .")
+    if not 0 < target.holdout < 1:
+        raise InputError(f"{where}.{name}.holdout = {target.holdout}; give a share above 0 and below 1")
+    if target.weight < 0:
+        raise InputError(f"{where}.{name}.weight = {target.weight}; pass 0 or more")
+    if (target.prompt is None) != (target.continuation is None):
+        raise InputError(f"{where}.{name} needs both prompt and continuation, or neither; add the other")
+
+
+def _known(setting: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{setting} = {value!r} is unknown; write one of: {', '.join(choices)}")
+
+
+def _share(setting: str, value: float) -> None:
+    if not 0 < value <= 1:
+        raise InputError(f"{setting} = {value} is outside (0, 1]; give a share of the whole")
