@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import write_corpus
+from toy_corpus import write_corpus
 
 from thresher.cli.main import COMMANDS, main
 

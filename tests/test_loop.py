@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import write_corpus
+from toy_corpus import write_corpus
 
 from thresher.artifacts import open_artifact
 from thresher.cli.main import main
