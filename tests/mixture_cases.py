@@ -1,12 +1,10 @@
 """Made-up runs whose true losses are known."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
+from real_data import DATA
 
-TABLES = Path(os.environ.get("THRESHER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "tables"
+TABLES = DATA / "tables"
 needs_tables = pytest.mark.skipif(not TABLES.exists(), reason=f"no tables at {TABLES}")
 
 NUM_DOMAINS, NUM_TARGETS = 4, 2

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from real_data import DATA, needs_data
 
 from thresher.data.examples import open_examples
 from thresher.data.images import classes_of, prepare_images, read_images
@@ -265,3 +266,17 @@ def test_files_beside_a_folder_are_read_too(tmp_path):
 def test_an_impossible_part_is_refused(low, high):
     with pytest.raises(InputError, match="is empty or outside"):
         list(part_of([], low, high, seed=0))
+
+
+@pytest.mark.shared_data
+@needs_data
+def test_a_part_of_a_real_corpus_and_a_real_target_are_prepared(tmp_path):
+    source = Source((str(DATA / "corpus/documents.parquet"),))
+    documents = list(part_of(read_documents(source, TextColumns(domain="domain")), 0, 0.01, seed=0))
+    made = train_tokenizer((d.text for d in documents), vocab_size=1024, out=tmp_path / "tokenizer", inputs={})
+    pool = prepare(tmp_path / "pool", documents, made.path, length=128)
+    assert len(set(pool.domains)) == 13 and len(pool) > 500
+    squad = Source((str(DATA / "targets/squad.jsonl"),))
+    columns = TextColumns(text="continuation", prompt="context")
+    target = prepare(tmp_path / "squad", read_documents(squad, columns), made.path, length=128, pack=False)
+    assert len(target) == 1190 and "Question:" in target.preview(0)
