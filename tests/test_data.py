@@ -272,7 +272,7 @@ def test_an_impossible_part_is_refused(low, high):
 @needs_data
 def test_a_part_of_a_real_corpus_and_a_real_target_are_prepared(tmp_path):
     source = Source((str(DATA / "corpus/documents.parquet"),))
-    documents = list(part_of(read_documents(source, TextColumns(domain="domain")), 0, 0.01, seed=0))
+    documents = list(part_of(read_documents(source, TextColumns(domain="domain")), 0, 0.03, seed=0))
     made = train_tokenizer((d.text for d in documents), vocab_size=1024, out=tmp_path / "tokenizer", inputs={})
     pool = prepare(tmp_path / "pool", documents, made.path, length=128)
     assert len(set(pool.domains)) == 13 and len(pool) > 500
