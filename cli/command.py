@@ -37,13 +37,6 @@ def made(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def examples_argument(path: Path):
-    """A prepared pool or target named on the command line."""
-    from thresher.data.examples import open_examples
-
-    return open_examples(path)
-
-
 def named_paths(entries: Sequence[str], option: str) -> dict[str, Path]:
     """`NAME=PATH` entries by name; a plain PATH is named after its last part."""
     named: dict[str, Path] = {}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from thresher.cli.command import Command, examples_argument, made
+from thresher.cli.command import Command, made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,11 @@ class Featurize(Command):
     def run(self, progress):
         from thresher.attribution.features import featurize
         from thresher.cli.models import loaders_of
+        from thresher.data.examples import open_examples
 
         artifact = featurize(
             loaders_of(self.models),
-            examples_argument(self.examples),
+            open_examples(self.examples),
             out=self.out,
             projection=self.projection,
             k=self.k,

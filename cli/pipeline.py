@@ -18,6 +18,7 @@ from thresher.attribution.index import build_index
 from thresher.attribution.norms import gradient_norms
 from thresher.attribution.scores import score
 from thresher.attribution.traker_backend import score_with_traker
+from thresher.cli.models import loaders_of
 from thresher.cli.preparation import Prepared, prepare
 from thresher.cli.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
 from thresher.cli.study_check import check_study
@@ -26,7 +27,6 @@ from thresher.cli.validation import Arm, validate
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.proxies import open_model
 from thresher.seeds import derive, numpy_rng
 from thresher.selection.methods import select
 from thresher.selection.scores import open_scores
@@ -99,7 +99,7 @@ def featurize_study(
     space: Workspace,
 ) -> dict[str, Artifact]:
     """The feature stores of the pool (under the name POOL) and of each target, under all `models`."""
-    loaders = [(model.content_hash, lambda path=model.path: open_model(path)) for model in models]
+    loaders = loaders_of([str(model.path) for model in models])
     options = {"projection": table.projection, "k": table.k, "output": table.output}
 
     def store(name: str, examples: Examples) -> Artifact:
@@ -146,7 +146,7 @@ def score_by_traker(
         {name: examples.content_hash for name, examples in targets.items()},
     )
     return score_with_traker(
-        [(model.content_hash, lambda path=model.path: open_model(path)) for model in models],
+        loaders_of([str(model.path) for model in models]),
         pool,
         targets,
         out=space.place("scores-traker", made_from, table.k, seed),

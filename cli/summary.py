@@ -38,13 +38,14 @@ def finish(
     with atomic_file(space.root / "study.toml") as file:
         file.write_text(study_text(study), encoding="utf-8")
     page = space.root / "report.html"
-    write_report(make_report(study, result, command, flips), page)
+    report = make_report(study, result, command, flips)
+    write_report(report, page)
     facts = result.validation.facts
     summary = {
         "report": str(page.resolve()),
         "arms": facts["arms"],
         "paired": facts["paired"],
-        "seconds": {stage.name: stage.seconds for stage in _stages(result)},
+        "seconds": {stage.name: stage.seconds for stage in report.stages},
         "wall_seconds": result.wall_seconds,
         "num_parameters": {
             "proxy": result.proxies[0].facts["num_parameters"],

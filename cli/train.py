@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from thresher.cli.command import Command, examples_argument, made
+from thresher.cli.command import Command, made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,10 @@ class Train(Command):
     device: str = "auto"
 
     def run(self, progress):
+        from thresher.data.examples import open_examples
         from thresher.proxies import Recipe, model_spec, train
 
-        pool = examples_argument(self.pool)
+        pool = open_examples(self.pool)
         wanted = {
             name: getattr(self, name) for name in ("epochs", "batch_size", "learning_rate", "optimizer", "schedule")
         }
