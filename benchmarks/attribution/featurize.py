@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.attribution.models import gpt2, images, resnet9, tokens
+from benchmarks.attribution.plain import plain_step
 from thresher.attribution.featurizer import Featurizer
-from thresher.outputs import Batch, logits_of
+from thresher.outputs import Batch
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,6 @@ CASES = [
     Case("gpt2 4x256, 32x128 tokens", gpt2, lambda: tokens(32), quick=False),
     Case("gpt2 2x64, 32x128 tokens", lambda: gpt2(64, 2), lambda: tokens(32), quick=False),
 ]
-
-
-def plain_step(model: nn.Module, batch: Batch) -> None:
-    logits, labels = logits_of(model, batch), batch["labels"]
-    if logits.ndim == 3:
-        logits, labels = logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
-    F.cross_entropy(logits, labels).backward()
-    for parameter in model.parameters():
-        parameter.grad = None
 
 
 def paired(plain: Callable[[], object], other: Callable[[], object], repeats: int) -> tuple[list[float], list[float]]:

@@ -1,9 +1,6 @@
 """The networks that speed is measured on, of the shapes that attribution papers use, and random batches for them."""
 
-from collections.abc import Callable
-
 import torch
-import transformers
 from torch import Tensor, nn
 
 Batch = dict[str, Tensor]
@@ -39,18 +36,26 @@ def resnet9(width: int, classes: int = 10) -> nn.Module:
     )
 
 
-def gpt2(width: int = 256, layers: int = 4, vocabulary: int = 4096) -> nn.Module:
+def gpt2(width: int = 256, layers: int = 4, vocabulary: int = 4096, positions: int = 128) -> nn.Module:
+    import transformers
+
     config = transformers.GPT2Config(
-        vocab_size=vocabulary, n_positions=128, n_embd=width, n_layer=layers, n_head=max(width // 64, 1)
+        vocab_size=vocabulary, n_positions=positions, n_embd=width, n_layer=layers, n_head=max(width // 64, 1)
     )
     return transformers.AutoModelForCausalLM.from_config(config)
 
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
-    "resnet9-16": lambda: resnet9(16),
-    "resnet9-64": lambda: resnet9(64),
-    "gpt2-4x256": gpt2,
-}
+def resnet9_16(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    return resnet9(16, num_classes)
+
+
+def resnet9_64(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    return resnet9(64, num_classes)
+
+
+def gpt2_4x256(vocab_size: int, sequence_length: int) -> nn.Module:
+    # bergson refuses batches of more tokens than the model has positions, and its default batch has 2,048.
+    return gpt2(vocabulary=vocab_size, positions=2048)
 
 
 def images(num: int) -> Batch:
