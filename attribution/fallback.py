@@ -35,7 +35,7 @@ class Fallback:
     def _at_once(self, parameters: Mapping[str, Tensor], inputs: Batch, logit_gradients: Tensor) -> dict[str, Tensor]:
         def pull_back(example: Batch, logit_gradient: Tensor) -> dict[str, Tensor]:
             single = {name: value[None] for name, value in example.items()}
-            pull = vjp(lambda values: functional_call(_Logits(self.model), _prefixed(values), (single,)), parameters)[1]
+            pull = vjp(lambda values: logits_with(self.model, values, single), parameters)[1]
             return pull(logit_gradient[None])[0]
 
         # The fused attention kernels have no batching rule; the plain one is made of operations that do.
@@ -51,13 +51,18 @@ class Fallback:
         for example in range(len(logit_gradients)):
             single = {name: value[example : example + 1] for name, value in inputs.items()}
             with torch.enable_grad():
-                logits = functional_call(_Logits(self.model), _prefixed(values), (single,))
+                logits = logits_with(self.model, values, single)
             gradients = torch.autograd.grad(
                 logits, list(values.values()), logit_gradients[example : example + 1], materialize_grads=True
             )
             for name, gradient in zip(values, gradients, strict=True):
                 rows[name].append(gradient)
         return {name: torch.stack(gradients) for name, gradients in rows.items()}
+
+
+def logits_with(model: nn.Module, values: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    """`logits_of` the model with these values in place of its parameters; differentiable in them, either way."""
+    return functional_call(_Logits(model), {f"model.{name}": value for name, value in values.items()}, (batch,))
 
 
 class _Logits(nn.Module):
@@ -69,7 +74,3 @@ class _Logits(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         return logits_of(self.model, batch)
-
-
-def _prefixed(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"model.{name}": value for name, value in values.items()}

@@ -105,8 +105,11 @@ class Featurizer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _new_rows(self, num_examples: int) -> Rows:
+        return Rows(num_examples, self._size, dtype=self._dtype, device=self._device)
+
     def _gradients(self, batch: Batch) -> tuple[Rows, Outputs]:
-        rows = Rows(len(batch["labels"]), self._size, dtype=self._dtype, device=self._device)
+        rows = self._new_rows(len(batch["labels"]))
         with torch.enable_grad(), self._capture.recording(rows):
             with autocast(self._device, self._precision):
                 logits = logits_of(self.model, batch)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.features import FeatureStore, Shard, check_space
-from thresher.attribution.top import TopExamples
+from thresher.attribution.top import TopExamples, write_top
 from thresher.attribution.trak import Damping, Kernel, fit_kernel
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
@@ -72,8 +72,8 @@ def score(
 
         statistics = stream_scores(draft, pool, list(targets), columns, progress)
         if best:
-            with draft.file("top.parquet") as file:
-                pq.write_table(pa.concat_tables(b.table(name, pool) for name, b in best.items()), file)
+            found = {name: (targets[name].ids, examples.extremes) for name, examples in best.items()}
+            write_top(draft, found, pool.ids_at)
         sizes = {name: store.num_examples for name, store in targets.items()}
         return {"kernels": facts, "targets": statistics, "num_target_examples": sizes} | common_facts(pool)
 

@@ -1,27 +1,49 @@
 """The most helpful and most harmful pool examples of every target example, kept while the pool streams by."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from thresher.artifacts import Draft
 from thresher.attribution.features import FeatureStore, Shard
 from thresher.attribution.trak import Kernel
 
-# Scores held at once: 64 MB of float32.
-BLOCK_NUMBERS = 2**24
+# Scores held at once: 16 MB of float32.
+BLOCK_NUMBERS = 2**22
+
+
+class Extremes:
+    """Running top-k and bottom-k of each of t columns of scores, whose rows come by in blocks."""
+
+    def __init__(self, num_columns: int, k: int) -> None:
+        self.k = k
+        empty = torch.empty(0, num_columns)
+        # Per side: scores and the rows they belong to, best first, [up to k, t].
+        self.best = {side: (empty, empty.long()) for side in ("helpful", "harmful")}
+
+    def merge(self, scores: Float[Tensor, "rows t"], start: int) -> None:
+        """Take in the scores of the rows from `start` on."""
+        for side, (values, places) in self.best.items():
+            largest = side == "helpful"
+            block = scores.topk(min(self.k, len(scores)), dim=0, largest=largest)
+            values = torch.cat([values, block.values])
+            kept = values.topk(min(self.k, len(values)), dim=0, largest=largest)
+            places = torch.cat([places, block.indices + start])
+            self.best[side] = kept.values, places.gather(0, kept.indices)
 
 
 class TopExamples:
-    """Running top-k and bottom-k of each of t target examples."""
+    """The extremes of each example of a target, from features; holds M k numbers for each of them."""
 
     def __init__(self, target: FeatureStore, k: int) -> None:
-        self.target, self.k = target, k
+        self.target = target
+        self.extremes = Extremes(target.num_examples, k)
         self._queries: list[Float[Tensor, "k t"]] = []
-        empty = torch.empty(target.num_examples, 0)
-        # Per side: signed scores and the pool rows they belong to.
-        self._best = {side: (empty, empty.long()) for side in (1, -1)}
 
     def add_checkpoint(self, checkpoint: int, kernel: Kernel) -> None:
         """K^{-1} phi(t) of every target example under the next checkpoint."""
@@ -30,34 +52,47 @@ class TopExamples:
 
     def merge(self, shards: list[Shard], weights: Float[np.ndarray, " rows"]) -> None:
         """Take in one shard of the pool, given under every checkpoint."""
-        step = max(self.k, BLOCK_NUMBERS // self.target.num_examples)
+        step = max(self.extremes.k, BLOCK_NUMBERS // self.target.num_examples)
         for low in range(0, len(weights), step):
             rows = slice(low, low + step)
             parts = [torch.from_numpy(s.features[rows]) @ q for s, q in zip(shards, self._queries, strict=True)]
             scores = torch.stack(parts).mean(dim=0) * torch.from_numpy(weights[rows]).float()[:, None]
-            indices = torch.arange(len(scores)) + shards[0].start + low
-            for side, (values, places) in self._best.items():
-                values = torch.cat([values, side * scores.T], dim=1)
-                places = torch.cat([places, indices.expand(len(places), -1)], dim=1)
-                kept = values.topk(min(self.k, values.shape[1]), dim=1)
-                self._best[side] = (kept.values, places.gather(1, kept.indices))
+            self.extremes.merge(scores, shards[0].start + low)
 
-    def table(self, name: str, pool: FeatureStore) -> pa.Table:
-        """target, target_id, side (helpful or harmful), rank from 1, id, score."""
-        tables = []
-        for side, (values, places) in self._best.items():
-            num_kept = values.shape[1]
-            count = values.numel()
-            tables.append(
-                pa.table(
-                    {
-                        "target": [name] * count,
-                        "target_id": np.repeat(np.asarray(self.target.ids), num_kept),
-                        "side": ["helpful" if side > 0 else "harmful"] * count,
-                        "rank": np.tile(np.arange(1, num_kept + 1, dtype=np.int32), len(values)),
-                        "id": pool.ids_at(places.flatten().numpy()),
-                        "score": (side * values).flatten().numpy(),
-                    }
-                )
-            )
-        return pa.concat_tables(tables)
+
+IdsAt = Callable[[Int[np.ndarray, " r"]], Sequence[str]]
+"""The ids of some rows of the pool."""
+
+
+def write_top(draft: Draft, best: Mapping[str, tuple[Sequence[str], Extremes]], ids_at: IdsAt) -> None:
+    """`top.parquet`, from the ids of each target's examples and their extremes.
+
+    Columns: target, target_id, side (helpful or harmful), rank from 1, id, score.
+    """
+    tables = [
+        _table(name, ids, side, values.T, places.T, ids_at)
+        for name, (ids, extremes) in best.items()
+        for side, (values, places) in extremes.best.items()
+    ]
+    with draft.file("top.parquet") as file:
+        pq.write_table(pa.concat_tables(tables), file)
+
+
+def _table(
+    name: str,
+    ids: Sequence[str],
+    side: str,
+    values: Float[Tensor, "t k"],
+    places: Int[Tensor, "t k"],
+    ids_at: IdsAt,
+) -> pa.Table:
+    return pa.table(
+        {
+            "target": [name] * values.numel(),
+            "target_id": np.repeat(np.asarray(ids), values.shape[1]),
+            "side": [side] * values.numel(),
+            "rank": np.tile(np.arange(1, values.shape[1] + 1, dtype=np.int32), len(values)),
+            "id": ids_at(places.flatten().numpy()),
+            "score": values.flatten().numpy(),
+        }
+    )

@@ -11,8 +11,6 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,6 +20,7 @@ from trak.modelout_functions import AbstractModelOutput
 from trak.projectors import BasicProjector, NoOpProjector, ProjectionType
 
 from thresher.artifacts import Artifact, Draft, build
+from thresher.attribution.score_table import write_scores
 from thresher.attribution.scores import Q_CHOICES, RESERVED
 from thresher.data.examples import Examples
 from thresher.errors import InputError
@@ -68,7 +67,7 @@ def score_with_traker(
                 doubt += doubts / len(models)
         if q == "mean":
             total *= doubt[:, None]
-        return _write_scores(draft, pool, dict(zip(targets, total.T, strict=True)), len(models), targets)
+        return write_scores(draft, pool, dict(zip(targets, total.T, strict=True)), len(models), targets)
 
     inputs = {"pool": pool.content_hash} | {f"target {name}": target.content_hash for name, target in targets.items()}
     inputs |= {f"model {i}": name for i, (name, _) in enumerate(models)}
@@ -182,25 +181,6 @@ def _batches(examples: Examples) -> Iterator[np.ndarray]:
 
 def _singles(batch: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     return ([tensor[i : i + 1] for tensor in batch] for i in range(len(batch[0])))
-
-
-def _write_scores(
-    draft: Draft,
-    pool: Examples,
-    columns: Mapping[str, np.ndarray],
-    num_checkpoints: int,
-    targets: Mapping[str, Examples],
-) -> dict:
-    values = {name: column.astype(np.float32) for name, column in columns.items()}
-    with draft.file("scores.parquet") as file:
-        table = {"id": pa.array(pool.ids, pa.string()), "domain": pa.array(pool.domains, pa.string())} | values
-        pq.write_table(pa.table(table), file, compression="zstd")
-    return {
-        "num_examples": len(pool),
-        "num_checkpoints": num_checkpoints,
-        "targets": {name: {"mean": float(v.mean()), "sd": float(v.std())} for name, v in columns.items()},
-        "num_target_examples": {name: len(target) for name, target in targets.items()},
-    }
 
 
 @contextmanager

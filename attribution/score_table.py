@@ -1,0 +1,65 @@
+"""The scores artefact of methods that make no features: `scores.parquet`, its facts, what a resumed run finds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+from safetensors.numpy import load_file, save_file
+
+from thresher.artifacts import Draft, atomic_file
+from thresher.data.examples import Examples
+
+ROWS_A_GROUP = 2**16
+
+
+def write_scores(
+    draft: Draft,
+    pool: Examples,
+    columns: Mapping[str, Float[np.ndarray, " n"]],
+    num_checkpoints: int,
+    targets: Mapping[str, Examples],
+) -> dict:
+    """Write `scores.parquet`: id, domain, a float32 column a target; the facts that every scores artefact has."""
+    labels = pq.read_table(pool.artifact.file("examples.parquet"), columns=["id", "domain"])
+    named = {name: labels[name].cast(pa.string()) for name in ("id", "domain")}
+    table = pa.table(named | {name: column.astype(np.float32) for name, column in columns.items()})
+    with draft.file("scores.parquet") as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=ROWS_A_GROUP)
+    return {
+        "num_examples": len(pool),
+        "num_checkpoints": num_checkpoints,
+        "targets": {name: {"mean": float(v.mean()), "sd": float(v.std())} for name, v in columns.items()},
+        "num_target_examples": {name: len(target) for name, target in targets.items()},
+    }
+
+
+def q_of(confidences: Sequence[Float[np.ndarray, " n"]], q: str, output: str) -> Float[np.ndarray, " n"]:
+    """mean_m(Q_m) = 1 - mean_m(p); ones for q="none", and for the loss, whose derivative by itself holds Q."""
+    if q == "none" or output == "loss":
+        return np.ones(len(confidences[0]))
+    return 1 - np.mean(confidences, axis=0)
+
+
+def saved(draft: Draft, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What `make` gives, kept in the draft's state: made once, read by a run that resumes."""
+    if not is_saved(draft, name):
+        made = make()
+        with atomic_file(_state(draft, name)) as file:
+            # safetensors writes the bytes as they lie, whatever the strides say.
+            save_file({key: np.asarray(value, order="C") for key, value in made.items()}, file)
+    return load_state(draft, name)
+
+
+def is_saved(draft: Draft, name: str) -> bool:
+    return _state(draft, name).exists()
+
+
+def load_state(draft: Draft, name: str) -> dict[str, np.ndarray]:
+    return load_file(_state(draft, name))
+
+
+def _state(draft: Draft, name: str) -> Path:
+    return draft.state / f"{name}.safetensors"

@@ -1,0 +1,84 @@
+"""Models in float64 and the exact scores by autograd, for the tests of what scores without features."""
+
+import numpy as np
+import torch
+import transformers
+from attribution_cases import digits, token_examples
+from torch import nn
+
+from thresher.outputs import logits_of, outputs_of
+
+
+class Double(nn.Module):
+    """Images come in float32."""
+
+    def forward(self, x):
+        return x.double()
+
+
+def mlp(seed):
+    torch.manual_seed(seed)
+    layers = [nn.Linear(64, 9), nn.Tanh(), nn.LayerNorm(9), nn.Linear(9, 10, bias=False)]
+    return nn.Sequential(Double(), nn.Flatten(), *layers).double().eval()
+
+
+class Twice(nn.Module):
+    """One layer in two places."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(6, 6, 3, padding=1)
+
+    def forward(self, x):
+        return torch.tanh(self.inner(torch.tanh(self.inner(x))))
+
+
+def cnn(seed):
+    torch.manual_seed(seed)
+    first = [nn.Conv2d(1, 6, 3, stride=2, bias=False), nn.BatchNorm2d(6), nn.ReLU(inplace=True), Twice()]
+    last = [nn.Conv2d(6, 6, 2, groups=3), nn.GroupNorm(2, 6), nn.Flatten(), nn.Linear(24, 10)]
+    model = nn.Sequential(Double(), *first, *last)
+    for name, buffer in model.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer += 0.5 * torch.rand_like(buffer)
+    return model.double().eval()
+
+
+def gpt2(seed):
+    """Its embedding is its head."""
+    torch.manual_seed(seed)
+    config = transformers.GPT2Config(vocab_size=19, n_positions=12, n_embd=12, n_layer=1, n_head=2)
+    return transformers.AutoModelForCausalLM.from_config(config).double().eval()
+
+
+def examples(folder, make):
+    """A pool of 23 and a target of 7, of the kind the model takes."""
+    if make is gpt2:
+        rng = np.random.default_rng(1)
+        pool, target = rng.integers(3, 13, 23), rng.integers(3, 13, 7)
+        return token_examples(folder / "pool", pool), token_examples(folder / "target", target, seed=1, prefix="t")
+    return digits(folder / "pool", slice(0, 23)), digits(folder / "target", slice(200, 207), prefix="t")
+
+
+def gradients(model, examples, output="margin"):
+    """[n, P] by one backward pass an example, and the confidence of each."""
+    rows, confidences = [], []
+    for i in range(len(examples)):
+        batch = examples.batch([i])
+        outputs = outputs_of(logits_of(model, batch), batch["labels"])
+        made = torch.autograd.grad(getattr(outputs, output).sum(), list(model.parameters()))
+        rows.append(torch.cat([gradient.flatten() for gradient in made]).numpy())
+        confidences.append(float(outputs.confidence))
+    return np.stack(rows), np.array(confidences)
+
+
+def exact_scores(models, pool, target, multiple, q="mean", output="margin"):
+    """G (G^T G + lambda I)^{-1} g_t of every pair, [n, t], in parameter space; lambda = multiple * mean |g|^2."""
+    total, doubt = 0, 0
+    for _, load in models:
+        model = load()
+        (own, confidence), (other, _) = gradients(model, pool, output), gradients(model, target, output)
+        damping = multiple * np.square(own).sum(axis=1).mean()
+        total = total + own @ np.linalg.solve(own.T @ own + damping * np.eye(own.shape[1]), other.T) / len(models)
+        doubt = doubt + (1 - confidence) / len(models)
+    return total * doubt[:, None] if q == "mean" and output == "margin" else total
