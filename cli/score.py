@@ -6,66 +6,106 @@ from typing import Literal
 
 from thresher.cli.command import Command, made, named_paths
 
+METHODS = ("features", "direction", "dual")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Command):
     """TRAK scores of a pool for one or several targets: one column a target, higher = more helpful.
 
-    Give features (from `thresher featurize`), or prepared examples and --models; then features are made beside --out.
+    Give features (from `thresher featurize`), or prepared examples and --models; then features are made beside --out,
+    or none at all with --method direction or dual.
     """
 
     pool: Path
     """The pool's features, or a prepared pool."""
-    targets: tuple[str, ...]
+    targets: tuple[str, ...] = ()
     """NAME=PATH of each target's features, or of prepared targets."""
     out: Path
     """Where the scores artefact goes (scores.parquet: id, domain, a column a target)."""
     models: tuple[str, ...] = ()
     """With prepared examples: the proxies to attribute with."""
+    method: str = "features"
+    """features: of projected gradients; dual: exact, no projection, for pools of up to some ten thousand examples;
+    direction: no projection and nothing stored, for pools too large to featurise and a few targets."""
+    self_influence: bool = False
+    """In place of targets: what each pool example does to itself (large: rare, hard or mislabelled)."""
     backend: str = "thresher"
     """thresher, or traker: the traker package (slow; with prepared examples and --models)."""
     damping: float | Literal["loo"] | None = None
-    """A multiple of the kernel's mean diagonal (None: 1), or loo: chosen on the pool by leave-one-out prediction."""
+    """A multiple of the kernel's mean diagonal (None: 1 with features, 3 with direction and dual, whose kernel is that
+    of examples); loo, with features: chosen on the pool by leave-one-out prediction."""
     q: str = "mean"
     """mean: multiply by the mean of 1 - p over checkpoints (TRAK); none: do not."""
     convention: str = "thresher"
-    """thresher, traker (its kernel's normaliser) or dattri."""
+    """With features: thresher, traker (its kernel's normaliser) or dattri."""
     top: int = 0
     """Also keep the so many most helpful and most harmful examples for every single target example (top.parquet)."""
     k: int = 512
-    """With prepared examples: numbers a gradient is projected to."""
+    """With features to be made: numbers a gradient is projected to."""
     projection: str = "two-sided"
+    output: str = "margin"
+    """With prepared examples: margin (log p / (1 - p), TRAK's) or loss."""
+    parameters: str | None = None
+    """With prepared examples: a regular expression; only the gradients of the parameters it finds."""
+    sample: int = 2000
+    """With direction: pool examples that stand for the pool in the kernel; all of them: exact."""
+    memory_gb: float = 4.0
+    """With direction and dual: for the kernel and the gradients held at once."""
+    batch_tokens: int | None = None
+    """With prepared examples: tokens (or images) in a batch; None: chosen."""
     seed: int = 0
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.artifacts import open_artifact
-        from thresher.attribution.features import open_features
-        from thresher.attribution.scores import check_names, score
-        from thresher.errors import InputError
+        from thresher.attribution.scores import check_names
 
-        targets = named_paths(self.targets, "--targets")
-        check_names(targets)
-        if self.backend not in ("thresher", "traker"):
-            raise InputError(f"backend {self.backend!r} is unknown; pass thresher or traker")
+        self._check()
+        targets = {} if self.self_influence else named_paths(self.targets, "--targets")
+        if targets:
+            check_names(targets)
         if self.backend == "traker":
             return made(self._with_traker(targets, progress))
+        if self.method == "features":
+            return made(self._with_features(targets, progress))
+        return made(self._without_features(targets, progress))
+
+    def _check(self):
+        from thresher.errors import InputError
+
+        if self.backend not in ("thresher", "traker"):
+            raise InputError(f"backend {self.backend!r} is unknown; pass thresher or traker")
+        if self.method not in METHODS:
+            raise InputError(f"method {self.method!r} is unknown; pass one of: {', '.join(METHODS)}")
+        if self.self_influence and self.targets:
+            raise InputError("--self-influence scores each example for itself; leave out --targets")
+        direct = self.method != "features"
+        unfit = {
+            "--backend traker": (direct or self.self_influence) and self.backend == "traker",
+            "--self-influence": direct and self.self_influence,
+            "--damping loo": direct and self.damping == "loo",
+            f"--convention {self.convention}": direct and self.convention != "thresher",
+            "--top": (self.method == "direction" or self.self_influence) and self.top != 0,
+        }
+        for option, is_unfit in unfit.items():
+            if is_unfit:
+                what = "--self-influence" if self.self_influence and not direct else f"--method {self.method}"
+                raise InputError(f"{option} does not go with {what}; leave one of them out")
+
+    def _with_features(self, targets, progress):
+        from thresher.artifacts import open_artifact
+        from thresher.attribution.features import open_features
+        from thresher.attribution.scores import score, self_influence
+
         if open_artifact(self.pool).kind != "features":
-            targets = {name: self._featurize(f"target-{name}", path, progress) for name, path in targets.items()}
+            stores = {name: self._featurize(f"target-{name}", path, progress) for name, path in targets.items()}
             pool = self._featurize("pool", self.pool, progress)
         else:
-            pool, targets = open_features(self.pool), {name: open_features(path) for name, path in targets.items()}
-        artifact = score(
-            pool,
-            targets,
-            out=self.out,
-            damping=self.damping,
-            q=self.q,
-            convention=self.convention,
-            top=self.top,
-            progress=progress,
-        )
-        return made(artifact)
+            pool, stores = open_features(self.pool), {name: open_features(path) for name, path in targets.items()}
+        options = {"damping": self.damping, "q": self.q, "convention": self.convention, "progress": progress}
+        if self.self_influence:
+            return self_influence(pool, out=self.out, **options)
+        return score(pool, stores, out=self.out, top=self.top, **options)
 
     def _featurize(self, name, path, progress):
         from thresher.attribution.features import featurize, open_features
@@ -79,24 +119,49 @@ class Score(Command):
             projection=self.projection,
             k=self.k,
             seed=self.seed,
+            output=self.output,
+            parameters=self.parameters,
+            batch_tokens=self.batch_tokens,
             device=self.device,
             progress=progress,
         )
         return open_features(artifact.path)
 
+    def _without_features(self, targets, progress):
+        from thresher.attribution.direct import Options
+        from thresher.attribution.direction import score_by_direction
+        from thresher.attribution.dual import score_dual
+
+        assert self.damping != "loo"
+        options = Options(
+            damping=self.damping,
+            q=self.q,
+            output=self.output,
+            parameters=self.parameters,
+            memory_gb=self.memory_gb,
+            batch_tokens=self.batch_tokens,
+            device=self.device,
+        )
+        given, shared = self._examples(targets), {"out": self.out, "options": options, "progress": progress}
+        if self.method == "dual":
+            return score_dual(*given, top=self.top, **shared)
+        return score_by_direction(*given, sample=self.sample, seed=self.seed, **shared)
+
     def _with_traker(self, targets, progress):
         from thresher.attribution.traker_backend import score_with_traker
+
+        given = self._examples(targets)
+        return score_with_traker(*given, out=self.out, k=self.k, seed=self.seed, progress=progress)
+
+    def _examples(self, targets):
+        """Models, pool and targets of methods that start from prepared examples."""
         from thresher.cli.models import loaders_of
         from thresher.data.examples import open_examples
 
-        return score_with_traker(
+        return (
             loaders_of(self.models),
             open_examples(self.pool),
             {name: open_examples(path) for name, path in targets.items()},
-            out=self.out,
-            k=self.k,
-            seed=self.seed,
-            progress=progress,
         )
 
 
