@@ -6,7 +6,7 @@
 of the pool is in memory at a time and nothing of size n x t is formed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +80,31 @@ def score(
     inputs = {"pool": pool.content_hash} | {f"target {name}": store.content_hash for name, store in targets.items()}
     config = {"damping": damping, "q": q, "convention": convention, "top": top, "targets": list(targets)}
     return build(out, kind="scores", config=config, seed=pool.artifact.meta["seed"], inputs=inputs, write=write)
+
+
+def score_blocks(
+    pool: FeatureStore,
+    target: FeatureStore,
+    *,
+    damping: Damping = None,
+    q: str = "mean",
+    convention: str = "thresher",
+) -> Iterator[tuple[int, Float[np.ndarray, "rows t"]]]:
+    """Scores of every pair, as blocks (first row, scores) of the pool in order: one shard in memory at a time.
+
+    Every pair is what the linear datamodeling score needs; for everything else `score` averages or keeps the extremes.
+    """
+    check_stores(pool, {"target": target})
+    check_q(q)
+    solved = []
+    for checkpoint in range(pool.num_checkpoints):
+        kernel = fit_kernel(pool, checkpoint, damping=damping, convention=convention)
+        features = np.concatenate([block for _, block in target.blocks(checkpoint)])
+        solved.append(kernel.solve(torch.from_numpy(features).T))
+    for index in range(pool.num_shards):
+        shards = [pool.shard(checkpoint, index) for checkpoint in range(pool.num_checkpoints)]
+        parts = [torch.from_numpy(s.features).double() @ v for s, v in zip(shards, solved, strict=True)]
+        yield shards[0].start, torch.stack(parts).mean(dim=0).numpy() * q_weights(pool, shards, q)[:, None]
 
 
 def self_influence(

@@ -9,6 +9,7 @@ from thresher.cli.study import ModelTable
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
 from thresher.proxies import Recipe, model_spec, train
+from thresher.proxies.models import Spec
 from thresher.proxies.order import hash_array
 
 
@@ -17,8 +18,7 @@ def train_model(
 ) -> Artifact:
     """One model of `table` on the pool's examples at `indices`, under `space`."""
     spec = model_spec(table.size, pool)
-    wanted = {key: getattr(table, key) for key in ("epochs", "batch_size", "learning_rate", "optimizer")}
-    recipe = Recipe.for_task(spec["task"], **{key: value for key, value in wanted.items() if value is not None})
+    recipe = recipe_of(table, spec)
     return train(
         spec,
         pool,
@@ -29,3 +29,9 @@ def train_model(
         device=space.device,
         progress=space.progress,
     )
+
+
+def recipe_of(table: ModelTable, spec: Spec) -> Recipe:
+    """How the model of `spec` is trained: the defaults of its task, with what `table` says instead."""
+    wanted = {key: getattr(table, key) for key in ("epochs", "batch_size", "learning_rate", "optimizer")}
+    return Recipe.for_task(spec["task"], **{key: value for key, value in wanted.items() if value is not None})

@@ -1,0 +1,114 @@
+"""`thresher lds`: how well attribution predicts what retraining on subsets does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from thresher.cli.command import Command, made, named_paths
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lds(Command):
+    """The linear datamodeling score of TRAK and of baselines, against models retrained on random subsets of the pool.
+
+    Trains checkpoints to attribute with and --subsets x --repeats models for the ground truth, which later calls with
+    other scorers, options or checkpoints find again. Everything is under --out; run the same command again to resume.
+    """
+
+    pool: Path
+    """A prepared pool."""
+    target: Path
+    """A prepared target: scores are judged on each of its examples."""
+    out: Path
+    """A folder for the ground truth, checkpoints, features and results."""
+    model: str = "0.4M"
+    """Parameters ("0.4M"), or a name (rn-1/16, mlp-64x2, module:function): of checkpoints and ground truth alike."""
+    scorers: tuple[str, ...] = ()
+    """Some of trak, dual (exact, no projection), cosine (of gradients), embedding, bm25 (text), random; none: all that
+    apply but dual."""
+    scores: tuple[str, ...] = ()
+    """NAME=FILE.npy of more scores to judge, [pool, target] in their order, higher = more helpful."""
+    subsets: int = 100
+    fraction: float = 0.5
+    """Of the pool in each subset. Values of LDS at different fractions do not compare."""
+    repeats: int = 2
+    """Retrainings of each subset, from other seeds: two or more give the noise ceiling."""
+    checkpoints: int = 5
+    """Models on the whole pool to attribute with."""
+    k: int = 512
+    projection: str = "two-sided"
+    damping: float | Literal["loo"] | None = None
+    q: str = "mean"
+    output: str = "margin"
+    """What retraining is measured by: margin or loss."""
+    baseline: str = "random"
+    """The scorer that differences and ratios are to."""
+    epochs: float | None = None
+    """None: 1 for language, 30 for vision."""
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    optimizer: str | None = None
+    workers: int | None = None
+    """Trainings at once; None: one a core, or one on a GPU."""
+    seed: int = 0
+    device: str = "auto"
+
+    def run(self, progress):
+        from thresher.cli.attribution_quality import (
+            SCORERS,
+            Attribution,
+            Scorers,
+            check_scorers,
+            judge,
+            train_checkpoints,
+        )
+        from thresher.cli.retraining import retrain
+        from thresher.cli.study import ModelTable
+        from thresher.cli.workspace import Workspace
+        from thresher.data.examples import open_examples
+        from thresher.errors import InputError
+        from thresher.proxies.models import task_of
+
+        pool, target = open_examples(self.pool), open_examples(self.target)
+        text_only = ("bm25",) if task_of(pool) != "language" else ()
+        names = self.scorers or tuple(name for name in SCORERS if name not in ("dual", *text_only))
+        given = named_paths(self.scores, "--scores") if self.scores else {}
+        check_scorers(names, pool)
+        if self.output not in ("margin", "loss"):
+            raise InputError(f"output {self.output!r} is unknown; pass margin or loss")
+        table = ModelTable(
+            size=self.model,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+        )
+        space = Workspace(self.out, self.device, progress)
+        training = {"seed": self.seed, "workers": self.workers, "space": space}
+        models = train_checkpoints(pool, table, count=self.checkpoints, **training)
+        drawn = {"num_subsets": self.subsets, "fraction": self.fraction, "repeats": self.repeats}
+        truth = retrain(pool, target, table, **drawn, **training)
+        how = Attribution(k=self.k, projection=self.projection, damping=self.damping, q=self.q, seed=self.seed)
+        baseline = self.baseline if self.baseline in (*names, *given) else None
+        scorers = Scorers(models, pool, target, how, space)
+        options = {"given": given, "output": self.output, "baseline": baseline, "seed": self.seed}
+        return made(judge(scorers, truth, names, **options))
+
+    def show(self, result):
+        lines = [
+            f"path: {result['path']}",
+            f"LDS over {result['num_subsets']} subsets of {result['fraction']:.0%} x {result['repeats']} retrainings, "
+            f"{result['num_targets']} targets, with 95 % intervals over subsets and targets",
+        ]
+        rows = sorted(result["table"].items(), key=lambda row: -row[1]["lds"]["mean"])
+        lines += [f"  {name:<20} {_interval(row['lds'])}" for name, row in rows]
+        if "ceiling" in result:
+            lines.append(f"  {'(noise ceiling)':<20} {_interval(result['ceiling']['ceiling'])}")
+        return "\n".join(lines)
+
+
+def _interval(estimate) -> str:
+    return f"{estimate['mean']:+.3f} [{estimate['low']:+.3f}, {estimate['high']:+.3f}]"
+
+
+COMMAND = Lds

@@ -1,0 +1,133 @@
+"""Ground truth for attribution: the model retrained on random subsets of the pool, and what it then makes of a target.
+
+An artefact of kind "retrainings": `subsets.npy` [m, n] (bool), `margin.npy`, `loss.npy`, `confidence.npy`,
+`correct.npy` [m, r, t] in float32, `targets.parquet` (id). Every scorer is judged by the same one.
+"""
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float
+from safetensors.numpy import load_file, save_file
+
+from thresher.artifacts import Artifact, Draft, atomic_file, build, open_artifact
+from thresher.attribution.lds import draw_subsets
+from thresher.cli.study import ModelTable
+from thresher.cli.training import recipe_of
+from thresher.cli.workspace import Workspace
+from thresher.data.examples import Examples, open_examples
+from thresher.errors import InputError
+from thresher.outputs import Outputs
+from thresher.proxies import Recipe, evaluate, model_spec, open_model, train
+from thresher.proxies.fleet import num_workers, run_jobs
+from thresher.seeds import derive
+
+
+@dataclass(frozen=True)
+class Retrainings:
+    """A finished ground truth, read."""
+
+    artifact: Artifact
+
+    @property
+    def subsets(self) -> Bool[np.ndarray, "m n"]:
+        return np.load(self.artifact.file("subsets.npy"))
+
+    def outputs(self, name: str) -> Float[np.ndarray, "m r t"]:
+        return np.load(self.artifact.file(f"{name}.npy"))
+
+
+def open_retrainings(path: Path) -> Retrainings:
+    return Retrainings(open_artifact(path, "retrainings"))
+
+
+@dataclass(frozen=True)
+class _Job:
+    spec: dict
+    recipe: Recipe
+    pool: Path
+    target: Path
+    folder: Path
+    """Of the run's model while it trains."""
+    result: Path
+    indices: np.ndarray
+    seed: int
+    device: str
+
+
+def retrain(
+    pool: Examples,
+    target: Examples,
+    table: ModelTable,
+    *,
+    num_subsets: int = 100,
+    fraction: float = 0.5,
+    repeats: int = 2,
+    seed: int = 0,
+    workers: int | None = None,
+    space: Workspace,
+) -> Retrainings:
+    """Train `table` on `num_subsets` random subsets of `fraction` of the pool, `repeats` times each from other seeds.
+
+    Run by run resumable, `workers` processes at once (None: one a core; one on a GPU). Models are not kept.
+    """
+    subsets = draw_subsets(num_subsets, len(pool), fraction, seed)
+    if repeats < 1:
+        raise InputError(f"repeats={repeats}; pass 1 or more")
+    spec = model_spec(table.size, pool)
+    recipe = recipe_of(table, spec)
+    config = {"spec": spec, "recipe": asdict(recipe), "num_subsets": num_subsets, "fraction": fraction}
+    config |= {"repeats": repeats}
+    inputs = {"pool": pool.content_hash, "target": target.content_hash}
+    count = num_workers(workers, space.device)
+
+    def write(draft: Draft) -> dict:
+        jobs = []
+        for s, r in np.ndindex(num_subsets, repeats):
+            job = _Job(
+                spec=spec,
+                recipe=recipe,
+                pool=pool.artifact.path,
+                target=target.artifact.path,
+                folder=draft.state / f"run-{s:04d}-{r}",
+                result=draft.state / f"run-{s:04d}-{r}.safetensors",
+                indices=np.flatnonzero(subsets[s]),
+                seed=derive(seed, "retraining", r, s) % 2**31,
+                device=space.device,
+            )
+            jobs.append(job)
+        missing = [job for job in jobs if not job.result.exists()]
+        with space.progress.task("retrainings", len(jobs)) as advance:
+            advance(len(jobs) - len(missing))
+            for _ in run_jobs(_run, missing, workers=count):
+                advance(1)
+        results = [load_file(job.result) for job in jobs]
+        for name in Outputs._fields:
+            values = np.stack([result[name] for result in results]).reshape(num_subsets, repeats, len(target))
+            with draft.file(f"{name}.npy") as file:
+                np.save(file, values)
+        with draft.file("subsets.npy") as file:
+            np.save(file, subsets)
+        with draft.file("targets.parquet") as file:
+            pq.write_table(pa.table({"id": pa.array(target.ids, pa.string())}), file)
+        accuracy = float(np.mean([result["correct"].mean() for result in results]))
+        flops = sum(int(result["flops"][0]) for result in results)
+        return {"num_runs": len(jobs), "accuracy": accuracy, "flops": flops, "num_targets": len(target)}
+
+    out = space.place("retrainings", spec, asdict(recipe), inputs, num_subsets, fraction, repeats, seed)
+    return Retrainings(build(out, kind="retrainings", config=config, seed=seed, inputs=inputs, write=write))
+
+
+def _run(job: _Job) -> None:
+    """One retraining, in whichever process: its outputs on the target land in `job.result`."""
+    pool, target = open_examples(job.pool), open_examples(job.target)
+    options = {"recipe": job.recipe, "seed": job.seed, "indices": job.indices, "device": job.device}
+    trained = train(job.spec, pool, out=job.folder, **options)
+    outputs = evaluate(open_model(trained.path), target, device=job.device)
+    with atomic_file(job.result) as file:
+        save_file(outputs | {"flops": np.array([trained.facts["flops"]], dtype=np.int64)}, file)
+    shutil.rmtree(job.folder)
