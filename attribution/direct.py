@@ -3,10 +3,11 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
-from thresher.attribution.reader import GradientReader, Part, all_of
+from thresher.attribution.reader import Part, all_of
 from thresher.attribution.scores import check_names, check_q
 from thresher.data.examples import Examples
 from thresher.devices import pick_device
@@ -59,9 +60,10 @@ class Options:
     def part(self, examples: Examples) -> Part:
         return all_of(examples, self.batch_tokens)
 
-    def reader(self, model: nn.Module, part: Part, *, factored: str) -> GradientReader:
-        chosen = {"output": self.output, "parameters": self.parameters, "device": pick_device(self.device)}
-        return GradientReader(model, part.probe(), factored=factored, **chosen)
+    @property
+    def reading(self) -> dict[str, Any]:
+        """For `Reader`s."""
+        return {"output": self.output, "parameters": self.parameters, "device": pick_device(self.device)}
 
     def memory_beside(self, num_rows: int, num_columns: int) -> float:
         """Bytes left beside a kernel of so many examples and right-hand sides; refuses a kernel that is too large."""
@@ -75,3 +77,11 @@ class Options:
                 "give more memory, or score by features or by direction with a smaller sample"
             )
         return given - fixed - 8 * num_rows**2  # while it is filled the kernel is there once
+
+
+def hashes(models: Models, pool: Examples, targets: Mapping[str, Examples]) -> dict[str, str]:
+    """What the scores are made from, as an artefact records it."""
+    data = {"pool": pool} | {f"target {name}": examples for name, examples in targets.items()}
+    return {name: examples.content_hash for name, examples in data.items()} | {
+        f"model {m}": content_hash for m, (content_hash, _) in enumerate(models)
+    }

@@ -8,8 +8,8 @@ examples; c = n / s):
 
     v = (g - G_s^T w) / lambda,    w = (G_s G_s^T + lambda / c I)^{-1} G_s g
 
-and the pool takes slopes along v (see `slopes`), about two forward passes of it. Memory does not grow with the pool,
-beside ids and scores.
+and the pool takes one pass for its slopes along v (see `slopes`), about as long as one that trains on it. Memory does
+not grow with the pool, beside ids and scores.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from thresher.artifacts import Artifact, Draft, atomic_file, build
-from thresher.attribution.direct import Models, Options
+from thresher.attribution.direct import Models, Options, hashes
 from thresher.attribution.gram import Read, gram, num_pairs
-from thresher.attribution.reader import Part, all_of
+from thresher.attribution.reader import GradientReader, Part, all_of
 from thresher.attribution.score_table import is_saved, load_state, q_of, saved, write_scores
 from thresher.attribution.slopes import Slopes, mean_gradients, weighted_gradients
 from thresher.attribution.trak import factorise
 from thresher.data.examples import Examples
+from thresher.devices import pick_device
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.seeds import numpy_rng
@@ -73,8 +74,7 @@ def score_by_direction(
         columns = dict(zip(targets, total.T, strict=True))
         return {"kernels": facts, "sample": task.sample} | write_scores(draft, pool, columns, len(models), targets)
 
-    inputs = {"pool": pool.content_hash} | {f"target {name}": e.content_hash for name, e in targets.items()}
-    inputs |= {f"model {m}": name for m, (name, _) in enumerate(models)}
+    inputs = hashes(models, pool, targets)
     config = {"method": "direction", "sample": task.sample, "targets": list(targets)} | options.request
     return build(out, kind="scores", config=config, seed=seed, inputs=inputs, write=write)
 
@@ -111,13 +111,13 @@ class _Task:
             self._score(draft, model, vectors, missing, f"scores, {label}", progress)
         found = [load_state(draft, name) for name in shards]
         slopes, confidence = (np.concatenate([shard[key] for shard in found]) for key in ("slopes", "confidence"))
-        return slopes, confidence, {key: found[0][key].item() for key in ("forward", *FACTS)}
+        return slopes, confidence, {key: found[0][key].item() for key in FACTS}
 
     def _direction(self, model: nn.Module, m: int, label: str, progress: Progress) -> dict[str, Tensor]:
         """v of each target by parameter, and the facts of the kernel, as tensors to be kept."""
         drawn = numpy_rng(self.seed, "direction", m).choice(len(self.pool), self.sample, replace=False)
         part, output = Part(self.pool, np.sort(drawn), self.options.batch_tokens), self.options.output
-        with closing(self.options.reader(model, part, factored="cheaper")) as reader:
+        with closing(GradientReader(model, part.probe(), **self.options.reading)) as reader:
             target = mean_gradients(reader, self.targets, output)
             cross = torch.zeros(len(part), len(self.targets), dtype=torch.float64)
 
@@ -137,26 +137,25 @@ class _Task:
     def _score(
         self, draft: Draft, model: nn.Module, vectors: Path, shards: Mapping[str, int], label: str, progress: Progress
     ) -> None:
-        part = self.options.part(self.pool)
+        stored = load_file(vectors)
+        facts = {name: stored.pop(f"fact {name}").numpy() for name in FACTS}
+        directions = {name: value.to(pick_device(self.options.device)) for name, value in stored.items()}
+        probe = self.options.part(self.pool).probe()
         with (
-            closing(self.options.reader(model, part, factored="always")) as reader,
+            closing(Slopes(model, probe, directions, **self.options.reading)) as reader,
             progress.task(label, sum(len(self._rows(start)) for start in shards.values())) as advance,
         ):
-            stored = load_file(vectors, device=str(reader.device))
-            facts = {name: stored[f"fact {name}"].cpu().numpy() for name in FACTS}
-            directions = {name: stored[name] for name in reader.names}
-            slopes_of = Slopes(reader, directions, part.probe(), output=self.options.output)
 
             def made(start: int) -> dict[str, np.ndarray]:
                 part = Part(self.pool, self._rows(start), self.options.batch_tokens)
                 slopes, confidence = np.empty((len(part), len(self.targets))), np.empty(len(part))
                 for members, batch in part.batches():
-                    along, outputs = slopes_of(batch)
+                    along, outputs = reader.read(batch)
                     slopes[members] = along.cpu().numpy()
                     confidence[members] = outputs.confidence.cpu().numpy()
                     advance(len(members))
                 self._refuse_nonfinite(slopes, start)
-                return {"slopes": slopes, "confidence": confidence, "forward": np.asarray(slopes_of.forward)} | facts
+                return {"slopes": slopes, "confidence": confidence} | facts
 
             for name, start in shards.items():
                 saved(draft, name, lambda start=start: made(start))

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int
 
 from thresher.artifacts import Artifact, Draft, build
-from thresher.attribution.direct import Models, Options
+from thresher.attribution.direct import Models, Options, hashes
 from thresher.attribution.gram import Read, batch_size, gram, num_pairs
-from thresher.attribution.reader import all_of
+from thresher.attribution.reader import GradientReader, all_of
 from thresher.attribution.score_table import q_of, saved, write_scores
 from thresher.attribution.slopes import mean_gradients
 from thresher.attribution.top import Extremes, write_top
@@ -59,8 +59,7 @@ def score_dual(
         columns = dict(zip(targets, scores.T, strict=True))
         return {"kernels": kernels} | write_scores(draft, pool, columns, len(models), targets)
 
-    inputs = {"pool": pool.content_hash} | {f"target {name}": e.content_hash for name, e in targets.items()}
-    inputs |= {f"model {m}": name for m, (name, _) in enumerate(models)}
+    inputs = hashes(models, pool, targets)
     config = {"method": "dual", "top": top, "targets": list(targets)} | options.request
     return build(out, kind="scores", config=config, seed=0, inputs=inputs, write=write)
 
@@ -97,7 +96,7 @@ class _Task:
         cross = torch.zeros(len(self.pool), self.num_columns, dtype=torch.float64)
         confidence = np.zeros(len(self.pool))
         label = f"kernel, checkpoint {m + 1} of {len(self.models)}"
-        with closing(self.options.reader(self.models[m][1](), self.pool, factored="cheaper")) as reader:
+        with closing(GradientReader(self.models[m][1](), self.pool.probe(), **self.options.reading)) as reader:
             size = batch_size(reader, self.memory)
             means = None if self.every else mean_gradients(reader, list(self.targets.values()), self.options.output)
 

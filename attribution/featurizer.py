@@ -85,7 +85,7 @@ class Featurizer:
         self._verified = False
 
     def __call__(self, batch: Batch) -> Featurized:
-        batch = {name: value.to(self._device) for name, value in batch.items()}
+        batch = self._placed(batch)
         if not self._verified:
             check_projection(self._projector, self._size, device=self._device)
             self._verify(batch)
@@ -104,6 +104,9 @@ class Featurizer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _placed(self, batch: Batch) -> Batch:
+        return {name: value.to(self._device) for name, value in batch.items()}
 
     def _new_rows(self, num_examples: int) -> Rows:
         return Rows(num_examples, self._size, dtype=self._dtype, device=self._device)

@@ -51,6 +51,11 @@ class Capture:
             for local in [local for local, block in own.items() if block.name in names]:
                 del own[local]
 
+    def project(self, blocks: Mapping[str, Block]) -> None:
+        """Capture the same parameters through other sides from now on."""
+        for _, own in self._layers.values():
+            own.update({local: blocks[block.name] for local, block in own.items()})
+
     def close(self) -> None:
         for hook in self._hooks:
             hook.remove()

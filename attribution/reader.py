@@ -93,27 +93,16 @@ class Gradients(Rows):
         return self._whole[block.name]
 
 
-class GradientReader(Featurizer):
-    """Reads batches as `Gradients`; set up, and verified against autograd, with the batch `probe`.
+class Reader(Featurizer):
+    """A featuriser, verified against autograd with the batch `probe`, that adds gradients to rows of another kind.
 
-    factored  "cheaper": whichever form makes products of two examples cheaper; "always": factors wherever there are any
-    The other options are `Featurizer`'s.
+    Options are `Featurizer`'s.
     """
 
-    def __init__(self, model: nn.Module, probe: Batch, *, factored: str = "cheaper", **options) -> None:
+    def __init__(self, model: nn.Module, probe: Batch, **options) -> None:
         super().__init__(model, projection="identity", **options)
         self._start: Callable[[int], Rows] = super()._new_rows
         self(probe)
-        uses = self._uses({name: value.to(self._device) for name, value in probe.items()})
-        parameters = {name: model.get_parameter(name) for name in self._blocks}
-        kept = {name: t for name, t in uses.items() if factored == "always" or self._is_cheaper(name, t)}
-        self._whole = whole_blocks({name: value for name, value in parameters.items() if name not in kept})
-        self._start = lambda num: Gradients(num, self._whole, self._dtype, self._device)
-        self.factored = frozenset(kept)
-        self.numbers = sum(block.size for block in self._whole.values()) + sum(
-            t * sum(self._blocks[name].matrix_shape) for name, t in kept.items()
-        )
-        """That one example's gradients take, for an example with as many positions as the probe's."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -129,20 +118,42 @@ class GradientReader(Featurizer):
         """Of the gradients."""
         return self._dtype
 
+    def _new_rows(self, num_examples: int) -> Rows:
+        return self._start(num_examples)
+
     @torch.no_grad()
-    def read(self, batch: Batch) -> tuple[Gradients, Outputs]:
-        rows, outputs = self._gradients({name: value.to(self._device) for name, value in batch.items()})
-        assert isinstance(rows, Gradients)
+    def _read(self, batch: Batch) -> tuple[Rows, Outputs]:
+        """The rows of a batch and its outputs; refuses what the fallback would have to take over only now."""
+        found = self._gradients(self._placed(batch))
         changed = self._capture.failed - set(self._fallback.names)
         if changed:
             raise InputError(
                 f"the model uses {', '.join(sorted(changed)[:3])} in other ways for some examples than for others; "
                 "score it from features, which allow for that"
             )
-        return rows, outputs
+        return found
 
-    def _new_rows(self, num_examples: int) -> Rows:
-        return self._start(num_examples)
+
+class GradientReader(Reader):
+    """Reads batches as `Gradients`, each parameter in the form that makes products of two examples cheaper."""
+
+    def __init__(self, model: nn.Module, probe: Batch, **options) -> None:
+        super().__init__(model, probe, **options)
+        uses = self._uses(self._placed(probe))
+        parameters = {name: model.get_parameter(name) for name in self._blocks}
+        factored = {name: t for name, t in uses.items() if self._is_cheaper(name, t)}
+        self._whole = whole_blocks({name: value for name, value in parameters.items() if name not in factored})
+        self._start = lambda num: Gradients(num, self._whole, self._dtype, self._device)
+        self.factored = frozenset(factored)
+        self.numbers = sum(block.size for block in self._whole.values()) + sum(
+            t * sum(self._blocks[name].matrix_shape) for name, t in factored.items()
+        )
+        """That one example's gradients take, for an example with as many positions as the probe's."""
+
+    def read(self, batch: Batch) -> tuple[Gradients, Outputs]:
+        rows, outputs = self._read(batch)
+        assert isinstance(rows, Gradients)
+        return rows, outputs
 
     def _uses(self, probe: Batch) -> dict[str, int]:
         """Positions an example of each parameter whose gradient is a sum of outer products alone."""

@@ -1,25 +1,26 @@
 """Directions in parameter space, and the slope <grad f(z), v> of every example z of a batch along each.
 
-Forward mode gives the slopes of a whole batch at once, at about one more forward pass a direction: the tangent of the
-logits along v, times d f / d logits of each example. What it refuses goes through the hooks: per position l^T V r,
-without any example's gradient being formed. Directions are sums of gradients over examples: plain backward passes.
+Slopes come from the hooks, with the directions as the sides that layers project to: per position l^T (V r), where V r
+is one more application of the layer with V for its weight. That is one forward pass, one backward pass to activations
+alone, and one forward's worth of products a direction: as many multiplications as a training step, for one. (Forward
+mode needs two forward's worth a direction beside the forward pass: the same for one direction, more for several.)
+Directions are sums of gradients over examples: plain backward passes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import jvp
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from thresher.attribution.fallback import logits_with
-from thresher.attribution.reader import Directions, GradientReader, Part
+from thresher.attribution.layers import Unsupported
+from thresher.attribution.reader import Directions, Part, Reader
+from thresher.attribution.sketches import Block, Rows
+from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs, logits_of, outputs_of
 
-# From three directions on the hooks are cheaper: one forward and one backward pass, then a product a direction.
-MOST_FORWARD = 2
-# How far the slopes of forward mode may be from those of the hooks, relative to the norms of both vectors.
+# How far slopes may be from those of plain autograd, relative to the norms of gradient and direction.
 TOLERANCE = 1e-3
 
 
@@ -48,7 +49,7 @@ def weighted_gradients(
     return dict(zip(names, totals, strict=True))
 
 
-def mean_gradients(reader: GradientReader, parts: Sequence[Part], output: str) -> Directions:
+def mean_gradients(reader: Reader, parts: Sequence[Part], output: str) -> Directions:
     """The mean gradient of each part, [parts, *shape] by parameter."""
     made = [
         weighted_gradients(reader.model, reader.names, part, torch.ones(len(part), 1).double() / len(part), output)
@@ -57,63 +58,74 @@ def mean_gradients(reader: GradientReader, parts: Sequence[Part], output: str) -
     return {name: torch.cat([each[name] for each in made]) for name in reader.names}
 
 
-class Slopes:
-    """Callable on batches: slopes [b, d] along d directions, and the outputs.
+class Slopes(Reader):
+    """Reads batches as the slope of every example along d directions, [b, d].
 
-    `reader` is of the same model with `factored="always"`. Forward mode is used for up to two directions, if on `probe`
-    it gives what the hooks give; `forward` says whether.
+    Options are `Featurizer`'s; `directions` holds all parameters they choose.
     """
 
-    def __init__(self, reader: GradientReader, directions: Directions, probe: Batch, *, output: str = "margin") -> None:
-        self._reader, self._directions, self._output = reader, directions, output
-        self._parameters = {name: reader.model.get_parameter(name).detach() for name in reader.names}
-        self.num_directions = len(next(iter(directions.values())))
-        self.forward = self.num_directions <= MOST_FORWARD and self._agrees(probe)
+    def __init__(self, model: nn.Module, probe: Batch, directions: Directions, **options) -> None:
+        super().__init__(model, probe, **options)
+        lookups = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+        blocks = {
+            name: _sided(block, directions[name].to(self._dtype), id(model.get_parameter(name)) in lookups)
+            for name, block in self._blocks.items()
+        }
+        self._capture.project(blocks)
+        flat = {name: directions[name].flatten(1).to(self._dtype) for name in blocks}
+        self._start = lambda num: _Slopes(num, flat, self._dtype, self._device)
+        self._check(probe, flat)
 
-    def __call__(self, batch: Batch) -> tuple[Float[Tensor, "b d"], Outputs]:
-        if self.forward:
-            return self.by_forward_mode(batch)
-        return self.by_hooks(batch)
+    def read(self, batch: Batch) -> tuple[Float[Tensor, "b d"], Outputs]:
+        rows, outputs = self._read(batch)
+        return rows.values, outputs
 
-    def by_hooks(self, batch: Batch) -> tuple[Float[Tensor, "b d"], Outputs]:
-        gradients, outputs = self._reader.read(batch)
-        return gradients.along(self._directions), outputs
-
-    def by_forward_mode(self, batch: Batch) -> tuple[Float[Tensor, "b d"], Outputs]:
-        batch = {name: value.to(self._reader.device) for name, value in batch.items()}
-        columns: list[Tensor] = []
-        gradient, outputs = None, None
-        for column in range(self.num_directions):
-            along = {name: self._directions[name][column].to(value) for name, value in self._parameters.items()}
-            # The fused attention kernels have no forward derivative; the plain one is made of operations that do.
-            with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-                logits, tangent, *_ = jvp(
-                    lambda values: logits_with(self._reader.model, values, batch), (self._parameters,), (along,)
-                )
-            if gradient is None:
-                gradient, outputs = _at_logits(logits, batch["labels"], self._output)
-            columns.append((gradient * tangent).flatten(1).sum(dim=1, dtype=self._reader.dtype))
-        assert outputs is not None
-        return torch.stack(columns, dim=1), outputs
-
-    def _agrees(self, probe: Batch) -> bool:
-        try:
-            found, _ = self.by_forward_mode(probe)
-        except (RuntimeError, NotImplementedError):  # an operation without a forward derivative
-            return False
-        gradients, _ = self._reader.read(probe)
-        size = gradients.inner(gradients).diagonal().sqrt()[:, None] * norms(self._directions)
-        return bool(((found - gradients.along(self._directions)).abs() <= TOLERANCE * size).all())
+    def _check(self, probe: Batch, directions: Mapping[str, Tensor]) -> None:
+        """Refuse a model whose slopes are not those of plain autograd."""
+        found, _ = self.read(probe)
+        scale = torch.cat(list(directions.values()), dim=1).norm(dim=1)
+        for example in range(len(found)):
+            single = {name: value[[example]].to(self._device) for name, value in probe.items()}
+            gradients = self._autograd(single)
+            exact = sum(directions[name] @ gradients[name].flatten().to(self._dtype) for name in directions)
+            size = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm() * scale
+            if bool(((found[example] - exact).abs() > TOLERANCE * size).any()):
+                raise InputError("the hooks on this model's layers do not give its slopes; score it by features")
 
 
-def norms(directions: Directions) -> Float[Tensor, " d"]:
-    return torch.stack([value.flatten(1).square().sum(dim=1) for value in directions.values()]).sum(dim=0).sqrt()
+class _Slopes(Rows):
+    """[b, d]: what is added to a block adds its inner product with each direction."""
+
+    def __init__(
+        self, num_examples: int, directions: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        super().__init__(num_examples, len(next(iter(directions.values()))), dtype=dtype, device=device)
+        self._directions = directions
+
+    def of(self, block: Block) -> Tensor:
+        raise Unsupported
+
+    def add_outer(self, block: Block, left: Float[Tensor, "b r t"], right: Float[Tensor, "b t s"]) -> None:
+        """One of the sides went through the directions: sum over positions of l^T (V r), or of (V^T l)^T r."""
+        through, other = (left.mT, right) if block.rows is not None else (right, left.mT)
+        num_directions = self.values.shape[1]
+        through = through.unflatten(2, (num_directions, -1))
+        for column in range(num_directions):
+            self.values[:, column] += (through[:, :, column] * other).sum(dim=(1, 2), dtype=self.values.dtype)
+
+    def add_whole(self, block: Block, gradients: Tensor) -> None:
+        self.values.add_(gradients.flatten(1).to(self.values) @ self._directions[block.name].T)
 
 
-def _at_logits(logits: Tensor, labels: Tensor, output: str) -> tuple[Tensor, Outputs]:
-    """d f(z) / d logits of each example, and the outputs."""
-    with torch.enable_grad():
-        leaf = logits.detach().requires_grad_()
-        outputs = outputs_of(leaf, labels)
-        (gradient,) = torch.autograd.grad(getattr(outputs, output).sum(), leaf)
-    return gradient, Outputs(*(value.detach() for value in outputs))
+def _sided(block: Block, direction: Float[Tensor, "d *shape"], is_lookup: bool) -> Block:
+    """The block with the directions, side by side, as its side: the one that leaves fewer numbers a position.
+
+    Lookups take the first axis, convolutions the others, which makes V r a convolution: no patches are laid out.
+    """
+    m, n = block.matrix_shape
+    matrices = direction.reshape(-1, m, n)
+    if len(block.shape) == 2 and (is_lookup or n <= m):
+        return replace(block, rows=matrices.transpose(0, 1).reshape(m, -1), cols=None)
+    if len(block.shape) > 1:
+        return replace(block, rows=None, cols=matrices.permute(2, 0, 1).reshape(n, -1))
+    return block

@@ -82,3 +82,14 @@ def exact_scores(models, pool, target, multiple, q="mean", output="margin"):
         total = total + own @ np.linalg.solve(own.T @ own + damping * np.eye(own.shape[1]), other.T) / len(models)
         doubt = doubt + (1 - confidence) / len(models)
     return total * doubt[:, None] if q == "mean" and output == "margin" else total
+
+
+def named(model, vectors):
+    """Rows [d, P] in the order of the parameters, as [d, *shape] by parameter."""
+    parameters = dict(model.named_parameters())
+    ends = np.cumsum([parameter.numel() for parameter in parameters.values()])[:-1]
+    parts = np.split(vectors, ends, axis=1)
+    return {
+        name: torch.from_numpy(part).view(-1, *parameter.shape)
+        for (name, parameter), part in zip(parameters.items(), parts, strict=True)
+    }

@@ -11,9 +11,9 @@ from torch import nn
 from thresher.attribution.direct import Options
 from thresher.attribution.direction import score_by_direction
 from thresher.attribution.dual import dual_scores
-from thresher.attribution.reader import GradientReader, all_of
+from thresher.attribution.reader import all_of
 from thresher.attribution.scores import read_scores
-from thresher.attribution.slopes import Slopes, mean_gradients, weighted_gradients
+from thresher.attribution.slopes import Slopes, weighted_gradients
 from thresher.errors import InputError
 
 
@@ -26,18 +26,16 @@ def test_with_the_whole_pool_as_sample_the_scores_are_exact(tmp_path, make, q, o
     expected = exact_scores(models, pool, target, 0.3, q, output).mean(axis=1)
     np.testing.assert_allclose(read_scores(artifact, "t"), expected, rtol=1e-5, atol=1e-6 * abs(expected).max())
     assert artifact.facts["sample"] == 23
-    assert all(kernel["forward"] and kernel["relative_damping"] == 0.3 for kernel in artifact.facts["kernels"])
+    assert all(kernel["relative_damping"] == 0.3 for kernel in artifact.facts["kernels"])
 
 
-def test_many_targets_go_through_the_hooks_and_agree(tmp_path):
+def test_several_targets_are_scored_as_each_alone(tmp_path):
     pool, target = dual_cases.examples(tmp_path, cnn)
     models, options = checkpoints(cnn, 1), Options(batch_tokens=6)
     targets = {"a": pool, "b": target, "c": digits(tmp_path / "c", slice(300, 304), prefix="c")}
     together = score_by_direction(models, pool, targets, out=tmp_path / "together", options=options)
-    assert not together.facts["kernels"][0]["forward"]
     for name, examples in targets.items():
-        alone = score_by_direction(models, pool, {name: examples}, out=tmp_path / f"only-{name}", options=options)
-        assert alone.facts["kernels"][0]["forward"]
+        alone = score_by_direction(models, pool, {name: examples}, out=tmp_path / f"only-{name}")
         np.testing.assert_allclose(read_scores(together, name), read_scores(alone, name), rtol=1e-5, atol=1e-8)
 
 
@@ -70,58 +68,36 @@ def trained(seed):
     return model
 
 
-@pytest.mark.parametrize("make", [mlp, cnn, gpt2])
-def test_forward_mode_and_hooks_give_the_slopes_of_autograd(tmp_path, make):
-    pool, target = dual_cases.examples(tmp_path, make)
-    model = make(0)
-    exact, _ = dual_cases.gradients(model, pool)
-    (other, _), part = dual_cases.gradients(model, target), all_of(pool)
-    with GradientReader(model, part.probe(), factored="always") as reader:
-        directions = mean_gradients(reader, [all_of(target), all_of(pool)], "margin")
-        slopes = Slopes(reader, directions, part.probe())
-        batch = pool.batch(np.arange(11))
-        expected = exact[:11] @ np.stack([other.mean(axis=0), exact.mean(axis=0)], axis=1)
-        assert slopes.forward
-        for found, outputs in (slopes.by_forward_mode(batch), slopes.by_hooks(batch)):
-            np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
-            assert outputs.confidence.shape == (11,)
+class Odd(nn.Module):
+    """A lookup that is no first layer, a parameter that no layer has, and a weight used beside its layer's call."""
 
-
-class Silent(torch.autograd.Function):
-    """Has no forward derivative."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**2
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        return 2 * x * gradient
-
-
-class Stubborn(nn.Module):
     def __init__(self):
         super().__init__()
-        self.body, self.head = nn.Linear(64, 5), nn.Linear(5, 10)
+        self.gain, self.aside = nn.Parameter(torch.ones(64)), nn.Linear(64, 5)
+        self.places, self.head = nn.Embedding(3, 5), nn.Linear(5, 10)
 
     def forward(self, x):
-        return self.head(Silent.apply(self.body(x.double().flatten(1))))
+        x = x.double().flatten(1) * self.gain
+        places = self.places((x[:, :7] > 0).sum(dim=1, keepdim=True) % 3).sum(dim=1)
+        return self.head(torch.tanh(self.aside(x)) + places * nn.functional.linear(x, self.aside.weight))
 
 
-def stubborn(seed):
+def odd(seed):
     torch.manual_seed(seed)
-    return Stubborn().double()
+    return Odd().double()
 
 
-def test_what_forward_mode_refuses_goes_through_the_hooks(tmp_path):
-    pool, target = dual_cases.examples(tmp_path, stubborn)
-    models = checkpoints(stubborn, 1)
-    artifact = score_by_direction(models, pool, {"t": target}, out=tmp_path / "scores")
-    assert not artifact.facts["kernels"][0]["forward"]
-    expected = exact_scores(models, pool, target, 3.0).mean(axis=1)
-    np.testing.assert_allclose(read_scores(artifact, "t"), expected, rtol=1e-5, atol=1e-6 * abs(expected).max())
+@pytest.mark.parametrize("make", [mlp, cnn, gpt2, odd])
+@pytest.mark.parametrize("num_directions", [1, 3])
+def test_slopes_are_those_of_autograd(tmp_path, make, num_directions):
+    pool, _ = dual_cases.examples(tmp_path, make)
+    model = make(0)
+    exact, confidence = dual_cases.gradients(model, pool)
+    vectors = np.random.default_rng(0).standard_normal((num_directions, exact.shape[1]))
+    with Slopes(model, all_of(pool).probe(), dual_cases.named(model, vectors)) as slopes:
+        found, outputs = slopes.read(pool.batch(np.arange(11)))
+    np.testing.assert_allclose(found, exact[:11] @ vectors.T, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(outputs.confidence, confidence[:11], rtol=1e-6)
 
 
 def test_sums_of_gradients_do_not_depend_on_batches(tmp_path):
@@ -139,7 +115,7 @@ def test_a_killed_run_continues_with_the_shard_it_was_at(tmp_path, monkeypatch):
     pool, target = dual_cases.examples(tmp_path, mlp)
     models, targets = checkpoints(mlp, 1), {"t": target}
     whole = score_by_direction(models, pool, targets, out=tmp_path / "whole")
-    called, once = [], Slopes.__call__
+    called, once = [], Slopes.read
 
     def counting(self, batch):
         called.append(len(batch["labels"]))
@@ -147,15 +123,15 @@ def test_a_killed_run_continues_with_the_shard_it_was_at(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return once(self, batch)
 
-    monkeypatch.setattr(Slopes, "__call__", counting)
-    stop_after = 2
+    monkeypatch.setattr(Slopes, "read", counting)
+    stop_after = 3
     with pytest.raises(KeyboardInterrupt):
         score_by_direction(models, pool, targets, out=tmp_path / "killed", shard_size=9)
     called.clear()
     stop_after = None
     monkeypatch.setattr("thresher.attribution.direction.gram", None)  # the direction is there already
     resumed = score_by_direction(models, pool, targets, out=tmp_path / "killed", shard_size=9)
-    assert called == [5]
+    assert called == [2, 5]  # what it is set up with, and what was missing
     np.testing.assert_array_equal(read_scores(resumed, "t"), read_scores(whole, "t"))
     assert {file.name for file in resumed.path.iterdir()} == {"scores.parquet", "meta.json"}
 
