@@ -6,7 +6,7 @@ RUN := $(ENV)/bin
 FAISS ?= cpu
 TASK ?= language
 
-.PHONY: demo test check bench setup clean
+.PHONY: demo test check bench bench-attribution setup clean
 
 setup: $(ENV)/.ready-$(FAISS)
 
@@ -31,6 +31,10 @@ check: setup
 
 bench: setup
 	$(RUN)/python -m benchmarks.loop --quick
+
+# Beside traker, dattri, kronfluence and bergson: about half an hour. ARGS=--quick: our own part, under 3 minutes.
+bench-attribution: setup
+	$(RUN)/python -m benchmarks.attribution.peers $(ARGS)
 
 clean:
 	rm -rf $(ENV) build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
