@@ -3,7 +3,7 @@
     python benchmarks/mixture/published.py TABLES [--json FILE] [--quick]
 
 TABLES is a folder with `autoscale_ddo_gpt2large_1.2B_ppl.csv`, `mixing_laws_5mix.csv` and `regmix/`.
-`--quick` leaves out the choice of the default (minutes) and the bootstrap of all 13 losses.
+`--quick` leaves out the bootstrap of all 13 losses. How the default was chosen: choice.py.
 """
 
 import argparse
@@ -88,19 +88,10 @@ def regmix(tables: Path) -> dict:
         seconds = time.process_time() - start
         row = {}
         for scale, test in tests.items():
-            rho = ranks(law.predict(_over(train.domains, test)), test.losses)
+            rho = ranks(law.predict(test.over(train.domains)), test.losses)
             row |= {f"pile_cc {scale}": rho[pile_cc], f"mean {scale}": rho.mean()}
         found[name] = row | {"fit CPU seconds": seconds}
     return found
-
-
-def _over(domains, test: MixtureTable) -> np.ndarray:
-    """The test mixtures over the training table's domains; one that no test run used was dropped on reading: 0."""
-    weights = np.zeros((len(test), len(domains)))
-    for column, domain in enumerate(domains):
-        if domain in test.domains:
-            weights[:, column] = test.weights[:, test.domains.index(domain)]
-    return weights
 
 
 def _ols_as_printed(tables: Path, target: int) -> dict:
@@ -116,48 +107,6 @@ def _ols_as_printed(tables: Path, target: int) -> dict:
         weights, losses = rows("test", scale)
         found[f"pile_cc {scale}"] = ranks(law.predict(weights), losses)[target]
     return found
-
-
-def choosing(tables: Path) -> dict:
-    """What the default was chosen by. No test row of RegMix is read.
-
-    `well-mixed`: fit on the 384 training mixtures of least entropy, rank the 128 of most (where optima lie).
-    `70M`, `160M`: 5Mix, leave one mixture out at that size, rank all 26 at 410M, mean over 22 sets.
-    """
-    train = pile(tables, "train", "1m")
-    entropy = -np.sum(train.weights * np.log(train.weights + 1e-12), axis=1)
-    order = np.argsort(entropy)
-    sparse, mixed = order[:-128], order[-128:]
-    names = ("exponential", "effective", "gaussian-process", "regmix")
-    at_mixed = {
-        name: METHODS[name].fit(train.weights[sparse], train.losses[sparse], 0).predict(train.weights[mixed])
-        for name in names
-    }
-    sizes = five_mix(tables)
-    across = {
-        (name, size): _leave_one_out(METHODS[name].fit, sizes[size]) for name in names[:3] for size in ("70M", "160M")
-    }
-    groups = [[name] for name in names] + [
-        ["exponential", "gaussian-process"],
-        ["effective", "gaussian-process"],
-        ["exponential", "effective", "gaussian-process"],
-    ]
-    found = {}
-    for group in groups:
-        rho = ranks(np.mean([at_mixed[name] for name in group], axis=0), train.losses[mixed])
-        row = {"well-mixed pile_cc": rho[train.targets.index("pile_cc")], "well-mixed mean": rho.mean()}
-        if "regmix" not in group:
-            for size in ("70M", "160M"):
-                predicted = np.mean([across[name, size] for name in group], axis=0)
-                row[f"{size} to 410M"] = ranks(predicted, sizes["410M"].losses).mean()
-        found[" + ".join(group)] = row
-    return found
-
-
-def _leave_one_out(fit, table: MixtureTable) -> np.ndarray:
-    rows = np.arange(len(table))
-    folds = [(rows[rows != row], rows[rows == row]) for row in rows]
-    return np.vstack([fit(table.weights[a], table.losses[a], 0).predict(table.weights[b]) for a, b in folds])
 
 
 def _five_mix_rows(tables: Path) -> list[dict]:
@@ -270,8 +219,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     found = {"AutoScale": autoscale(options.tables), "RegMix, Spearman": regmix(options.tables)}
-    if not options.quick:
-        found["How the default was chosen, Spearman"] = choosing(options.tables)
     found["5Mix at 1B from 70M to 410M"] = one_billion(options.tables)
     found["CPU seconds"] = speed(options.tables, 0 if options.quick else 200)
     for title, table in found.items():

@@ -95,6 +95,31 @@ def domains(shares: Mapping[str, Mapping[str, float]]) -> str | None:
     )
 
 
+def mixture(
+    weights: Mapping[str, float],
+    intervals: Mapping[str, Sequence[float]] | None,
+    baselines: Mapping[str, Mapping[str, float]] | None,
+) -> str:
+    """Each domain's proposed weight, largest first, with its interval and the natural weight where they are known."""
+    names = sorted(weights, key=lambda name: (-weights[name], name))
+    natural = (baselines or {}).get("natural", {})
+
+    def draw(axes: Axes) -> None:
+        for place, name in enumerate(names):
+            if intervals:
+                low, high = (100 * end for end in intervals[name])
+                axes.plot([low, high], [place, place], color=ACCENT, linewidth=2, solid_capstyle="round")
+            if name in natural:
+                axes.plot([100 * natural[name]], [place], marker="o", markersize=6, color=CONTROL, clip_on=False)
+            axes.plot([100 * weights[name]], [place], marker="o", markersize=7, color=ACCENT, clip_on=False)
+        axes.set_yticks(range(len(names)), [_short(name) for name in names], parse_math=False)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_xlim(left=0)
+        axes.set_xlabel("share of the training data, %")
+
+    return _svg("mixture", draw, height=0.75 + 0.24 * len(names), label="Proposed weight of each domain")
+
+
 def histogram(bins: Histogram) -> str:
     """Scores of kept and dropped examples, stacked."""
 

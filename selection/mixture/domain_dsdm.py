@@ -1,39 +1,43 @@
 """DsDm at the level of domains: attribution scores summed by domain become a mixture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
+from thresher.progress import SILENT, Progress, track
+from thresher.seeds import numpy_rng
 from thresher.selection.mixture.constraints import Constraints
+from thresher.selection.mixture.goal import Goal
 from thresher.selection.mixture.law import Law
+from thresher.selection.mixture.optimise import optimise
 
 
 class Usefulness(Law):
-    """-(mean score of a token of each domain) . x, one target: a linear datamodel of mixtures.
+    """-(mean score of a token of each domain) . x, for each of k targets: a linear datamodel of mixtures.
 
     A datamodel adds up over examples, so a mixture's predicted effect is linear in its weights. Scores are put to unit
     spread over the domains; the answer is then decided by how strongly the mixture is held to the prior.
     """
 
-    def __init__(self, per_token: Float[np.ndarray, "m"]):
-        spread = per_token.std()
-        self.slope = -(per_token - per_token.mean()) / (spread if spread > 0 else 1.0)
+    def __init__(self, per_token: Float[np.ndarray, "m k"]):
+        spread = per_token.std(axis=0)
+        self.slope = -((per_token - per_token.mean(axis=0)) / np.where(spread > 0, spread, 1.0)).T
 
     @property
     def num_parameters(self) -> int:
-        return len(self.slope)
+        return self.slope.shape[1]
 
     def predict(self, weights):
-        return (weights @ self.slope)[:, None]
+        return weights @ self.slope.T
 
     def deviation(self, weights):
         """0: scores come without an interval of their own."""
-        return np.zeros((len(weights), 1))
+        return np.zeros((len(weights), len(self.slope)))
 
     def gradient(self, weights):
-        return np.broadcast_to(self.slope, (len(weights), 1, len(self.slope)))
+        return np.broadcast_to(self.slope, (len(weights), *self.slope.shape))
 
     def refit(self, weights, losses):
         raise InputError("scores are not fitted to runs, so there is nothing to refit; score again with other proxies")
@@ -41,7 +45,7 @@ class Usefulness(Law):
 
 def sum_by_domain(
     scores: Float[np.ndarray, "n"],
-    example_domains: Sequence[str],
+    example_domains: Sequence[str] | np.ndarray,
     tokens: Float[np.ndarray, "n"],
     domains: Sequence[str],
 ) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
@@ -56,17 +60,76 @@ def sum_by_domain(
     return sums[0], sums[1]
 
 
-def fit_domain_dsdm(summed_scores: Float[np.ndarray, "m"], tokens: Float[np.ndarray, "m"]) -> Usefulness:
-    """Summed TRAK scores and token counts of each domain, as a law; a KL weight of 1 trades one spread for a nat."""
+def fit_domain_dsdm(summed_scores: Float[np.ndarray, "m k"], tokens: Float[np.ndarray, "m"]) -> Usefulness:
+    """Summed TRAK scores (of one target [m], or k) and token counts of each domain, as a law; a KL weight of 1 trades
+    one spread for a nat."""
     if np.any(tokens <= 0) or not np.all(np.isfinite(summed_scores)):
         raise InputError("every domain needs tokens and finite scores; drop domains that have none")
-    return Usefulness(summed_scores / tokens)
+    return Usefulness(summed_scores.reshape(len(tokens), -1) / tokens[:, None])
 
 
 def tilt(law: Usefulness, constraints: Constraints) -> Float[np.ndarray, "m"]:
-    """The optimum without bounds, in closed form: prior * exp(usefulness / kl_weight), normalised."""
+    """The optimum without bounds, targets equal, in closed form: prior * exp(usefulness / kl_weight), normalised."""
     if constraints.kl_weight <= 0:
         raise InputError("without a KL weight all goes to one domain; give kl_weight above 0")
-    logits = np.log(np.maximum(constraints.prior, 1e-300)) - law.slope / constraints.kl_weight
+    logits = np.log(np.maximum(constraints.prior, 1e-300)) - law.slope.mean(axis=0) / constraints.kl_weight
     weights = np.exp(logits - logits.max())
     return weights / weights.sum()
+
+
+def propose_domain_dsdm(
+    scores: Mapping[str, Float[np.ndarray, "n"]],
+    example_domains: Sequence[str] | np.ndarray,
+    tokens: Float[np.ndarray, "n"],
+    *,
+    goal: Goal,
+    constraints: Constraints,
+    natural: Float[np.ndarray, "m"] | None = None,
+    num_resamples: int = 200,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> dict:
+    """A mixture from each target's scores of n examples, with intervals over resampled examples (domain by domain).
+
+    The result has the keys of a `Proposal`, without losses: scores rank mixtures, they do not predict a loss.
+    """
+    domains = constraints.domains
+    table, lengths = np.column_stack(list(scores.values())).astype(float), np.asarray(tokens, dtype=float)
+    sums = [sum_by_domain(column, example_domains, lengths, domains) for column in table.T]
+    law = fit_domain_dsdm(np.column_stack([summed for summed, _ in sums]), sums[0][1])
+    best = optimise(law, goal, constraints, seed=seed)
+    rows = [np.flatnonzero(np.asarray(example_domains) == domain) for domain in domains]
+    rng, optima = numpy_rng(seed, "domain-dsdm"), []
+    for _ in track(range(num_resamples), "bootstrap", num_resamples, progress):
+        drawn = [rng.choice(own, size=len(own)) for own in rows]
+        summed = np.array([table[own].sum(axis=0) for own in drawn])
+        again = fit_domain_dsdm(summed, np.array([lengths[own].sum() for own in drawn]))
+        optima.append(optimise(again, goal, constraints, starts=best.weights[None], num_candidates=0).weights)
+    intervals = None
+    if num_resamples:
+        low, high = np.quantile(optima, [0.025, 0.975], axis=0)
+        intervals = {d: (float(a), float(b)) for d, a, b in zip(domains, low, high, strict=True)}
+    named = {"uniform": np.full(len(domains), 1 / len(domains))}
+    if natural is not None:
+        named = {"natural": natural, **named}
+    found = []
+    if bounds := constraints.on_bound(best.weights):
+        found.append("on a bound: " + ", ".join(f"{domain} ({bound})" for domain, bound in bounds.items()))
+    if optima and (moved := float(np.median(np.abs(np.array(optima) - best.weights).sum(axis=1) / 2))) > 0.2:
+        found.append(f"unstable optimum: other samples of the same examples would move {moved:.0%} of the data")
+    return {
+        "method": "domain-dsdm",
+        "seed": seed,
+        "num_examples": len(table),
+        "num_resamples": num_resamples,
+        "weights": dict(zip(domains, map(float, best.weights), strict=True)),
+        "weight_intervals": intervals,
+        "objective": best.objective,
+        "baselines": {name: dict(zip(domains, map(float, row), strict=True)) for name, row in named.items()},
+        "usefulness": {
+            target: dict(zip(domains, map(float, -row), strict=True))
+            for target, row in zip(scores, law.slope, strict=True)
+        },
+        "warnings": found,
+        "repairs": [],
+    }

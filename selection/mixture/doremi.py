@@ -1,9 +1,11 @@
 """DoReMi (arXiv 2305.10429, Algorithm 1): domains where the proxy lags the reference gain weight, step by step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import t
 
 from thresher.errors import InputError
 
@@ -65,3 +67,44 @@ def trajectory(
         state = state.step(row)
         path.append(state.weights)
     return np.array(path)
+
+
+def summarise(
+    domains: Sequence[str], paths: Sequence[Float[np.ndarray, "s m"]], *, natural: Float[np.ndarray, "m"]
+) -> dict:
+    """The mixture of several runs' paths (mean over steps, then runs), with what tells how far to trust it.
+
+    The interval is Student's over runs (None of one run), cut to shares; the keys are those of a `Proposal`.
+    """
+    averages = np.array([path.mean(axis=0) for path in paths])
+    weights, n = averages.mean(axis=0), len(averages)
+    found, intervals = [], None
+    if n > 1:
+        half = t.ppf(0.975, n - 1) * averages.std(axis=0, ddof=1) / np.sqrt(n)
+        low, high = np.clip([weights - half, weights + half], 0, 1)
+        intervals = {d: (float(a), float(b)) for d, a, b in zip(domains, low, high, strict=True)}
+        apart = float(np.mean(np.abs(averages - weights).sum(axis=1) / 2))
+        if apart > 0.1:
+            found.append(f"unstable: each run moves {apart:.0%} of the data from the mean of all")
+    else:
+        found.append("no interval from one run; give more seeds")
+    if (top := int(np.argmax(weights))) >= 0 and weights[top] > 0.5:
+        found.append(f"nearly one-hot: {domains[top]} has {weights[top]:.0%}; try a smaller eta or another reference")
+    late = max(float(np.abs(path[-1] - path.mean(axis=0)).sum() / 2) for path in paths)
+    if late > 0.2:
+        found.append(f"not settled: the last step's weights are {late:.0%} of the data away from their mean over steps")
+
+    def named(row) -> dict[str, float]:
+        return dict(zip(domains, map(float, row), strict=True))
+
+    return {
+        "method": "doremi",
+        "num_runs": n,
+        "num_steps": len(paths[0]),
+        "weights": named(weights),
+        "weight_intervals": intervals,
+        "by_run": [named(row) for row in averages],
+        "baselines": {"natural": named(natural), "uniform": named(np.full(len(domains), 1 / len(domains)))},
+        "warnings": found,
+        "repairs": [],
+    }

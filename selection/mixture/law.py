@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +13,7 @@ Losses = Float[np.ndarray, "n k"]
 class Law(ABC):
     """Fitted losses of k targets over mixtures of m domains. Lower is better."""
 
-    smooth: ClassVar[bool] = True
+    smooth: bool = True
     """Whether `gradient` exists; the optimiser searches by sampling where it does not."""
 
     @property
@@ -70,6 +69,34 @@ class LinearLaw(Law):
 
     def refit(self, weights, losses):
         return LinearLaw(weights, losses)
+
+
+# exp(50) is beyond any loss.
+FURTHEST = 50.0
+
+
+class LogLaw(Law):
+    """A law of the logarithms of the losses: L(x) = exp(law(x)), cut where a wild refit would overflow."""
+
+    def __init__(self, law: Law):
+        self.law, self.smooth = law, law.smooth
+
+    @property
+    def num_parameters(self) -> int:
+        return self.law.num_parameters
+
+    def predict(self, weights):
+        return np.exp(np.clip(self.law.predict(weights), -FURTHEST, FURTHEST))
+
+    def deviation(self, weights):
+        """To first order: the deviation of the logarithm is a share of the loss."""
+        return self.predict(weights) * self.law.deviation(weights)
+
+    def gradient(self, weights):
+        return self.predict(weights)[:, :, None] * self.law.gradient(weights)
+
+    def refit(self, weights, losses):
+        return LogLaw(self.law.refit(weights, np.log(losses)))
 
 
 Fit = Callable[[Weights, Losses, int], Law]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from thresher.errors import InputError
+from thresher.selection.mixture.diminishing import fit_diminishing
 from thresher.selection.mixture.effective import fit_effective
 from thresher.selection.mixture.ensemble import fit_ensemble
 from thresher.selection.mixture.exponential import fit_exponential
@@ -24,10 +25,11 @@ class Method:
 DEFAULT = "ensemble"
 
 METHODS = {
-    "ensemble": Method("mean of the effective-data law and the Gaussian process", fit_ensemble),
+    "ensemble": Method("mean of diminishing returns and the Gaussian process, on log losses", fit_ensemble),
+    "diminishing": Method("c + (sum a (x + e)^p)^-b + d . x", fit_diminishing),
     "exponential": Method("Data Mixing Law: c + k exp(t . x)", fit_exponential),
     "effective": Method("power law of effective data: c + (a . x)^-b", fit_effective),
-    "gaussian-process": Method("Matern 5/2 on square roots of the weights", fit_gaussian_process),
+    "gaussian-process": Method("Matern 5/2 on fourth roots of the weights", fit_gaussian_process),
     "regmix": Method("boosted trees, mean of the best 128 simulated mixtures", fit_regmix),
     "linear": Method("least squares; its optimum is a corner of the constraints", fit_linear),
     "log-linear": Method("Olmix: exp(a . x), convex, with a KL pull to the prior", fit_loglinear),

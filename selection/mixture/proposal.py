@@ -19,6 +19,8 @@ from thresher.selection.mixture.table import MixtureTable
 from thresher.selection.mixture.uncertainty import Bootstrap, HeldOut, bootstrap, hold_out, warnings_of
 
 Interval = tuple[float, float]
+BASELINES = ("uniform", "natural", "best-observed")
+"""Mixtures that `propose` takes in place of a method: nothing is optimised, all is predicted."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,15 @@ def propose(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Proposal:
-    """Fit, optimise, and say how sure. `natural` is the token-proportional mixture (default: the constraints' prior).
+    """Fit, optimise, and say how sure. `method` is one of METHODS, or of BASELINES; `natural` the token-proportional
+    mixture (default: the constraints' prior).
 
     The worst case counts each target's excess over its predicted loss on `natural`. `check=False` leaves the held-out
     errors out, `num_resamples=0` the intervals. Raises InputError for constraints over other domains than the table's.
     """
-    chosen = method_named(method)
+    fixed = method in BASELINES
+    # A baseline is judged by the default law: the mixture is given, its losses are still to be predicted.
+    chosen = method_named(DEFAULT if fixed else method)
     goal = make_goal(table.targets) if goal is None else goal
     constraints = make_constraints(table.domains) if constraints is None else constraints
     if constraints.domains != table.domains:
@@ -94,7 +99,8 @@ def propose(
         "uniform": baselines.uniform(len(table.domains)),
         "best observed": baselines.best_observed(table.weights, table.losses, goal),
     }
-    asked = np.vstack([optimum.weights, *others.values()])
+    best = constraints.project(others[method.replace("-", " ")][None])[0] if fixed else optimum.weights
+    asked = np.vstack([best, *others.values()])
     resampled = None
     if num_resamples:
         options = {"num_resamples": num_resamples, "seed": seed, "progress": progress}

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from thresher.errors import InputError
 from thresher.seeds import numpy_rng
@@ -27,6 +28,10 @@ class Columns:
     losses: tuple[str, ...] = ("loss_*",)
     index: str | None = None
     """A column that joins several files by row; without it files are one table each and only one may be given."""
+    step: str | None = None
+    """A column of training steps (or tokens): each mixture's losses along its run, for the step law."""
+    size: str | None = None
+    """A column of model sizes, for the size law."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,16 @@ class MixtureTable:
     def rows(self, chosen: Sequence[int] | np.ndarray) -> "MixtureTable":
         return replace(self, weights=self.weights[chosen], losses=self.losses[chosen])
 
+    def over(self, domains: Sequence[str]) -> Weights:
+        """The weights over `domains`, such as those of the table that a law was fitted to; 0 for one not here."""
+        if foreign := [domain for domain in self.domains if domain not in domains]:
+            raise InputError(
+                f"domain {foreign[0]!r} is in these runs but not in those fitted; drop it, or fit runs with it"
+            )
+        weights = np.zeros((len(self), len(domains)))
+        weights[:, [list(domains).index(domain) for domain in self.domains]] = self.weights
+        return weights
+
     def only(self, targets: Sequence[str]) -> "MixtureTable":
         """The table with these targets alone."""
         if unknown := [target for target in targets if target not in self.targets]:
@@ -55,22 +70,39 @@ class MixtureTable:
 
 
 def read_columns(path: Path) -> Columns:
-    """From a TOML file with `weights`, `losses` (a pattern or a list of them) and, for several files, `index`."""
+    """From a TOML file with `weights`, `losses` (a pattern or a list of them), and names: `index`, `step`, `size`."""
     try:
         given = tomllib.loads(Path(path).read_text())
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not TOML ({str(error).splitlines()[0]}); correct it") from None
-    if unknown := set(given) - {"weights", "losses", "index"}:
-        raise InputError(f"{path} has {sorted(unknown)[0]!r}; the keys are weights, losses and index")
+    patterns, names = ("weights", "losses"), ("index", "step", "size")
+    if unknown := set(given) - {*patterns, *names}:
+        raise InputError(f"{path} has {sorted(unknown)[0]!r}; the keys are {', '.join((*patterns, *names))}")
     texts = [text for value in given.values() for text in (value if isinstance(value, list) else [value])]
-    if not all(isinstance(text, str) for text in texts) or isinstance(given.get("index"), list):
-        raise InputError(f"{path}: weights and losses are patterns or lists of them, index is one name; correct it")
-    lists = {
-        key: (value,) if isinstance(value, str) else tuple(value) for key, value in given.items() if key != "index"
-    }
-    return Columns(**lists, index=given.get("index"))
+    if not all(isinstance(text, str) for text in texts) or any(isinstance(given.get(name), list) for name in names):
+        raise InputError(
+            f"{path}: weights and losses are patterns or lists of them, index, step and size are one name; correct it"
+        )
+    return Columns(
+        **{
+            key: (value,) if isinstance(value, str) else tuple(value) for key, value in given.items() if key in patterns
+        },
+        **{key: value for key, value in given.items() if key in names},
+    )
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """What the files say, before any check of its sense."""
+
+    domains: list[str]
+    targets: list[str]
+    weights: Weights
+    losses: Losses
+    extra: dict[str, Float[np.ndarray, "n"]]
+    """The columns named by `Columns.step` and `Columns.size`."""
 
 
 def read_table(paths: Path | Sequence[Path], columns: Columns = Columns()) -> MixtureTable:
@@ -78,17 +110,29 @@ def read_table(paths: Path | Sequence[Path], columns: Columns = Columns()) -> Mi
 
     Raises InputError for unreadable files, idle patterns, cells that are no numbers, and what `make_table` refuses.
     """
+    raw = read_rows(paths, columns)
+    return make_table(raw.domains, raw.targets, raw.weights, raw.losses)
+
+
+def read_rows(paths: Path | Sequence[Path], columns: Columns = Columns(), *, weighted: bool = True) -> RawRows:
+    """The rows of `read_table`, unchecked; without `weighted` there need be no weights (then 0 domains)."""
     files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if len(files) > 1 and columns.index is None:
         raise InputError(f"{len(files)} files need a column to join them on; name it as index")
     header, rows = _join([_read_csv(file, columns.index) for file in files], columns.index)
-    domains = _matching(header, columns.weights, "weights")
+    domains = _matching(header, columns.weights, "weights") if weighted else {}
     targets = _matching(header, columns.losses, "losses")
     if both := set(domains) & set(targets):
         raise InputError(f"column {sorted(both)[0]!r} is matched as a weight and as a loss; make the patterns narrower")
     weights = [[_number(row, column) for column in domains] for row in rows]
     losses = [[_number(row, column) for column in targets] for row in rows]
-    return make_table(list(domains.values()), list(targets.values()), np.array(weights), np.array(losses))
+    extra = {}
+    for column in filter(None, (columns.step, columns.size)):
+        if column not in header:
+            raise InputError(f"no column is called {column!r}; the columns are {', '.join(header[:8])}")
+        extra[column] = np.array([_number(row, column) for row in rows])
+    names = list(domains.values()), list(targets.values())
+    return RawRows(*names, np.array(weights, dtype=float), np.array(losses), extra)
 
 
 def make_table(domains: Sequence[str], targets: Sequence[str], weights: Weights, losses: Losses) -> MixtureTable:

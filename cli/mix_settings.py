@@ -1,0 +1,140 @@
+"""What the mixture commands share: the options of a proposal, and how they become a goal and constraints."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from thresher.cli.command import Command
+from thresher.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposing(Command):
+    """The options of every action that ends in a mixture. Lists are NAME=NUMBER NAME=NUMBER."""
+
+    target_weights: tuple[str, ...] = ()
+    """TARGET=WEIGHT of each target that counts; none: all, equally."""
+    worst_case: bool = False
+    """Make the largest (weighted) excess over the natural mixture small, instead of the mean loss."""
+    budget: float | None = None
+    """Tokens to train on: caps each domain at supply x repeats / budget, and is what AutoScale extrapolates to."""
+    max_repeats: tuple[str, ...] = ()
+    """How often a domain may be repeated: one NUMBER for all, or DOMAIN=NUMBER (the others once)."""
+    floors: tuple[str, ...] = ()
+    """DOMAIN=SHARE that it gets at least."""
+    ceilings: tuple[str, ...] = ()
+    """DOMAIN=SHARE that it gets at most."""
+    prior: tuple[str, ...] = ()
+    """DOMAIN=SHARE of the mixture to stay near; none: natural where supplies are known, else uniform."""
+    kl_weight: float = 0.0
+    """Adds this times KL(mixture || prior) to the loss."""
+    max_kl: float | None = None
+    """A hard limit on KL(mixture || prior), in nats."""
+    resamples: int = 200
+    """Bootstrap refits; 0: no intervals."""
+    seed: int = 0
+
+    def goal(self, targets: Sequence[str]):
+        from thresher.selection.mixture.goal import make_goal
+
+        weights = numbers_of(self.target_weights, "--target-weights") or None
+        return make_goal(targets, weights, worst_case=self.worst_case)
+
+    def constraints(self, domains: Sequence[str], tokens: Mapping[str, float] | None, *, capped: bool = True):
+        """The constraints over `domains`; `tokens` is the supply. Without `capped` the budget caps nothing."""
+        from thresher.selection.mixture.constraints import make_constraints
+
+        budget = self.budget if capped and tokens is not None else None
+        if self.max_repeats and budget is None:
+            raise InputError("--max-repeats needs --budget and the domains' token counts; give them, or leave it out")
+        return make_constraints(
+            domains,
+            tokens=tokens,
+            budget=budget,
+            max_repeats=_repeats(self.max_repeats),
+            floors=numbers_of(self.floors, "--floors"),
+            ceilings=numbers_of(self.ceilings, "--ceilings"),
+            prior=numbers_of(self.prior, "--prior") or None,
+            kl_weight=self.kl_weight,
+            max_kl=self.max_kl,
+        )
+
+    def checked_resamples(self) -> int:
+        if self.resamples < 0:
+            raise InputError(f"--resamples {self.resamples}; give 0 (no intervals) or more")
+        return self.resamples
+
+
+def numbers_of(entries: Sequence[str], option: str) -> dict[str, float]:
+    """`NAME=NUMBER` entries by name, each name once."""
+    found: dict[str, float] = {}
+    for entry in entries:
+        name, _, text = entry.rpartition("=")
+        try:
+            number = float(text)
+        except ValueError:
+            name = ""
+        if not name or name in found:
+            raise InputError(
+                f"{option} {entry!r} cannot be read; write {option} NAME=NUMBER NAME=NUMBER, each name once"
+            )
+        found[name] = number
+    return found
+
+
+def _repeats(entries: Sequence[str]) -> float | dict[str, float]:
+    if len(entries) == 1 and "=" not in entries[0]:
+        try:
+            return float(entries[0])
+        except ValueError:
+            raise InputError(f"--max-repeats {entries[0]!r} is no number; give one, or DOMAIN=NUMBER") from None
+    return numbers_of(entries, "--max-repeats") if entries else 1.0
+
+
+def natural_of(domains: Sequence[str], tokens: Mapping[str, float] | None):
+    """The token-proportional mixture [m], or None where supplies are unknown."""
+    from thresher.selection.mixture.baselines import natural
+
+    return None if tokens is None else natural(domains, tokens)
+
+
+def write_result(result: dict, out: Path, *, command: str) -> dict:
+    """`mixture.json` and `report.html` in the folder `out`; returns the result with the report's place."""
+    import json
+
+    from thresher.artifacts import atomic_file
+    from thresher.cli.report.mixture import write_mixture_report
+
+    result = {**result, "report": str((out / "report.html").resolve())}
+    with atomic_file(out / "mixture.json") as file:
+        file.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    write_mixture_report(result, out / "report.html", command=command)
+    return result
+
+
+def show_proposal(result: Mapping) -> str:
+    """The mixture, what it promises and what to beware of, for a terminal."""
+    intervals = result.get("weight_intervals") or {}
+    natural = (result.get("baselines") or {}).get("natural", {})
+    wide = max(map(len, result["weights"]))
+    lines = [
+        f"{'domain':<{wide}}  weight" + ("  [95 %]         " if intervals else "") + ("  natural" if natural else "")
+    ]
+    for domain, weight in sorted(result["weights"].items(), key=lambda item: -item[1]):
+        span = "  [{:.3f}, {:.3f}]".format(*intervals[domain]) if intervals else ""
+        base = f"  {natural[domain]:.3f}" if natural else ""
+        lines.append(f"{domain:<{wide}}  {weight:.3f} {span}{base}")
+    for target, loss in (result.get("predicted_losses") or {}).items():
+        span = (result.get("loss_intervals") or {}).get(target)
+        lines.append(f"predicted {target}: {loss:.4f}" + (" [{:.4f}, {:.4f}]".format(*span) if span else ""))
+    for name, gain in (result.get("gains") or {}).items():
+        lines.append(f"predicted gain over {name}: {gain['mean']:.4f} [{gain['low']:.4f}, {gain['high']:.4f}]")
+    for part in ("held_out", "test"):
+        for target, row in (result.get(part) or {}).items():
+            errors = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
+            lines.append(f"{part.replace('_', '-')} {target}: {errors}")
+    lines += [f"warning: {warning}" for warning in result.get("warnings", [])]
+    lines += [f"repaired: {repair}" for repair in result.get("repairs", [])]
+    if "report" in result:
+        lines.append(f"report: {result['report']}")
+    return "\n".join(lines)
