@@ -48,6 +48,10 @@ class Lds(Command):
     batch_size: int | None = None
     learning_rate: float | None = None
     optimizer: str | None = None
+    schedule: str | None = None
+    """cosine, linear, onecycle or constant; None: cosine for language, onecycle for vision."""
+    momentum: float | None = None
+    weight_decay: float | None = None
     workers: int | None = None
     """Trainings at once; None: one a core, or one on a GPU."""
     seed: int = 0
@@ -82,6 +86,9 @@ class Lds(Command):
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
+            schedule=self.schedule,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
         )
         space = Workspace(self.out, self.device, progress)
         training = {"seed": self.seed, "workers": self.workers, "space": space}

@@ -60,6 +60,9 @@ class ModelTable:
     batch_size: int | None = None
     learning_rate: float | None = None
     optimizer: str | None = None
+    schedule: str | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

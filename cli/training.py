@@ -33,5 +33,5 @@ def train_model(
 
 def recipe_of(table: ModelTable, spec: Spec) -> Recipe:
     """How the model of `spec` is trained: the defaults of its task, with what `table` says instead."""
-    wanted = {key: getattr(table, key) for key in ("epochs", "batch_size", "learning_rate", "optimizer")}
+    wanted = {key: value for key, value in asdict(table).items() if key in Recipe.__dataclass_fields__}
     return Recipe.for_task(spec["task"], **{key: value for key, value in wanted.items() if value is not None})

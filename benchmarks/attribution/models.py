@@ -65,3 +65,20 @@ def images(num: int) -> Batch:
 def tokens(num: int, length: int = 128, vocabulary: int = 4096) -> Batch:
     drawn = torch.randint(0, vocabulary, (num, length))
     return {"input_ids": drawn, "labels": drawn}
+
+
+class Grey(nn.Module):
+    """MNIST as its papers have it, from prepared images: one channel, zero mean and unit variance, flattened."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (((images[:, :1] + 1) / 2 - 0.1307) / 0.3081).flatten(1)
+
+
+def mnist_logistic(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    return nn.Sequential(Grey(), nn.Linear(28 * 28, num_classes))
+
+
+def mnist_mlp(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    """784-128-64-10 with dropout .1: the MLP of dattri's MNIST benchmark."""
+    hidden = [nn.Linear(28 * 28, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 64), nn.ReLU(), nn.Dropout(0.1)]
+    return nn.Sequential(Grey(), *hidden, nn.Linear(64, num_classes))
