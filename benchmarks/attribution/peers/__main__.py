@@ -4,9 +4,9 @@
     python -m benchmarks.attribution.peers --scores FOLDER --models M ... --pool P --targets T [--only PEER ...]
 
 Each package runs in an environment of its own (made under .venv-peers/ on first use), on the same weights, data and
-threads. Rows are merged by name into FILE, and docs/benchmarks.md is written from it; FILE is of today in
-benchmarks/results/ unless given, with `--only` the latest there, so that some rows are measured again and the others
-kept. A package that fails is a row with its error.
+threads. Rows are merged by name into FILE: by default today's in benchmarks/results/, with `--only` the latest there,
+so that some rows are measured again and the others kept. docs/benchmarks.md is written from a FILE in that folder.
+A package that fails is a row with its error.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
         print(_line(row), flush=True)
         if arguments.json:
             merge(arguments.json, "rows", [row], machine())
-    if arguments.json and not arguments.quick:
+    if arguments.json and arguments.json.resolve().parent == RESULTS:
         write_table(arguments.json, TABLE)
 
 
@@ -84,7 +84,7 @@ def measure(case: Case, seconds: float, part: str) -> dict:
 def measure_long() -> dict:
     """`thresher featurize` as a process on about a minute's work, and what of it the pass alone would take."""
     case = Case("thresher", "resnet9-0.4M", "two-sided", 512)
-    row = {"name": LONG_NAME, "peer": "thresher", "version": "this checkout", "workload": case.workload}
+    row: dict = {"name": LONG_NAME, "peer": "thresher", "version": "this checkout", "workload": case.workload}
     row |= {"method": "two-sided, long", "k": 512, "num_examples": LONG, "batch": f"{BATCH} images"}
     try:
         row |= run_job(_job(case, "ratio", 10.0, case.round_examples)).answer

@@ -77,14 +77,10 @@ def scores(job: Job) -> dict:
     trak(config, TrakConfig(query=query, checkpoints=list(job.models)))
     folder = Path(config.run_path) / "scores"
     info = json.loads((folder / "info.json").read_text())
-    stored = np.memmap(folder / "scores.bin", dtype=_dtype(info["dtype"]), mode="r", shape=(info["num_rows"],))
+    stored = np.memmap(folder / "scores.bin", dtype=info["dtype"], mode="r", shape=(info["num_rows"],))
     name = f"bergson-trak-k{job.k}"
     np.save(out / f"{name}.npy", np.stack([stored[f"score_{i}"] for i in range(info["num_scores"])], axis=1))
     return {"scores": {name: {"damping": 0.0}}}
-
-
-def _dtype(stored: dict) -> np.dtype:
-    return np.dtype({key: stored[key] for key in ("names", "formats", "offsets", "itemsize")})
 
 
 def _config(job: Job, kind: type[IndexConfig] = IndexConfig, **more) -> IndexConfig:

@@ -26,6 +26,7 @@ NUM_TARGETS = 64
 def main() -> None:
     folder = Path(sys.argv[1])
     cifar = Path(sys.argv[2]) / "cifar10" / "train.parquet" if len(sys.argv) > 2 else None
+    cifar = cifar if cifar is not None and cifar.exists() else None
     folder.mkdir(parents=True, exist_ok=True)
     make = {"images": lambda out, num, skip: _images(out, num, cifar, skip), "tokens": _tokens}
     sizes = {(WORKLOADS[c.workload].examples, num) for c in CASES for num in (c.num_examples, c.round_examples)}
@@ -38,9 +39,8 @@ def main() -> None:
 
 
 def _images(out: Path, num: int, cifar: Path | None, skip: int) -> None:
-    found = cifar is not None and cifar.exists()
-    rows = _read(cifar, skip, num) if found else _random(num, skip)
-    config = {"num": num, "skip": skip, "real": found}
+    rows = _random(num, skip) if cifar is None else _read(cifar, skip, num)
+    config = {"num": num, "skip": skip, "real": cifar is not None}
     prepare_images(rows, out=out, classes=CLASSES, config=config, inputs={})
 
 

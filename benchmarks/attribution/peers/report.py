@@ -22,13 +22,14 @@ A round is one batch for Thresher, traker and dattri, and a whole pass for kronf
 for 64 targets; its eigendecompositions cost the same at any number of images) and bergson (128 documents, of which only
 the collection of gradients counts, not the loading). Not all packages take the same gradients: kronfluence leaves out
 norms, and bergson everything but the weights of linear layers inside the transformer, so the output matrix too. k of
-bergson's per-module projection is the sum over its 16 modules.
+bergson's per-module projection is the sum over its 16 modules. The process of Thresher and of bergson is its command
+line with its own batch size.
 """
 
 
 def merge(path: Path, key: str, rows: list[dict], machine: dict) -> None:
     """Put `rows` under `key` of the file, over those of the same name; an earlier error does not outlive a result."""
-    record = json.loads(path.read_text()) if path.exists() else {"benchmark": "attribution peers"}
+    record: dict = json.loads(path.read_text()) if path.exists() else {"benchmark": "attribution peers"}
     found = {row["name"]: row for row in record.get(key, [])}
     for row in rows:
         before = {name: value for name, value in found.get(row["name"], {}).items() if name != "error"}
@@ -38,7 +39,7 @@ def merge(path: Path, key: str, rows: list[dict], machine: dict) -> None:
 
 
 def write_table(source: Path, out: Path) -> None:
-    """`docs/benchmarks.md`: a table for each workload, then LDS where the file has it."""
+    """`out` as Markdown: a table for each workload, then LDS where the file has it."""
     record = json.loads(source.read_text())
     machine = "{processor}, {cores} cores, {threads} threads, Python {python}".format(**record["machine"])
     rows = record.get("rows", [])
