@@ -1,8 +1,13 @@
 """One pass over a pool or target: projected per-example gradients and outputs, on disk, for every checkpoint.
 
 A feature store is an artefact of kind "features": `examples.parquet` (id, domain) and, for each checkpoint and shard,
-one `.safetensors` file with the features [rows, k] (float16 under one power-of-two scale) and the outputs [rows] in
-float32. A finished shard is a checkpoint of the work: a killed run continues with the first missing one.
+one `.safetensors` file with the features [rows, k] (float16 under one power-of-two scale) and the outputs [rows] (see
+`packing`). A finished shard is a checkpoint of the work: a killed run continues with the first missing one.
+
+Examples are as `prepare` made them. Text longer than a sequence was dealt with there: pools are cut into sequences of
+the chosen length, every token kept; a prompt that is too long with its continuation loses its beginning, then the
+continuation its end, and how many did is a fact of the artefact. Here nothing is cut: batches are by token count, each
+padded to its own longest, whatever the model's context is; a sequence longer than that is the model's to refuse.
 """
 
 import json
@@ -22,12 +27,13 @@ from torch import nn
 
 from thresher.artifacts import Artifact, Draft, atomic_file, build, open_artifact
 from thresher.attribution.featurizer import Featurizer
+from thresher.attribution.packing import OUTPUTS, pack, pack_outputs, unpack_outputs
+from thresher.attribution.sketches import SKETCHES
 from thresher.data.examples import Examples
-from thresher.devices import pick_device
+from thresher.devices import keep_memory, pick_device
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 
-OUTPUTS = ("margin", "loss", "confidence")
 STORE_DTYPES = ("float16", "float32")
 # Numbers in a shard: 8 MB of float16, so that reading one as float32 or float64 stays within some tens of megabytes.
 SHARD_NUMBERS = 2**22
@@ -65,6 +71,11 @@ class FeatureStore:
         return self.artifact.facts["k"]
 
     @property
+    def layout(self) -> dict[str, tuple[int, int]]:
+        """Where the numbers of each layer stand in the features (start, stop); one entry `all` unless kept apart."""
+        return {name: (start, stop) for name, (start, stop) in self.artifact.facts["blocks"].items()}
+
+    @property
     def shard_size(self) -> int:
         return self.artifact.facts["shard_size"]
 
@@ -78,7 +89,7 @@ class FeatureStore:
         meta = self.artifact.meta
         options = {key: meta["config"][key] for key in ("projection", "k", "output", "parameters")}
         models = {key: value for key, value in meta["inputs"].items() if key.startswith("model ")}
-        return {"seed": meta["seed"]} | options | models
+        return {"seed": meta["seed"], "sketches": meta["config"].get("sketches")} | options | models
 
     @cached_property
     def ids(self) -> list[str]:
@@ -100,7 +111,7 @@ class FeatureStore:
     def shard(self, checkpoint: int, index: int) -> Shard:
         stored = load_file(self.artifact.file(_shard_name(checkpoint, index)))
         features = stored["features"].astype(np.float32) * stored["scale"]
-        return Shard(index * self.shard_size, features, {name: stored[name] for name in OUTPUTS})
+        return Shard(index * self.shard_size, features, unpack_outputs(stored))
 
     def example(self, checkpoint: int, row: int) -> Float[np.ndarray, " k"]:
         """The features of one example."""
@@ -173,6 +184,8 @@ def featurize(
     work = _Work(models, examples, batch_tokens, store_dtype, shard_size or max(64, SHARD_NUMBERS // k), progress)
     options = {"projection": projection, "k": k, "output": output, "parameters": parameters, "precision": precision}
     target_device = pick_device(device)
+    if target_device.type == "cpu":
+        keep_memory()
 
     def write(draft: Draft) -> dict:
         for checkpoint in range(len(models)):
@@ -185,7 +198,7 @@ def featurize(
         return work.facts(draft)
 
     inputs = {"examples": examples.content_hash} | {f"model {i}": name for i, (name, _) in enumerate(models)}
-    config = options | {"store_dtype": store_dtype, "shard_size": work.shard_size}
+    config = options | {"store_dtype": store_dtype, "shard_size": work.shard_size, "sketches": SKETCHES}
     return build(out, kind="features", config=config, seed=seed, inputs=inputs, write=write)
 
 
@@ -217,7 +230,7 @@ class _Work:
         with self.progress.task(label, rows) as advance:
             for index in missing:
                 tensors = self._featurize(featurizer, self._rows(index), checkpoint, advance)
-                made = {"k": featurizer.num_features, "coverage": featurizer.coverage}
+                made = {"k": featurizer.num_features, "coverage": featurizer.coverage, "blocks": featurizer.layout}
                 with atomic_file(draft.state / "featurizer.json") as file:
                     file.write_text(json.dumps(made))
                 with draft.file(_shard_name(checkpoint, index)) as file:
@@ -233,7 +246,7 @@ class _Work:
                 outputs[name][members] = getattr(made.outputs, name).detach().float().cpu().numpy()
             advance(len(members))
         self._refuse_nonfinite(features, rows, checkpoint)
-        return pack(features, self.store_dtype) | outputs
+        return pack(features, self.store_dtype) | pack_outputs(outputs)
 
     def _refuse_nonfinite(self, features: np.ndarray, rows: np.ndarray, checkpoint: int) -> None:
         bad = ~np.isfinite(features).all(axis=1)
@@ -252,7 +265,8 @@ class _Work:
         with draft.file("examples.parquet") as file:
             # One row group a shard, so that ids are read with the shard they belong to; ids mostly share a beginning.
             encoding = {"use_dictionary": ["domain"], "column_encoding": {"id": "DELTA_BYTE_ARRAY"}}
-            pq.write_table(table, file, row_group_size=self.shard_size, compression="zstd", **encoding)
+            zstd = {"compression": "zstd", "compression_level": 19}
+            pq.write_table(table, file, row_group_size=self.shard_size, **zstd, **encoding)
 
     def facts(self, draft: Draft) -> dict:
         padded = 0
@@ -278,16 +292,6 @@ def balanced_batches(lengths: Int[np.ndarray, " n"], budget: int) -> Iterator[In
         if stop == len(order) or (stop - start + 1) * int(lengths[order[stop]]) > budget:
             yield order[start:stop]
             start = stop
-
-
-def pack(features: Float[np.ndarray, "rows k"], dtype: str) -> dict[str, np.ndarray]:
-    """`features` and `scale`, whose product is what was given: a power of two, so that float16 cannot overflow."""
-    if dtype == "float32":
-        return {"features": features, "scale": np.ones(1, dtype=np.float32)}
-    largest = float(np.abs(features).max(initial=0.0))
-    # The largest number lands in [2^13, 2^14): a factor 4 below float16's limit, 2^28 above its smallest normal.
-    scale = np.float32(2.0 ** (math.frexp(largest)[1] - 14)) if largest > 0 else np.float32(1)
-    return {"features": (features / scale).astype(np.float16), "scale": np.array([scale], dtype=np.float32)}
 
 
 def _shard_name(checkpoint: int, index: int) -> str:

@@ -9,6 +9,7 @@ parameter whose gradient the hooks get wrong (used by other means than its layer
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,16 +17,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from thresher.attribution.fallback import Fallback
+from thresher.attribution.folding import find_pairs
 from thresher.attribution.gradients import Capture
 from thresher.attribution.projection import check_projection, check_request, make_projector
-from thresher.attribution.sketches import Rows, two_sided_blocks, whole_blocks
+from thresher.attribution.sketches import Block, Rows, layer_sizes, masked_blocks, two_sided_blocks, whole_blocks
 from thresher.devices import autocast
 from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs, logits_of, outputs_of
 from thresher.seeds import derive
 
 # How far a captured gradient may be from autograd's, relative to its norm and to that of the whole gradient.
-TOLERANCE = {"float32": (1e-2, 1e-4), "bf16": (0.2, 0.02)}
+TOLERANCE = {"float32": (1e-2, 1e-4), "bf16": (0.2, 0.02), "fp16": (0.2, 0.02)}
+# To what size float16 passes scale the largest gradient at an example's logits: far from both ends of float16.
+FP16_SIZE = 16.0
 
 
 class Featurized(NamedTuple):
@@ -40,6 +44,8 @@ class Featurizer:
     num_features: int
     coverage: dict[str, str]
     """Parameter name -> how its gradient is captured: the kind of layer, or `fallback`. Final after the first batch."""
+    layout: dict[str, tuple[int, int]]
+    """Layer -> where its numbers stand in the features (start, stop); one entry `all` unless layers are kept apart."""
 
     def __init__(
         self,
@@ -56,11 +62,13 @@ class Featurizer:
     ) -> None:
         """Plan for `model` and draw the projection.
 
-        projection  two-sided | normal | rademacher | sjlt | mask+sjlt | identity (see `projection`; identity ignores k)
+        projection  two-sided: each side of each gradient, then sjlt (see `sketches`) | two-sided-layers: the same,
+                    each layer by itself, to its share of k | factor-mask: two-sided by subsets of the coordinates |
+                    normal | rademacher | sjlt | mask+sjlt | identity (see `projection`; identity ignores k)
         model_id    number of the checkpoint: each has its own projection
         output      what is differentiated: margin (log odds of the right class) or loss
         parameters  regular expression searched for in parameter names; None: all trainable ones
-        precision   of the passes: float32, bf16 or auto; features are always accumulated in float32 or better
+        precision   of the passes: float32, bf16, fp16 or auto; features are always accumulated in float32 or better
         Raises InputError on unknown options and where no trainable parameter matches.
         """
         if output not in ("margin", "loss"):
@@ -72,13 +80,12 @@ class Featurizer:
         first = next(iter(chosen.values()))
         self._device, self._dtype = first.device, torch.promote_types(first.dtype, torch.float32)
         autocast(self._device, precision)  # refuses an unknown precision now
-        if projection == "two-sided":
-            self._blocks = two_sided_blocks(chosen, k=k, seed=derive(seed, model_id))
-        else:
-            self._blocks = whole_blocks(chosen)
+        self._blocks = _blocks(projection, chosen, k, derive(seed, model_id))
         self._size = sum(block.size for block in self._blocks.values())
-        self._projector = make_projector(projection, self._size, k, seed=seed, model_id=model_id)
+        layers = layer_sizes(self._blocks)
+        self._projector = make_projector(projection, self._size, k, seed=seed, model_id=model_id, layers=layers)
         self.num_features = self._projector.num_features
+        self.layout = getattr(self._projector, "layout", {"all": (0, self.num_features)})
         self._capture = Capture(self.model, self._blocks)
         self.coverage = {name: self._capture.kinds.get(name, "fallback") for name in chosen}
         self._fallback = Fallback(self.model, [])
@@ -106,7 +113,7 @@ class Featurizer:
         self.close()
 
     def _placed(self, batch: Batch) -> Batch:
-        return {name: value.to(self._device) for name, value in batch.items()}
+        return {name: _laid_out(value.to(self._device)) for name, value in batch.items()}
 
     def _new_rows(self, num_examples: int) -> Rows:
         return Rows(num_examples, self._size, dtype=self._dtype, device=self._device)
@@ -119,6 +126,10 @@ class Featurizer:
             leaf = logits.detach().requires_grad_()
             outputs = outputs_of(leaf, batch["labels"])
             (logit_gradients,) = torch.autograd.grad(getattr(outputs, self._output).sum(), leaf)
+            factors = None
+            if self._precision == "fp16":
+                factors = _factors(logit_gradients)
+                logit_gradients = logit_gradients * factors.view(-1, *[1] * (logit_gradients.ndim - 1))
             if logits.requires_grad:
                 logits.backward(logit_gradients)
         if self._fallback.names:
@@ -126,23 +137,39 @@ class Featurizer:
                 gradients = self._fallback(batch, logit_gradients)
             for name, gradient in gradients.items():
                 rows.add_whole(self._blocks[name], gradient)
+        if factors is not None:
+            rows.values /= factors[:, None]
         return rows, Outputs(*(value.detach() for value in outputs))
 
     def _verify(self, batch: Batch) -> None:
         """Compare the captured gradients of some examples with autograd's; send what differs to the fallback."""
         some = _few(batch)
-        rows, _ = self._gradients(some)
         exact = [self._autograd({name: value[[i]] for name, value in some.items()}) for i in range(len(some["labels"]))]
-        whole = torch.stack([torch.cat([g.flatten() for g in gradients.values()]).norm() for gradients in exact])
-        relative, absolute = TOLERANCE["float32" if self._precision == "float32" else "bf16"]
+        with autocast(self._device, self._precision):
+            pairs = find_pairs(self.model, lambda: logits_of(self.model, some))
+        self._capture.fold(pairs)
+        wrong = self._wrong(some, exact)
+        if wrong and pairs:
+            self._capture.fold([])
+            without = self._wrong(some, exact)
+            if without == wrong:  # folding is not to blame
+                self._capture.fold(pairs)
+            wrong = without
+        self._leave_to_fallback(wrong)
+        self._verified = all(bool(_flat(gradients).any()) for gradients in exact)
+
+    def _wrong(self, some: Batch, exact: Sequence[dict[str, Tensor]]) -> set[str]:
+        """The parameters whose captured gradients are not those of autograd."""
+        rows, _ = self._gradients(some)
+        whole = torch.stack([_flat(gradients).norm() for gradients in exact])
+        relative, absolute = TOLERANCE["bf16" if self._precision == "auto" else self._precision]
         wrong = self._capture.failed | (self._blocks.keys() - self._capture.seen)
         for name, block in self._blocks.items():
             true = block.project(torch.stack([gradients[name] for gradients in exact]).to(self._dtype))
             found = rows.of(block).flatten(1)
             if bool(((found - true).norm(dim=1) > relative * true.norm(dim=1) + absolute * whole).any()):
                 wrong.add(name)
-        self._leave_to_fallback(wrong)
-        self._verified = bool((whole > 0).all())
+        return wrong
 
     def _leave_to_fallback(self, names: set[str]) -> None:
         self._capture.drop(names)
@@ -152,7 +179,9 @@ class Featurizer:
 
     def _autograd(self, example: Batch) -> dict[str, Tensor]:
         parameters = {name: self.model.get_parameter(name) for name in self._blocks}
-        with torch.enable_grad(), autocast(self._device, self._precision):
+        # Unscaled gradients may vanish in float16.
+        precision = "float32" if self._precision == "fp16" else self._precision
+        with torch.enable_grad(), autocast(self._device, precision):
             outputs = outputs_of(logits_of(self.model, example), example["labels"])
         value = getattr(outputs, self._output).sum()
         gradients = torch.autograd.grad(value, list(parameters.values()), materialize_grads=True)
@@ -171,6 +200,30 @@ def _choose(model: nn.Module, pattern: str | None) -> dict[str, nn.Parameter]:
         names = ", ".join(name for name, _ in every[:3])
         raise InputError(f"no trainable parameter matches {pattern!r}; names look like: {names or '(none at all)'}")
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in wanted}
+
+
+def _blocks(projection: str, parameters: dict[str, nn.Parameter], k: int, seed: int) -> dict[str, Block]:
+    if projection in ("two-sided", "two-sided-layers"):
+        return two_sided_blocks(parameters, k=k, seed=seed)
+    if projection == "factor-mask":
+        return masked_blocks(parameters, k=k, seed=seed)
+    return whole_blocks(parameters)
+
+
+def _factors(gradients: Float[Tensor, "b ..."]) -> Float[Tensor, " b"]:
+    """Powers of two that bring the largest number of each example to FP16_SIZE or half of it; 1 where all are zero."""
+    largest = gradients.abs().flatten(1).amax(dim=1)
+    return torch.where(largest > 0, torch.exp2((FP16_SIZE / largest).log2().floor()), 1.0)
+
+
+def _flat(gradients: dict[str, Tensor]) -> Tensor:
+    return torch.cat([gradient.flatten() for gradient in gradients.values()])
+
+
+def _laid_out(values: Tensor) -> Tensor:
+    """Images with their channels last in memory: on a CPU convolutions, norms and pooling are faster so."""
+    images = values.ndim == 4 and values.device.type == "cpu"
+    return values.contiguous(memory_format=torch.channels_last) if images else values
 
 
 def _few(batch: Batch) -> Batch:

@@ -5,12 +5,13 @@ meanwhile, so the sum over the batch that autograd would form for each of them i
 the first captured layer: nothing is differentiated with respect to the model's input.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from thresher.attribution.folding import Pair, folded
 from thresher.attribution.layers import Call, Rule, Unsupported, rule_of
 from thresher.attribution.sketches import Block, Rows
 
@@ -27,7 +28,22 @@ class Capture:
         self._positional: set[nn.Module] = set()
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         self._layers: dict[nn.Module, tuple[Rule, dict[str, Block]]] = {}
+        self._modules = list(model.modules())
+        self._kept: dict[nn.Module, dict[str, Tensor]] = {module: {} for module in self._modules}
+        self._pairs: list[Pair] = []
+        self._folded: dict[nn.Module, Rule] = {}
+        self._folded_norms: set[nn.Module] = set()
+        # How often layers downstream change the output of a folded norm in place: as in the pass that was verified.
+        self._changes: dict[nn.Module, int] = {}
         self._plan(blocks)
+
+    def fold(self, pairs: Sequence[Pair]) -> None:
+        """Run these pairs as one convolution each from now on, and no others."""
+        self._pairs = list(pairs)
+        self._folded = {pair.convolution: pair.convolution_rule for pair in pairs}
+        self._folded |= {pair.norm: pair.norm_rule for pair in pairs}
+        self._folded_norms = {pair.norm for pair in pairs}
+        self._changes.clear()
 
     def _plan(self, blocks: Mapping[str, Block]) -> None:
         named = {id(parameter): name for name, parameter in self.model.named_parameters()}
@@ -52,7 +68,11 @@ class Capture:
                 del own[local]
 
     def project(self, blocks: Mapping[str, Block]) -> None:
-        """Capture the same parameters through other sides from now on."""
+        """Capture the same parameters through other sides from now on, and no pair as one convolution.
+
+        A folded pair multiplies out what is projected on one side alone, to scale its channels.
+        """
+        self.fold([])
         for _, own in self._layers.values():
             own.update({local: blocks[block.name] for local, block in own.items()})
 
@@ -64,7 +84,7 @@ class Capture:
     @contextmanager
     def recording(self, rows: Rows) -> Iterator[None]:
         """Inside, a forward and a backward pass of the model add its gradients to `rows`."""
-        parameters = list(self.model.parameters())
+        parameters = [own for module in self._modules for own in module._parameters.values() if own is not None]
         flags = [parameter.requires_grad for parameter in parameters]
         # The fused inference path of nn.TransformerEncoderLayer calls none of the layers in it.
         fused = torch.backends.mha.get_fastpath_enabled()
@@ -73,7 +93,8 @@ class Capture:
             torch.backends.mha.set_fastpath_enabled(False)
             for parameter in parameters:
                 parameter.requires_grad_(False)
-            yield
+            with folded(self._pairs):
+                yield
         finally:
             self._rows = None
             torch.backends.mha.set_fastpath_enabled(fused)
@@ -85,25 +106,28 @@ class Capture:
         # Without gradients it is a rule that calls its own layer again.
         if rows is None or not own or not torch.is_grad_enabled():
             return None
+        rule = self._folded.get(module, rule)
         names = {block.name for block in own.values()}
         entered = (args[0] if args else next(iter(kwargs.values()))).detach()
         if isinstance(module, nn.Embedding):
             output = self._one_per_example(module, entered, output, rows.num_examples)
         version = entered._version
         try:
-            with torch.no_grad(), torch.autocast(entered.device.type, enabled=False):
+            with torch.no_grad(), _float32(entered.device.type):
                 # Detached: the hook below hangs on the output's node of the graph, and must not hold the graph in turn.
-                backward = rule(Call(module, entered, output.detach(), own, rows))
+                backward = rule(Call(module, entered, output.detach(), own, rows, self._kept[module]))
         except Unsupported:
             self.failed |= names
             return output
         self.seen |= names
 
-        @torch.no_grad()
         def hook(gradient: Tensor) -> None:
-            assert entered._version == version, f"the input of {type(module).__name__} was changed in place"
+            changes = entered._version - version
+            expected = self._changes.setdefault(module, changes) if module in self._folded_norms else 0
+            assert changes == expected, f"the input of {type(module).__name__} was changed in place"
             try:
-                backward(gradient)
+                with torch.no_grad():
+                    backward(gradient)
             except Unsupported:
                 self.failed.update(names)
 
@@ -137,3 +161,7 @@ class _Start(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[None, None]:
         return None, None
+
+
+def _float32(kind: str):
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()

@@ -5,21 +5,23 @@ R.T g / sqrt(P) with entries of unit variance, hence k / P.
 """
 
 import math
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from thresher.devices import memory_of
 from thresher.errors import InputError
 from thresher.seeds import torch_rng
 
 # traker's BasicProjector: columns in blocks of this many, each drawn from a seed of its own.
 DENSE_BLOCK = 100
-# A drawn dense matrix is kept up to this many bytes; beyond it, blocks are drawn again for every batch.
-DENSE_KEPT = 2 * 2**30
-# The last sketch of two-sided rows is dense up to this many entries, sparse beyond.
-CHEAP_DENSE = 2**23
+# A drawn dense matrix is kept if it takes at most this share of the memory of its device; else its blocks are drawn
+# again for every batch, which takes far longer than the product.
+DENSE_KEPT = 0.25
 
 
 class Projector(Protocol):
@@ -50,28 +52,34 @@ class Dense:
         self.size, self.num_features, self.kind = size, k, kind
         self.seed = seed + 100_000 * model_id
         self.scale = k / size
-        self._kept: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
-        self._keeps = 4 * size * k <= DENSE_KEPT
+        self._kept: Tensor | None = None
 
     def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
-        starts = range(0, self.num_features, min(self.num_features, DENSE_BLOCK))
-        columns = [rows @ self._block(index, start, rows) for index, start in enumerate(starts)]
-        return torch.cat(columns, dim=1) / math.sqrt(self.size)
-
-    def _block(self, index: int, start: int, like: Tensor) -> Float[Tensor, "d width"]:
-        key = (index, like.dtype, like.device)
-        if key in self._kept:
-            return self._kept[key]
-        generator = torch.Generator().manual_seed(self.seed + 1000 * index)
-        drawn = torch.empty(self.size, min(self.num_features, DENSE_BLOCK))
-        if self.kind == "normal":
-            drawn.normal_(generator=generator)
+        if self._kept is None and self._fits(rows):
+            self._kept = rows.new_empty(self.size, self.num_features)
+            for start, block in self._blocks(rows):
+                self._kept[:, start : start + block.shape[1]] = block
+        if self._kept is None:
+            features = torch.cat([rows @ block for _, block in self._blocks(rows)], dim=1)
         else:
-            drawn.bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
-        block = drawn[:, : self.num_features - start].to(like)
-        if self._keeps:
-            self._kept[key] = block
-        return block
+            self._kept = self._kept.to(rows)
+            features = rows @ self._kept
+        return features.div_(math.sqrt(self.size))
+
+    def _fits(self, like: Tensor) -> bool:
+        return like.element_size() * self.size * self.num_features <= DENSE_KEPT * memory_of(like.device)
+
+    def _blocks(self, like: Tensor) -> Iterator[tuple[int, Float[Tensor, "d width"]]]:
+        """(first column, columns) of R, drawn."""
+        width = min(self.num_features, DENSE_BLOCK)
+        drawn = torch.empty(self.size, width)
+        for index, start in enumerate(range(0, self.num_features, width)):
+            generator = torch.Generator().manual_seed(self.seed + 1000 * index)
+            if self.kind == "normal":
+                drawn.normal_(generator=generator)
+            else:
+                drawn.bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
+            yield start, drawn[:, : self.num_features - start].to(like)
 
 
 class Sparse:
@@ -99,7 +107,8 @@ class Sparse:
             self._order, self._signs = self._order.to(rows.device), self._signs.to(rows)
         features = rows.new_zeros(len(rows), self.num_features)
         for order, signs in zip(self._order, self._signs, strict=True):
-            features += (rows.index_select(1, order) * signs).view(len(rows), -1, self.num_features).sum(dim=1)
+            placed = rows.index_select(1, order).mul_(signs)
+            features += placed.view(len(rows), -1, self.num_features).sum(dim=1)
         return features
 
 
@@ -120,23 +129,48 @@ class Masked:
         return self._sketch(rows.index_select(1, self._kept) * self._factor)
 
 
-class ScaledDense:
-    """R.T g / sqrt(k), R of +-1: kept whole, for short rows."""
+class PerLayer:
+    """Each layer's part of the row sketched by itself, to its own share of the k numbers.
+
+    Shares are equal, but that no layer gets more numbers than it has: what it leaves goes to the others.
+    """
 
     scale = 1.0
 
-    def __init__(self, size: int, k: int, *, seed: int, names: tuple[str | int, ...] = ()) -> None:
-        self.num_features = k
-        signs = torch.randint(0, 2, (size, k), generator=torch_rng(seed, "dense", *names), dtype=torch.int8)
-        self._matrix = (2 * signs - 1).float() / math.sqrt(k)
+    def __init__(self, sizes: Mapping[str, int], k: int, *, seed: int, names: tuple[str | int, ...] = ()) -> None:
+        """`sizes`: numbers of each layer, in the order in which they stand in a row."""
+        shares = _shares(sizes, k)
+        self.num_features = sum(shares.values())
+        self.layout = dict(zip(shares, _spans(shares.values()), strict=True))
+        self._parts = [
+            (start, stop, Sparse(stop - start, shares[name], seed=seed, names=(*names, name)))
+            for name, (start, stop) in zip(sizes, _spans(sizes.values()), strict=True)
+        ]
+        # What one sketch of the whole row would need for the same error on random vectors.
+        self.worth = sum(sizes.values()) ** 2 / sum(sizes[name] ** 2 / shares[name] for name in sizes)
 
     def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
-        if self._matrix.device != rows.device or self._matrix.dtype != rows.dtype:
-            self._matrix = self._matrix.to(rows)
-        return rows @ self._matrix
+        return torch.cat([sketch(rows[:, start:stop]) for start, stop, sketch in self._parts], dim=1)
 
 
-PROJECTIONS = ("two-sided", "normal", "rademacher", "sjlt", "mask+sjlt", "identity")
+def _shares(sizes: Mapping[str, int], k: int) -> dict[str, int]:
+    if k < len(sizes):
+        raise InputError(f"k={k} numbers are too few for {len(sizes)} layers; pass {len(sizes)} or more")
+    shares, left = {}, k
+    for place, name in enumerate(sorted(sizes, key=lambda name: sizes[name])):  # the smallest first
+        shares[name] = min(sizes[name], left // (len(sizes) - place))
+        left -= shares[name]
+    return {name: shares[name] for name in sizes}
+
+
+def _spans(lengths: Iterable[int]) -> list[tuple[int, int]]:
+    stops = list(accumulate(lengths))
+    return list(pairwise([0, *stops]))
+
+
+PROJECTIONS = (
+    "two-sided", "two-sided-layers", "factor-mask", "normal", "rademacher", "sjlt", "mask+sjlt", "identity",
+)  # fmt: skip
 
 
 def check_request(projection: str, k: int) -> None:
@@ -147,8 +181,13 @@ def check_request(projection: str, k: int) -> None:
         raise InputError(f"k={k} features were asked for; pass 1 or more")
 
 
-def make_projector(projection: str, size: int, k: int, *, seed: int, model_id: int = 0) -> Projector:
-    """The sketch of rows of `size` numbers that `projection` ends with; InputError on an unknown name or k < 1."""
+def make_projector(
+    projection: str, size: int, k: int, *, seed: int, model_id: int = 0, layers: Mapping[str, int] | None = None
+) -> Projector:
+    """The sketch of rows of `size` numbers that `projection` ends with; InputError on an unknown name or k < 1.
+
+    `layers`: how many numbers of a row each layer has, in their order; two-sided-layers needs it.
+    """
     check_request(projection, k)
     if projection == "identity":
         return Identity(size)
@@ -156,9 +195,9 @@ def make_projector(projection: str, size: int, k: int, *, seed: int, model_id: i
         return Dense(size, k, kind=projection, seed=seed, model_id=model_id)
     if projection == "mask+sjlt":
         return Masked(size, k, seed=seed, names=(model_id,))
-    if projection == "two-sided" and k < size <= CHEAP_DENSE // k:
-        return ScaledDense(size, k, seed=seed, names=(model_id,))
-    return Sparse(size, k, seed=seed, nonzeros=1, names=(model_id,))
+    if projection == "two-sided-layers":
+        return PerLayer(layers or {"all": size}, k, seed=seed, names=(model_id,))
+    return Sparse(size, k, seed=seed, names=(model_id,))
 
 
 def check_projection(
@@ -178,7 +217,8 @@ def check_projection(
             "choose another projection or device, nothing scored with it would mean anything"
         )
     error = float((features @ features.T / projector.scale - vectors @ vectors.T).abs().max())
-    bound = 6 * math.sqrt(2 / projector.num_features) + 12 / projector.num_features
+    worth = getattr(projector, "worth", projector.num_features)
+    bound = 6 * math.sqrt(2 / worth) + 12 / worth
     if error > bound:
         raise InputError(
             f"the projection changes inner products of random vectors by {error:.3f}, at most {bound:.3f} is allowed "

@@ -7,14 +7,18 @@ in expectation. The sides belong to the parameter, not to a layer, so a paramete
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from thresher.seeds import torch_rng
+
+# Changes when the same seed would give other sketches than before: features are then no longer of one space.
+SKETCHES = 2
 
 
 @dataclass(frozen=True)
@@ -27,23 +31,25 @@ class Block:
     rows: Float[Tensor, "m r"] | None = None
     cols: Float[Tensor, "n s"] | None = None
 
-    @property
+    @cached_property
     def matrix_shape(self) -> tuple[int, int]:
         """[m, n] of the gradient, before projection; a vector or a scalar is one column."""
         m = self.shape[0] if self.shape else 1
         return m, math.prod(self.shape[1:])
 
-    @property
+    @cached_property
     def kept_shape(self) -> tuple[int, int]:
         m, n = self.matrix_shape
         return (m if self.rows is None else self.rows.shape[1]), (n if self.cols is None else self.cols.shape[1])
 
-    @property
+    @cached_property
     def size(self) -> int:
         return math.prod(self.kept_shape)
 
     def project(self, gradients: Tensor) -> Float[Tensor, "b size"]:
         """Whole gradients [b, *shape] of this parameter as they stand in the rows."""
+        if self.rows is None and self.cols is None:
+            return gradients.reshape(len(gradients), self.size)
         kept = gradients.reshape(len(gradients), *self.matrix_shape)
         if self.rows is not None:
             kept = self.rows.T.to(kept.dtype) @ kept
@@ -63,6 +69,10 @@ class Rows:
         kept = self.values[:, block.start : block.start + block.size]
         return kept.view(self.num_examples, *block.kept_shape)
 
+    def side(self, block: Block) -> Float[Tensor, "m r"] | None:
+        """What projects the first axis of gradients that are added to this block."""
+        return block.rows
+
     def add_outer(self, block: Block, left: Float[Tensor, "b r t"], right: Float[Tensor, "b t s"]) -> None:
         """Add sum_t left[:, t] right[t, :], both projected already."""
         # Not baddbmm_: on this strided target it runs one small product at a time.
@@ -70,7 +80,7 @@ class Rows:
 
     def add_whole(self, block: Block, gradients: Tensor) -> None:
         """Add whole gradients, not projected yet, [b, *shape] or flattened."""
-        self.values[:, block.start : block.start + block.size] += block.project(gradients)
+        self.values[:, block.start : block.start + block.size].add_(block.project(gradients))
 
 
 def whole_blocks(parameters: Mapping[str, nn.Parameter]) -> dict[str, Block]:
@@ -84,27 +94,49 @@ def whole_blocks(parameters: Mapping[str, nn.Parameter]) -> dict[str, Block]:
 
 def two_sided_blocks(parameters: Mapping[str, nn.Parameter], *, k: int, seed: int) -> dict[str, Block]:
     """Matrices projected on both sides, where a side is larger than it would become; vectors (biases, norms) entire."""
+    return _blocks(parameters, _side, k=k, seed=seed)
+
+
+def masked_blocks(parameters: Mapping[str, nn.Parameter], *, k: int, seed: int) -> dict[str, Block]:
+    """The same with a random subset of the coordinates for each side, twice as many (FactGraSS, arXiv 2505.18976).
+
+    A coordinate kept is scaled by sqrt(size / kept), so that inner products are kept in expectation.
+    """
+    return _blocks(parameters, _mask, k=k, seed=seed)
+
+
+def layer_sizes(blocks: Mapping[str, Block]) -> dict[str, int]:
+    """Numbers in a row of each layer (parameters of one module), in their order."""
+    sizes: dict[str, int] = {}
+    for name, block in blocks.items():
+        layer = name.rpartition(".")[0] or name
+        sizes[layer] = sizes.get(layer, 0) + block.size
+    return sizes
+
+
+def _blocks(parameters: Mapping[str, nn.Parameter], side: Callable, *, k: int, seed: int) -> dict[str, Block]:
     num_matrices = sum(parameter.ndim > 1 for parameter in parameters.values())
     blocks, start = {}, 0
     for name, parameter in parameters.items():
         rows = cols = None
         if parameter.ndim > 1:
             m, n = Block(name, parameter.shape, 0).matrix_shape
-            rows = _side(m, side_of(n, k, num_matrices), parameter, seed, name, "rows")
-            cols = _side(n, side_of(m, k, num_matrices), parameter, seed, name, "cols")
+            rows = side(m, side_of(n // 4, k, num_matrices), parameter, seed, name, "rows")
+            cols = side(n, side_of(m // 8, k, num_matrices), parameter, seed, name, "cols")
         blocks[name] = Block(name, parameter.shape, start, rows, cols)
         start += blocks[name].size
     return blocks
 
 
-def side_of(other: int, k: int, num_matrices: int) -> int:
-    """How wide the projection of one side of a matrix is, given the size of its other side: 16 to 32.
+def side_of(affordable: int, k: int, num_matrices: int) -> int:
+    """How wide the projection of one side of a matrix is: 16 to 32, within that what is `affordable`.
 
-    Projecting one side costs width / other of the layer's own product, so narrow layers get the narrower one. More
-    where a few matrices carry a large k: together they hold 4k numbers or more, so that the last sketch sets the error.
+    Projecting a side to r costs r / (size of the other side) of the layer's own product: at most a quarter for what
+    comes back, an eighth for what enters, which a convolution projects as slowly as it computes. More where a few
+    matrices carry a large k: together they hold 4k numbers or more, so that the last sketch sets the error.
     """
     wanted = 8 * math.ceil(math.sqrt(4 * k / max(num_matrices, 1)) / 8)
-    return max(wanted, min(max(16, other // 4), 32))
+    return max(wanted, min(max(16, affordable), 32))
 
 
 def _side(size: int, side: int, parameter: Tensor, seed: int, *names: str) -> Tensor | None:
@@ -113,3 +145,13 @@ def _side(size: int, side: int, parameter: Tensor, seed: int, *names: str) -> Te
     signs = torch.randint(0, 2, (size, side), generator=torch_rng(seed, "two-sided", *names), dtype=torch.int8)
     dtype = torch.promote_types(parameter.dtype, torch.float32)
     return ((2 * signs - 1).to(dtype) / math.sqrt(side)).to(parameter.device)
+
+
+def _mask(size: int, side: int, parameter: Tensor, seed: int, *names: str) -> Tensor | None:
+    kept = 2 * side
+    if size <= kept:
+        return None
+    places = torch.randperm(size, generator=torch_rng(seed, "factor-mask", *names))[:kept].sort().values
+    chosen = torch.zeros(size, kept, dtype=torch.promote_types(parameter.dtype, torch.float32))
+    chosen[places, torch.arange(kept)] = math.sqrt(size / kept)
+    return chosen.to(parameter.device)

@@ -18,13 +18,13 @@ class Featurize(Command):
     k: int = 512
     """Numbers a gradient is projected to."""
     projection: str = "two-sided"
-    """two-sided, normal, rademacher, sjlt or identity."""
+    """two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity."""
     output: str = "margin"
     """margin (log p / (1 - p), TRAK's) or loss."""
     parameters: str | None = None
     """A regular expression: only the gradients of the parameters it finds."""
     precision: str = "float32"
-    """float32, or bf16 for the pass itself; projections accumulate in float32."""
+    """float32, or bf16 or fp16 for the pass itself; projections accumulate in float32."""
     batch_tokens: int | None = None
     """Tokens (or images) in a batch; None: chosen."""
     seed: int = 0

@@ -9,7 +9,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from thresher.artifacts import build
-from thresher.attribution.features import FeatureStore, pack
+from thresher.attribution.features import FeatureStore
+from thresher.attribution.packing import pack
 from thresher.data.examples import ImageExamples, TokenExamples
 
 
@@ -45,7 +46,7 @@ def digits(path, rows, classes=10, prefix="z", flipped=()):
     return image_examples(path, (images[keep].reshape(-1, 8, 8, 1) * 15.9).astype(np.uint8), chosen, prefix)
 
 
-def token_examples(path, lengths, vocabulary=19, width=12, seed=0, prefix="z"):
+def token_examples(path, lengths, vocabulary=19, width=12, seed=0, prefix="z", ids=None):
     """Random token sequences of the given lengths."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(0, vocabulary, size=(len(lengths), width)).astype(np.uint16)
@@ -54,7 +55,7 @@ def token_examples(path, lengths, vocabulary=19, width=12, seed=0, prefix="z"):
     def write(draft):
         write_array(draft, "tokens.npy", tokens)
         write_array(draft, "spans.npy", spans)
-        write_ids(draft, [f"{prefix}{i}" for i in range(len(lengths))])
+        write_ids(draft, ids or [f"{prefix}{i}" for i in range(len(lengths))])
         return {"num_examples": len(lengths), "vocab_size": vocabulary}
 
     config = {"lengths": np.asarray(lengths).tolist(), "seed": seed, "prefix": prefix}
@@ -105,7 +106,8 @@ def _write_store(path, shard, n, k, num_checkpoints, shard_size, prefix, models,
                     outputs = {"margin": np.log(p / (1 - p)), "loss": -np.log(p), "confidence": p}
                     with draft.file(f"checkpoint{checkpoint:03d}-shard{index:05d}.safetensors") as made:
                         save_file(pack(features, "float16") | outputs, made)
-        return {"num_examples": n, "num_checkpoints": num_checkpoints, "k": k, "shard_size": shard_size}
+        facts = {"num_examples": n, "num_checkpoints": num_checkpoints, "k": k, "shard_size": shard_size}
+        return facts | {"blocks": {"all": (0, k)}}
 
     config = {"projection": "normal", "k": k, "output": output, "parameters": None, "shard_size": shard_size}
     inputs = {"examples": name} | {f"model {m}": f"{models}{m}" for m in range(num_checkpoints)}

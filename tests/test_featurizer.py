@@ -194,6 +194,84 @@ def test_bf16_passes_are_close_to_float32() -> None:
     assert 0 < (found - true).norm() < 0.05 * true.norm()
 
 
+def test_fp16_passes_are_close_to_float32_or_refused() -> None:
+    torch.manual_seed(0)
+    model, batch = gpt2(), language_batch()
+    # As small as a mean over a thousand tokens and a large vocabulary makes them: unscaled they vanish in float16.
+    batch["input_ids"], batch["labels"] = batch["input_ids"].repeat(1, 2), batch["labels"].repeat(1, 2)
+    try:
+        rough = Featurizer(model, k=64, precision="fp16")
+    except InputError as error:
+        assert str(error) == "precision fp16 does not work on cpu here; pass float32"
+        return
+    with Featurizer(model, k=64) as exact, rough:
+        true, found = exact(batch).features, rough(batch).features
+        assert "fallback" not in rough.coverage.values()
+    assert found.dtype == torch.float32
+    assert 0 < (found - true).norm() < 0.02 * true.norm()
+
+
+def resnet(width=4, classes=5):
+    block = lambda m, n: [nn.Conv2d(m, n, 3, padding=1, bias=False), nn.BatchNorm2d(n), nn.ReLU(inplace=True)]  # noqa: E731
+    return nn.Sequential(*block(3, width), *block(width, 2 * width), nn.Flatten(), nn.Linear(2 * width * 64, classes))
+
+
+def folded(featurize):
+    return [pair.convolution for pair in featurize._capture._pairs]
+
+
+def test_convolutions_are_folded_with_their_norms_and_models_left_as_they_were() -> None:
+    torch.manual_seed(0)
+    model, batch = shake(resnet()), image_batch(size=8)
+    before = model(batch["pixel_values"])
+    with Featurizer(model, projection="identity") as featurize:
+        torch.testing.assert_close(featurize(batch).features, exact_gradients(model, batch))
+        assert folded(featurize) == [model[0], model[3]]
+        assert torch.equal(model(batch["pixel_values"]), before)
+        model[1].weight.data *= 1.5  # a model that changed meanwhile is folded anew
+        model[1].running_mean += 0.2
+        torch.testing.assert_close(featurize(batch).features, exact_gradients(model, batch))
+
+
+class Looks(nn.Module):
+    """Uses what is between the convolution and the norm, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x):
+        between = self.convolution(x)
+        return self.head((torch.tanh(self.norm(between)) + between.detach().square()).mean(dim=(2, 3)))
+
+
+def test_a_convolution_that_something_else_looks_at_is_not_folded() -> None:
+    torch.manual_seed(0)
+    model, batch = shake(Looks()), image_batch(size=8)
+    with Featurizer(model, projection="identity") as featurize:
+        torch.testing.assert_close(featurize(batch).features, exact_gradients(model, batch))
+        assert folded(featurize) == [] and "fallback" not in featurize.coverage.values()
+
+
+def test_a_norm_that_something_leaky_changes_in_place_is_not_folded() -> None:
+    torch.manual_seed(0)
+    model, batch = shake(resnet()), image_batch(size=8)
+    model[2] = nn.LeakyReLU(0.3, inplace=True)
+    with Featurizer(model, projection="identity") as featurize:
+        torch.testing.assert_close(featurize(batch).features, exact_gradients(model, batch))
+        assert "fallback" not in featurize.coverage.values()
+
+
+def test_a_norm_with_a_vanishing_weight_is_not_folded() -> None:
+    torch.manual_seed(0)
+    model, batch = shake(resnet()), image_batch(size=8)
+    model[1].weight.data[0] = 0.0
+    with Featurizer(model, projection="identity") as featurize:
+        torch.testing.assert_close(featurize(batch).features, exact_gradients(model, batch))
+        assert folded(featurize) == [model[3]]
+
+
 def test_a_wrong_regular_expression_is_refused() -> None:
     with pytest.raises(InputError, match="no regular expression"):
         Featurizer(nn.Linear(3, 2), parameters="(")
