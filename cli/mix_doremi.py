@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thresher.cli.command import Command
-from thresher.cli.mix_settings import show_proposal, write_result
+from thresher.cli.mix_settings import command_line, show_proposal, write_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class DoReMi(Command):
                 flops += reference.facts["flops"] + proxy.facts["flops"]
         result = summarise(list(tokens), paths, natural=natural(list(tokens), tokens))
         result |= {"seed": self.seed, "flops": flops, "num_trained": 2 * self.seeds}
-        return write_result(result, self.out, command=f"thresher mix doremi --pool {self.pool} --out {self.out}")
+        return write_result(result, self.out, command=command_line("doremi", self))
 
     def show(self, result):
         return show_proposal(result)

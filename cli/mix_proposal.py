@@ -10,7 +10,8 @@ from jaxtyping import Float
 from thresher.cli.mix_settings import Proposing
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
-from thresher.selection.mixture.ddo import find_ddo, propose_autoscale
+from thresher.selection.mixture.autoscale_proposal import propose_autoscale
+from thresher.selection.mixture.ddo import find_ddo
 from thresher.selection.mixture.design import next_runs
 from thresher.selection.mixture.methods import DEFAULT, METHODS
 from thresher.selection.mixture.proposal import propose

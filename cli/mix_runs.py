@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thresher.cli.command import named_paths
-from thresher.cli.mix_settings import Proposing, natural_of, show_proposal, write_result
+from thresher.cli.mix_settings import Proposing, command_line, natural_of, show_proposal, write_result
 
 if TYPE_CHECKING:
     from thresher.cli.mix_training import Bench
@@ -36,7 +36,7 @@ class Runs(Proposing):
     runs: int | None = None
     """How many runs in all; none: twice the domains + 10. A ddo has its own number."""
     first: int | None = None
-    """How many of them are designed beforehand; none: three quarters. The rest go where they inform most."""
+    """How many of them are designed beforehand; none: twice the domains + 2. The rest go where they inform most."""
     batch: int = 4
     """How many runs are chosen at a time after the first."""
     repeats: int = 1
@@ -57,6 +57,7 @@ class Runs(Proposing):
         from thresher.cli.study import ModelTable
         from thresher.data.examples import open_examples
 
+        self._check_method()
         pool = open_examples(self.pool)
         tokens = supply(pool)
         table = ModelTable(
@@ -74,6 +75,17 @@ class Runs(Proposing):
         spent = f"{result['num_trained']} runs, {result['flops']:.3g} FLOPs, table: {result['table']}"
         return "\n".join([show_proposal(result), spent])
 
+    def _check_method(self) -> None:
+        """Before anything is trained."""
+        from thresher.errors import InputError
+        from thresher.selection.mixture.methods import method_named
+        from thresher.selection.mixture.proposal import BASELINES
+
+        if self.method == "autoscale" and self.design != "ddo":
+            raise InputError("autoscale is fitted to a ddo; pass --design ddo, or another method")
+        if self.method is not None and self.method not in ("autoscale", *BASELINES):
+            method_named(self.method)
+
     def _make(self, bench: "Bench", tokens: Mapping[str, int], progress) -> list[dict[str, Any]]:
         """All runs, in the order they were designed."""
         from thresher.errors import InputError
@@ -82,6 +94,7 @@ class Runs(Proposing):
         domains = list(tokens)
         # How often a domain may be repeated in the training to come does not bind the small runs.
         constraints = self.constraints(domains, tokens, capped=False)
+        self.goal(list(bench.targets))
         if self.repeats < 1 or self.batch < 1 or self.examples < 1:
             raise InputError("--repeats, --batch and --examples must be 1 or more; check them")
         if self.design == "ddo":
@@ -89,10 +102,19 @@ class Runs(Proposing):
             total = len(plan.weights)
         else:
             total = 2 * len(domains) + 10 if self.runs is None else self.runs
-            first = min(total, max(1, -(-3 * total // 4) if self.first is None else self.first))
+            # Not a share of the total: a larger total must go on from the same runs.
+            first = min(total, 2 * len(domains) + 2 if self.first is None else self.first)
+            if total < 3 or first < 3:
+                raise InputError(f"{min(total, first)} runs teach nothing about mixtures; design 3 or more")
             plan = plan_runs(constraints, first, kind=self.design, seed=self.seed)
         sizes = plan.amounts.sum(axis=1) / len(domains)
-        rows = self._train(bench, domains, plan.weights, sizes, 0, progress)
+        # With a budget, a few at a time: what a run costs is known after the first.
+        step = len(sizes) if self.max_flops is None else self.batch
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(sizes), step):
+            if not (rows and self._spent(rows)):
+                part = slice(start, start + step)
+                rows += self._train(bench, domains, plan.weights[part], sizes[part], start, progress)
         while len(rows) < total * self.repeats and not self._spent(rows):
             batch = min(self.batch, total - len(rows) // self.repeats)
             asked = self._next(rows, bench, tokens, batch)
@@ -132,13 +154,13 @@ class Runs(Proposing):
     def _next(self, rows, bench: "Bench", tokens: Mapping[str, int], batch: int):
         """Mixtures that could be the best, by what is known so far."""
         from thresher.selection.mixture.design import next_runs
-        from thresher.selection.mixture.methods import DEFAULT, METHODS, method_named
+        from thresher.selection.mixture.methods import DEFAULT, METHODS
         from thresher.selection.mixture.optimise import optimise
 
         table = table_of(rows, list(tokens), list(bench.targets))
         goal, constraints = self.goal(table.targets), self.constraints(list(tokens), tokens, capped=False)
-        chosen = method_named(self.method or DEFAULT)
-        # A portfolio's one value is no loss: the batch is then chosen by the default law.
+        # A portfolio's one value is no loss, and a baseline is no law: the batch is then chosen by the default.
+        chosen = METHODS.get(self.method or DEFAULT, METHODS[DEFAULT])
         fit = chosen.fit if chosen.predicts_losses else METHODS[DEFAULT].fit
         law = fit(table.weights, table.losses, self.seed)
         best = optimise(law, goal, constraints, seed=self.seed, starts=table.weights).weights
@@ -167,7 +189,7 @@ class Runs(Proposing):
             "run_budget": base,
             "table": str((self.out / "runs.csv").resolve()),
         }
-        return write_result(result, self.out, command="thresher mix runs")
+        return write_result(result, self.out, command=command_line("runs", self))
 
 
 def table_of(rows: Sequence[Mapping[str, Any]], domains: Sequence[str], targets: Sequence[str]):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from thresher.cli.mix_settings import Proposing, natural_of, show_proposal, write_result
+from thresher.cli.mix_settings import Proposing, command_line, natural_of, show_proposal, write_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,7 @@ class Scores(Proposing):
         )
         if self.out is None:
             return result
-        command = f"thresher mix scores --scores {self.scores} --pool {self.pool} --seed {self.seed}"
-        return write_result(result, self.out, command=command)
+        return write_result(result, self.out, command=command_line("scores", self))
 
     def show(self, result):
         return show_proposal(result)

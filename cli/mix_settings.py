@@ -1,7 +1,8 @@
 """What the mixture commands share: the options of a proposal, and how they become a goal and constraints."""
 
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from thresher.cli.command import Command
@@ -96,6 +97,22 @@ def natural_of(domains: Sequence[str], tokens: Mapping[str, float] | None):
     from thresher.selection.mixture.baselines import natural
 
     return None if tokens is None else natural(domains, tokens)
+
+
+def command_line(action: str, command: Command) -> str:
+    """The line that replays `command`: every option that differs from its default."""
+    parts = ["thresher", "mix", action]
+    for field in fields(command):
+        value = getattr(command, field.name)
+        if value == field.default or field.name in ("json", "quiet", "device", "workers"):
+            continue
+        values = [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+        option = [] if field.name in POSITIONAL else [f"--{field.name.replace('_', '-')}"]
+        parts += option + ([] if value is True else values)
+    return shlex.join(parts)
+
+
+POSITIONAL = ("files", "domains")
 
 
 def write_result(result: dict, out: Path, *, command: str) -> dict:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import tyro
 
-from thresher.cli.mix_settings import Proposing, natural_of, numbers_of, show_proposal, write_result
+from thresher.cli.mix_settings import (
+    Proposing,
+    command_line,
+    natural_of,
+    numbers_of,
+    show_proposal,
+    write_result,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,7 @@ class Table(Proposing):
         )
         if self.out is None:
             return result
-        return write_result(result, self.out, command=self._command())
+        return write_result(result, self.out, command=command_line("table", self))
 
     def show(self, result):
         return show_proposal(result)
@@ -99,7 +106,8 @@ class Table(Proposing):
         from thresher.errors import InputError
         from thresher.selection.mixture.design import one_up_one_down
         from thresher.selection.mixture.nested import at_scale
-        from thresher.selection.mixture.table import Columns, make_table, read_columns, read_rows, read_table
+        from thresher.selection.mixture.table import make_table
+        from thresher.selection.mixture.table_file import Columns, read_columns, read_rows, read_table
 
         if not files:
             raise InputError("no table given; give a CSV file with weight_* and loss_* columns")
@@ -136,7 +144,3 @@ class Table(Proposing):
             table = self._read((self.second,))
             extra["second"] = (table, find_ddo(table), self.second_budget)
         return extra
-
-    def _command(self) -> str:
-        files = " ".join(map(str, self.files))
-        return f"thresher mix table {files} --method {self.method} --seed {self.seed}"

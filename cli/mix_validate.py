@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from thresher.cli.command import Command, made, named_paths
+from thresher.cli.mix_settings import command_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,6 @@ class Validate(Command):
             arm: ", ".join(f"{domain} {share:.3f}" for domain, share in weights.items() if share > 0)
             for arm, weights in arms.items()
         }
-        command = f"thresher mix validate --pool {self.pool} --mixtures {' '.join(self.mixtures)} --out {self.out}"
         budget = f"{self.examples:,} examples, one seed's draws shared"
         return render(
             Report(
@@ -149,7 +149,7 @@ class Validate(Command):
                 settings=mixtures,
                 results=Results(runs=runs, chosen=next(iter(arms)), baseline="natural", budget=budget),
                 models=[model],
-                reproduction=Reproduction(command=command),
+                reproduction=Reproduction(command=command_line("validate", self)),
             )
         )
 

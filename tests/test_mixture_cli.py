@@ -69,6 +69,7 @@ def test_the_default_finds_a_truly_better_mixture_and_writes_its_page(table, tmp
     assert result["gains"]["uniform"]["low"] > 0
     assert len(result["next_runs"]) == 3 and all(sum(row.values()) == pytest.approx(1) for row in result["next_runs"])
     page = (tmp_path / "found" / "report.html").read_text()
+    assert f"thresher mix table {table} --resamples 6 --next 3 --out" in page.replace("&#39;", "") or "--next 3" in page
     assert "<svg" in page and "http" not in page.replace("http://www.w3.org", "") and "books" in page
     assert json.loads((tmp_path / "found" / "mixture.json").read_text()) == result
 
@@ -355,6 +356,15 @@ def test_a_pool_without_domains_and_bad_counts_are_refused(toy, tmp_path, capsys
     assert status == 2 and "fewer than 2 domains" in error
     status, _, error = run(capsys, *toy_runs(toy, tmp_path / "x", "--batch", 0))
     assert status == 2 and "must be 1 or more" in error
+    for more, words in (
+        (("--runs", 2), "teach nothing"),
+        (("--method", "autoscale"), "is fitted to a ddo"),
+        (("--method", "magic"), "is unknown"),
+        (("--target-weights", "maths=1"), "no target is called"),
+        (("--design", "spiral"), "is unknown"),
+    ):
+        status, _, error = run(capsys, *toy_runs(toy, tmp_path / "x", *more))
+        assert status == 2 and words in error and not (tmp_path / "x" / "models").exists()
     status, _, error = run(capsys, *toy_runs(toy, tmp_path / "x", "--design", "ddo", "--runs", 5))
     assert status == 2 and "has 7 runs" in error
     (tmp_path / "no.json").write_text("[]")

@@ -22,7 +22,7 @@ from thresher.selection.mixture.exponential import (
 )
 from thresher.selection.mixture.law import LinearLaw
 from thresher.selection.mixture.methods import DEFAULT, METHODS
-from thresher.selection.mixture.table import Columns, read_table
+from thresher.selection.mixture.table_file import Columns, read_table
 
 SMOOTH = [name for name in METHODS if name != "regmix"]
 

@@ -5,7 +5,7 @@ import pytest
 
 from thresher.errors import InputError
 from thresher.selection.mixture.nested import at_scale
-from thresher.selection.mixture.table import Columns, RawRows
+from thresher.selection.mixture.table_file import Columns, RawRows
 
 MIXTURES = np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
 

@@ -5,7 +5,8 @@ import pytest
 from mixture_cases import DOMAINS, TARGETS, made_runs
 
 from thresher.errors import InputError
-from thresher.selection.mixture.table import Columns, folds, make_table, read_columns, read_table, split
+from thresher.selection.mixture.table import folds, make_table, split
+from thresher.selection.mixture.table_file import Columns, read_columns, read_table
 
 
 def write(path, header, rows):

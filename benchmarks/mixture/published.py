@@ -16,14 +16,16 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from thresher.selection.mixture.autoscale import Runs, fit_autoscale, project_paper
+from thresher.selection.mixture.autoscale import DomainScaling, Runs, fit_autoscale, project_paper
 from thresher.selection.mixture.constraints import make_constraints
+from thresher.selection.mixture.domain_dsdm import fit_domain_dsdm
 from thresher.selection.mixture.exponential import extrapolate, fit_exponential
 from thresher.selection.mixture.goal import make_goal
 from thresher.selection.mixture.law import LinearLaw
 from thresher.selection.mixture.methods import DEFAULT, METHODS
 from thresher.selection.mixture.optimise import optimise
-from thresher.selection.mixture.table import Columns, MixtureTable, make_table, read_table
+from thresher.selection.mixture.table import MixtureTable, make_table
+from thresher.selection.mixture.table_file import Columns, read_table
 from thresher.selection.mixture.uncertainty import bootstrap
 
 PILE = Columns(("train_the_pile_*",), ("metric/the_pile_*_val_loss",), "index")
@@ -191,6 +193,15 @@ def speed(tables: Path, resamples: int) -> dict:
     for name, method in METHODS.items():
         law = method.fit(weights, losses, 0)
         goal = make_goal(["a", "b", "c"] if method.predicts_losses else ["utility"])
+        start = time.process_time()
+        optimise(law, goal, limits, starts=weights)
+        found[f"optimise 20 domains, {name}"] = time.process_time() - start
+    others = {
+        "autoscale": DomainScaling(rng.uniform(1, 5, 20), rng.uniform(0.5, 2, 20), np.full(20, 0.9)),
+        "domain-dsdm": fit_domain_dsdm(rng.normal(size=(20, 3)), np.ones(20)),
+    }
+    for name, law in others.items():
+        goal = make_goal(["a", "b", "c"][: law.predict(weights[:1]).shape[1]])
         start = time.process_time()
         optimise(law, goal, limits, starts=weights)
         found[f"optimise 20 domains, {name}"] = time.process_time() - start

@@ -10,7 +10,8 @@ import numpy as np
 
 from thresher.errors import InputError
 from thresher.selection.mixture.exponential import extrapolate
-from thresher.selection.mixture.table import Columns, MixtureTable, RawRows, make_table
+from thresher.selection.mixture.table import MixtureTable, make_table
+from thresher.selection.mixture.table_file import Columns, RawRows
 
 # Beyond this multiple of the largest amount measured, a power law says little.
 FAR = 4.0
