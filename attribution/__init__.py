@@ -1,11 +1,17 @@
 """What training data did to a model: per-example gradients, TRAK features, scores, search."""
 
+from typing import TYPE_CHECKING, Any
+
 from thresher.attribution.features import FeatureStore, featurize, open_features
 from thresher.attribution.index import build_index, search
 from thresher.attribution.scores import read_scores, score, self_influence
 
+if TYPE_CHECKING:
+    from thresher.attribution.traker import TRAKer
+
 __all__ = [
     "FeatureStore",
+    "TRAKer",
     "build_index",
     "featurize",
     "open_features",
@@ -14,3 +20,12 @@ __all__ = [
     "search",
     "self_influence",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`TRAKer`, whose parts load traker, on first use."""
+    if name != "TRAKer":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from thresher.attribution.traker import TRAKer
+
+    return TRAKer
