@@ -39,7 +39,11 @@ class Featurized(NamedTuple):
 
 
 class Featurizer:
-    """Callable on batches; holds hooks on the model (which it puts in eval mode) until closed."""
+    """Callable on batches; holds hooks on the model (which it puts in eval mode) until closed.
+
+    Between two batches the model may be given other weights, by `load_state_dict` or in place; writing through
+    `Tensor.data` goes unseen, so close the featuriser first.
+    """
 
     num_features: int
     coverage: dict[str, str]

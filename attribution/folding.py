@@ -45,16 +45,18 @@ class Pair:
     sides: dict[str, Tensor] = field(default_factory=dict)
     """What projects gradients of y, where the block of the weight projects its first axis."""
 
-    def refresh(self) -> None:
-        """Fold again if the model was changed since."""
+    def refresh(self) -> bool:
+        """Fold again if the model was changed since; whether it can be."""
         if self.made_from != _versions(self.convolution, self.norm):
+            if not _can_fold(self.convolution, self.norm):
+                return False
             self.weight, self.bias, self.factor, self.rate = _fold(self.convolution, self.norm)
             self.made_from = _versions(self.convolution, self.norm)
             self.sides.clear()
+        return True
 
     def apply(self) -> None:
         """From now on the convolution does the work of both and the norm passes on what it gets."""
-        self.refresh()
         self.convolution.forward = lambda input: self.convolution._conv_forward(input, self.weight, self.bias)
         self.norm.forward = lambda input: input
 

@@ -84,6 +84,9 @@ class Capture:
     @contextmanager
     def recording(self, rows: Rows) -> Iterator[None]:
         """Inside, a forward and a backward pass of the model add its gradients to `rows`."""
+        usable = [pair for pair in self._pairs if pair.refresh()]
+        if len(usable) < len(self._pairs):
+            self.fold(usable)
         parameters = [own for module in self._modules for own in module._parameters.values() if own is not None]
         flags = [parameter.requires_grad for parameter in parameters]
         # The fused inference path of nn.TransformerEncoderLayer calls none of the layers in it.
