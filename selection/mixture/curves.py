@@ -10,7 +10,7 @@ from thresher.selection.mixture.law import Law, Losses, Weights
 
 MAX_STEPS = 200
 # A step that lowers the loss by less than this share is the last. Refits start at a fit: on RegMix's 512 runs, a refit
-# of diminishing returns is then .0010 from the full one where the bootstrap's spread is .0077, in a quarter of the time.
+# of diminishing returns is then .0010 from the full one where the bootstrap spreads by .0077, in a quarter of the time.
 FIT_TOLERANCE, REFIT_TOLERANCE = 1e-9, 1e-6
 
 
