@@ -93,7 +93,8 @@ def whole_blocks(parameters: Mapping[str, nn.Parameter]) -> dict[str, Block]:
 
 
 def two_sided_blocks(parameters: Mapping[str, nn.Parameter], *, k: int, seed: int) -> dict[str, Block]:
-    """Matrices projected on both sides, where a side is larger than it would become; vectors (biases, norms) entire."""
+    """Matrices projected on both sides, where a side is larger than it would become (the first: over twice as large);
+    vectors (biases, norms) entire."""
     return _blocks(parameters, _side, k=k, seed=seed)
 
 
@@ -121,8 +122,10 @@ def _blocks(parameters: Mapping[str, nn.Parameter], side: Callable, *, k: int, s
         rows = cols = None
         if parameter.ndim > 1:
             m, n = Block(name, parameter.shape, 0).matrix_shape
-            rows = side(m, side_of(n // 4, k, num_matrices), parameter, seed, name, "rows")
-            cols = side(n, side_of(m // 8, k, num_matrices), parameter, seed, name, "cols")
+            height, width = side_of(n // 4, k, num_matrices), side_of(m // 8, k, num_matrices)
+            if m > 2 * height:  # less is cheaper to multiply by what entered than to project first
+                rows = side(m, height, parameter, seed, name, "rows")
+            cols = side(n, width, parameter, seed, name, "cols")
         blocks[name] = Block(name, parameter.shape, start, rows, cols)
         start += blocks[name].size
     return blocks
