@@ -4,6 +4,7 @@ Each gives blocks (first row, scores [rows, t]) of the pool in order, as `lds.pr
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def bm25_scores(pool: Sequence[str], target: Sequence[str]) -> Blocks:
     options = {"show_progress": False, "stopwords": None}
     index = bm25s.BM25()
     index.index(bm25s.tokenize(list(pool), **options), show_progress=False)
-    queries = bm25s.tokenize(list(target), return_ids=False, **options)
+    queries: Any = bm25s.tokenize(list(target), return_ids=False, **options)
     # A query without a known word has no score for anything.
     columns = [index.get_scores(words) if words else np.zeros(len(pool)) for words in queries]
     yield 0, np.stack(columns, axis=1).astype(np.float64)

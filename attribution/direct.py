@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from thresher.attribution.doubt import Q, check_q
 from thresher.attribution.reader import Part, all_of
-from thresher.attribution.scores import check_names, check_q
+from thresher.attribution.scores import check_names
 from thresher.data.examples import Examples
 from thresher.devices import pick_device
 from thresher.errors import InputError
@@ -27,7 +28,7 @@ Models = Sequence[tuple[str, Callable[[], nn.Module]]]
 class Options:
     damping: float | None = None
     """lambda in multiples of mean(diag G G^T); None: 3."""
-    q: str = "mean"
+    q: str = Q
     output: str = "margin"
     parameters: str | None = None
     memory_gb: float = 4.0

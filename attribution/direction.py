@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from thresher.artifacts import Artifact, Draft, atomic_file, build
 from thresher.attribution.direct import Models, Options, hashes
+from thresher.attribution.doubt import q_of
 from thresher.attribution.gram import Read, gram, num_pairs
 from thresher.attribution.reader import GradientReader, Part, all_of
-from thresher.attribution.score_table import is_saved, load_state, q_of, saved, write_scores
+from thresher.attribution.score_table import is_saved, load_state, saved, write_scores
 from thresher.attribution.slopes import Slopes, mean_gradients, weighted_gradients
 from thresher.attribution.trak import factorise
 from thresher.data.examples import Examples

@@ -16,9 +16,10 @@ from jaxtyping import Float, Int
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.direct import Models, Options, hashes
+from thresher.attribution.doubt import q_of
 from thresher.attribution.gram import Read, batch_size, gram, num_pairs
 from thresher.attribution.reader import GradientReader, all_of
-from thresher.attribution.score_table import q_of, saved, write_scores
+from thresher.attribution.score_table import saved, write_scores
 from thresher.attribution.slopes import mean_gradients
 from thresher.attribution.top import Extremes, write_top
 from thresher.attribution.trak import factorise

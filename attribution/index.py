@@ -21,8 +21,9 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
+from thresher.attribution.doubt import resolve_q
 from thresher.attribution.features import FeatureStore, check_space
-from thresher.attribution.scores import check_q, common_facts, q_weights
+from thresher.attribution.scores import common_facts, q_weights
 from thresher.attribution.trak import Damping, Kernel, fit_kernel
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
@@ -48,7 +49,7 @@ def build_index(
     *,
     out: Path,
     damping: Damping = None,
-    q: str = "mean",
+    q: str | None = None,
     convention: str = "thresher",
     kind: str = "auto",
     progress: Progress = SILENT,
@@ -59,7 +60,7 @@ def build_index(
     examples as queries, helpful and harmful alike (the facts say what was measured); auto is flat up to 100,000
     examples.
     """
-    check_q(q)
+    q = resolve_q(q, convention)
     if kind not in KINDS:
         raise InputError(f"index kind {kind!r} is unknown; pass one of: {', '.join(KINDS)}")
     faiss = load_faiss()

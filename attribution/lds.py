@@ -105,7 +105,7 @@ def noise_ceiling(
         draws[resample] = lds(first[grid], second[grid]).mean()
     return {
         "agreement": _estimate(value, draws),
-        "ceiling": _estimate(_perfect(value), _perfect(draws)),
+        "ceiling": _estimate(float(_perfect(np.array(value))), _perfect(draws)),
     }
 
 
@@ -144,7 +144,7 @@ def _correlation(a: Float[np.ndarray, "m t"], b: Float[np.ndarray, "m t"]) -> Fl
     return np.einsum("mt,mt->t", a, b)
 
 
-def _perfect(agreement: np.ndarray | float):
+def _perfect(agreement: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     agreement = np.clip(agreement, 0, 1)
     return np.sqrt(2 * agreement / (1 + agreement))
 

@@ -1,6 +1,6 @@
 """The scores artefact of methods that make no features: `scores.parquet`, its facts, what a resumed run finds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +34,6 @@ def write_scores(
         "targets": {name: {"mean": float(v.mean()), "sd": float(v.std())} for name, v in columns.items()},
         "num_target_examples": {name: len(target) for name, target in targets.items()},
     }
-
-
-def q_of(confidences: Sequence[Float[np.ndarray, " n"]], q: str, output: str) -> Float[np.ndarray, " n"]:
-    """mean_m(Q_m) = 1 - mean_m(p); ones for q="none", and for the loss, whose derivative by itself holds Q."""
-    if q == "none" or output == "loss":
-        return np.ones(len(confidences[0]))
-    return 1 - np.mean(confidences, axis=0)
 
 
 def saved(draft: Draft, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

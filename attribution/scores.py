@@ -17,13 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build
+from thresher.attribution.doubt import q_of, resolve_q
 from thresher.attribution.features import FeatureStore, Shard, check_space
 from thresher.attribution.top import TopExamples, write_top
 from thresher.attribution.trak import Damping, Kernel, fit_kernel
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 
-Q_CHOICES = ("mean", "none")
 RESERVED = ("id", "domain")
 Columns = Callable[[list[Shard]], dict[str, Float[np.ndarray, " rows"]]]
 
@@ -34,21 +34,22 @@ def score(
     *,
     out: Path,
     damping: Damping = None,
-    q: str = "mean",
+    q: str | None = None,
     convention: str = "thresher",
     top: int = 0,
     progress: Progress = SILENT,
 ) -> Artifact:
     """`scores.parquet` at `out`: id, domain and a float32 column a target, one row an example, in the pool's order.
 
-    `damping` and `convention` as in `fit_kernel`. `q="mean"` weighs each example by Q = 1 - confidence, averaged over
-    checkpoints (1 where the features are of the loss, whose derivative by itself that is); `q="none"` leaves it out.
+    `damping` and `convention` as in `fit_kernel`. `q`: what each example's score is multiplied by (`doubt.q_of`):
+    sqrt of TRAK's Q = 1 - p, the mean over checkpoints; mean, that Q itself (None with conventions traker and dattri);
+    none, 1.
     `top` > 0 adds `top.parquet`: of every target example, its `top` most helpful and most harmful pool examples; that
     holds M k numbers for each target example.
     Raises InputError for stores that were not made by the same models, projection and seed.
     """
     check_stores(pool, targets)
-    check_q(q)
+    q = resolve_q(q, convention)
     if not 0 <= top <= pool.num_examples:
         raise InputError(f"top={top} is out of range for a pool of {pool.num_examples}; pass 0 to {pool.num_examples}")
 
@@ -87,7 +88,7 @@ def score_blocks(
     target: FeatureStore,
     *,
     damping: Damping = None,
-    q: str = "mean",
+    q: str | None = None,
     convention: str = "thresher",
 ) -> Iterator[tuple[int, Float[np.ndarray, "rows t"]]]:
     """Scores of every pair, as blocks (first row, scores) of the pool in order: one shard in memory at a time.
@@ -95,7 +96,7 @@ def score_blocks(
     Every pair is what the linear datamodeling score needs; for everything else `score` averages or keeps the extremes.
     """
     check_stores(pool, {"target": target})
-    check_q(q)
+    q = resolve_q(q, convention)
     solved = []
     for checkpoint in range(pool.num_checkpoints):
         kernel = fit_kernel(pool, checkpoint, damping=damping, convention=convention)
@@ -112,7 +113,7 @@ def self_influence(
     *,
     out: Path,
     damping: Damping = None,
-    q: str = "mean",
+    q: str | None = None,
     convention: str = "thresher",
     progress: Progress = SILENT,
 ) -> Artifact:
@@ -120,7 +121,7 @@ def self_influence(
 
     Large for what the model could not predict from the rest: rare, hard or mislabelled examples.
     """
-    check_q(q)
+    q = resolve_q(q, convention)
 
     def write(draft: Draft) -> dict:
         kernels = [fit_kernel(pool, m, damping=damping, convention=convention) for m in range(pool.num_checkpoints)]
@@ -158,10 +159,8 @@ def mean_features(store: FeatureStore, checkpoint: int) -> Float[Tensor, " k"]:
 
 
 def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndarray, " rows"]:
-    """mean_m(Q_m) of the rows of one shard, given under every checkpoint; ones for q="none" or features of the loss."""
-    if q == "none" or store.artifact.meta["config"]["output"] == "loss":
-        return np.ones(len(shards[0].features))
-    return 1 - np.stack([shard.outputs["confidence"] for shard in shards]).astype(np.float64).mean(axis=0)
+    """`q_of` the rows of one shard, given under every checkpoint."""
+    return q_of([shard.outputs["confidence"] for shard in shards], q, store.artifact.meta["config"]["output"])
 
 
 def stream_scores(
@@ -202,11 +201,6 @@ def check_names(targets: Iterable[str]) -> None:
     for name in names:
         if name in RESERVED or not name:
             raise InputError(f"a target cannot be named {name!r}, which is a column of its own; give it another name")
-
-
-def check_q(q: str) -> None:
-    if q not in Q_CHOICES:
-        raise InputError(f"q={q!r} is unknown; pass one of: {', '.join(Q_CHOICES)}")
 
 
 def common_facts(pool: FeatureStore) -> dict[str, int]:

@@ -20,8 +20,9 @@ from trak.modelout_functions import AbstractModelOutput
 from trak.projectors import BasicProjector, NoOpProjector, ProjectionType
 
 from thresher.artifacts import Artifact, Draft, build
+from thresher.attribution.doubt import check_q, q_of
 from thresher.attribution.score_table import write_scores
-from thresher.attribution.scores import Q_CHOICES, RESERVED
+from thresher.attribution.scores import RESERVED
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs, logits_of, outputs_of
@@ -65,8 +66,7 @@ def score_with_traker(
                 features, doubts = traker.finalize(model_id)
                 total += features @ np.stack(means, axis=1) / len(models)
                 doubt += doubts / len(models)
-        if q == "mean":
-            total *= doubt[:, None]
+        total *= q_of([1 - doubt], q, "margin")[:, None]
         return write_scores(draft, pool, dict(zip(targets, total.T, strict=True)), len(models), targets)
 
     inputs = {"pool": pool.content_hash} | {f"target {name}": target.content_hash for name, target in targets.items()}
@@ -203,7 +203,6 @@ def _check(models: Sequence, targets: Mapping[str, Examples], projection: str, q
             raise InputError(f"a target cannot be named {name!r}, which is a column of its own; give it another name")
     if projection not in PROJECTIONS:
         raise InputError(f"traker has no projection {projection!r}; pass one of: {', '.join(PROJECTIONS)}")
-    if q not in Q_CHOICES:
-        raise InputError(f"q={q!r} is unknown; pass one of: {', '.join(Q_CHOICES)}")
+    check_q(q)
     if k < 1:
         raise InputError(f"k={k} is out of range; pass a positive number")

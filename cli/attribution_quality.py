@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from thresher.artifacts import Artifact, Draft, build, hash_file
+from thresher.artifacts import Artifact, Draft, build, hash_file, is_artifact
 from thresher.attribution import baselines
 from thresher.attribution.direct import Options
 from thresher.attribution.dual import dual_scores
@@ -19,7 +19,7 @@ from thresher.attribution.scores import score_blocks
 from thresher.cli.models import loaders_of
 from thresher.cli.retraining import Retrainings
 from thresher.cli.study import ModelTable
-from thresher.cli.training import train_model
+from thresher.cli.training import place_of, train_model
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
@@ -38,7 +38,7 @@ class Attribution:
     k: int = 512
     projection: str = "two-sided"
     damping: float | str | None = None
-    q: str = "mean"
+    q: str = "sqrt"
     seed: int = 0
 
 
@@ -46,9 +46,9 @@ class Attribution:
 class _Job:
     pool: Path
     table: ModelTable
-    number: int
-    root: Path
+    name: str
     seed: int
+    root: Path
     device: str
 
 
@@ -58,22 +58,23 @@ def train_checkpoints(
     """`count` models on the whole pool, each from its own initialisation and order, several at once."""
     if count < 1:
         raise InputError(f"checkpoints={count}; pass 1 or more")
-    jobs = [
-        _Job(pool.artifact.path, table, m, space.root, derive(seed, "checkpoint", m) % 2**31, space.device)
-        for m in range(count)
-    ]
-    paths: dict[int, Path] = {}
+    at_once, everything = num_workers(workers, space.device), np.arange(len(pool))
+    jobs, paths = [], []
+    for m in range(count):
+        name, own = f"checkpoints/{m}", derive(seed, "checkpoint", m) % 2**31
+        paths.append(place_of(pool, table, name, seed=own, indices=everything, space=space))
+        if not is_artifact(paths[-1]):
+            jobs.append(_Job(pool.artifact.path, table, name, own, space.root, space.device))
     with space.progress.task("checkpoints", count) as advance:
-        for m, path in run_jobs(_train, jobs, workers=num_workers(workers, space.device)):
-            paths[m] = path
+        advance(count - len(jobs))
+        for _ in run_jobs(_train, jobs, workers=at_once):
             advance(1)
-    return [paths[m] for m in range(count)]
+    return paths
 
 
-def _train(job: _Job) -> Path:
+def _train(job: _Job) -> None:
     pool, space = open_examples(job.pool), Workspace(job.root, job.device, SILENT)
-    indices = np.arange(len(pool))
-    return train_model(pool, job.table, f"checkpoints/{job.number}", seed=job.seed, indices=indices, space=space).path
+    train_model(pool, job.table, job.name, seed=job.seed, indices=np.arange(len(pool)), space=space)
 
 
 class Scorers:
@@ -159,7 +160,7 @@ def judge(
                 "scorer": np.repeat(list(values), len(scorers.target)),
                 "lds": np.concatenate([*values.values()]),
             }
-            pq.write_table(pa.table(columns | {"target_id": scorers.target.ids * len(values)}), file)
+            pq.write_table(pa.table(columns | {"target_id": [*scorers.target.ids] * len(values)}), file)
         table = lds_table(predicted, outputs, baseline=baseline, seed=seed)
         plain = {name: {key: asdict(value) for key, value in row.items()} for name, row in table.items()}
         num_subsets, repeats, num_targets = outputs.shape

@@ -16,8 +16,9 @@ class Index(Command):
     out: Path
     damping: float | Literal["loo"] | None = None
     """A multiple of the kernel's mean diagonal (None: 1), or loo: chosen on the pool by leave-one-out prediction."""
-    q: str = "mean"
-    """mean: multiply by the mean of 1 - p; none: do not."""
+    q: str | None = None
+    """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
+    none (1); None: sqrt, or mean with another package's convention."""
 
     def run(self, progress):
         from thresher.attribution.features import open_features

@@ -38,7 +38,8 @@ class Lds(Command):
     k: int = 512
     projection: str = "two-sided"
     damping: float | Literal["loo"] | None = None
-    q: str = "mean"
+    q: str = "sqrt"
+    """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's), none."""
     output: str = "margin"
     """What retraining is measured by: margin or loss."""
     baseline: str = "random"

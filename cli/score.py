@@ -35,8 +35,9 @@ class Score(Command):
     damping: float | Literal["loo"] | None = None
     """A multiple of the kernel's mean diagonal (None: 1 with features, 3 with direction and dual, whose kernel is that
     of examples); loo, with features: chosen on the pool by leave-one-out prediction."""
-    q: str = "mean"
-    """mean: multiply by the mean of 1 - p over checkpoints (TRAK); none: do not."""
+    q: str | None = None
+    """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
+    none (1); None: sqrt, or mean with another package's convention."""
     convention: str = "thresher"
     """With features: thresher, traker (its kernel's normaliser) or dattri."""
     top: int = 0
@@ -130,12 +131,13 @@ class Score(Command):
     def _without_features(self, targets, progress):
         from thresher.attribution.direct import Options
         from thresher.attribution.direction import score_by_direction
+        from thresher.attribution.doubt import resolve_q
         from thresher.attribution.dual import score_dual
 
         assert self.damping != "loo"
         options = Options(
             damping=self.damping,
-            q=self.q,
+            q=resolve_q(self.q, "thresher"),
             output=self.output,
             parameters=self.parameters,
             memory_gb=self.memory_gb,

@@ -90,7 +90,7 @@ class AttributionTable:
     output: str = "margin"
     damping: float | str = 1.0
     """A multiple of the kernel's mean diagonal, or "loo": chosen on the pool by leave-one-out prediction."""
-    q: str = "mean"
+    q: str = "sqrt"
     backend: str = "thresher"
 
 

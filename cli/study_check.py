@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from thresher.attribution.doubt import Q_CHOICES
 from thresher.attribution.projection import PROJECTIONS
-from thresher.attribution.scores import Q_CHOICES
 from thresher.cli.study import BASELINE, OFF_TARGET, Study, TargetTable
 from thresher.errors import InputError
 from thresher.selection.comparison import POOLED

@@ -1,6 +1,7 @@
 """Train a model of a study's table: the one place where a table becomes a specification and a recipe."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 
@@ -18,17 +19,22 @@ def train_model(
 ) -> Artifact:
     """One model of `table` on the pool's examples at `indices`, under `space`."""
     spec = model_spec(table.size, pool)
-    recipe = recipe_of(table, spec)
     return train(
         spec,
         pool,
-        out=space.place(name, spec, asdict(recipe), pool.content_hash, hash_array(indices), seed),
-        recipe=recipe,
+        out=place_of(pool, table, name, seed=seed, indices=indices, space=space),
+        recipe=recipe_of(table, spec),
         seed=seed,
         indices=indices,
         device=space.device,
         progress=space.progress,
     )
+
+
+def place_of(pool: Examples, table: ModelTable, name: str, *, seed: int, indices: np.ndarray, space: Workspace) -> Path:
+    """Where `train_model` puts the model, whether it is there or not."""
+    spec = model_spec(table.size, pool)
+    return space.place(name, spec, asdict(recipe_of(table, spec)), pool.content_hash, hash_array(indices), seed)
 
 
 def recipe_of(table: ModelTable, spec: Spec) -> Recipe:

@@ -119,7 +119,7 @@ def dense(store, checkpoint):
     return np.concatenate([block for _, block in store.blocks(checkpoint)]).astype(np.float64)
 
 
-def dense_scores(pool, target, damping, q="mean"):
+def dense_scores(pool, target, damping, q="sqrt"):
     """The score of every pair [n, t] by explicit inverses; `damping` in multiples of mean(diag K)."""
     total = 0
     for m in range(pool.num_checkpoints):
@@ -128,4 +128,4 @@ def dense_scores(pool, target, damping, q="mean"):
         kernel = kernel + damping * np.diag(kernel).mean() * np.eye(pool.k)
         total = total + phi @ np.linalg.inv(kernel) @ other.T / pool.num_checkpoints
     weights = 1 - np.mean([pool.outputs(m)["confidence"] for m in range(pool.num_checkpoints)], axis=0)
-    return total * weights[:, None] if q == "mean" else total
+    return total * {"sqrt": np.sqrt(weights), "mean": weights, "none": np.ones(pool.num_examples)}[q][:, None]

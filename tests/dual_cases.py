@@ -72,7 +72,7 @@ def gradients(model, examples, output="margin"):
     return np.stack(rows), np.array(confidences)
 
 
-def exact_scores(models, pool, target, multiple, q="mean", output="margin"):
+def exact_scores(models, pool, target, multiple, q="sqrt", output="margin"):
     """G (G^T G + lambda I)^{-1} g_t of every pair, [n, t], in parameter space; lambda = multiple * mean |g|^2."""
     total, doubt = 0, 0
     for _, load in models:
@@ -81,7 +81,8 @@ def exact_scores(models, pool, target, multiple, q="mean", output="margin"):
         damping = multiple * np.square(own).sum(axis=1).mean()
         total = total + own @ np.linalg.solve(own.T @ own + damping * np.eye(own.shape[1]), other.T) / len(models)
         doubt = doubt + (1 - confidence) / len(models)
-    return total * doubt[:, None] if q == "mean" and output == "margin" else total
+    power = {"sqrt": 0.5, "mean": 1, "none": 0}[q] if output == "margin" else 0
+    return total * doubt[:, None] ** power
 
 
 def named(model, vectors):

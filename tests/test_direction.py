@@ -18,7 +18,7 @@ from thresher.errors import InputError
 
 
 @pytest.mark.parametrize("make", [mlp, cnn, gpt2])
-@pytest.mark.parametrize("q, output", [("mean", "margin"), ("none", "margin"), ("mean", "loss")])
+@pytest.mark.parametrize("q, output", [("sqrt", "margin"), ("mean", "margin"), ("none", "margin"), ("sqrt", "loss")])
 def test_with_the_whole_pool_as_sample_the_scores_are_exact(tmp_path, make, q, output):
     pool, target = dual_cases.examples(tmp_path, make)
     models, options = checkpoints(make, 2), Options(damping=0.3, q=q, output=output)

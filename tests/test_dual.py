@@ -18,7 +18,7 @@ from thresher.errors import InputError
 
 
 @pytest.mark.parametrize("make", [mlp, cnn, gpt2])
-@pytest.mark.parametrize("q, output", [("mean", "margin"), ("none", "margin"), ("mean", "loss")])
+@pytest.mark.parametrize("q, output", [("sqrt", "margin"), ("mean", "margin"), ("none", "margin"), ("sqrt", "loss")])
 def test_dual_scores_equal_the_formula_in_parameter_space(tmp_path, make, q, output):
     pool, target = dual_cases.examples(tmp_path, make)
     models = checkpoints(make, 2)

@@ -22,7 +22,7 @@ def stores(tmp_path_factory):
 
 
 @needs_faiss
-@pytest.mark.parametrize("q", ["mean", "none"])
+@pytest.mark.parametrize("q", ["sqrt", "mean", "none"])
 def test_a_flat_index_finds_what_brute_force_finds(tmp_path, stores, q):
     pool, target = stores
     artifact = build_index(pool, out=tmp_path / "index", damping=0.5, q=q)

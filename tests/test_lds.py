@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 import pytest
+from attribution_cases import digits
 from scipy.stats import spearmanr
 
-from attribution_cases import digits
 from thresher.attribution.baselines import bm25_scores, embeddings, random_scores
 from thresher.attribution.lds import draw_subsets, lds, lds_table, noise_ceiling, predict_outputs
 from thresher.cli.main import main
@@ -87,7 +87,7 @@ def test_wrong_shapes_and_numbers_are_refused() -> None:
         lds_table({"x": np.zeros((4, 3))}, outputs)
     with pytest.raises(InputError, match="not finite"):
         lds_table({"x": np.full((5, 3), np.nan)}, outputs)
-    with pytest.raises(InputError, match="fraction=1.0"):
+    with pytest.raises(InputError, match=r"fraction=1\.0"):
         draw_subsets(5, 10, 1.0, 0)
 
 
@@ -99,7 +99,6 @@ def test_bm25_prefers_texts_that_share_rare_words() -> None:
 
 def test_embeddings_are_what_enters_the_last_layer_whatever_the_batch(tmp_path) -> None:
     import torch
-
     from attribution_cases import mlp, token_examples
     from test_featurizer import gpt2
 

@@ -26,7 +26,7 @@ def stores(tmp_path_factory):
     return pool, {"first": first, "second": second}
 
 
-@pytest.mark.parametrize("q", ["mean", "none"])
+@pytest.mark.parametrize("q", ["sqrt", "mean", "none"])
 def test_scores_are_the_mean_over_target_examples_of_the_dense_scores(tmp_path, stores, q):
     pool, targets = stores
     artifact = score(pool, targets, out=tmp_path / "scores", damping=0.5, q=q)

@@ -1,0 +1,37 @@
+"""Q: how much an example still pulls on the model, by which its score is multiplied.
+
+TRAK's Newton step weighs example i by Q_i = 1 - p_i at the end of training (`mean`, over checkpoints). But training is
+a path: the pull of an example is about 1 where it begins and Q_i where it ends, and a network that fits its data has
+no Q left at all. `sqrt`, the geometric mean of both ends, predicts retraining better than `mean` and than leaving Q
+out (`none`, as Small-to-Large does) on every kind of model that was measured: docs/log.md.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from thresher.errors import InputError
+
+Q_CHOICES = ("sqrt", "mean", "none")
+Q = "sqrt"
+
+
+def q_of(confidences: Sequence[Float[np.ndarray, " n"]], q: str, output: str) -> Float[np.ndarray, " n"]:
+    """The factor of each example, from p under each checkpoint; ones for the loss, whose gradient by itself holds Q."""
+    if q == "none" or output == "loss":
+        return np.ones(len(confidences[0]))
+    doubt = 1 - np.stack(confidences).astype(np.float64).mean(axis=0)
+    return np.sqrt(np.maximum(doubt, 0)) if q == "sqrt" else doubt
+
+
+def check_q(q: str) -> None:
+    if q not in Q_CHOICES:
+        raise InputError(f"q={q!r} is unknown; pass one of: {', '.join(Q_CHOICES)}")
+
+
+def resolve_q(q: str | None, convention: str) -> str:
+    """`q`, or for None what the convention has: mean in those of other packages."""
+    resolved = q or (Q if convention == "thresher" else "mean")
+    check_q(resolved)
+    return resolved
