@@ -66,6 +66,15 @@ def test_a_process_that_fails_says_its_last_words() -> None:
         raise AssertionError("the failure went unnoticed")
 
 
+def test_a_process_that_hangs_is_given_up() -> None:
+    try:
+        run(["python3", "-c", "import time; time.sleep(60)"], limit=0.5)
+    except Failed as error:
+        assert str(error) == "not finished in 0.5 s"
+    else:
+        raise AssertionError("the limit went unnoticed")
+
+
 def test_cases_have_names_of_their_own_and_known_workloads() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
     assert {case.workload for case in CASES} <= WORKLOADS.keys()

@@ -40,12 +40,12 @@ def main() -> None:
     for case in CASES:
         if (arguments.quick and not case.quick) or not any(word in case.name for word in arguments.only):
             continue
-        row = measure(case, arguments.seconds, arguments.part)
+        row = measure(case, arguments.seconds, arguments.part, arguments.limit)
         print(_line(row), flush=True)
         if arguments.json:
             merge(arguments.json, "rows", [row], machine())
     if not arguments.quick and any(word in LONG_NAME for word in arguments.only):
-        row = measure_long()
+        row = measure_long(arguments.limit)
         print(_line(row), flush=True)
         if arguments.json:
             merge(arguments.json, "rows", [row], machine())
@@ -57,7 +57,7 @@ def prepare_inputs(data: Path) -> None:
     run([sys.executable, "-m", "benchmarks.attribution.peers.inputs", str(INPUTS), str(data)])
 
 
-def measure(case: Case, seconds: float, part: str) -> dict:
+def measure(case: Case, seconds: float, part: str, limit: float) -> dict:
     """Rounds beside plain passes in one process; then the pass alone in another, for its time and memory."""
     workload = WORKLOADS[case.workload]
     row = {
@@ -73,15 +73,15 @@ def measure(case: Case, seconds: float, part: str) -> dict:
     }
     try:
         if part != "process":
-            row |= run_job(_job(case, "ratio", seconds, case.round_examples)).answer
+            row |= run_job(_job(case, "ratio", seconds, case.round_examples), limit).answer
         if part != "ratio":
-            row |= _whole(case, case.num_examples)
+            row |= _whole(case, case.num_examples, limit)
     except (Failed, NotInstalled) as error:
         row["error"] = str(error)
     return row
 
 
-def measure_long() -> dict:
+def measure_long(limit: float) -> dict:
     """`thresher featurize` as a process on about a minute's work, and what of it the pass alone would take."""
     case = Case("thresher", "resnet9-0.4M", "two-sided", 512)
     row: dict = {"name": LONG_NAME, "peer": "thresher", "version": "this checkout", "workload": case.workload}
@@ -89,17 +89,17 @@ def measure_long() -> dict:
     try:
         row |= run_job(_job(case, "ratio", 10.0, case.round_examples)).answer
         row["pass_seconds"] = row["seconds"] * LONG / BATCH
-        row |= _whole(case, LONG)
+        row |= _whole(case, LONG, limit)
     except Failed as error:
         row["error"] = str(error)
     return row | {"date": time.strftime("%Y-%m-%d")}
 
 
-def _whole(case: Case, num_examples: int) -> dict:
+def _whole(case: Case, num_examples: int, limit: float) -> dict:
     has_command = case.peer in ("thresher", "bergson")
     job = _job(case, "prepare" if has_command else "whole", 0.0, num_examples)
-    done = run_job(job)
-    measured = run(done.answer["command"]) if has_command else (done.seconds, done.peak_mb)
+    done = run_job(job, limit)
+    measured = run(done.answer["command"], limit) if has_command else (done.seconds, done.peak_mb)
     return {"process_seconds": measured[0], "peak_mb": measured[1]}
 
 
@@ -148,6 +148,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="our own part only, under 3 minutes")
     parser.add_argument("--only", nargs="+", default=[""], help="rows whose name contains one of these")
     parser.add_argument("--seconds", type=float, help="of rounds for each row")
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds after which a process is given up")
     parser.add_argument("--part", choices=["both", "ratio", "process"], default="both", help="measure one part alone")
     parser.add_argument("--json", type=Path, help="merge rows into this file")
     parser.add_argument("--scores", type=Path, help="write each package's scores of POOL for TARGETS here instead")

@@ -50,14 +50,15 @@ CASES = [
     Case("thresher", "gpt2-4.7M", "two-sided", 4096),
     Case("traker", "resnet9-0.4M", "BasicProjector normal", 512),
     Case("traker", "resnet9-0.4M", "BasicProjector normal", 2048),
-    Case("traker", "gpt2-4.7M", "BasicProjector normal", 512),
+    Case("traker", "gpt2-4.7M", "BasicProjector normal", 512, num_examples=64),
     Case("dattri", "resnet9-0.4M", "TRAK, normal", 512),
-    Case("dattri", "resnet9-0.4M", "TRAK, normal", 2048),
+    Case("dattri", "resnet9-0.4M", "TRAK, normal", 2048, num_examples=128),
     Case("kronfluence", "resnet9-0.4M", "EK-FAC factors + scores", 0),
-    Case("bergson", "gpt2-4.7M", "build, global", 512, round_examples=128),
+    Case("bergson", "gpt2-4.7M", "build, global", 512, num_examples=128, round_examples=32),
     Case("bergson", "gpt2-4.7M", "build, per module 16x16", 4096, round_examples=128),
 ]
-"""k of a method without projection is 0; 16 modules of 16 x 16 are 4,096 numbers."""
+"""Slow ones get fewer examples, so that none takes more than a minute or two. k of a method without projection is 0;
+16 modules of 16 x 16 are 4,096 numbers."""
 
 
 def pool_name(workload: str, num: int) -> str:

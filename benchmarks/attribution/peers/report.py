@@ -19,11 +19,11 @@ writes the result, start-up included, and the peak of its resident memory.
 """
 NOTES = """
 A round is one batch for Thresher, traker and dattri, and a whole pass for kronfluence (factors of 512 images and scores
-for 64 targets; its eigendecompositions cost the same at any number of images) and bergson (128 documents, of which only
-the collection of gradients counts, not the loading). Not all packages take the same gradients: kronfluence leaves out
-norms, and bergson everything but the weights of linear layers inside the transformer, so the output matrix too. k of
-bergson's per-module projection is the sum over its 16 modules. The process of Thresher and of bergson is its command
-line with its own batch size.
+for 64 targets; its eigendecompositions cost the same at any number of images) and bergson (128 documents, 32 with the
+global projection; only the collection of gradients counts, not the loading). Not all packages take the same gradients:
+kronfluence leaves out norms, and bergson everything but the weights of linear layers inside the transformer, so the
+output matrix too. k of bergson's per-module projection is the sum over its 16 modules. The process of Thresher and of
+bergson is its command line with its own batch size.
 """
 
 

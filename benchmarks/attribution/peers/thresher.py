@@ -17,11 +17,15 @@ from thresher.attribution.trak import fit_kernel
 from thresher.cli.models import loaders_of
 
 
-def rounds(job: Job) -> tuple[Callable, Callable]:
+def rounds(job: Job) -> tuple[Callable[[], None], Callable[[], None]]:
     """A round is one batch."""
     model, batch = load_model(job.models[0]), next(batches(pool_of(job)))
     featurizer = Featurizer(load_model(job.models[0]), projection=job.method, k=job.k)
-    return plain_round(model, [batch]), lambda: featurizer(batch)
+
+    def ours() -> None:
+        featurizer(batch)
+
+    return plain_round(model, [batch]), ours
 
 
 def prepare(job: Job) -> dict:
