@@ -1,0 +1,94 @@
+"""Mixtures on a 13-domain corpus, from proxy runs to a larger reference, through the commands a person would type.
+
+    python -m benchmarks.mixture.corpus DATA OUT [--json FILE] [--collect]
+
+DATA has `corpus/documents.parquet` (text, domain) and `targets/*.jsonl` (context, continuation). Three targets, a fifth
+of each seen by the proposals and the rest kept for validation. Every step is resumable: run it again. About half an
+hour of one core. `--collect` only gathers the figures of what is there.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from thresher.cli.mix_training import supply
+from thresher.data.examples import open_examples
+
+TARGETS = ("squad", "gsm8k", "lambada")
+SHAPE = ("--vocab-size", 1024, "--sequence-length", 128)
+PROXY = ("--model", "80k", "--examples", 3200, "--batch-size", 8)
+# Twice the proxies' tokens: the larger of AutoScale's two budgets.
+REFERENCE = ("--model", "450k", "--examples", 6400, "--batch-size", 8, "--seeds", 3)
+BUDGET = 3200 * 128
+PROPOSALS = {"joint": TARGETS, **{target: (target,) for target in TARGETS}}
+
+
+def thresher(*arguments) -> None:
+    command = [sys.executable, "-m", "thresher.cli.main", *map(str, arguments), "--quiet", "--json"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def study(data: Path, out: Path) -> None:
+    pool = out / "pool"
+    thresher("prepare", "--data", data / "corpus/documents.parquet", "--domain", "domain", *SHAPE, "--part", 0, 0.3,
+             "--out", pool)  # fmt: skip
+    for target in TARGETS:
+        for name, part, limit in ((target, (0, 0.2), 300), (f"{target}-heldout", (0.2, 1), 800)):
+            thresher("prepare", "--data", data / f"targets/{target}.jsonl", "--prompt", "context", "--continuation",
+                     "continuation", "--tokenizer", out / "pool-tokenizer", "--sequence-length", 128, "--part", *part,
+                     "--limit", limit, "--out", out / name)  # fmt: skip
+    seen = [f"{target}={out / target}" for target in TARGETS]
+    kept = [f"{target}={out / target}-heldout" for target in TARGETS]
+    common = ("runs", "--pool", pool, "--targets", *seen, *PROXY, "--workers", 1)
+    thresher("mix", *common, "--runs", 44, "--first", 28, "--resamples", 100, "--out", out / "fill")
+    thresher("mix", *common, "--design", "ddo", "--out", out / "ddo")
+    tokens = [f"{domain}={count}" for domain, count in supply(open_examples(pool)).items()]
+    for name, targets in PROPOSALS.items():
+        weights = [f"{target}=1" for target in targets]
+        thresher("mix", "table", out / "fill/runs.csv", "--tokens", *tokens, "--target-weights", *weights,
+                 "--resamples", 100, "--out", out / f"prop-{name}")  # fmt: skip
+    for times in (1, 2, 8):
+        thresher("mix", "table", out / "ddo/runs.csv", "--tokens", *tokens, "--method", "autoscale", "--fitted-budget",
+                 BUDGET, "--budget", times * BUDGET, "--out", out / f"prop-as{times}")  # fmt: skip
+    mixtures = ["joint=" + str(out / "prop-joint"), "autoscale-2x=" + str(out / "prop-as2")]
+    mixtures += [f"{target}={out / f'prop-{target}'}" for target in TARGETS]
+    thresher("mix", "validate", "--pool", pool, "--targets", *kept, "--mixtures", *mixtures, *REFERENCE, "--out",
+             out / "ref")  # fmt: skip
+
+
+def collect(out: Path) -> dict:
+    """The proposals and, of the validation with most arms, every arm and paired difference."""
+    found: dict = {"benchmark": "mixtures on a 13-domain corpus, targets " + ", ".join(TARGETS)}
+    for path in sorted(out.glob("prop-*/mixture.json")):
+        result = json.loads(path.read_text())
+        keys = ("method", "num_runs", "num_resamples", "t", "budget", "weights", "weight_intervals", "predicted_losses",
+                "gains", "held_out", "warnings")  # fmt: skip
+        found[path.parent.name] = {key: result[key] for key in keys if result.get(key) is not None}
+    metas = [json.loads(path.read_text()) for path in out.glob("ref/validation-*/meta.json")]
+    if metas:
+        facts = max(metas, key=lambda meta: len(meta["config"]["mixtures"]))
+        found["validation"] = {"mixtures": facts["config"]["mixtures"], **facts["facts"]}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--collect", action="store_true")
+    options = parser.parse_args()
+    if not options.collect:
+        study(options.data, options.out)
+    found = collect(options.out)
+    for row in found.get("validation", {}).get("paired", []):
+        print(f"{row['arm']:>14} - {row['baseline']:<14}{row['task']:<10}"
+              f"{row['mean']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] n={row['n']}")  # fmt: skip
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
