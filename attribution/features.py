@@ -29,6 +29,7 @@ from thresher.artifacts import Artifact, Draft, atomic_file, build, open_artifac
 from thresher.attribution.featurizer import Featurizer
 from thresher.attribution.packing import OUTPUTS, pack, pack_outputs, unpack_outputs
 from thresher.attribution.sketches import SKETCHES
+from thresher.attribution.views import check_views, featurize_views
 from thresher.data.examples import Examples
 from thresher.devices import keep_memory, pick_device
 from thresher.errors import InputError
@@ -89,7 +90,8 @@ class FeatureStore:
         meta = self.artifact.meta
         options = {key: meta["config"][key] for key in ("projection", "k", "output", "parameters")}
         models = {key: value for key, value in meta["inputs"].items() if key.startswith("model ")}
-        return {"seed": meta["seed"], "sketches": meta["config"].get("sketches")} | options | models
+        options |= {"sketches": meta["config"].get("sketches"), "views": ", ".join(meta["config"].get("views", []))}
+        return {"seed": meta["seed"]} | options | models
 
     @cached_property
     def ids(self) -> list[str]:
@@ -167,6 +169,7 @@ def featurize(
     output: str = "margin",
     parameters: str | None = None,
     precision: str = "float32",
+    views: Sequence[str] = (),
     device: str = "auto",
     batch_tokens: int | None = None,
     shard_size: int | None = None,
@@ -175,13 +178,16 @@ def featurize(
 ) -> Artifact:
     """Projected gradients and outputs of every example under every model, as a feature store at `out`.
 
-    `models` are (content hash, loader) pairs, one a checkpoint; a model is loaded when its turn comes. `shard_size` is
-    in examples; by default a shard holds 4 million numbers (give it where projection identity makes features longer
-    than `k`). `batch_tokens` bounds the padded tokens, or images, of a batch. Neither it nor the device is part of the
-    request: they change rounding at most, and a run that ran out of memory must be able to resume with smaller batches.
+    `models` are (content hash, loader) pairs, one a checkpoint; a model is loaded when its turn comes. `views` of
+    images (flip, shift) are averaged over: see `views`. `shard_size` is in examples; by default a shard holds 4 million
+    numbers (give it where projection identity makes features longer than `k`). `batch_tokens` bounds the padded tokens,
+    or images, of a batch. Neither it nor the device is part of the request: they change rounding at most, and a run
+    that ran out of memory must be able to resume with smaller batches.
     """
     _check(models, examples, k, batch_tokens, shard_size, store_dtype)
-    work = _Work(models, examples, batch_tokens, store_dtype, shard_size or max(64, SHARD_NUMBERS // k), progress)
+    check_views(views)
+    size = shard_size or max(64, SHARD_NUMBERS // k)
+    work = _Work(models, examples, batch_tokens, store_dtype, size, tuple(views), progress)
     options = {"projection": projection, "k": k, "output": output, "parameters": parameters, "precision": precision}
     target_device = pick_device(device)
     if target_device.type == "cpu":
@@ -199,6 +205,7 @@ def featurize(
 
     inputs = {"examples": examples.content_hash} | {f"model {i}": name for i, (name, _) in enumerate(models)}
     config = options | {"store_dtype": store_dtype, "shard_size": work.shard_size, "sketches": SKETCHES}
+    config |= {"views": list(views)} if views else {}
     return build(out, kind="features", config=config, seed=seed, inputs=inputs, write=write)
 
 
@@ -209,6 +216,7 @@ class _Work:
     batch_tokens: int | None
     store_dtype: str
     shard_size: int
+    views: tuple[str, ...]
     progress: Progress
 
     @property
@@ -240,7 +248,7 @@ class _Work:
         features = np.empty((len(rows), featurizer.num_features), dtype=np.float32)
         outputs = {name: np.empty(len(rows), dtype=np.float32) for name in OUTPUTS}
         for members in balanced_batches(self.lengths[rows], self.budget):
-            made = featurizer(self.examples.batch(rows[members]))
+            made = featurize_views(featurizer, self.examples.batch(rows[members]), self.views)
             features[members] = made.features.detach().float().cpu().numpy()
             for name in OUTPUTS:
                 outputs[name][members] = getattr(made.outputs, name).detach().float().cpu().numpy()

@@ -37,6 +37,7 @@ class Attribution:
 
     k: int = 512
     projection: str = "two-sided"
+    views: tuple[str, ...] = ()
     damping: float | str | None = None
     q: str = "sqrt"
     seed: int = 0
@@ -99,6 +100,7 @@ class Scorers:
     @cached_property
     def stores(self) -> tuple[FeatureStore, FeatureStore]:
         options = {"k": self.how.k, "projection": self.how.projection, "seed": self.how.seed}
+        options |= {"views": self.how.views} if self.how.views else {}
         hashes = [content_hash for content_hash, _ in self._loaders]
 
         def store(name: str, examples: Examples) -> FeatureStore:

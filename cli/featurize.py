@@ -25,6 +25,9 @@ class Featurize(Command):
     """A regular expression: only the gradients of the parameters it finds."""
     precision: str = "float32"
     """float32, or bf16 or fp16 for the pass itself; projections accumulate in float32."""
+    views: tuple[str, ...] = ()
+    """Of images: flip and shift average an example's features over its mirror image and over shifts by a pixel, a pass
+    each (both: 6)."""
     batch_tokens: int | None = None
     """Tokens (or images) in a batch; None: chosen."""
     seed: int = 0
@@ -45,6 +48,7 @@ class Featurize(Command):
             output=self.output,
             parameters=self.parameters,
             precision=self.precision,
+            views=self.views,
             device=self.device,
             batch_tokens=self.batch_tokens,
             progress=progress,

@@ -37,6 +37,8 @@ class Lds(Command):
     """Models on the whole pool to attribute with."""
     k: int = 512
     projection: str = "two-sided"
+    views: tuple[str, ...] = ()
+    """Of images: flip and shift, which features are averaged over."""
     damping: float | Literal["loo"] | None = None
     q: str = "sqrt"
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's), none."""
@@ -96,7 +98,14 @@ class Lds(Command):
         models = train_checkpoints(pool, table, count=self.checkpoints, **training)
         drawn = {"num_subsets": self.subsets, "fraction": self.fraction, "repeats": self.repeats}
         truth = retrain(pool, target, table, **drawn, **training)
-        how = Attribution(k=self.k, projection=self.projection, damping=self.damping, q=self.q, seed=self.seed)
+        how = Attribution(
+            k=self.k,
+            projection=self.projection,
+            views=self.views,
+            damping=self.damping,
+            q=self.q,
+            seed=self.seed,
+        )
         baseline = self.baseline if self.baseline in (*names, *given) else None
         scorers = Scorers(models, pool, target, how, space)
         options = {"given": given, "output": self.output, "baseline": baseline, "seed": self.seed}

@@ -100,7 +100,7 @@ def featurize_study(
 ) -> dict[str, Artifact]:
     """The feature stores of the pool (under the name POOL) and of each target, under all `models`."""
     loaders = loaders_of([str(model.path) for model in models])
-    options = {"projection": table.projection, "k": table.k, "output": table.output}
+    options = {"projection": table.projection, "k": table.k, "output": table.output, "views": table.views}
 
     def store(name: str, examples: Examples) -> Artifact:
         made_from = ([model.content_hash for model in models], examples.content_hash, options, seed)

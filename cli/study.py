@@ -88,6 +88,8 @@ class AttributionTable:
     k: int = 512
     projection: str = "two-sided"
     output: str = "margin"
+    views: list[str] = field(default_factory=list)
+    """Of images: "flip", "shift"; features are averaged over them."""
     damping: float | str = 1.0
     """A multiple of the kernel's mean diagonal, or "loo": chosen on the pool by leave-one-out prediction."""
     q: str = "sqrt"

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from thresher.attribution.doubt import Q_CHOICES
 from thresher.attribution.projection import PROJECTIONS
+from thresher.attribution.views import VIEWS
 from thresher.cli.study import BASELINE, OFF_TARGET, Study, TargetTable
 from thresher.errors import InputError
 from thresher.selection.comparison import POOLED
@@ -24,6 +25,10 @@ def check_study(study: Study, where: str = "study") -> Study:
     _known(f"{where}: attribution.q", table.q, Q_CHOICES)
     _known(f"{where}: attribution.output", table.output, ("margin", "loss"))
     _known(f"{where}: attribution.backend", table.backend, BACKENDS)
+    for view in table.views:
+        _known(f"{where}: attribution.views", view, VIEWS)
+    if table.views and study.task != "vision":
+        raise InputError(f"{where}: attribution.views = {table.views} are of images; leave them out for text")
     if table.damping != "loo" and not isinstance(table.damping, float):
         raise InputError(f'{where}: attribution.damping = {table.damping!r}; give a number, or "loo"')
     _share(f"{where}: select.fraction", study.select.fraction)

@@ -52,6 +52,8 @@ class Setting:
     repeats: int
     ks: tuple[int, ...]
     checkpoints: tuple[int, ...] = (5, 10)
+    views: tuple[str, ...] = ()
+    """What a further row of ours averages features over."""
 
 
 def main() -> None:
@@ -89,7 +91,8 @@ def measure(setting: Setting, data: Path) -> dict:
     outputs, rows = truth.outputs("margin"), []
     for count in setting.checkpoints:
         for k in setting.ks:
-            rows += _rows(Judge(models[:count], pool, target, k, space, truth.subsets), outputs, setting.data == "text")
+            judge = Judge(models[:count], pool, target, k, space, truth.subsets, setting.views)
+            rows += _rows(judge, outputs, setting.data == "text")
     facts = {"num_subsets": len(outputs), "repeats": setting.repeats, "num_pool": len(pool), "num_targets": len(target)}
     if setting.repeats > 1:
         facts["ceiling"] = {key: asdict(value) for key, value in noise_ceiling(outputs).items()}
@@ -99,13 +102,21 @@ def measure(setting: Setting, data: Path) -> dict:
 class Judge:
     """What each scorer predicts of the subsets, under some checkpoints and one k."""
 
-    def __init__(self, models, pool, target, k, space, subsets) -> None:
+    def __init__(self, models, pool, target, k, space, subsets, views) -> None:
         self.num_checkpoints, self.k, self.subsets = len(models), k, subsets
         self.ours = Scorers(models, pool, target, Attribution(k=k), space)
         self.dense = Scorers(models, pool, target, Attribution(k=k, projection="normal"), space)
+        self.viewed = {
+            "ours, views " + " + ".join(group): Scorers(models, pool, target, Attribution(k=k, views=group), space)
+            for group in (views, views[:1])[: len(views)]
+        }
 
     def trak(self, scorers: Scorers, **options):
         return predict_outputs(score_blocks(*scorers.stores, **options), self.subsets)
+
+    def exact(self):
+        """Without projection, at its default damping."""
+        return predict_outputs(self.ours.blocks("dual"), self.subsets)
 
     def plain(self, name: str):
         return predict_outputs(self.ours.blocks(name), self.subsets)
@@ -125,6 +136,8 @@ def _rows(judge: Judge, outputs, is_text: bool) -> list[dict]:
         "ours, dense projection": judge.trak(judge.dense),
         "ours, dense projection, loo": judge.trak(judge.dense, damping="loo"),
     }
+    predicted |= {name: judge.trak(scorers) for name, scorers in judge.viewed.items()}
+    predicted["ours, exact kernel"] = judge.exact()
     predicted |= {name: judge.plain(name) for name in ("cosine", "embedding", "random", *(["bm25"] if is_text else []))}
     table = lds_table(predicted, outputs, baseline="traker", num_resamples=200)
     shared = {"checkpoints": judge.num_checkpoints, "k": judge.k}
@@ -190,6 +203,7 @@ SETTINGS = {
         num_subsets=100,
         repeats=2,
         ks=(512,),
+        views=("flip", "shift"),
     ),
     "mnist-logistic": Setting(
         prepare=_mnist,
