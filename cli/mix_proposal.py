@@ -14,7 +14,7 @@ from thresher.selection.mixture.autoscale_proposal import propose_autoscale
 from thresher.selection.mixture.ddo import find_ddo
 from thresher.selection.mixture.design import next_runs
 from thresher.selection.mixture.methods import DEFAULT, METHODS
-from thresher.selection.mixture.proposal import propose
+from thresher.selection.mixture.proposal import counted, propose
 from thresher.selection.mixture.table import MixtureTable
 from thresher.selection.mixture.uncertainty import errors
 
@@ -49,17 +49,19 @@ def propose_from(
         ).to_json()
         if test is not None or num_next:
             raise InputError("autoscale has neither test rows nor next runs; use another method for them")
-        return result
+        return _with_natural(result, natural)
     proposal = propose(table, method=method, num_resamples=options.checked_resamples(), progress=progress, **common)
-    result = asdict(proposal)
+    result = _with_natural(asdict(proposal), natural)
     law = METHODS[method if method in METHODS else DEFAULT]
     if not law.predicts_losses:
         if test is not None or num_next:
             raise InputError(f"method {method} predicts no losses, so it has neither test errors nor next runs")
         return result
     if test is not None or num_next:
+        table, goal = counted(table, goal)
         fitted = law.fit(table.weights, table.losses, options.seed)
         if test is not None:
+            test = test.only(table.targets)
             rows = zip(table.targets, *errors(fitted.predict(test.weights), test.losses), strict=True)
             result["test"] = {
                 name: {"rmse": float(e), "r2": float(r), "spearman": float(s), "num_runs": len(test)}
@@ -69,4 +71,11 @@ def propose_from(
             best = np.array([list(result["weights"].values())])
             chosen = next_runs(fitted, table, goal, constraints, num_next, candidates=[best], seed=options.seed)
             result["next_runs"] = [dict(zip(table.domains, map(float, row), strict=True)) for row in chosen]
+    return result
+
+
+def _with_natural(result: dict[str, Any], natural: Float[np.ndarray, "m"] | None) -> dict[str, Any]:
+    """Says so where another mixture stands for the natural one."""
+    if natural is None:
+        result["warnings"].append("the natural mixture is unknown without token counts: the prior stands for it")
     return result

@@ -92,9 +92,12 @@ class Runs(Proposing):
         from thresher.selection.mixture.design import plan_runs
 
         domains = list(tokens)
+        # What only the proposal needs is checked before anything is trained too.
+        self.constraints(domains, tokens)
+        self.goal(list(bench.targets))
+        self.checked_resamples()
         # How often a domain may be repeated in the training to come does not bind the small runs.
         constraints = self.constraints(domains, tokens, capped=False)
-        self.goal(list(bench.targets))
         if self.repeats < 1 or self.batch < 1 or self.examples < 1:
             raise InputError("--repeats, --batch and --examples must be 1 or more; check them")
         if self.design == "ddo":
@@ -103,18 +106,19 @@ class Runs(Proposing):
         else:
             total = 2 * len(domains) + 10 if self.runs is None else self.runs
             # Not a share of the total: a larger total must go on from the same runs.
-            first = min(total, 2 * len(domains) + 2 if self.first is None else self.first)
+            first = 2 * len(domains) + 2 if self.first is None else self.first
             if total < 3 or first < 3:
                 raise InputError(f"{min(total, first)} runs teach nothing about mixtures; design 3 or more")
             plan = plan_runs(constraints, first, kind=self.design, seed=self.seed)
-        sizes = plan.amounts.sum(axis=1) / len(domains)
+        designed = plan.weights[:total]
+        sizes = plan.amounts[:total].sum(axis=1) / len(domains)
         # With a budget, a few at a time: what a run costs is known after the first.
         step = len(sizes) if self.max_flops is None else self.batch
         rows: list[dict[str, Any]] = []
         for start in range(0, len(sizes), step):
             if not (rows and self._spent(rows)):
                 part = slice(start, start + step)
-                rows += self._train(bench, domains, plan.weights[part], sizes[part], start, progress)
+                rows += self._train(bench, domains, designed[part], sizes[part], start, progress)
         while len(rows) < total * self.repeats and not self._spent(rows):
             batch = min(self.batch, total - len(rows) // self.repeats)
             asked = self._next(rows, bench, tokens, batch)

@@ -10,7 +10,8 @@ from mixture_cases import DOMAINS, TABLES, TARGETS, made_runs, needs_tables, tru
 from toy_corpus import write_corpus
 
 from thresher.cli.main import main
-from thresher.cli.mix_training import draw_mixture
+from thresher.cli.mix_training import draw_mixture, supply
+from thresher.data.examples import open_examples
 from thresher.errors import InputError
 from thresher.selection.mixture.methods import METHODS
 
@@ -39,7 +40,7 @@ def write_table(path: Path, weights, losses, domains=DOMAINS, targets=TARGETS) -
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    return write_table(tmp_path_factory.mktemp("tables") / "runs.csv", *made_runs(40, 0.02))
+    return write_table(tmp_path_factory.mktemp("tables") / "runs.csv", *made_runs(44, 0.02))
 
 
 QUICK = ("--resamples", 6, "--quiet")
@@ -77,7 +78,8 @@ def test_the_default_finds_a_truly_better_mixture_and_writes_its_page(table, tmp
 def test_what_a_person_reads_has_weights_gains_and_warnings(table, capsys):
     assert main(["mix", "table", str(table), *map(str, QUICK), "--floors", "law=0.3"]) == 0
     printed = capsys.readouterr().out
-    for words in ("domain", "[95 %]", "predicted gain over natural", "held-out qa: rmse", "warning: on a bound: law"):
+    said = ("domain", "[95 %]", "predicted gain over natural", "held-out qa: rmse", "warning: on a bound: ")
+    for words in (*said, "law (floor 0.3)", "warning: the natural mixture is unknown"):
         assert words in printed
 
 
@@ -94,7 +96,7 @@ def test_test_rows_are_scored_and_decide_nothing(table, tmp_path, capsys):
     assert scores[0]["qa"]["num_runs"] == 12
     parts = run(capsys, "table", table, "--test-fraction", 0.25, "--resamples", 0, "--quiet")[1]
     assert (
-        parts["num_runs"] == 30 and parts["test"]["proofs"]["num_runs"] == 10 and parts["test"]["qa"]["spearman"] > 0.8
+        parts["num_runs"] == 33 and parts["test"]["proofs"]["num_runs"] == 11 and parts["test"]["qa"]["spearman"] > 0.8
     )
 
 
@@ -192,6 +194,8 @@ BAD_OPTIONS = {
     "must be at least": ("--floors", "law=0.5", "--ceilings", "law=0.2"),
     "which is no domain": ("--floors", "poems=0.1"),
     "caps nothing without --tokens": ("--budget", "1e9"),
+    "is not a number of tokens": ("--budget", "nan", "--tokens", *(f"{domain}=1" for domain in DOMAINS)),
+    "KL weight or limit below 0": ("--kl-weight", "nan"),
     "no token count for domain": ("--budget", "1e9", "--tokens", "law=1e9"),
     "needs --budget": ("--max-repeats", "4"),
     "is unknown": ("--method", "magic"),
@@ -272,6 +276,8 @@ def test_runs_are_designed_trained_and_fitted_and_the_table_gives_the_same_again
     assert result["weights"]["cooking"] > 0.5  # what the target is made of
     _, again, _ = run(capsys, "table", found / "runs.csv", "--resamples", 4, "--quiet")
     assert again["predicted_losses"]["cooking"] == pytest.approx(result["predicted_losses"]["cooking"], abs=1e-6)
+    assert result["command"].startswith(f"thresher mix runs --resamples 4 --pool {toy / 'pool'}")
+    assert all(option in result["command"] for option in ("--examples 64", "--runs 8", "--first 5", "--batch 2"))
     assert (found / "report.html").exists()
 
 
@@ -287,12 +293,25 @@ def test_a_second_call_trains_nothing_and_a_larger_one_goes_on(found, toy, capsy
 
 
 def test_two_workers_make_the_same_runs_as_one(toy, found, tmp_path, capsys):
-    arguments = list(toy_runs(toy, tmp_path / "two", "--runs", 3, "--first", 3))
+    # Fewer runs than the first design has: its beginning.
+    arguments = list(toy_runs(toy, tmp_path / "two", "--runs", 3, "--first", 5))
     arguments[arguments.index("--workers") + 1] = 2
     run(capsys, *arguments)
     two, one = (read_csv(folder / "runs.csv") for folder in (tmp_path / "two", found))
     for ours, theirs in zip(two[:3], one[:3], strict=True):
         assert float(ours["loss_cooking"]) == pytest.approx(float(theirs["loss_cooking"]), rel=1e-4)
+
+
+def test_a_random_design_goes_on_too_and_repeats_cap_the_proposal_alone(toy, tmp_path, capsys):
+    limits = ("--design", "dirichlet", "--budget", 10_000, "--max-repeats", 1)
+    tables = []
+    for runs in (3, 4):
+        _, result, _ = run(capsys, *toy_runs(toy, tmp_path / "d", *limits, "--runs", runs))
+        tables.append(read_csv(tmp_path / "d" / "runs.csv"))
+    assert tables[1][:3] == tables[0] and len(tables[1]) == 4
+    tokens = supply(open_examples(toy / "pool"))
+    assert all(share <= tokens[domain] / 10_000 + 1e-9 for domain, share in result["weights"].items())
+    assert max(float(row["weight_cooking"]) for row in tables[1]) > tokens["cooking"] / 10_000
 
 
 def test_a_budget_stops_the_runs(toy, found, tmp_path, capsys):
@@ -362,6 +381,9 @@ def test_a_pool_without_domains_and_bad_counts_are_refused(toy, tmp_path, capsys
         (("--method", "magic"), "is unknown"),
         (("--target-weights", "maths=1"), "no target is called"),
         (("--design", "spiral"), "is unknown"),
+        (("--budget", 1e12), "the ceilings sum to"),
+        (("--max-repeats", 2), "needs --budget"),
+        (("--resamples", -1), "--resamples -1"),
     ):
         status, _, error = run(capsys, *toy_runs(toy, tmp_path / "x", *more))
         assert status == 2 and words in error and not (tmp_path / "x" / "models").exists()

@@ -103,7 +103,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(change, words):
 @pytest.mark.parametrize(
     "header, rows, words",
     [
-        (["weight_a", "weight_b", "loss_t"], [(0.5, 0.5, "")] * 3, "column 'loss_t' has ''"),
+        (["weight_a", "weight_b", "loss_t"], [(0.5, 0.5, "")] * 3, "run 0: column 'loss_t' has ''"),
         (["weight_a", "weight_b", "loss_t"], [(0.5, 0.5, "nan")] * 3, "'nan', not a number"),
         (["a", "b", "loss_t"], [(0.5, 0.5, 1)] * 3, "no column matches weight_"),
         (["weight_a", "weight_a", "loss_t"], [(0.5, 0.5, 1)] * 3, "two columns called"),

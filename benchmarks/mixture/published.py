@@ -1,6 +1,6 @@
 """Reproduce the published mixture figures, and measure ours beside them.
 
-    python benchmarks/mixture/published.py TABLES [--json FILE] [--quick]
+    python -m benchmarks.mixture.published TABLES [--json FILE] [--quick]
 
 TABLES is a folder with `autoscale_ddo_gpt2large_1.2B_ppl.csv`, `mixing_laws_5mix.csv` and `regmix/`.
 `--quick` leaves out the bootstrap of all 13 losses. How the default was chosen: choice.py.
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
+from benchmarks.mixture.measured import measured
 from thresher.selection.mixture.autoscale import DomainScaling, Runs, fit_autoscale, project_paper
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.domain_dsdm import fit_domain_dsdm
@@ -235,6 +236,7 @@ def main() -> None:
     for title, table in found.items():
         show(title, table)
     if options.json:
+        found = {**measured("published mixture tables"), **found}
         options.json.write_text(json.dumps(found, indent=1, default=float))
 
 

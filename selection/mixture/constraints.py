@@ -92,7 +92,7 @@ def make_constraints(
             raise InputError(f"{name} {bound[(bound < 0) | (bound > 1)][0]:g} is not a share; give numbers from 0 to 1")
     if budget is not None:
         upper = np.minimum(upper, _caps(domains, tokens, budget, max_repeats))
-    if kl_weight < 0 or (max_kl is not None and max_kl < 0):
+    if not kl_weight >= 0 or not (max_kl is None or max_kl >= 0):
         raise InputError("a KL weight or limit below 0 has no meaning; give 0 or more")
     shares = prior if prior is not None else tokens
     base = np.full(num_domains, 1.0) if shares is None else _vector(domains, shares, 0.0, "prior")
@@ -106,7 +106,7 @@ def make_constraints(
 def _caps(domains, tokens, budget, max_repeats) -> Float[np.ndarray, "m"]:
     if tokens is None:
         raise InputError("a budget without the domains' token counts bounds nothing; give tokens for every domain")
-    if budget <= 0:
+    if not 0 < budget < np.inf:
         raise InputError(f"budget {budget:g} is not a number of tokens; give one above 0")
     if missing := [domain for domain in domains if domain not in tokens]:
         raise InputError(f"no token count for domain {missing[0]!r}; give tokens for every domain")

@@ -84,10 +84,7 @@ def propose(
             f"constraints are over {', '.join(constraints.domains)}; the table has {', '.join(table.domains)}"
         )
     natural = constraints.prior if natural is None else natural
-    # Targets that do not count cost fits and decide nothing.
-    counted = [target for target, weight in zip(table.targets, goal.weights, strict=True) if weight > 0]
-    goal = replace(goal, weights=goal.weights[goal.weights > 0], reference=None)
-    table = table.only(counted)
+    table, goal = counted(table, goal)
 
     law = chosen.fit(table.weights, table.losses, seed)
     aim = goal if chosen.predicts_losses else Goal(np.ones(1))
@@ -109,6 +106,12 @@ def propose(
     return _describe(
         method, chosen.predicts_losses, law, table, aim, constraints, asked, list(others), resampled, held, seed
     )
+
+
+def counted(table: MixtureTable, goal: Goal) -> tuple[MixtureTable, Goal]:
+    """Both without the targets that do not count: they cost fits and decide nothing."""
+    names = [target for target, weight in zip(table.targets, goal.weights, strict=True) if weight > 0]
+    return table.only(names), replace(goal, weights=goal.weights[goal.weights > 0], reference=None)
 
 
 def _describe(

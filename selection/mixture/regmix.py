@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
 
 from thresher.seeds import derive
 from thresher.selection.mixture.law import Law, LinearLaw, Losses, Weights
@@ -16,8 +17,9 @@ class BoostedTrees(Law):
 
     def __init__(self, weights: Weights, losses: Losses, seed: int):
         self.seed, self.num_runs = seed, len(weights)
-        self._models = [self._trees().fit(weights, column) for column in losses.T]
-        self._spread = self._held_out_spread(weights, losses)
+        with one_thread():
+            self._models = [self._trees().fit(weights, column) for column in losses.T]
+            self._spread = self._held_out_spread(weights, losses)
 
     @property
     def num_parameters(self) -> int:
@@ -25,7 +27,8 @@ class BoostedTrees(Law):
         return self._models[0].n_features_in_
 
     def predict(self, weights):
-        return np.column_stack([model.predict(weights) for model in self._models])
+        with one_thread():
+            return np.column_stack([model.predict(weights) for model in self._models])
 
     def deviation(self, weights):
         return np.broadcast_to(self._spread, (len(weights), len(self._spread)))
@@ -49,6 +52,11 @@ class BoostedTrees(Law):
         models = [self._trees().fit(weights[~held], column[~held]) for column in losses.T]
         wrong = np.column_stack([model.predict(weights[held]) for model in models]) - losses[held]
         return np.sqrt(np.mean(wrong**2, axis=0))
+
+
+def one_thread():
+    """Tables of runs are small: threads gain nothing, and on a busy machine wait for each other at every split."""
+    return threadpool_limits(1, user_api="openmp")
 
 
 def fit_regmix(weights: Weights, losses: Losses, seed: int = 0) -> BoostedTrees:

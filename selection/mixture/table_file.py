@@ -3,7 +3,7 @@
 import csv
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -85,15 +85,14 @@ def read_rows(paths: Path | Sequence[Path], columns: Columns = Columns(), *, wei
     targets = _matching(header, columns.losses, "losses")
     if both := set(domains) & set(targets):
         raise InputError(f"column {sorted(both)[0]!r} is matched as a weight and as a loss; make the patterns narrower")
-    weights = [[_number(row, column) for column in domains] for row in rows]
-    losses = [[_number(row, column) for column in targets] for row in rows]
+    weights = _numbers(rows, domains)
+    losses = _numbers(rows, targets)
     extra = {}
     for column in filter(None, (columns.step, columns.size)):
         if column not in header:
             raise InputError(f"no column is called {column!r}; the columns are {', '.join(header[:8])}")
-        extra[column] = np.array([_number(row, column) for row in rows])
-    names = list(domains.values()), list(targets.values())
-    return RawRows(*names, np.array(weights, dtype=float), np.array(losses), extra)
+        extra[column] = _numbers(rows, [column])[:, 0]
+    return RawRows(list(domains.values()), list(targets.values()), weights, losses, extra)
 
 
 def _read_csv(path: Path, index: str | None) -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -148,12 +147,19 @@ def _matching(header: Sequence[str], patterns: Sequence[str], what: str) -> dict
     return names if len(set(names.values())) == len(names) else {column: column for column in names}
 
 
-def _number(row: dict[str, str], column: str) -> float:
-    text = (row.get(column) or "").strip()
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"column {column!r} has {text!r}, not a number; fill it in or drop that run")
-    return value
+def _numbers(rows: Sequence[dict[str, str]], columns: Iterable[str]) -> Float[np.ndarray, "n c"]:
+    columns = list(columns)
+    found = np.empty((len(rows), len(columns)))
+    for run, row in enumerate(rows):
+        for place, column in enumerate(columns):
+            text = (row.get(column) or "").strip()
+            try:
+                value = float(text)
+            except ValueError:
+                value = math.nan
+            if not math.isfinite(value):
+                raise InputError(
+                    f"run {run}: column {column!r} has {text!r}, not a number; fill it in or drop that run"
+                )
+            found[run, place] = value
+    return found
