@@ -13,8 +13,8 @@ from thresher.selection.selection import open_selection
 def kept_positions(path: Path, pool: Examples) -> Int[np.ndarray, "k"]:
     """The positions in `pool` that the selection at `path` kept, in order; refuses a selection of another pool."""
     selection = open_selection(path)
-    size = len(selection.kept) + len(selection.dropped)
     ids, positions = selection.kept["id"].to_pylist(), selection.positions
+    size = len(np.unique(positions)) + len(selection.dropped)
     if size != len(pool) or any(pool.ids[position] != id for position, id in zip(positions, ids, strict=True)):
         raise InputError(f"{path} does not select from {pool.artifact.path}; give the pool that was scored")
     return np.sort(positions)

@@ -3,75 +3,91 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from thresher.cli.command import Command, made
+from thresher.cli.command import Command, made, named_paths
 
 
 @dataclass(frozen=True, kw_only=True)
 class Select(Command):
-    """Keep the pool's most useful examples for the targets, or make a control.
+    """Keep the pool's most useful examples for the targets, by any of many methods or a line of them; make controls.
 
-    The artefact has kept.parquet and dropped.parquet (id, position, domain, score, rank); positions are indices for
-    `datasets.Dataset.select`.
+    The artefact has kept.parquet and dropped.parquet (id, position, domain, score, rank, reason); positions are indices
+    for `datasets.Dataset.select`. docs/selectors.md has every method, what it needs and its formula.
     """
 
-    scores: Path
-    """Scores, from `thresher score`."""
     out: Path
     method: str = "dsdm"
-    """dsdm (largest scores), random, bottom (smallest), gradient_norm (largest; needs --features)."""
+    """A method, or several in a line, filters before rankings: "minhash | dsdm:0.2,per_domain=0.3".
+    Rank: dsdm, dsdm_diverse, gradient_cosine, gradient_norm, embedding, bm25, classifier, dsir, loss, d4, random,
+    bottom. Filter: exact, minhash, semdedup."""
+    scores: Path | None = None
+    """Scores, from `thresher score`."""
+    pool: Path | None = None
+    """The prepared pool: for texts, token counts, embeddings and losses."""
+    targets: tuple[str, ...] = ()
+    """The targets to select for, each normalised and then averaged: names among --scores, or NAME=PATH of prepared
+    targets for methods that look at them; none: all of --scores."""
+    models: tuple[str, ...] = ()
+    """Proxies, for embeddings, losses, and features or scores that are not given."""
+    features: Path | None = None
+    """The pool's features, from `thresher featurize`."""
+    target_features: tuple[str, ...] = ()
+    """NAME=PATH of the targets' features."""
     fraction: float | None = None
     """The share of the pool to keep, in (0, 1]."""
     count: int | None = None
     """Or how many examples."""
-    targets: tuple[str, ...] = ()
-    """The targets to select for, each normalised and then averaged; none: all."""
+    tokens: int | None = None
+    """Or how many tokens: in order, until the next example would exceed it."""
     weights: tuple[float, ...] = ()
     """A weight for each of --targets; none: equal."""
-    features: Path | None = None
-    """The pool's features, for gradient_norm."""
+    evidence: Path | None = None
+    """A folder for what had to be computed, which selections can share; none: beside --out."""
     seed: int = 0
+    device: str = "auto"
 
     def run(self, progress):
         from thresher.artifacts import open_artifact
         from thresher.attribution.features import open_features
-        from thresher.attribution.norms import gradient_norms
+        from thresher.cli.selecting import Sources, select_from
+        from thresher.cli.workspace import Workspace
+        from thresher.data.examples import open_examples
         from thresher.errors import InputError
-        from thresher.selection.methods import select
-        from thresher.selection.scores import open_scores
-        from thresher.selection.selection import write_selection
+        from thresher.selection.methods import stages_of
 
+        stages_of(self.method)  # before anything is opened
         if self.weights and len(self.weights) != len(self.targets):
             raise InputError(
                 f"{len(self.weights)} --weights for {len(self.targets)} --targets; give one for each, or none"
             )
-        inputs = {"scores": open_artifact(self.scores, "scores").content_hash}
-        norms = None
-        if self.features is not None:
-            store = open_features(self.features)
-            norms, inputs["features"] = gradient_norms(store), store.content_hash
-        scores = open_scores(self.scores)
-        weights = dict(zip(self.targets, self.weights, strict=True)) if self.weights else None
-        selected = select(
-            self.method,
-            scores,
-            fraction=self.fraction,
-            count=self.count,
+        paths = named_paths(prepared, "--targets") if (prepared := [t for t in self.targets if "=" in t]) else {}
+        stores = named_paths(self.target_features, "--target-features") if self.target_features else {}
+        names = tuple(target.partition("=")[0] for target in self.targets)
+        folder = self.evidence or self.out.with_name(f"{self.out.name}-evidence")
+        sources = Sources(
+            space=Workspace(folder, self.device, progress),
+            pool=None if self.pool is None else open_examples(self.pool),
+            targets={name: open_examples(path) for name, path in paths.items()},
+            models=self.models,
+            scores=None if self.scores is None else open_artifact(self.scores, "scores"),
+            features=None if self.features is None else open_features(self.features),
+            target_features={name: open_features(path) for name, path in stores.items()},
+            only=names,
+            weights=dict(zip(names, self.weights, strict=True)) if self.weights else None,
             seed=self.seed,
-            targets=self.targets or None,
-            weights=weights,
-            gradient_norms=norms,
         )
-        artifact = write_selection(
-            selected,
-            scores.ids,
-            scores.domains,
-            out=self.out,
-            method=self.method,
-            config={"fraction": self.fraction, "count": self.count, "targets": list(self.targets), "weights": weights},
-            seed=self.seed,
-            inputs=inputs,
-        )
-        return made(artifact)
+        budget = {"fraction": self.fraction, "count": self.count, "tokens": self.tokens}
+        return made(select_from(sources, self.method, out=self.out, seed=self.seed, **budget))
+
+    def show(self, result):
+        lines = [f"{key}: {result[key]}" for key in ("path", "num_kept", "num_dropped", "num_tokens") if key in result]
+        lines += [
+            f"  {row['stage']}: {row['kept']} of {row['from']} ({row['seconds']:.1f} s)" for row in result["stages"]
+        ]
+        shares = sorted(result["domain_shares"].items(), key=lambda item: -item[1]["after"])
+        if len(shares) > 1:
+            lines.append("domains, share of the pool and of what is kept")
+            lines += [f"  {name:<20} {row['before']:6.1%} {row['after']:6.1%}" for name, row in shares]
+        return "\n".join(lines)
 
 
 COMMAND = Select

@@ -22,8 +22,20 @@ def combine(
     """
     if not scores:
         raise InputError("no target to combine; pass scores for at least one target")
-    shares = _shares(list(scores), weights)
-    return np.asarray(sum(shares[target] * _normalised(target, values) for target, values in scores.items()))
+    share = shares(list(scores), weights)
+    return np.asarray(sum(share[target] * _normalised(target, values) for target, values in scores.items()))
+
+
+def shares(targets: list[str], weights: Mapping[str, float] | None) -> dict[str, float]:
+    """`weights` (None: equal) scaled to sum to 1."""
+    if weights is None:
+        return dict.fromkeys(targets, 1 / len(targets))
+    if set(weights) != set(targets):
+        raise InputError(f"weights are for {sorted(weights)}, targets are {sorted(targets)}; give one weight a target")
+    total = sum(weights.values())
+    if not (all(weight >= 0 for weight in weights.values()) and 0 < total < float("inf")):
+        raise InputError(f"weights {dict(weights)} must be finite and >= 0, not all 0; give other weights")
+    return {target: weights[target] / total for target in targets}
 
 
 def descending(scores: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
@@ -51,17 +63,6 @@ def _normalised(target: str, values: Float[np.ndarray, "n"]) -> Float[np.ndarray
             f"all {len(values)} scores for target {target!r} are {values[0]:g}; they rank nothing, leave the target out"
         )
     return (values - values.mean()) / values.std()
-
-
-def _shares(targets: list[str], weights: Mapping[str, float] | None) -> dict[str, float]:
-    if weights is None:
-        return dict.fromkeys(targets, 1 / len(targets))
-    if set(weights) != set(targets):
-        raise InputError(f"weights are for {sorted(weights)}, targets are {sorted(targets)}; give one weight a target")
-    total = sum(weights.values())
-    if not (all(weight >= 0 for weight in weights.values()) and 0 < total < float("inf")):
-        raise InputError(f"weights {dict(weights)} must be finite and >= 0, not all 0; give other weights")
-    return {target: weights[target] / total for target in targets}
 
 
 def _num_not_finite(values: np.ndarray) -> int:

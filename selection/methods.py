@@ -1,41 +1,122 @@
-"""The ways to select, by name. All rank the whole pool and keep a prefix of that ranking."""
+"""The ways to select, by name. Each ranks the pool, or filters it; a line of them (`selection.spec`) is a selection."""
 
+import inspect
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from thresher.errors import InputError
-from thresher.selection import controls, dsdm
-from thresher.selection.budget import num_to_keep
+from thresher.selection import bm25, classifier, controls, diverse, dsir, duplicates, neighbours, semdedup
+from thresher.selection.evidence import Evidence
+from thresher.selection.ranking import Ranking, by
 from thresher.selection.scores import Scores
 from thresher.selection.selection import Selected
+from thresher.selection.spec import Parameter, Stage, parse
+
+BUDGET = {
+    "fraction": Parameter(float, None),
+    "count": Parameter(int, None),
+    "tokens": Parameter(int, None),
+    "per_domain": Parameter(float, None),
+}
+SAMPLING = {
+    "temperature": Parameter(float, 0.0),
+    "repeats": Parameter(int, 1),
+    "repeat_cost": Parameter(float, 1.0),
+}
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a method may look at."""
+class Method:
+    """`kind`: "score" (judges each example of the pool by itself), "order" (orders those still there) or "filter"."""
 
-    scores: Float[np.ndarray, "n"]
-    """Targets combined, higher = more helpful."""
-    seed: int
-    gradient_norms: Float[np.ndarray, "n"] | None
+    kind: Literal["score", "order", "filter"]
+    needs: tuple[str, ...]
+    run: Callable[..., Any]
+    main: str = "fraction"
+    """The parameter that is written without its name."""
+    samples: bool = True
+    """Whether it takes SAMPLING; not where the order is no score."""
+    is_greedy: bool = False
+    """Whether it chooses one by one, and is told when that is enough."""
+
+    @property
+    def own(self) -> dict[str, Parameter]:
+        """The parameters of `run` itself."""
+        hints = typing.get_type_hints(self.run)
+        return {
+            name: _parameter(hints[name], item.default)
+            for name, item in inspect.signature(self.run).parameters.items()
+            if item.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """All that a spec may set."""
+        if self.kind == "filter":
+            return self.own
+        return BUDGET | (SAMPLING if self.samples else {}) | self.own
 
 
-def _gradient_norm(evidence: Evidence) -> Int[np.ndarray, "n"]:
-    if evidence.gradient_norms is None:
-        raise InputError("method 'gradient_norm' needs gradient norms; pass them, or pass another method")
-    return controls.gradient_norm(evidence.gradient_norms)
+def _parameter(hint: Any, default: Any) -> Parameter:
+    choices = typing.get_args(hint)
+    return Parameter(str, default, choices) if choices else Parameter(hint, default)
 
 
-METHODS: dict[str, Callable[[Evidence], Int[np.ndarray, "n"]]] = {
-    "dsdm": lambda evidence: dsdm.descending(evidence.scores),
-    "random": lambda evidence: controls.random(len(evidence.scores), evidence.seed),
-    "bottom": lambda evidence: controls.bottom(evidence.scores),
-    "gradient_norm": _gradient_norm,
+def _dsdm(evidence: Evidence) -> Ranking:
+    return by(evidence.combined(evidence["scores"]))
+
+
+def _bottom(evidence: Evidence) -> Ranking:
+    scores = evidence.combined(evidence["scores"])
+    return Ranking(scores, -scores)
+
+
+def _random(evidence: Evidence) -> Ranking:
+    keys = np.empty(len(evidence))
+    keys[controls.random(len(evidence), evidence.seed)] = -np.arange(len(evidence), dtype=np.float64)
+    scores = evidence.combined(evidence["scores"]) if "scores" in evidence else np.full(len(evidence), np.nan)
+    return Ranking(scores, keys)
+
+
+def _loss(evidence: Evidence, *, band: Literal["low", "middle", "high"] = "middle", centre: float = -1.0) -> Ranking:
+    losses = by(evidence["loss"]).scores
+    return Ranking(losses, controls.band(losses, controls.BANDS[band] if centre == -1.0 else centre))
+
+
+METHODS: dict[str, Method] = {
+    "dsdm": Method("score", ("scores",), _dsdm),
+    "dsdm_diverse": Method("order", ("scores", "features"), diverse.dsdm_diverse, samples=False, is_greedy=True),
+    "random": Method("score", (), _random, samples=False),
+    "bottom": Method("score", ("scores",), _bottom),
+    "gradient_norm": Method("score", ("gradient_norms",), lambda evidence: by(evidence["gradient_norms"])),
+    "gradient_cosine": Method(
+        "score", ("gradient_cosines",), lambda evidence: by(evidence.combined(evidence["gradient_cosines"]))
+    ),
+    "loss": Method("score", ("loss",), _loss, samples=False),
+    "dsir": Method("score", ("texts", "target_texts"), dsir.dsir, samples=False),
+    "bm25": Method("score", ("texts", "target_texts"), bm25.bm25),
+    "classifier": Method("score", ("texts", "target_texts"), classifier.classifier),
+    "embedding": Method("score", ("embeddings", "target_embeddings"), neighbours.embedding),
+    "d4": Method("order", ("embeddings",), semdedup.d4, samples=False),
+    "exact": Method("filter", ("texts",), duplicates.exact, main=""),
+    "minhash": Method("filter", ("texts",), duplicates.minhash, main="threshold"),
+    "semdedup": Method("filter", ("embeddings",), semdedup.semdedup, main="eps"),
 }
-"""Each gives the order in which it takes the pool."""
+
+
+def stages_of(spec: str) -> list[Stage]:
+    """The stages of a spec. Raises InputError, one line, naming the column and what is known there."""
+    parameters = {name: method.parameters for name, method in METHODS.items()}
+    return parse(spec, parameters, {name: method.main for name, method in METHODS.items() if method.main})
+
+
+def needs_of(spec: str) -> list[str]:
+    """The evidence that a spec looks at, see `selection.evidence`."""
+    return list(dict.fromkeys(need for stage in stages_of(spec) for need in METHODS[stage.name].needs))
 
 
 def select(
@@ -49,15 +130,13 @@ def select(
     weights: Mapping[str, float] | None = None,
     gradient_norms: Float[np.ndarray, "n"] | None = None,
 ) -> Selected:
-    """Keep a `fraction` of the pool, or `count` examples, by one of METHODS.
+    """Keep a `fraction` of the pool, or `count` examples, by a spec that needs no more than scores and gradient norms.
 
-    `targets` (None: all) are normalised and averaged with `weights` (see `dsdm.combine`). Only "random" uses `seed`;
-    only "gradient_norm" uses `gradient_norms`. Raises InputError for what cannot be used.
+    `targets` (None: all) are normalised and averaged with `weights` (see `dsdm.combine`). For any other evidence see
+    `chain.select_by`. Raises InputError for what cannot be used.
     """
-    if method not in METHODS:
-        raise InputError(f"method {method!r} is unknown; pass one of: {', '.join(METHODS)}")
-    num_kept = num_to_keep(len(scores), fraction=fraction, count=count)
-    if gradient_norms is not None and len(gradient_norms) != len(scores):
-        raise InputError(f"{len(gradient_norms)} gradient norms for {len(scores)} scores; pass those of the same pool")
-    combined = dsdm.combine(scores.of(targets), weights)
-    return Selected(combined, METHODS[method](Evidence(combined, seed, gradient_norms)), num_kept)
+    from thresher.selection.chain import select_by
+
+    facts = {"scores": scores.of(targets), "gradient_norms": gradient_norms}
+    evidence = Evidence(scores.ids, scores.domains, seed=seed, weights=weights, **facts)
+    return select_by(method, evidence, fraction=fraction, count=count)

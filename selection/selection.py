@@ -4,8 +4,11 @@ On disk: `kept.parquet` and `dropped.parquet`, best-ranked row first, each with
   id        the example's own
   position  its row in the pool, an index for `datasets.Dataset.select`
   domain    its domain
-  score     the combined target score, higher = more helpful, whatever the method
-  rank      1 for the example that the method took first, up to the size of the pool
+  score     what the last method measured: target scores (higher = more helpful) for dsdm, bottom and random, else its
+            own measure; missing where it measured nothing
+  rank      1 for the example that was taken first
+  reason    of dropped ones: the stage that left it out; of kept ones empty
+An example that is kept more than once has as many rows.
 """
 
 from collections import Counter
@@ -28,20 +31,24 @@ class Selected:
     """What a method chose of n examples."""
 
     scores: Float[np.ndarray, "n"]
-    """The score of each pool example, in the order of the pool."""
-    order: Int[np.ndarray, "n"]
-    """Every position, in the order in which the method takes them."""
-    num_kept: int
+    """The score of each pool example, in the order of the pool; NaN where the method has none."""
+    kept: Int[np.ndarray, "k"]
+    """Kept positions, first taken first; a position may stand there more than once."""
+    dropped: Int[np.ndarray, "d"]
+    """Dropped positions, nearest to being taken first."""
+    reasons: Sequence[str]
+    """Of each dropped one: the stage that left it out."""
+    stages: Sequence[Mapping[str, Any]] = ()
+    """What each stage got, kept and took: `stage`, `from`, `kept`, `seconds`."""
 
     @property
-    def kept(self) -> Int[np.ndarray, "k"]:
-        """Kept positions, first taken first."""
-        return self.order[: self.num_kept]
+    def num_kept(self) -> int:
+        return len(self.kept)
 
     @property
-    def dropped(self) -> Int[np.ndarray, "n-k"]:
-        """Dropped positions, nearest to being taken first."""
-        return self.order[self.num_kept :]
+    def order(self) -> Int[np.ndarray, "k+d"]:
+        """Kept, then dropped: the order in which the method takes them."""
+        return np.concatenate([self.kept, self.dropped])
 
 
 @dataclass(frozen=True)
@@ -74,26 +81,34 @@ def write_selection(
     config: Mapping[str, Any],
     seed: int,
     inputs: Mapping[str, str],
+    lengths: Int[np.ndarray, "n"] | None = None,
 ) -> Artifact:
-    """The "selection" artefact at `out`; `ids` and `domains` are those of the whole pool, in its order.
+    """The "selection" artefact at `out`; `ids`, `domains` and `lengths` are those of the whole pool, in its order.
 
-    Facts: `num_kept`, `num_dropped`, and `domain_shares`, see there.
+    Facts: `num_kept` rows (`num_unique` examples), `num_dropped`, `num_tokens` where there are `lengths`, `stages`, and
+    `domain_shares`, see there.
     """
     num_pool = len(ids)
     assert len(domains) == len(selected.scores) == num_pool
-    assert np.array_equal(np.sort(selected.order), np.arange(num_pool)), "order is not a permutation of the pool"
+    assert np.array_equal(np.unique(selected.order), np.arange(num_pool)), "somebody is neither kept nor dropped"
+    assert not np.isin(selected.dropped, selected.kept).any(), "somebody is both kept and dropped"
+    assert len(selected.reasons) == len(selected.dropped)
 
     def write(draft: Draft) -> dict[str, Any]:
         columns = {"id": pa.array(ids, pa.string()), "domain": pa.array(domains, pa.string())}
-        for name, positions, first_rank in (
-            ("kept", selected.kept, 1),
-            ("dropped", selected.dropped, selected.num_kept + 1),
+        for name, positions, first_rank, reasons in (
+            ("kept", selected.kept, 1, [""] * selected.num_kept),
+            ("dropped", selected.dropped, selected.num_kept + 1, selected.reasons),
         ):
+            rows = _rows(columns, selected.scores, positions, first_rank)
             with draft.file(f"{name}.parquet") as file:
-                pq.write_table(_rows(columns, selected.scores, positions, first_rank), file)
+                pq.write_table(rows.append_column("reason", pa.array(reasons, pa.string())), file)
         return {
             "num_kept": selected.num_kept,
-            "num_dropped": num_pool - selected.num_kept,
+            "num_unique": len(np.unique(selected.kept)),
+            "num_dropped": len(selected.dropped),
+            **({} if lengths is None else {"num_tokens": int(np.asarray(lengths)[selected.kept].sum())}),
+            "stages": list(selected.stages),
             "domain_shares": domain_shares(domains, selected.kept),
         }
 
@@ -122,7 +137,7 @@ def _rows(columns: Mapping[str, pa.Array], scores: np.ndarray, positions: np.nda
             "id": columns["id"].take(taken),
             "position": taken,
             "domain": columns["domain"].take(taken),
-            "score": pa.array(scores[positions], pa.float64()),
+            "score": pa.array(scores[positions], pa.float64(), from_pandas=True),
             "rank": pa.array(np.arange(first_rank, first_rank + len(positions)), pa.int64()),
         }
     )

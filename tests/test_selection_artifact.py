@@ -75,7 +75,7 @@ def test_datasets_reads_a_selection_and_its_positions_select_from_the_pool(make,
     selected, artifact = make()
     files = {name: str(artifact.file(f"{name}.parquet")) for name in ("kept", "dropped")}
     loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "cache"))
-    assert loaded["kept"].column_names == ["id", "position", "domain", "score", "rank"]
+    assert loaded["kept"].column_names == ["id", "position", "domain", "score", "rank", "reason"]
     pool = datasets.Dataset.from_dict({"id": IDS})
     assert list(pool.select(loaded["kept"]["position"])["id"]) == list(loaded["kept"]["id"])
     positions = open_selection(artifact.path).positions

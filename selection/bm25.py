@@ -1,0 +1,34 @@
+"""Texts that share rare words with the target."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from thresher.selection.evidence import Evidence
+from thresher.selection.ranking import Ranking, by
+
+
+def bm25(evidence: Evidence) -> Ranking:
+    """The largest mean BM25 (Robertson et al. 1994, by `bm25s`) first, over the target's texts as queries, each divided
+    by its number of words."""
+    texts = evidence["target_texts"]
+    return by(evidence.combined(similarities(evidence["texts"], texts)))
+
+
+def similarities(pool: Sequence[str], targets: dict[str, Sequence[str]]) -> dict[str, Float[np.ndarray, "n"]]:
+    import bm25s
+
+    options: Any = {"show_progress": False, "stopwords": None}
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(list(pool), **options), show_progress=False)
+    found = {}
+    for name, texts in targets.items():
+        total = np.zeros(len(pool))
+        queries: Any = bm25s.tokenize(list(texts), return_ids=False, **options)
+        for words in queries:
+            if words:  # a query without a word has no score for anything
+                total += index.get_scores(words) / len(words)
+        found[name] = total / len(texts)
+    return found

@@ -1,0 +1,122 @@
+"""What methods may look at: named facts about the examples of a pool and about targets, made when a method asks.
+
+name                what it is
+scores              {target: [n]} attribution scores, higher = more helpful
+loss                [n] mean loss a token (an example) under a proxy
+gradient_norms      [n] norms of per-example gradients
+gradient_cosines    {target: [n]} mean cosine with the target examples' gradients
+features            [n, k] unit vectors whose inner product is how much two examples do the same (`selection.diverse`)
+embeddings          [n, d] hidden states of a proxy, and target_embeddings {target: [t, d]}
+texts               n strings, and target_texts {target: [t] strings}
+lengths             [n] tokens of each example
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from thresher.errors import InputError
+from thresher.seeds import numpy_rng
+from thresher.selection import dsdm
+
+NEEDS = {
+    "scores": "target scores",
+    "loss": "losses of the pool",
+    "gradient_norms": "gradient norms",
+    "gradient_cosines": "gradient cosines with the targets",
+    "features": "feature vectors of the pool",
+    "embeddings": "embeddings of the pool",
+    "target_embeddings": "embeddings of the targets",
+    "texts": "texts of the pool",
+    "target_texts": "texts of the targets",
+    "lengths": "token counts of the pool",
+}
+BY_TARGET = ("scores", "gradient_cosines", "target_embeddings", "target_texts")
+
+
+class Evidence:
+    """Facts by name, each a value or a function that makes it; a function is called once, when first asked.
+
+    `weights` says what each target counts for (None: equal) wherever targets are combined. `advice` says, by name, how
+    to give what is missing. Raises InputError for facts that do not fit a pool of `len(ids)` examples.
+    """
+
+    def __init__(
+        self,
+        ids: Sequence[str],
+        domains: Sequence[str] | None = None,
+        *,
+        seed: int = 0,
+        weights: Mapping[str, float] | None = None,
+        advice: Mapping[str, str] | None = None,
+        **facts: Any | Callable[[], Any],
+    ) -> None:
+        unknown = sorted(set(facts) - set(NEEDS))
+        if unknown:
+            raise InputError(f"{unknown[0]!r} is no evidence; pass any of: {', '.join(NEEDS)}")
+        if not len(ids):
+            raise InputError("the pool is empty; give a pool with at least one example")
+        self.ids, self.seed, self.weights = ids, seed, weights
+        self.domains = np.full(len(ids), "", dtype=object) if domains is None else np.asarray(domains, dtype=object)
+        self._advice = dict(advice or {})
+        self._facts = {name: fact for name, fact in facts.items() if fact is not None}
+        self._made: dict[str, Any] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._facts
+
+    def require(self, name: str, who: str) -> None:
+        """Refuse, before anything is computed, when `name` cannot be had; `who` needs it."""
+        if name not in self._facts:
+            raise InputError(f"{who} needs {NEEDS[name]}; {self._advice.get(name, f'pass them as {name}')}")
+
+    def __getitem__(self, name: str) -> Any:
+        self.require(name, "this selection")
+        if name not in self._made:
+            fact = self._facts[name]
+            self._made[name] = self._checked(name, fact() if callable(fact) else fact)
+        return self._made[name]
+
+    def combined(self, by_target: Mapping[str, Float[np.ndarray, "n"]]) -> Float[np.ndarray, "n"]:
+        """One number an example from one a target: each normalised over the pool, then the weighted mean."""
+        return dsdm.combine(by_target, self.weights)
+
+    def shares(self, targets: Sequence[str]) -> dict[str, float]:
+        """What each target counts for, summing to 1."""
+        return dsdm.shares(list(targets), self.weights)
+
+    @cached_property
+    def canonical(self) -> Int[np.ndarray, "n"]:
+        """Positions in the order of ids, so that what is drawn or clustered does not depend on the pool's order."""
+        return np.argsort(np.asarray(self.ids, dtype=str), kind="stable")
+
+    def by_id(self, alive: Int[np.ndarray, "m"]) -> Int[np.ndarray, "m"]:
+        """`alive` in that order."""
+        return self.canonical[np.isin(self.canonical, alive)]
+
+    def rng(self, *names: str) -> np.random.Generator:
+        return numpy_rng(self.seed, "selection", *names)
+
+    def _checked(self, name: str, value: Any) -> Any:
+        if name in BY_TARGET and not value:
+            raise InputError(f"no target among the {NEEDS[name]}; give at least one")
+        if name.startswith("target_"):
+            empty = [target for target, rows in value.items() if len(rows) == 0]
+            if empty:
+                raise InputError(f"target {empty[0]!r} has no examples; give at least one, or leave it out")
+            return value
+        for rows in value.values() if name in BY_TARGET else [value]:
+            if len(rows) != len(self):
+                raise InputError(
+                    f"{len(rows)} {NEEDS[name]} for {len(self)} examples; give those of the same pool, in its order"
+                )
+            # Of target scores `dsdm.combine` says which target they are for.
+            if name not in BY_TARGET and name != "texts" and not np.isfinite(rows).all():
+                raise InputError(f"the {NEEDS[name]} are not all finite; check that the proxy did not diverge")
+        return value

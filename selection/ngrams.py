@@ -1,0 +1,24 @@
+"""Texts as counts of hashed words and pairs of words: what DSIR and the classifier see."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scipy.sparse import csr_matrix
+
+
+def hashed_ngrams(texts: Sequence[str], buckets: int, *, unit_rows: bool = False) -> csr_matrix:
+    """[n, buckets] counts of lower-cased words, punctuation runs and pairs of them, each hashed to a bucket (murmur3).
+
+    `unit_rows`: each row scaled to Euclidean length 1.
+    """
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    options: dict[str, Any] = {"norm": "l2" if unit_rows else None}
+    counted = HashingVectorizer(
+        n_features=buckets,
+        ngram_range=(1, 2),
+        token_pattern=r"\w+|[^\w\s]+",
+        alternate_sign=False,
+        **options,
+    ).transform(texts)
+    return csr_matrix(counted)
