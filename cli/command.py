@@ -53,6 +53,23 @@ def named_paths(entries: Sequence[str], option: str) -> dict[str, Path]:
     return named
 
 
+def named_numbers(entries: Sequence[str], option: str) -> dict[str, float]:
+    """`NAME=NUMBER` entries by name, each name once."""
+    found: dict[str, float] = {}
+    for entry in entries:
+        name, _, text = entry.rpartition("=")
+        try:
+            number = float(text)
+        except ValueError:
+            name = ""
+        if not name or name in found:
+            raise InputError(
+                f"{option} {entry!r} cannot be read; write {option} NAME=NUMBER NAME=NUMBER, each name once"
+            )
+        found[name] = number
+    return found
+
+
 def _line(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"

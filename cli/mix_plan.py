@@ -6,8 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from thresher.cli.command import Command
-from thresher.cli.mix_settings import numbers_of
+from thresher.cli.command import Command, named_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +43,9 @@ class Plan(Command):
             raise InputError(f"domains {', '.join(self.domains)}: name 2 or more, each once")
         constraints = make_constraints(
             self.domains,
-            prior=numbers_of(self.prior, "--prior") or None,
-            floors=numbers_of(self.floors, "--floors"),
-            ceilings=numbers_of(self.ceilings, "--ceilings"),
+            prior=named_numbers(self.prior, "--prior") or None,
+            floors=named_numbers(self.floors, "--floors"),
+            ceilings=named_numbers(self.ceilings, "--ceilings"),
         )
         factors = {"low": self.low, "high": self.high} if self.design == "ddo" else {}
         plan = plan_runs(constraints, self.runs, kind=self.design, seed=self.seed, **factors)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from thresher.cli.command import Command
+from thresher.cli.command import Command, named_numbers
 from thresher.errors import InputError
 
 
@@ -38,7 +38,7 @@ class Proposing(Command):
     def goal(self, targets: Sequence[str]):
         from thresher.selection.mixture.goal import make_goal
 
-        weights = numbers_of(self.target_weights, "--target-weights") or None
+        weights = named_numbers(self.target_weights, "--target-weights") or None
         return make_goal(targets, weights, worst_case=self.worst_case)
 
     def constraints(self, domains: Sequence[str], tokens: Mapping[str, float] | None, *, capped: bool = True):
@@ -46,16 +46,16 @@ class Proposing(Command):
         from thresher.selection.mixture.constraints import make_constraints
 
         budget = self.budget if capped and tokens is not None else None
-        if self.max_repeats and budget is None:
+        if self.max_repeats and (self.budget is None or tokens is None):
             raise InputError("--max-repeats needs --budget and the domains' token counts; give them, or leave it out")
         return make_constraints(
             domains,
             tokens=tokens,
             budget=budget,
             max_repeats=_repeats(self.max_repeats),
-            floors=numbers_of(self.floors, "--floors"),
-            ceilings=numbers_of(self.ceilings, "--ceilings"),
-            prior=numbers_of(self.prior, "--prior") or None,
+            floors=named_numbers(self.floors, "--floors"),
+            ceilings=named_numbers(self.ceilings, "--ceilings"),
+            prior=named_numbers(self.prior, "--prior") or None,
             kl_weight=self.kl_weight,
             max_kl=self.max_kl,
         )
@@ -66,30 +66,13 @@ class Proposing(Command):
         return self.resamples
 
 
-def numbers_of(entries: Sequence[str], option: str) -> dict[str, float]:
-    """`NAME=NUMBER` entries by name, each name once."""
-    found: dict[str, float] = {}
-    for entry in entries:
-        name, _, text = entry.rpartition("=")
-        try:
-            number = float(text)
-        except ValueError:
-            name = ""
-        if not name or name in found:
-            raise InputError(
-                f"{option} {entry!r} cannot be read; write {option} NAME=NUMBER NAME=NUMBER, each name once"
-            )
-        found[name] = number
-    return found
-
-
 def _repeats(entries: Sequence[str]) -> float | dict[str, float]:
     if len(entries) == 1 and "=" not in entries[0]:
         try:
             return float(entries[0])
         except ValueError:
             raise InputError(f"--max-repeats {entries[0]!r} is no number; give one, or DOMAIN=NUMBER") from None
-    return numbers_of(entries, "--max-repeats") if entries else 1.0
+    return named_numbers(entries, "--max-repeats") if entries else 1.0
 
 
 def natural_of(domains: Sequence[str], tokens: Mapping[str, float] | None):
@@ -102,7 +85,8 @@ def natural_of(domains: Sequence[str], tokens: Mapping[str, float] | None):
 def command_line(action: str, command: Command) -> str:
     """The line that replays `command`: every option that differs from its default."""
     parts = ["thresher", "mix", action]
-    for field in fields(command):
+    # What has no name goes first: an option with several values would take it for one of them.
+    for field in sorted(fields(command), key=lambda field: field.name not in POSITIONAL):
         value = getattr(command, field.name)
         if value == field.default or field.name in ("json", "quiet", "device", "workers"):
             continue
@@ -122,7 +106,7 @@ def write_result(result: dict, out: Path, *, command: str) -> dict:
     from thresher.artifacts import atomic_file
     from thresher.cli.report.mixture import write_mixture_report
 
-    result = {**result, "report": str((out / "report.html").resolve())}
+    result = {**result, "command": command, "report": str((out / "report.html").resolve())}
     with atomic_file(out / "mixture.json") as file:
         file.write_text(json.dumps(result, indent=1), encoding="utf-8")
     write_mixture_report(result, out / "report.html", command=command)
@@ -148,8 +132,10 @@ def show_proposal(result: Mapping) -> str:
         lines.append(f"predicted gain over {name}: {gain['mean']:.4f} [{gain['low']:.4f}, {gain['high']:.4f}]")
     for part in ("held_out", "test"):
         for target, row in (result.get(part) or {}).items():
-            errors = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
+            errors = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "num_runs")
             lines.append(f"{part.replace('_', '-')} {target}: {errors}")
+    for row in result.get("next_runs") or []:
+        lines.append("run next: " + ", ".join(f"{d} {share:.3f}" for d, share in row.items() if share >= 0.0005))
     lines += [f"warning: {warning}" for warning in result.get("warnings", [])]
     lines += [f"repaired: {repair}" for repair in result.get("repairs", [])]
     if "report" in result:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import tyro
 
+from thresher.cli.command import named_numbers
 from thresher.cli.mix_settings import (
     Proposing,
     command_line,
     natural_of,
-    numbers_of,
     show_proposal,
     write_result,
 )
@@ -81,7 +81,7 @@ class Table(Proposing):
             test = replace(test, domains=table.domains, weights=test.over(table.domains))
         elif self.test_fraction is not None:
             table, test = split(table, self.test_fraction, self.seed)
-        tokens = numbers_of(self.tokens, "--tokens") or None
+        tokens = named_numbers(self.tokens, "--tokens") or None
         if self.budget is not None and tokens is None and self.method != "autoscale":
             raise InputError("--budget caps nothing without --tokens DOMAIN=COUNT for every domain; give both")
         result = propose_from(

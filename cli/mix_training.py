@@ -10,14 +10,16 @@ import numpy as np
 import pyarrow.parquet as pq
 from jaxtyping import Int
 
+from thresher.cli.measure import measure
 from thresher.cli.study import ModelTable
 from thresher.cli.training import train_model
-from thresher.cli.validation import measure
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
+from thresher.proxies import model_spec
 from thresher.proxies.fleet import num_workers, run_jobs
+from thresher.proxies.models import check_fits
 from thresher.proxies.order import apportion
 from thresher.seeds import derive, numpy_rng
 
@@ -76,7 +78,13 @@ def supply(pool: Examples) -> dict[str, int]:
 def make_runs(
     runs: Sequence[MixtureRun], bench: Bench, *, workers: int | None, progress: Progress = SILENT
 ) -> list[dict[str, Any]]:
-    """The facts of each run, as `make_run` gives them. A run that is there already is only opened."""
+    """The facts of each run, as `make_run` gives them. A run that is there already is only opened.
+
+    Targets that the model cannot read, or reads with another tokenizer, are refused before anything is trained.
+    """
+    spec = model_spec(bench.model.size, open_examples(bench.pool))
+    for path in bench.targets.values():
+        check_fits(spec, open_examples(path))
     found: dict[int, dict[str, Any]] = {}
     work = partial(make_run, bench)
     with progress.task("runs", len(runs)) as advance:

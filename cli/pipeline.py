@@ -20,10 +20,11 @@ from thresher.attribution.scores import score
 from thresher.attribution.traker_backend import score_with_traker
 from thresher.cli.models import loaders_of
 from thresher.cli.preparation import Prepared, prepare
+from thresher.cli.selection_cost import selection_flops
 from thresher.cli.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
 from thresher.cli.study_check import check_study
 from thresher.cli.training import train_model
-from thresher.cli.validation import Arm, validate
+from thresher.cli.validation import Arm, Plan, validate
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
 from thresher.errors import InputError
@@ -67,7 +68,8 @@ def run_study(study: Study, space: Workspace) -> StudyResult:
         stores, index = {}, None
         scores = score_by_traker(proxies, pool, targets, table, seed, space)
     selections = select_arms(study, scores, stores.get(POOL), space)
-    validation = validate_study(study, prepared, selections, space)
+    cost = study_cost(study, prepared, proxies, scores) if stores else None
+    validation = validate_study(study, prepared, selections, cost, space)
     return StudyResult(
         prepared=prepared,
         proxies=proxies,
@@ -201,18 +203,33 @@ def _norms(pool_features: Artifact | None):
     return gradient_norms(open_features(pool_features.path))
 
 
-def validate_study(study: Study, prepared: Prepared, selections: Mapping[str, Artifact], space: Workspace) -> Artifact:
-    """Train the reference on every selection and compare."""
+def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], scores: Artifact) -> float:
+    """FLOPs of all that was done to select."""
+    targets = prepared.targets
+    sizes = {"num_targets": len(targets), "num_target_examples": sum(len(examples) for examples in targets.values())}
+    return sum(selection_flops(proxies, num_pool=len(prepared.pool), k=scores.facts["k"], **sizes).values())
+
+
+def validate_study(
+    study: Study, prepared: Prepared, selections: Mapping[str, Artifact], cost: float | None, space: Workspace
+) -> Artifact:
+    """Train the reference on every selection and compare; `cost` is what the study's own selection took."""
     by_arm: dict[str, list[Artifact]] = {}
     for name, artifact in selections.items():
         by_arm.setdefault(name.split("/")[0], []).append(artifact)
+    plan = Plan(
+        num_seeds=study.reference.seeds,
+        random_budgets=study.validate.random_budgets,
+        costs={} if cost is None else {study.select.method: cost},
+        workers=study.validate.workers,
+    )
     return validate(
         prepared.pool,
         [Arm(name, [open_selection(made.path).positions for made in own]) for name, own in by_arm.items()],
         prepared.heldout,
         {OFF_TARGET: prepared.off_target} if prepared.off_target else {},
         model=study.reference,
-        num_seeds=study.reference.seeds,
+        plan=plan,
         seed=study.seed,
         space=space,
     )

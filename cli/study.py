@@ -27,6 +27,13 @@ class PoolTable:
     """The share of the source that is used, drawn at random by document."""
     holdout: float = 0.02
     """The share of that kept out of the pool, to measure losses off the target."""
+    bad_rows: str = "refuse"
+    """refuse, skip or replace: what is done with rows that cannot be used."""
+    group: str | None = None
+    """Rows with the same value here stay on one side of the split."""
+    decontaminate: bool = False
+    """Leave out documents that share `ngram` words in a row with a target; that they do is always reported."""
+    ngram: int = 13
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +45,26 @@ class TargetTable:
     subset: str | None = None
     text: str = "text"
     prompt: str | None = None
-    """A column that is given and not predicted; then `continuation` is predicted."""
+    """A column that is given and not predicted; then `continuation` is predicted, or the right one of `choices`."""
     continuation: str | None = None
+    choices: str | None = None
+    """A column of lists of texts: multiple choice, of which `gold` is the right one."""
+    gold: str | None = None
+    """The column with the right choice's number, from 0, or its label."""
+    classify: str | None = None
+    """A column of classes: the text is given, its class is predicted."""
+    classes: list[str] = field(default_factory=list)
+    """VALUE or VALUE=WORD of each class, WORD is what is predicted; none: the values that occur."""
+    question: str = "\nLabel:"
+    """What stands between a text and its class."""
+    group: str | None = None
+    """Rows with the same value here stay on one side of the split."""
     id: str | None = None
     image: str = "image"
     label: str = "label"
     weight: float = 1.0
     limit: int | None = None
+    bad_rows: str = "refuse"
     holdout: float = 0.5
     """The share of the target's examples that selection never sees and validation uses."""
 
@@ -109,6 +129,10 @@ class ValidateTable:
     """`[validate]`: what the selection is compared with. Random data of the same size is always there."""
 
     controls: list[str] = field(default_factory=lambda: ["random", "bottom"])
+    random_budgets: list[float] = field(default_factory=list)
+    """Random data of so many times the size as well, such as [0.5, 2, 4]: gives the compute multiplier."""
+    workers: int | None = None
+    """Reference runs at once; None: one a core, or one on a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,10 @@ def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and float in (hint, *typing.get_args(hint)):
         value = float(value)
     allowed = tuple(typing.get_origin(part) or part for part in (typing.get_args(hint) or (hint,)))
-    if hint == list[str]:
+    if typing.get_origin(hint) is list:
+        (kind,) = typing.get_args(hint)
+        if isinstance(value, list):
+            return [_value(name, item, kind, where, base) for item in value]
         allowed = (list,)
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         names = " or ".join("nothing" if part is type(None) else part.__name__ for part in allowed)

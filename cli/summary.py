@@ -14,6 +14,7 @@ from thresher.cli.report.content import (
     Example,
     Model,
     NoisyLabels,
+    Point,
     Report,
     Reproduction,
     Results,
@@ -21,6 +22,7 @@ from thresher.cli.report.content import (
     histogram_of,
 )
 from thresher.cli.report.render import write_report
+from thresher.cli.selection_cost import selection_flops
 from thresher.cli.study import Study
 from thresher.cli.study_file import study_text
 from thresher.cli.validation import read_runs
@@ -44,7 +46,11 @@ def finish(
     summary = {
         "report": str(page.resolve()),
         "arms": facts["arms"],
+        "accuracy": facts["accuracy"],
         "paired": facts["paired"],
+        "paired_accuracy": facts["paired_accuracy"],
+        "standings": facts["standings"],
+        "multipliers": facts["multipliers"],
         "seconds": {stage.name: stage.seconds for stage in report.stages},
         "wall_seconds": result.wall_seconds,
         "num_parameters": {
@@ -68,7 +74,13 @@ def finish(
 def make_report(study: Study, result: StudyResult, command: str, flips: NoisyLabels | None) -> Report:
     """The study's numbers, as the report page takes them."""
     runs = read_runs(result.validation.path)
-    as_run = [(row["off_target"], Run(row["arm"], row["seed"], row["task"], row["loss"])) for row in runs]
+    arms = result.validation.meta["config"]["arms"]
+    as_run = [
+        (row["off_target"], Run(row["arm"], row["seed"], row["task"], row["loss"]))
+        for row in runs
+        if row["arm"] in arms
+    ]
+    several = any(row["arm"] not in arms for row in runs)
     return Report(
         title=study.name,
         settings=_settings(study, result),
@@ -77,6 +89,8 @@ def make_report(study: Study, result: StudyResult, command: str, flips: NoisyLab
             runs=[run for off_target, run in as_run if not off_target],
             off_target=[run for off_target, run in as_run if off_target],
             chosen=study.select.method,
+            curve=[_point(row) for row in runs if several and not row["off_target"]],
+            remarks=[f"{line[0].upper()}{line[1:]}." for line in remark_lines(result.validation.facts)],
         ),
         models=_models(study, result),
         stages=_stages(result),
@@ -92,7 +106,7 @@ def make_report(study: Study, result: StudyResult, command: str, flips: NoisyLab
 
 def show(result: Mapping[str, Any]) -> str:
     """What a person reads when a study has ended."""
-    lines = paired_lines(result["paired"])
+    lines = validation_lines(result)
     if "flipped_labels" in result:
         found = result["flipped_labels"]
         interval = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
@@ -100,6 +114,43 @@ def show(result: Mapping[str, Any]) -> str:
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
     lines.append(f"seconds: {seconds}; this run {result['wall_seconds']:.1f}")
     return "\n".join([*lines, f"report: {result['report']}"])
+
+
+def validation_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Paired differences, places and compute multipliers of a validation."""
+    lines = paired_lines(facts["paired"])
+    for row in facts["paired_accuracy"]:
+        lines.append(
+            f"  {row['arm']:<14}{row['task'] + ' (accuracy)':<28}"
+            f"{row['mean']:+.4f}  [{row['low']:+.4f}, {row['high']:+.4f}]  n={row['n']}"
+        )
+    return [*lines, *remark_lines(facts)]
+
+
+def remark_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Places, ties shared, and compute multipliers."""
+    places = [
+        f"places, {task}: " + ", ".join(f"{place['rank']} {place['arm']}" for place in of_task)
+        for task, of_task in facts["standings"].items()
+    ]
+    return places + [
+        f"compute multiplier, {row['arm']}, {row['task']}: {_multiplier(row)}" for row in facts["multipliers"]
+    ]
+
+
+def _point(row: Mapping[str, Any]) -> Point:
+    return Point(**{key: row[key] for key in ("arm", "seed", "task", "loss", "flops")})
+
+
+def _multiplier(row: Mapping[str, Any]) -> str:
+    if "alone" not in row:
+        return "none, more random data did not lower the loss"
+    parts = [
+        f"{row[key]['mean']:.2f} [{row[key]['low']:.2f}, {row[key]['high']:.2f}] {words}"
+        for key, words in (("alone", "without the cost of selecting"), ("with_cost", "with it"))
+        if row[key] is not None
+    ]
+    return ", ".join(parts) + (" (beyond the budgets tried)" if row["beyond"] else "")
 
 
 def paired_lines(paired: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -240,22 +291,34 @@ def _stages(result: StudyResult) -> list[Stage]:
 
 
 def _flops(result: StudyResult) -> dict[str, float]:
-    """Of each stage that counts. Featurising is a forward and a backward pass, like training; scoring builds and
-    factors a k x k kernel a checkpoint and multiplies the pool by one vector a target."""
-    pool, proxies = len(result.prepared.pool), result.proxies
-    flops = {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])}
-    flops["train"] = float(sum(proxy.facts["flops"] for proxy in proxies))
-    if result.features:
-        num_examples = pool + sum(len(examples) for examples in result.prepared.targets.values())
-        an_example = sum(proxy.facts["flops"] / proxy.facts["num_examples_seen"] for proxy in proxies)
-        flops["featurize"] = num_examples * an_example
-        k, num_targets = result.scores.facts["k"], len(result.prepared.targets)
-        flops["score"] = len(proxies) * (2.0 * pool * k * (k + num_targets) + k**3)
-    return flops
+    """Of each stage that counts."""
+    prepared = result.prepared
+    return {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])} | selection_flops(
+        result.proxies,
+        num_pool=len(prepared.pool),
+        num_targets=len(prepared.targets),
+        num_target_examples=sum(len(examples) for examples in prepared.targets.values()),
+        k=result.scores.facts["k"] if result.features else None,
+    )
 
 
 def _notes(result: StudyResult) -> list[str]:
     """What a reader should be warned of."""
     skipped = result.prepared.pool.artifact.facts.get("skipped")
     left_out = ", ".join(f"{count:,} documents ({why})" for why, count in (skipped or {}).items())
-    return [f"Left out of the pool: {left_out}."] if left_out else []
+    notes = [f"Left out of the pool: {left_out}."] if left_out else []
+    overlap = result.prepared.overlap
+    if overlap is None:
+        return notes
+    for name, found in overlap.facts["targets"].items():
+        if found["documents_hit"]:
+            notes.append(
+                f"Leakage: {found['examples_hit']:,} of {found['examples']:,} examples of {name} share "
+                f"{overlap.meta['config']['ngram']} words in a row with {found['documents_hit']:,} documents of the "
+                f"pool's source, which {'were left out' if 'overlap' in _pool_inputs(result) else 'are in the pool'}."
+            )
+    return notes
+
+
+def _pool_inputs(result: StudyResult) -> Mapping[str, str]:
+    return result.prepared.pool.artifact.meta["inputs"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from thresher.cli.command import Command, made, named_paths
+from thresher.cli.command import Command, made, named_numbers, named_paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,12 @@ class Validate(Command):
     """NAME=PREPARED of data to report the losses of as well."""
     model: str = "1.6M"
     """The reference: parameters, or a model's name."""
+    random_budgets: tuple[float, ...] = ()
+    """Random data of so many times the arms' size as well, such as 0.5 2 4: gives the compute multiplier."""
+    costs: tuple[str, ...] = ()
+    """NAME=FLOPS of what choosing an arm's data took, for the multiplier with that cost."""
+    workers: int | None = None
+    """Trainings at once; None: one a core, or one on a GPU."""
     seeds: int = 3
     """Paired seeds: the initialisations that every arm is trained from."""
     epochs: float | None = None
@@ -38,7 +44,7 @@ class Validate(Command):
     def run(self, progress):
         from thresher.cli.choices import kept_positions
         from thresher.cli.study import ModelTable
-        from thresher.cli.validation import Arm, random_arm, validate
+        from thresher.cli.validation import Arm, Plan, random_arm, validate
         from thresher.cli.workspace import Workspace
         from thresher.data.examples import open_examples
 
@@ -60,16 +66,22 @@ class Validate(Command):
             {name: open_examples(path) for name, path in named_paths(self.targets, "--targets").items()},
             {name: open_examples(path) for name, path in off_targets.items()},
             model=table,
-            num_seeds=self.seeds,
+            plan=Plan(
+                num_seeds=self.seeds,
+                random_budgets=self.random_budgets,
+                costs=named_numbers(self.costs, "--costs"),
+                workers=self.workers,
+            ),
             seed=self.seed,
             space=Workspace(self.out, self.device, progress),
         )
         return made(artifact)
 
     def show(self, result):
-        from thresher.cli.summary import paired_lines
+        from thresher.cli.summary import validation_lines
 
-        return "\n".join([f"path: {result['path']}", *paired_lines(result["paired"])])
+        lines = [f"path: {result['path']}", *validation_lines(result)]
+        return "\n".join([*lines, f"learning curve: {result['path']}/learning_curve.svg"])
 
 
 COMMAND = Validate

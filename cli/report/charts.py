@@ -21,6 +21,7 @@ from thresher.cli.report.results import Row
 # Drawn in colours that stand for the page's variables, and exchanged for them in the SVG.
 INK, MUTED, LINE, ACCENT, CONTROL = "#010101", "#020202", "#030303", "#040404", "#050505"
 _VARIABLES = {INK: "--ink", MUTED: "--muted", LINE: "--line", ACCENT: "--accent", CONTROL: "--control"}
+_FIXED = {"--ink": "#1d1f21", "--muted": "#62666b", "--line": "#d9dadc", "--accent": "#0b6e8f", "--control": "#a7abb0"}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10,
@@ -120,6 +121,50 @@ def mixture(
     return _svg("mixture", draw, height=0.75 + 0.24 * len(names), label="Proposed weight of each domain")
 
 
+def learning_curve(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Loss against compute, the mean over seeds with all of them as dots: random data as a line through its budgets,
+    every other arm as a point; one panel a task. `rows`: arm, seed, task, loss, flops."""
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+
+    columns = min(3, len(tasks))
+    num_rows = -(-len(tasks) // columns)
+
+    def draw(axes: Axes) -> None:
+        axes.set_axis_off()
+        for place, task in enumerate(tasks):
+            box = ((place % columns) / columns, 1 - (place // columns + 1) / num_rows, 0.8 / columns, 0.66 / num_rows)
+            _curve(axes.inset_axes(box), task, rows)
+
+    return _svg("learning-curve", draw, height=2.8 * num_rows, label="Held-out loss against training compute")
+
+
+def _curve(axes: Axes, task: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    points: dict[str, tuple[list[float], list[float]]] = {}
+    for row in rows:
+        if row["task"] == task:
+            flops, losses = points.setdefault(row["arm"], ([], []))
+            flops.append(row["flops"])
+            losses.append(row["loss"])
+    random = sorted((arm for arm in points if arm.split(" x ")[0] == "random"), key=lambda arm: points[arm][0][0])
+    for arm, (flops, losses) in points.items():
+        color = CONTROL if arm in random else ACCENT
+        axes.plot(flops, losses, marker=".", markersize=3, linestyle="", color=color, alpha=0.5)
+        if arm not in random:
+            axes.plot([np.mean(flops)], [np.mean(losses)], marker="o", markersize=4, color=color)
+            axes.annotate(_short(arm), (float(np.mean(flops)), float(np.mean(losses))), xytext=(4, 0), fontsize=7,
+                          textcoords="offset points", va="center", color=INK)  # fmt: skip
+    line = [(float(np.mean(points[arm][0])), float(np.mean(points[arm][1]))) for arm in random]
+    axes.plot(*zip(*line, strict=True), marker="o", markersize=4, color=CONTROL)
+    axes.set_xscale("log")
+    axes.set_xticks([flops for flops, _ in line], [f"{flops:.1e}".replace("e+", "e") for flops, _ in line])
+    axes.margins(x=0.25, y=0.1)
+    axes.minorticks_off()
+    axes.set_title(_short(task), fontsize=9, color=MUTED, parse_math=False)
+    axes.set_xlabel("training FLOPs", fontsize=8)
+    axes.set_ylabel("loss", fontsize=8, color=MUTED)
+    axes.tick_params(labelsize=7)
+
+
 def histogram(bins: Histogram) -> str:
     """Scores of kept and dropped examples, stacked."""
 
@@ -157,6 +202,14 @@ def _for_page(svg: str, name: str, label: str) -> str:
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, f"var({variable})")
     return svg
+
+
+def standalone(svg: str) -> str:
+    """A chart of this module as a file of its own, in fixed colours."""
+    for variable, color in _FIXED.items():
+        svg = svg.replace(f"var({variable})", color)
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return svg.replace("<svg ", f'<svg {names} font-family="sans-serif" ', 1)
 
 
 def _short(name: str) -> str:

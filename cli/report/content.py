@@ -56,6 +56,17 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Point:
+    """One trained model on one task, by what its training took."""
+
+    arm: str
+    seed: int
+    task: str
+    loss: float
+    flops: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """What the reference models did: one row a trained model and task, and which arms the verdict is about."""
 
@@ -66,6 +77,10 @@ class Results:
     baseline: str = "random"
     budget: str = ""
     """What every arm was given alike: "3,120 examples, 2 epochs"."""
+    curve: Sequence[Point] = ()
+    """Arms and random data of several budgets, where there were any."""
+    remarks: Sequence[str] = ()
+    """Places and compute multipliers, a line each."""
 
 
 @dataclass(frozen=True, kw_only=True)

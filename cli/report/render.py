@@ -28,6 +28,9 @@ def render(report: Report) -> str:
     off_target = rows_of(results.off_target, results) if results else []
     drawn = {
         "forest": charts.forest(rows, results.baseline) if results else None,
+        "curve": charts.learning_curve([asdict(point) for point in results.curve])
+        if results and results.curve
+        else None,
         "domains": charts.domains(report.choice.domain_shares) if report.choice else None,
         "histogram": charts.histogram(report.choice.histogram) if report.choice and report.choice.histogram else None,
     }

@@ -1,0 +1,67 @@
+"""Reference runs at several budgets of random data, end to end on digits."""
+
+import numpy as np
+import pytest
+from attribution_cases import digits
+
+from thresher.cli.study import ModelTable
+from thresher.cli.validation import Arm, Plan, random_arm, read_runs, validate
+from thresher.cli.workspace import Workspace
+from thresher.errors import InputError
+
+MODEL = ModelTable(size="mlp-16x1", epochs=12, batch_size=16, learning_rate=0.05)
+
+
+@pytest.fixture
+def data(tmp_path):
+    flipped = range(0, 300, 2)
+    return digits(tmp_path / "pool", slice(0, 400), flipped=flipped), digits(tmp_path / "target", slice(400, 600))
+
+
+def arms(pool):
+    clean = np.arange(1, 200, 2)
+    return [Arm("clean", [clean]), random_arm(len(pool), len(clean), num_seeds=2, seed=0)]
+
+
+def run(data, root, plan, **options):
+    pool, target = data
+    given = {"arms": arms(pool), "targets": {"digits": target}, "off_targets": {}} | options
+    return validate(pool, **given, model=MODEL, plan=plan, seed=0, space=Workspace(root, "cpu"))
+
+
+def test_clean_data_beats_half_wrong_labels_and_is_worth_more_compute(data, tmp_path):
+    plan = Plan(num_seeds=2, random_budgets=(0.5, 2, 4), costs={"clean": 1e6}, workers=1)
+    made = run(data, tmp_path / "runs", plan)
+    (row,) = made.facts["paired"]
+    assert row["arm"] == "clean" and row["mean"] < 0
+    assert [place["arm"] for place in made.facts["standings"]["digits"]] == ["clean", "random"]
+    (multiplier,) = made.facts["multipliers"]
+    assert multiplier["alone"]["mean"] > 1.5 and multiplier["with_cost"]["mean"] < multiplier["alone"]["mean"]
+    rows = read_runs(made.path)
+    assert {row["arm"] for row in rows} == {"clean", "random", "random x 0.5", "random x 2", "random x 4"}
+    flops = {row["arm"]: row["flops"] for row in rows}
+    assert flops["random x 4"] == pytest.approx(4 * flops["random"], rel=0.01)
+    assert "random x 2" not in {line["arm"] for line in made.facts["paired"]}
+    assert made.file("learning_curve.svg").read_text().startswith("<svg xmlns")
+
+
+def test_two_processes_train_the_same_models_and_a_second_call_none(data, tmp_path, monkeypatch):
+    alone = run(data, tmp_path / "alone", Plan(num_seeds=2, workers=1))
+    together = run(data, tmp_path / "together", Plan(num_seeds=2, workers=2))
+    assert alone.content_hash == together.content_hash
+    monkeypatch.setattr("thresher.cli.validation_runs.run_jobs", lambda work, jobs, workers: iter(jobs and [1 / 0]))
+    again = run(data, tmp_path / "together", Plan(num_seeds=2, workers=2))
+    assert not again.built
+
+
+def test_what_cannot_be_compared_is_refused(data, tmp_path):
+    pool, _ = data
+    longer = [*arms(pool), Arm("longer", [np.arange(150)])]
+    with pytest.raises(InputError, match="different amounts"):
+        run(data, tmp_path / "a", Plan(num_seeds=2), arms=longer)
+    with pytest.raises(InputError, match="the pool has 400"):
+        run(data, tmp_path / "b", Plan(num_seeds=2, random_budgets=(2, 5)))
+    with pytest.raises(InputError, match="2 amounts"):
+        run(data, tmp_path / "c", Plan(num_seeds=2, random_budgets=(2,)))
+    with pytest.raises(InputError, match="no arm"):
+        run(data, tmp_path / "d", Plan(num_seeds=2, costs={"other": 1.0}))
