@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from thresher.errors import InputError
 from thresher.selection.evidence import Evidence
 from thresher.selection.ranking import Ranking, by
 
@@ -21,8 +22,10 @@ def similarities(pool: Sequence[str], targets: dict[str, Sequence[str]]) -> dict
     import bm25s
 
     options: Any = {"show_progress": False, "stopwords": None}
-    index = bm25s.BM25()
-    index.index(bm25s.tokenize(list(pool), **options), show_progress=False)
+    index, words_of_pool = bm25s.BM25(), bm25s.tokenize(list(pool), **options)
+    if not words_of_pool.vocab:
+        raise InputError("no text of the pool has a word of two letters or more; BM25 has nothing to match by")
+    index.index(words_of_pool, show_progress=False)
     found = {}
     for name, texts in targets.items():
         total = np.zeros(len(pool))

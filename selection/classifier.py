@@ -36,14 +36,15 @@ def classifier(evidence: Evidence, *, negatives: float = 4.0, buckets: int = 2**
 
 
 def _log_odds(pool, target, halves: list[np.ndarray], negatives: float, strength: float) -> Float[np.ndarray, "n"]:
-    from scipy.sparse import vstack
+    from scipy.sparse import csr_matrix, vstack
     from sklearn.linear_model import LogisticRegression
 
     found = np.empty(pool.shape[0])
     for judged, other in (halves, halves[::-1]):
         against = other[: max(1, round(negatives * target.shape[0]))]
-        rows = vstack([target, pool[against]])
+        rows = csr_matrix(vstack([target, pool[against]]))
+        used = np.unique(rows.indices)  # what occurs in no row has the weight 0
         is_target = np.arange(target.shape[0] + len(against)) < target.shape[0]
         model = LogisticRegression(C=strength, class_weight="balanced", max_iter=200, tol=1e-3)
-        found[judged] = model.fit(rows, is_target).decision_function(pool[judged])
+        found[judged] = model.fit(rows[:, used], is_target).decision_function(pool[judged][:, used])
     return found

@@ -31,11 +31,12 @@ def gradient_norm(norms: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
 def band(losses: Float[np.ndarray, "n"], centre: float) -> Float[np.ndarray, "n"]:
     """Minus the distance of each loss's quantile from `centre` in [0, 1]: the top k are a band of quantiles around it.
 
-    Quantiles are (rank - 1/2) / n, ties their mean rank. Loss and perplexity have the same quantiles (perplexity
+    Quantiles are (rank - 1/2) / n, ties their mean rank; of two equally far the lower is nearer. Loss and perplexity have the same quantiles (perplexity
     pruning: Marion et al. 2023, 2309.04564, who keep the middle).
     """
     from scipy.stats import rankdata
 
     if not 0 <= centre <= 1:
         raise InputError(f"centre={centre} is outside [0, 1]; pass the quantile of the losses to keep around")
-    return -np.abs((rankdata(losses) - 0.5) / len(losses) - centre)
+    quantiles = (rankdata(losses) - 0.5) / len(losses)
+    return -np.abs(quantiles - centre) - 1e-9 * quantiles

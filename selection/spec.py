@@ -67,7 +67,8 @@ class _At:
         return self.text.strip()
 
     def refuse(self, what: str) -> NoReturn:
-        column = self.start + len(self.text) - len(self.text.lstrip()) + 1
+        blank = len(self.text) - len(self.text.lstrip()) if self.word else 0
+        column = self.start + blank + 1
         raise InputError(f"method {self.spec!r}, column {column}: {what}")
 
 
@@ -116,7 +117,7 @@ def _value(at: _At, name: str, parameter: Parameter) -> Any:
     if value != value:
         at.refuse(f"{name}=nan is no number; write one")
     if parameter.kind is int:
-        if value != round(value):
+        if not value.is_integer():
             at.refuse(f"{name}={at.word} is no whole number; write one")
         return int(value)
     return value
