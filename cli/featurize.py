@@ -38,9 +38,10 @@ class Featurize(Command):
         from thresher.cli.models import loaders_of
         from thresher.data.examples import open_examples
 
+        examples = open_examples(self.examples)
         artifact = featurize(
-            loaders_of(self.models),
-            open_examples(self.examples),
+            loaders_of(self.models, examples),
+            examples,
             out=self.out,
             projection=self.projection,
             k=self.k,

@@ -13,6 +13,7 @@ from thresher.errors import InputError
 # Kept as text, so that `thresher --help` loads no command and none of their libraries.
 COMMANDS = {
     "prepare": "tokenise and pack a pool or a target, or read images, into a prepared artefact",
+    "overlap": "which documents of a pool share a run of words with targets (leakage)",
     "train": "train a proxy (or any model) on a prepared pool, a subset or a mixture of it",
     "featurize": "one pass over examples: projected per-example gradients, outputs and losses",
     "score": "what each pool example does to the targets (TRAK; higher = more helpful)",

@@ -6,14 +6,22 @@ from pathlib import Path
 from torch import nn
 
 from thresher.artifacts import hash_file, hash_json, is_artifact, open_artifact
+from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.proxies import open_model
+from thresher.proxies import open_model, read_spec
+from thresher.proxies.models import check_fits
 
 
-def loaders_of(names: Sequence[str]) -> list[tuple[str, Callable[[], nn.Module]]]:
-    """(content hash, loader) of each model: an artefact of `thresher train`, a checkpoint folder or a hub name."""
+def loaders_of(names: Sequence[str], examples: Examples | None = None) -> list[tuple[str, Callable[[], nn.Module]]]:
+    """(content hash, loader) of each model: an artefact of `thresher train`, a checkpoint folder or a hub name.
+
+    Models that cannot read `examples`, or read them with another tokenizer, are refused.
+    """
     if not names:
         raise InputError("no model was given; give at least one model artefact or checkpoint")
+    if examples is not None:
+        for name in names:
+            check_fits(read_spec(name), examples)
     return [(_hash_of(name), lambda name=name: open_model(name)) for name in names]
 
 

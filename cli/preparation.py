@@ -1,16 +1,20 @@
 """From a study's sources to prepared examples: the pool, each target's part to select for, its part to validate on."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 
 from thresher.artifacts import Artifact, hash_json
 from thresher.cli.study import PoolTable, Study, TargetTable
 from thresher.cli.workspace import Workspace
+from thresher.data.documents import Document, TextColumns, read_documents
 from thresher.data.examples import Examples, open_examples
 from thresher.data.images import classes_of, prepare_images, read_images
+from thresher.data.overlap import documents_hit, find_overlap, without
 from thresher.data.parts import part_of
+from thresher.data.skipped import Skipped
 from thresher.data.sources import Source
-from thresher.data.text import TextColumns, prepare_text, read_documents
+from thresher.data.text import prepare_text
 from thresher.data.tokenizer import open_tokenizer, train_tokenizer
 
 
@@ -23,6 +27,8 @@ class Prepared:
     """What validation measures: the other part of each target, by the same name."""
     off_target: Examples | None
     """A part of the pool's source that is in neither the pool nor a target."""
+    overlap: Artifact | None = None
+    """Which documents of the pool share words with targets, both parts of them; None for images."""
 
 
 def prepare(study: Study, space: Workspace) -> Prepared:
@@ -33,12 +39,29 @@ def prepare(study: Study, space: Workspace) -> Prepared:
     off_target = part("off-target", study.pool, 0, held) if held > 0 else None
     targets = {name: part(f"target-{name}", table, table.holdout, 1) for name, table in study.target.items()}
     heldout = {name: part(f"heldout-{name}", table, 0, table.holdout) for name, table in study.target.items()}
-    return Prepared(pool, targets, heldout, off_target)
+    return Prepared(pool, targets, heldout, off_target, part.overlap)
 
 
 def source_of(table: PoolTable | TargetTable) -> Source:
     data = (table.data,) if isinstance(table.data, str) else tuple(table.data)
-    return Source(data, table.split, table.subset)
+    return Source(data, table.split, table.subset, table.bad_rows)
+
+
+def columns_of(table: PoolTable | TargetTable) -> TextColumns:
+    """Which columns a table of a text study names; one pass over the source where its classes are not given."""
+    if isinstance(table, PoolTable):
+        return TextColumns(text=table.text, domain=table.domain, id=table.id, group=table.group)
+    return TextColumns(
+        text=table.continuation or table.text,
+        prompt=table.prompt,
+        id=table.id,
+        choices=table.choices,
+        gold=table.gold,
+        classify=table.classify,
+        classes=tuple(table.classes),
+        question=table.question,
+        group=table.group,
+    ).with_classes(source_of(table))
 
 
 class _TextParts:
@@ -46,37 +69,61 @@ class _TextParts:
 
     def __init__(self, study: Study, space: Workspace) -> None:
         self.study, self.space = study, space
+        self.columns = {name: columns_of(table) for name, table in study.target.items()}
         self.tokenizer = study.tokenizer or str(self._train_tokenizer().path)
         self.tokenizer_hash = open_tokenizer(self.tokenizer)[2]
+        self.overlap = self._find_overlap()
 
     def _train_tokenizer(self) -> Artifact:
         pool = self.study.pool
         source = source_of(pool)
         inputs = {"pool": source.fingerprint()}
-        columns = TextColumns(text=pool.text)
+        columns = TextColumns(text=pool.text, group=pool.group)
         documents = part_of(read_documents(source, columns), 0, pool.share, seed=self.study.seed)
         out = self.space.place("tokenizer", inputs, columns, pool.share, self.study.seed, self.study.vocab_size)
         # Trained on exactly what the place is named after.
         texts = (document.text for document in documents)
         return train_tokenizer(texts, vocab_size=self.study.vocab_size, out=out, inputs={"pool": hash_json(out.name)})
 
+    def _find_overlap(self) -> Artifact:
+        pool, seed = self.study.pool, self.study.seed
+        low, high = pool.holdout * pool.share, pool.share
+        source, columns = source_of(pool), columns_of(pool)
+        sources = {name: source_of(table) for name, table in self.study.target.items()}
+        config = {
+            "columns": {".pool": asdict(columns), **{name: asdict(own) for name, own in self.columns.items()}},
+            "part": [low, high, seed],
+        }
+        inputs = {".pool": source.fingerprint(), **{name: own.fingerprint() for name, own in sources.items()}}
+        return find_overlap(
+            lambda: part_of(read_documents(source, columns), low, high, seed=seed),
+            {name: lambda name=name: read_documents(sources[name], self.columns[name]) for name in sources},
+            out=self.space.place("overlap", config, inputs, pool.ngram),
+            ngram=pool.ngram,
+            config=config,
+            inputs=inputs,
+            progress=self.space.progress,
+        )
+
     def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
         source, seed = source_of(table), self.study.seed
-        continuation = getattr(table, "continuation", None)
-        columns = TextColumns(
-            text=continuation or table.text,
-            prompt=getattr(table, "prompt", None),
-            domain=getattr(table, "domain", None),
-            id=table.id,
-        )
-        config = {"columns": asdict(columns), "part": [low, high]}
+        columns = columns_of(table) if isinstance(table, PoolTable) else self.columns[name.partition("-")[2]]
+        config = {"columns": asdict(columns), "part": [low, high], "bad_rows": table.bad_rows}
         inputs = {"source": source.fingerprint()}
+        hit: dict[str, str] = {}
+        if name == "pool" and self.study.pool.decontaminate:
+            inputs["overlap"], hit = self.overlap.content_hash, documents_hit(self.overlap)
         options = {"sequence_length": self.study.sequence_length, "limit": getattr(table, "limit", None)}
+
+        def documents(skipped: Skipped) -> Iterable[Document]:
+            return without(part_of(read_documents(source, columns, skipped), low, high, seed=seed), hit, skipped)
+
         artifact = prepare_text(
-            lambda skipped: part_of(read_documents(source, columns, skipped), low, high, seed=seed),
+            documents,
             out=self.space.place(f"data/{name}", config, inputs, options, seed, self.tokenizer_hash),
             tokenizer=self.tokenizer,
-            pack=continuation is None,
+            pack=columns.packed,
+            choices=columns.has_choices,
             config=config,
             inputs=inputs,
             seed=seed,
@@ -88,6 +135,8 @@ class _TextParts:
 
 class _ImageParts:
     """Prepares parts of image sources with the classes of the pool."""
+
+    overlap = None
 
     def __init__(self, study: Study, space: Workspace) -> None:
         self.study, self.space = study, space

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from thresher.cli.command import Command, made
 
@@ -17,16 +20,29 @@ class Prepare(Command):
     task: str = "language"
     """language or vision."""
     split: str = "train"
-    subset: str | None = None
+    """Of a hub data set."""
+    subset: Annotated[str | None, tyro.conf.arg(aliases=["--config"])] = None
     """The configuration of a hub data set that has several."""
     text: str = "text"
     """The text column (text files have one row each, with the columns text and file)."""
     prompt: str | None = None
-    """A column that is given and not predicted; then --continuation is."""
+    """A column that is given and not predicted; then --continuation is, or the right one of --choices."""
     continuation: str | None = None
+    choices: str | None = None
+    """A column of lists of texts: multiple choice, of which --gold is the right one."""
+    gold: str | None = None
+    """The column with the right choice's number, from 0, or its label."""
+    classify: str | None = None
+    """A column of classes: the text is given, its class predicted (see --classes, --question)."""
+    question: str = "\nLabel:"
+    """What stands between a text and its class."""
     domain: str | None = None
     id: str | None = None
     """A column of unique ids; None: rows are numbered."""
+    bad_rows: str = "refuse"
+    """refuse, skip or replace (broken UTF-8 by U+FFFD): rows that cannot be used; skipped ones are listed."""
+    group: str | None = None
+    """Rows with the same value here stay on one side of every --part."""
     tokenizer: str | None = None
     """A tokenizer artefact, a tokenizer.json or a checkpoint; None: trained on this data and kept beside --out."""
     vocab_size: int = 4096
@@ -36,9 +52,13 @@ class Prepare(Command):
     size: int | None = None
     """Images are resized to size x size."""
     classes: tuple[str, ...] = ()
-    """The labels, in order; none: those that occur. Give a target the classes of its pool."""
+    """The labels, in order; none: those that occur. Give a target the classes of its pool. Of text: VALUE=WORD, WORD is
+    what is predicted."""
     part: tuple[float, float] = (0.0, 1.0)
-    """The examples whose id hashes into this interval: disjoint parts for selection and validation."""
+    """The examples whose content hashes into this interval: disjoint parts for selection and validation."""
+    decontaminate: tuple[str, ...] = ()
+    """NAME=DATA of targets: documents that share --ngram words in a row with one are left out, and listed."""
+    ngram: int = 13
     limit: int | None = None
     """At most so many examples, from the start."""
     seed: int = 0
@@ -47,40 +67,80 @@ class Prepare(Command):
         from thresher.data.sources import Source
         from thresher.errors import InputError
 
-        source = Source(self.data, self.split, self.subset)
         if self.task not in ("language", "vision"):
             raise InputError(f"task {self.task!r} is unknown; pass language or vision")
+        if self.task == "vision" and (self.bad_rows != "refuse" or self.decontaminate):
+            raise InputError("--bad-rows and --decontaminate are for text; leave them out for images")
+        source = Source(self.data, self.split, self.subset, self.bad_rows)
         prepared = self._text(source, progress) if self.task == "language" else self._images(source, progress)
         return made(prepared)
+
+    def _columns(self, source):
+        from thresher.data.documents import TextColumns
+        from thresher.errors import InputError
+
+        if self.choices is not None and self.continuation is not None:
+            raise InputError("the continuation is the right one of --choices; leave out --continuation")
+        if (self.prompt is None) != (self.continuation is None and self.choices is None):
+            raise InputError("--prompt and --continuation belong together; give both, or neither")
+        return TextColumns(
+            text=self.continuation or self.text,
+            prompt=self.prompt,
+            domain=self.domain,
+            id=self.id,
+            choices=self.choices,
+            gold=self.gold,
+            classify=self.classify,
+            classes=self.classes,
+            question=self.question,
+            group=self.group,
+        ).with_classes(source)
 
     def _text(self, source, progress):
         from dataclasses import asdict
 
+        from thresher.cli.overlap import find
+        from thresher.data.documents import read_documents
+        from thresher.data.overlap import documents_hit, without
         from thresher.data.parts import part_of
-        from thresher.data.text import TextColumns, prepare_text, read_documents
+        from thresher.data.text import prepare_text
         from thresher.data.tokenizer import train_tokenizer
-        from thresher.errors import InputError
 
-        if (self.prompt is None) != (self.continuation is None):
-            raise InputError("--prompt and --continuation belong together; give both, or neither")
-        columns = TextColumns(text=self.continuation or self.text, prompt=self.prompt, domain=self.domain, id=self.id)
-        inputs = {"source": source.fingerprint()}
+        columns = self._columns(source)
+        config = {"columns": asdict(columns), "part": list(self.part), "bad_rows": self.bad_rows}
+        inputs, hit = {"source": source.fingerprint()}, {}
+        if self.decontaminate:
+            overlap = find(
+                source,
+                columns,
+                self.decontaminate,
+                out=self.out.with_name(f"{self.out.name}-overlap"),
+                ngram=self.ngram,
+                progress=progress,
+            )
+            inputs["overlap"], hit = overlap.content_hash, documents_hit(overlap)
         tokenizer = self.tokenizer
         if tokenizer is None:
             trained = train_tokenizer(
                 (document.text for document in read_documents(source, columns)),
                 vocab_size=self.vocab_size,
                 out=self.out.with_name(f"{self.out.name}-tokenizer"),
-                inputs=inputs,
+                inputs={"source": inputs["source"]},
             )
             tokenizer = trained.path
+
+        def documents(skipped):
+            part = part_of(read_documents(source, columns, skipped), *self.part, seed=self.seed)
+            return without(part, hit, skipped)
+
         return prepare_text(
-            lambda skipped: part_of(read_documents(source, columns, skipped), *self.part, seed=self.seed),
+            documents,
             out=self.out,
             tokenizer=tokenizer,
             sequence_length=self.sequence_length,
-            pack=self.continuation is None,
-            config={"columns": asdict(columns), "part": list(self.part)},
+            pack=columns.packed,
+            choices=columns.has_choices,
+            config=config,
             inputs=inputs,
             limit=self.limit,
             seed=self.seed,

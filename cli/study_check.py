@@ -6,9 +6,10 @@ from thresher.attribution.doubt import Q_CHOICES
 from thresher.attribution.projection import PROJECTIONS
 from thresher.attribution.views import VIEWS
 from thresher.cli.study import BASELINE, OFF_TARGET, Study, TargetTable
+from thresher.data.skipped import POLICIES
 from thresher.errors import InputError
 from thresher.selection.comparison import POOLED
-from thresher.selection.methods import METHODS
+from thresher.selection.methods import METHODS, stages_of
 
 BACKENDS = ("thresher", "traker")
 RESERVED = ("id", "domain", POOLED, OFF_TARGET)
@@ -18,9 +19,13 @@ def check_study(study: Study, where: str = "study") -> Study:
     """`study` as it is, or an InputError that names the first setting that cannot be used; `where` it was written."""
     table = study.attribution
     _known(f"{where}: task", study.task, ("language", "vision"))
-    _known(f"{where}: select.method", study.select.method, [method for method in METHODS if method != BASELINE])
+    if study.select.method == BASELINE:
+        raise InputError(f"{where}: select.method = {BASELINE!r} is what selections are compared with; name another")
+    _spec(f"{where}: select.method", study.select.method)
     for control in study.validate.controls:
-        _known(f"{where}: validate.controls", control, METHODS)
+        _spec(f"{where}: validate.controls", control)
+    if study.select.tokens is not None and study.select.tokens < 1:
+        raise InputError(f"{where}: select.tokens = {study.select.tokens} keeps nothing; give 1 or more")
     _known(f"{where}: attribution.projection", table.projection, PROJECTIONS)
     _known(f"{where}: attribution.q", table.q, Q_CHOICES)
     _known(f"{where}: attribution.output", table.output, ("margin", "loss"))
@@ -36,10 +41,16 @@ def check_study(study: Study, where: str = "study") -> Study:
     _share(f"{where}: pool.share", study.pool.share)
     if not 0 <= study.pool.holdout < 1:
         raise InputError(f"{where}: pool.holdout = {study.pool.holdout} is outside [0, 1); give a share of the whole")
+    _known(f"{where}: pool.bad_rows", study.pool.bad_rows, POLICIES)
+    if study.pool.ngram < 1:
+        raise InputError(f"{where}: pool.ngram = {study.pool.ngram}; give 1 word or more")
     if not study.target:
         raise InputError(f"{where}: no target; add a [target.NAME] table")
     for name, target in study.target.items():
         _check_target(f"{where}: target", name, target)
+    texts_only = [study.pool.decontaminate, *(t.bad_rows != "refuse" for t in (study.pool, *study.target.values()))]
+    if study.task == "vision" and any(texts_only):
+        raise InputError(f"{where}: bad_rows and decontaminate are for text; leave them out of a study of images")
     if study.proxy.count < 1:
         raise InputError(f"{where}: proxy.count = {study.proxy.count}; at least 1 proxy is needed")
     if study.reference.seeds < 2:
@@ -56,8 +67,24 @@ def _check_target(where: str, name: str, target: TargetTable) -> None:
         raise InputError(f"{where}.{name}.holdout = {target.holdout}; give a share above 0 and below 1")
     if target.weight < 0:
         raise InputError(f"{where}.{name}.weight = {target.weight}; pass 0 or more")
-    if (target.prompt is None) != (target.continuation is None):
+    if target.choices is not None and target.continuation is not None:
+        raise InputError(f"{where}.{name}: the continuation is the right one of the choices; leave out continuation")
+    if (target.prompt is None) != (target.continuation is None and target.choices is None):
         raise InputError(f"{where}.{name} needs both prompt and continuation, or neither; add the other")
+    _known(f"{where}.{name}.bad_rows", target.bad_rows, POLICIES)
+
+
+def _spec(setting: str, spec: str) -> None:
+    """A line of methods that ends in a ranking and leaves the budget to the study, so that all arms have the same."""
+    try:
+        last = stages_of(spec)[-1]
+    except InputError as error:
+        raise InputError(f"{setting}: {error}") from None
+    if METHODS[last.name].kind == "filter":
+        raise InputError(f"{setting} = {spec!r} ends in {last.name}, which does not rank; add one: {spec} | dsdm")
+    own = [name for name in ("fraction", "count", "tokens") if name in last.values]
+    if own:
+        raise InputError(f"{setting} = {spec!r} has a {own[0]} of its own; write it as select.{own[0]}, for every arm")
 
 
 def _known(setting: str, value: str, choices: Iterable[str]) -> None:

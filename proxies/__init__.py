@@ -1,6 +1,7 @@
 """What is trained: a ladder of small models, one training loop, per-example evaluation, and what it all costs."""
 
 from thresher.proxies.evaluation import evaluate as evaluate
+from thresher.proxies.evaluation import evaluate_choices as evaluate_choices
 from thresher.proxies.ladder import language_config as language_config
 from thresher.proxies.ladder import parse_size as parse_size
 from thresher.proxies.models import build_model as build_model

@@ -1,10 +1,12 @@
 """What a model makes of each example: loss, margin, confidence, correctness."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 
-from thresher.data.examples import Examples
+from thresher.data.examples import Choices, Examples
 from thresher.devices import autocast, pick_device
 from thresher.errors import InputError
 from thresher.outputs import Outputs, logits_of, outputs_of
@@ -51,6 +53,26 @@ def evaluate(
     finally:
         model.to(home).train(mode)
     return results
+
+
+def evaluate_choices(model: nn.Module, choices: Choices, **options: Any) -> dict[str, np.ndarray]:
+    """Whether the model finds each example's right choice, float32 [n]: 1, 0, or its share where several tie.
+
+    `accuracy` picks the choice with the lowest mean loss of its tokens, `accuracy_sum` that with the lowest summed
+    loss, the likeliest text. `options` are those of `evaluate`.
+    """
+    mean = evaluate(model, choices, **options)["loss"]
+    return {
+        "accuracy": _share_found(mean, choices),
+        "accuracy_sum": _share_found(mean * choices.num_predicted, choices),
+    }
+
+
+def _share_found(losses: np.ndarray, choices: Choices) -> np.ndarray:
+    starts = np.flatnonzero(np.diff(choices.example, prepend=-1))
+    lowest = losses == np.minimum.reduceat(losses, starts)[choices.example]
+    found = np.add.reduceat(lowest & choices.right, starts, dtype=np.float32)
+    return found / np.add.reduceat(lowest, starts, dtype=np.float32)
 
 
 def _fitting_batch_size(examples: Examples, lengths: np.ndarray) -> int:

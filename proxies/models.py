@@ -99,6 +99,11 @@ def check_fits(spec: Spec, examples: Examples) -> None:
             "give a model and examples of one task"
         )
     there = _sizes(examples)
+    if None not in (spec.get("tokenizer"), there.get("tokenizer")) and spec["tokenizer"] != there["tokenizer"]:
+        raise InputError(
+            f"{examples.artifact.path} was prepared with another tokenizer than model {spec['name']!r} reads; "
+            "prepare it with --tokenizer set to the model's own"
+        )
     for key in there.keys() & {"vocab_size", "sequence_length", "num_classes"}:
         if there[key] > spec[key]:
             raise InputError(
@@ -109,7 +114,8 @@ def check_fits(spec: Spec, examples: Examples) -> None:
 
 def _sizes(examples: Examples) -> Spec:
     if isinstance(examples, TokenExamples):
-        return {"vocab_size": examples.vocab_size, "sequence_length": examples.sequence_length}
+        sizes = {"vocab_size": examples.vocab_size, "sequence_length": examples.sequence_length}
+        return sizes | ({"tokenizer": examples.tokenizer_hash} if examples.tokenizer_hash else {})
     assert isinstance(examples, ImageExamples)
     return {"num_classes": len(examples.classes), "image_shape": list(examples.image_shape)}
 

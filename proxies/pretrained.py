@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from thresher.artifacts import hash_file, hash_json
+from thresher.data.tokenizer import tokenizer_hash
 from thresher.errors import InputError
 
 
@@ -20,7 +21,8 @@ def describe(name: str, task: str | None = None) -> dict[str, Any]:
     if found == "vision":
         return described | {"num_classes": config.num_labels}
     longest = getattr(config, "max_position_embeddings", None) or 2**31
-    return described | {"vocab_size": config.vocab_size, "sequence_length": longest}
+    sizes = {"vocab_size": config.vocab_size, "sequence_length": longest}
+    return described | sizes | {"tokenizer": tokenizer_hash(name)}
 
 
 def read_config(name: str):

@@ -1,6 +1,5 @@
 import gzip
 import json
-from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -9,11 +8,13 @@ import pytest
 from PIL import Image
 from real_data import DATA, needs_data
 
+from thresher.data.documents import Document, TextColumns, read_documents
 from thresher.data.examples import open_examples
 from thresher.data.images import classes_of, prepare_images, read_images
 from thresher.data.parts import part_of
+from thresher.data.skipped import Skipped
 from thresher.data.sources import Source
-from thresher.data.text import Document, TextColumns, prepare_text, read_documents
+from thresher.data.text import prepare_text
 from thresher.data.tokenizer import open_tokenizer, train_tokenizer
 from thresher.errors import InputError
 
@@ -62,10 +63,10 @@ def prepare(path, documents, tokenizer, *, length=8, pack=True, **options):
 )
 def test_every_format_gives_the_same_documents(tmp_path, name, write):
     write(tmp_path / name, ROWS)
-    skipped = Counter()
+    skipped = Skipped()
     documents = list(read_documents(Source((str(tmp_path / name),)), TextColumns(domain="source"), skipped))
     assert documents == [Document("0", "a", "alpha beta"), Document("1", "b", "gamma")]
-    assert skipped == {"empty": 1}
+    assert skipped.counts == {"empty": 1}
 
 
 def test_text_files_are_documents_named_after_their_path_and_globs_are_in_order(tmp_path):
@@ -119,7 +120,7 @@ def test_a_batch_is_no_wider_than_its_longest_example(tmp_path, tokenizer):
 
 
 def test_parts_are_disjoint_cover_everything_and_ignore_order():
-    documents = [Document(str(number), "", "x") for number in range(500)]
+    documents = [Document(str(number), "", f"text {number}") for number in range(500)]
     low = list(part_of(documents, 0, 0.3, seed=1))
     high = list(part_of(documents[::-1], 0.3, 1, seed=1))
     assert {d.id for d in low} | {d.id for d in high} == {d.id for d in documents}
@@ -137,11 +138,11 @@ def test_parts_are_disjoint_cover_everything_and_ignore_order():
         ("latin.jsonl", '{"text": "a"}\n{"text": "é"}\n'.encode("latin-1"), "is not UTF-8 at byte 24"),
         ("latin.txt", "caf\xe9".encode("latin-1"), "is not UTF-8 at byte 3"),
         ("column.jsonl", b'{"body": "a"}\n', "has no column 'text'; its columns are: body"),
-        ("number.jsonl", b'{"text": 3}\n', "row 0: column 'text' holds int, not text"),
+        ("number.jsonl", b'{"text": 3}\n', "row 1: column 'text' holds int, not text"),
         ("not.parquet", b"PAR0", "is not a Parquet file"),
         ("list.jsonl", b"[1]\n", "line 1 is list, not an object"),
         ("short.csv", b"text,source\na\n", "line 2 has not as many fields as the header"),
-        ("null.jsonl", b'{"text": "a"}\n{"text": 3}\n', "row 1: column 'text' holds int"),
+        ("null.jsonl", b'{"text": "a"}\n{"text": 3}\n', "row 2: column 'text' holds int"),
         ("broken.jsonl.gz", b"no gzip", "cannot be decompressed"),
         ("picture.png", None, "does not exist"),
         ("odd.xyz", b"a", "has an ending that cannot be read"),
@@ -214,7 +215,7 @@ def test_an_image_that_does_not_decode_is_named(tmp_path):
     pq.write_table(
         pa.Table.from_pylist([{"image": {"bytes": b"nonsense", "path": None}, "label": 0}]), tmp_path / "t.parquet"
     )
-    with pytest.raises(InputError, match=r"row 0 \(0\): the image cannot be decoded"):
+    with pytest.raises(InputError, match=r"row 1 \(0\): the image cannot be decoded"):
         list(read_images(Source((str(tmp_path / "t.parquet"),))))
 
 

@@ -102,6 +102,58 @@ class TokenExamples(Examples):
 
         return Tokenizer.from_file(str(self.artifact.file("tokenizer.json")))
 
+    @property
+    def tokenizer_hash(self) -> str | None:
+        """Of what the tokenizer does; None where whoever made the artefact did not say."""
+        return self.artifact.meta["inputs"].get("tokenizer")
+
+    @cached_property
+    def choices(self) -> "Choices | None":
+        """Every choice of every example, right and wrong; None where there are none to choose from."""
+        return Choices(self.artifact) if "choices.parquet" in self.artifact.meta["files"] else None
+
+
+class Choices(TokenExamples):
+    """The choices of a multiple-choice target: m sequences, a few for each of its examples, right ones included.
+
+    The examples themselves are the right choices alone, so that losses and attribution are of those. On disk:
+    `choice_tokens.npy` [m, t], `choice_spans.npy` [m, 3], `choices.parquet` (example, right), in the examples' order.
+    """
+
+    @cached_property
+    def tokens(self):
+        return np.load(self.artifact.file("choice_tokens.npy"), mmap_mode="r")
+
+    @cached_property
+    def spans(self):
+        return np.load(self.artifact.file("choice_spans.npy"), mmap_mode="r")
+
+    @property
+    def num_examples(self):
+        return len(self.spans)
+
+    @cached_property
+    def example(self) -> np.ndarray:
+        """The row of the example that each choice belongs to, not falling, [m]."""
+        return self._table["example"].to_numpy()
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """Whether each choice is the right one, [m] of bool."""
+        return self._table["right"].to_numpy()
+
+    @property
+    def num_predicted(self) -> np.ndarray:
+        """The number of predicted tokens of each choice, [m]."""
+        return np.asarray(self.spans[:, 2] - self.spans[:, 1], dtype=np.int64)
+
+    def column(self, name):
+        return np.asarray(super().column(name))[self.example].tolist()
+
+    @cached_property
+    def _table(self):
+        return pq.read_table(self.artifact.file("choices.parquet"))
+
 
 class ImageExamples(Examples):
     """Labelled images. On disk: `images.npy` uint8 [n, h, w, c], `labels.npy` int64 [n]."""

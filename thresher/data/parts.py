@@ -1,24 +1,31 @@
-"""Random parts of a source that do not depend on its order: each item falls by a hash of its id."""
+"""Random parts of a source that do not depend on its order: each item falls by a hash of what it holds."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from thresher.errors import InputError
-from thresher.seeds import derive
 
 
-class HasId(Protocol):
+class HasContent(Protocol):
     @property
-    def id(self) -> str: ...
+    def content(self) -> bytes: ...
 
 
-T = TypeVar("T", bound=HasId)
+T = TypeVar("T", bound=HasContent)
 
 
 def part_of(items: Iterable[T], low: float, high: float, *, seed: int) -> Iterator[T]:
-    """The items whose id hashes into [low, high) of [0, 1): parts of disjoint intervals share nothing."""
+    """The items whose content hashes into [low, high) of [0, 1): parts of disjoint intervals share nothing, not even
+    copies under other ids."""
     if not 0 <= low < high <= 1:
         raise InputError(f"the part [{low}, {high}) is empty or outside [0, 1]; pass 0 <= low < high <= 1")
     for item in items:
-        if low <= derive(seed, "part", item.id) / 2**63 < high:
+        if low <= place_of(item.content, seed=seed) < high:
             yield item
+
+
+def place_of(content: bytes, *, seed: int) -> float:
+    """Where in [0, 1) `content` falls, the same in every process and version."""
+    digest = hashlib.sha256(b"%d/part/" % seed + content).digest()
+    return (int.from_bytes(digest[:8], "little") >> 11) / 2**53

@@ -4,21 +4,19 @@ Rows are streamed: nothing is copied into a cache and memory does not grow with 
 stays text: an id such as 007 or a word such as NA is not taken for a number or a gap.
 """
 
-import csv
 import glob
-import json
 import logging
 import os
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from thresher.artifacts import hash_file, hash_json
+from thresher.data.readers import OPENERS, Row, read_csv, read_json_lines, read_parquet, read_text_files
+from thresher.data.seen import Seen
+from thresher.data.skipped import BadRows, Skipped
 from thresher.errors import InputError
 
 READERS = {
@@ -34,7 +32,7 @@ READERS = {
     ".py": "text",
 }
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
-COMPRESSED = {".gz", ".zst", ".xz", ".bz2"}
+PLAIN = {"text": read_text_files, "jsonl": read_json_lines, "csv": read_csv, "parquet": read_parquet}
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,8 @@ class Source:
     """Of a hub data set."""
     subset: str | None = None
     """The configuration of a hub data set that has several."""
+    bad_rows: str = "refuse"
+    """What is done with rows that cannot be used; see `thresher.data.skipped.BadRows`."""
 
     @property
     def name(self) -> str:
@@ -64,32 +64,52 @@ class Source:
         """A hash of the content: of every file, or the hub's revision."""
         reader, files = self._resolved
         if reader == "hub":
-            return hash_json([self.data, self.split, self.subset, _hub_revision(self.data[0])])
+            return hash_json([self.data, self.split, self.subset, self._revision])
         return hash_json([hash_file(file) for file in files])
 
-    def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Rows in order, each with `columns`; rows that are files have the column `file`, text files `text`.
+    @cached_property
+    def _revision(self) -> str:
+        return _hub_revision(self.data[0])
 
-        Labels are given by name, images undecoded ({"bytes", "path"}). Raises InputError, naming the file and where in
-        it, when something cannot be read.
+    def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """The values of `read`, where every row can be used."""
+        for row in self.read(columns):
+            if row.values is not None:
+                yield row.values
+
+    def read(self, columns: Sequence[str], skipped: Skipped | None = None) -> Iterator[Row]:
+        """Rows in order, each with at least `columns`; rows that are files have the column `file`, text files `text`.
+
+        Labels are given by name, images undecoded ({"bytes", "path"}). A row that cannot be read is handled as
+        `bad_rows` says: InputError, naming the file and where in it, or counted in `skipped` and given without values.
+        A file that cannot be read, or has not the columns at all, is always an InputError.
         """
         reader, files = self._resolved
+        bad = BadRows(self.bad_rows, skipped or Skipped())
+        if reader in PLAIN:
+            yield from PLAIN[reader](files, columns, bad)
+            return
         try:
-            plain = {"text": _text_rows, "jsonl": _json_lines, "csv": _csv_rows}
-            rows = plain[reader](files) if reader in plain else self._stream(reader, files)
-            yield from _check_columns(rows, columns, self.name)
+            for number, row in enumerate(self._stream(reader, files, columns), start=1):
+                missing = [column for column in columns if column not in row]
+                if missing:
+                    where = f"{self.name} row {number} has no column {missing[0]!r}"
+                    raise InputError(f"{where}; its columns are: {', '.join(row)}")
+                yield Row(self.name, number, row)
         except (InputError, OSError):
             raise
         except Exception as error:  # `datasets` wraps its readers' errors in many types
-            raise _explain(error, self, reader, files) from error
+            raise _explain(error, self, reader) from error
 
-    def _stream(self, reader: str, files: list[Path]) -> Iterator[dict[str, Any]]:
+    def _stream(self, reader: str, files: list[Path], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Rows as `datasets` reads them."""
         import datasets
 
         datasets.logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said once, by us
         if reader == "hub":
-            dataset = datasets.load_dataset(self.data[0], self.subset, split=self.split, streaming=True)
+            dataset = datasets.load_dataset(
+                self.data[0], self.subset, split=self.split, revision=self._revision, streaming=True
+            )
         elif reader == "imagefolder" and len(self.data) == 1 and Path(self.data[0]).is_dir():
             # Labels are the folders' names, even of a single one, unless a metadata file gives columns of its own.
             named = any(Path(self.data[0]).rglob("metadata.*"))
@@ -98,6 +118,8 @@ class Source:
         else:
             named = {"train": [str(file) for file in files]}
             dataset = datasets.load_dataset(reader, data_files=named, split="train", streaming=True)
+        if reader == "hub" and columns and set(columns) <= set(dataset.features or ()):
+            dataset = dataset.select_columns(list(dict.fromkeys(columns)))  # the others are not fetched
         features = dict(dataset.features or {})
         for name, feature in features.items():
             if isinstance(feature, datasets.Image):
@@ -113,20 +135,19 @@ class Source:
 
 
 class IdCheck:
-    """Ids as text: refuses an empty one and one that occurs twice."""
+    """Ids as text: refuses an empty one and one that occurs twice, or skips their rows."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.seen: set[str] = set()
+    def __init__(self, source: Source, bad: BadRows | None = None) -> None:
+        self._name, self._bad, self._seen = source.name, bad or BadRows(), Seen()
 
-    def __call__(self, id: Any, number: int) -> str:
+    def __call__(self, id: Any, row: Row) -> str | None:
+        """The id as text; None where its row is skipped."""
         if id is None or str(id) == "":
-            raise InputError(f"{self.source.name} row {number} has no id; give every row one, or name no id column")
-        if str(id) in self.seen:
-            raise InputError(
-                f"{self.source.name} has the id {str(id)!r} twice (again in row {number}); ids must be unique"
-            )
-        self.seen.add(str(id))
+            message = f"{row.where} has no id; give every row one, or name no id column"
+            return self._bad("no id", message, file=row.file, row=row.number)
+        if not self._seen.add(str(id)):
+            message = f"{self._name} has the id {str(id)!r} twice (again in {row.where}); ids must be unique"
+            return self._bad("duplicate id", message, file=row.file, row=row.number, id=str(id))
         return str(id)
 
 
@@ -170,7 +191,7 @@ def _reader_of(files: list[Path]) -> str:
 
 
 def _suffix(file: Path) -> str:
-    return (Path(file.stem) if file.suffix in COMPRESSED else file).suffix.lower()
+    return (Path(file.stem) if file.suffix in OPENERS else file).suffix.lower()
 
 
 def _could_be_hub_name(entry: str) -> bool:
@@ -199,93 +220,9 @@ def _common(files: list[Path]) -> Path:
     return Path(os.path.commonpath([file.parent for file in files]))
 
 
-def _read(file: Path) -> Iterator[bytes]:
-    """The lines of a file, decompressed where its ending says so."""
-    try:
-        with fsspec.open(str(file), "rb", compression="infer") as lines:
-            yield from lines
-    except (EOFError, OSError) as error:
-        if file.suffix not in COMPRESSED or getattr(error, "errno", None):
-            raise
-        raise InputError(f"{file} cannot be decompressed ({error}); write it again") from None
-
-
-def _decode(line: bytes, file: Path, position: int) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        where = position + error.start
-        raise InputError(
-            f"{file} is not UTF-8 at byte {where}; convert it to UTF-8 (iconv -t UTF-8), or leave it out"
-        ) from None
-
-
-def _text_rows(files: list[Path]) -> Iterator[dict[str, Any]]:
-    common = _common(files)
-    for file in files:
-        yield {"text": _decode(b"".join(_read(file)), file, 0), "file": file.relative_to(common).as_posix()}
-
-
-def _lines(file: Path) -> Iterator[str]:
-    """The lines of a text file with rows; refuses one without."""
-    position = 0
-    for line in _read(file):
-        yield _decode(line, file, position)
-        position += len(line)
-    if position == 0:
-        raise InputError(f"{file} is empty; leave it out, or give a file with rows")
-
-
-def _json_lines(files: list[Path]) -> Iterator[dict[str, Any]]:
-    for file in files:
-        for number, line in enumerate(_lines(file), start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise InputError(
-                    f"{file} line {number} is not JSON ({error}); repair that line, or remove it"
-                ) from None
-            if not isinstance(row, dict):
-                raise InputError(f"{file} line {number} is {type(row).__name__}, not an object with columns; repair it")
-            yield row
-
-
-def _csv_rows(files: list[Path]) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(sys.maxsize)
-    for file in files:
-        reader = csv.DictReader(_lines(file), delimiter="\t" if _suffix(file) == ".tsv" else ",")
-        for row in reader:
-            if None in row or None in row.values():
-                raise InputError(
-                    f"{file} line {reader.line_num} has not as many fields as the header; repair that line"
-                )
-            yield row
-
-
-def _check_columns(rows: Iterable[dict], columns: Sequence[str], name: str) -> Iterator[dict]:
-    for number, row in enumerate(rows):
-        missing = [column for column in columns if column not in row]
-        if missing:
-            where = f"{name} has no column {missing[0]!r}" + (f" in row {number}" if number else "")
-            raise InputError(f"{where}; its columns are: {', '.join(row)}")
-        yield row
-
-
-def _explain(error: Exception, source: Source, reader: str, files: list[Path]) -> InputError:
-    """What is wrong with which file, in one line, found by reading the files plainly after a reader failed."""
+def _explain(error: Exception, source: Source, reader: str) -> InputError:
     if reader == "hub":
         return _unreachable(source.name, error)
-    for file in files:
-        if reader == "parquet":
-            import pyarrow.parquet as pq
-
-            try:
-                if pq.read_metadata(file).num_rows == 0:
-                    return InputError(f"{file} is empty: it has no rows; leave it out, or give a file with rows")
-            except Exception:
-                return InputError(f"{file} is not a Parquet file, or is damaged; write it again")
     first = str(error).strip().splitlines()
     reason = first[0] if first else type(error).__name__
     return InputError(f"{source.name} could not be read as {reader} ({reason}); check it")

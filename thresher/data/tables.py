@@ -1,4 +1,4 @@
-"""The table of a prepared set: `examples.parquet` with each example's id and domain, written block by block."""
+"""The tables of a prepared set, written block by block: each example's id and domain, and which choice is right."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -26,6 +26,26 @@ class ExamplesTable:
         self._writer.write_table(pa.table(dict(zip(self._schema.names, columns, strict=True)), schema=self._schema))
 
     def __enter__(self) -> "ExamplesTable":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._writer.close()
+
+
+class ChoicesTable:
+    """Columns `example` (the row of the example) and `right`, a row for each choice, in the examples' order."""
+
+    def __init__(self, path: Path) -> None:
+        self._schema = pa.schema([("example", pa.int64()), ("right", pa.bool_())])
+        self._writer = pq.ParquetWriter(path, self._schema)
+
+    def append(self, examples: Iterable[tuple[int, int, int]]) -> None:
+        """(row, number of choices, number of the right one) of each example."""
+        rows = [(row, choice == answer) for row, count, answer in examples for choice in range(count)]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        self._writer.write_table(pa.table(columns, schema=self._schema))
+
+    def __enter__(self) -> "ChoicesTable":
         return self
 
     def __exit__(self, *_) -> None:

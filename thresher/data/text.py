@@ -1,8 +1,7 @@
 """Text into token examples: documents packed into sequences that remember them, or prompts with their continuations."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,75 +9,35 @@ import numpy as np
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.arrays import ArrayWriter
-from thresher.data.sources import IdCheck, Source
-from thresher.data.tables import ExamplesTable, chunks
+from thresher.data.documents import Document
+from thresher.data.encoding import Encoded, encode
+from thresher.data.skipped import Skipped
+from thresher.data.tables import ChoicesTable, ExamplesTable, chunks
 from thresher.data.tokenizer import open_tokenizer
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track
 
 
-class Document(NamedTuple):
-    id: str
-    domain: str
-    text: str
-    prompt: str = ""
-    """What is given; only `text` is predicted then."""
+class Tokens(NamedTuple):
+    """The tokens of an example [t], of which those from `first` on are to be predicted."""
+
+    ids: np.ndarray
+    first: int
 
 
 class Sequence(NamedTuple):
-    """One example: its tokens, and the positions [first, end) of the tokens to be predicted."""
+    """One example."""
 
     id: str
     domain: str
     documents: list[str]
-    tokens: list[int]
-    first: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextColumns:
-    """Which columns of the source are what. Without an id column, files go by their path, other rows are numbered."""
-
-    text: str = "text"
-    prompt: str | None = None
-    domain: str | None = None
-    id: str | None = None
-
-    def needed(self) -> list[str]:
-        return [name for name in (self.text, self.prompt, self.domain, self.id) if name is not None]
-
-
-def read_documents(source: Source, columns: TextColumns, skipped: Counter | None = None) -> Iterator[Document]:
-    """Documents in the source's order; empty ones are left out and counted in `skipped`.
-
-    Raises InputError for a column that does not hold text and for an id that occurs twice.
-    """
-    skipped = Counter() if skipped is None else skipped
-    named, check = columns.id or source.natural_id, IdCheck(source)
-    for number, row in enumerate(source.rows(columns.needed())):
-        id = check(number if named is None else row[named], number)
-        text = _text_of(row, columns.text, number, source)
-        if not text.strip():
-            skipped["empty"] += 1
-            continue
-        prompt = "" if columns.prompt is None else _text_of(row, columns.prompt, number, source)
-        domain = "" if columns.domain is None or row[columns.domain] is None else str(row[columns.domain])
-        yield Document(id, domain, text, prompt)
-
-
-def _text_of(row: Mapping, column: str, number: int, source: Source) -> str:
-    value = row[column]
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise InputError(
-            f"{source.name} row {number}: column {column!r} holds {type(value).__name__}, not text; name another"
-        )
-    return value
+    tokens: Tokens
+    choices: list[Tokens] = []  # noqa: RUF012 (never changed)
+    answer: int = 0
 
 
 def prepare_text(
-    documents: Callable[[Counter], Iterable[Document]],
+    documents: Callable[[Skipped], Iterable[Document]],
     *,
     out: Path,
     tokenizer: str | Path,
@@ -86,6 +45,7 @@ def prepare_text(
     pack: bool,
     config: Mapping,
     inputs: Mapping[str, str],
+    choices: bool = False,
     limit: int | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
@@ -95,53 +55,33 @@ def prepare_text(
     With `pack`, the documents of a domain follow each other, an end token after each, cut into sequences of
     `sequence_length`; every token is kept, the last sequence of a domain may be shorter. Without it every document is
     an example of its own, its prompt not predicted; one too long loses the beginning of its prompt, then its end.
-    `limit` keeps the first so many examples. `documents` is called with a counter of what it leaves out.
+    `choices` says that the documents have some: an example is the right one, and all of them lie beside the examples.
+    `limit` keeps the first so many examples. `documents` is called with the list of what it leaves out, which becomes
+    `skipped.parquet`.
     """
     encoder, end, tokenizer_hash = open_tokenizer(tokenizer)
-    vocab_size = encoder.get_vocab_size()
+    vocab_size = max(encoder.get_vocab().values()) + 1
     if limit is not None and limit < 1:
         raise InputError(f"limit={limit} keeps nothing; pass 1 or more, or none")
     if sequence_length < 2:
         raise InputError(f"sequence_length={sequence_length} leaves nothing to predict; pass at least 2")
 
     def write(draft: Draft) -> Mapping:
-        skipped: Counter = Counter()
         shape = _pack if pack else _separate
-        rows = shape(_encode(documents(skipped), encoder), sequence_length, end, skipped)
-        num_tokens = num_predicted = 0
-        dtype = np.uint16 if vocab_size <= 2**16 else np.uint32
-        with (
-            draft.file("tokens.npy") as tokens_file,
-            draft.file("spans.npy") as spans_file,
-            draft.file("examples.parquet") as table_file,
-            ArrayWriter(tokens_file, (sequence_length,), dtype) as tokens,
-            ArrayWriter(spans_file, (3,), np.int32) as spans,
-            ExamplesTable(table_file, documents=True) as table,
-        ):
-            for block in chunks(track(rows, "tokenise", limit, progress), 1024, limit):
-                padded = np.full((len(block), sequence_length), end, dtype)
-                for row, sequence in enumerate(block):
-                    padded[row, : len(sequence.tokens)] = sequence.tokens
-                ends = np.array([(len(row.tokens), row.first, len(row.tokens)) for row in block], np.int32)
-                tokens.append(padded)
-                spans.append(ends)
-                table.append([row.id for row in block], [row.domain for row in block], [row.documents for row in block])
-                num_tokens += int(ends[:, 0].sum())
-                num_predicted += int((ends[:, 2] - ends[:, 1]).sum())
-            num_examples = tokens.num_rows
-            if num_examples == 0:
+        with ExitStack() as files:
+            skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
+            rows = shape(encode(documents(skipped), encoder), sequence_length, end, skipped)
+            rows = track(rows, "tokenise", limit, progress)
+            facts = _write_examples(draft, files, rows, limit, sequence_length, end, vocab_size, choices)
+            if facts["num_examples"] == 0:
+                found = ", ".join(f"{count} {reason}" for reason, count in skipped.counts.items())
                 raise InputError(
-                    f"no examples to prepare for {out}: this part of the source is empty or all blank; give more"
+                    f"no examples to prepare for {out}: this part of the source is empty or all blank"
+                    f"{f' ({found})' if found else ''}; give more"
                 )
         with draft.file("tokenizer.json") as file:
             encoder.save(str(file))
-        return {
-            "num_examples": num_examples,
-            "num_tokens": num_tokens,
-            "num_predicted": num_predicted,
-            "vocab_size": vocab_size,
-            "skipped": dict(skipped),
-        }
+        return {**facts, "vocab_size": vocab_size, "skipped": dict(skipped.counts)}
 
     request = {**config, "pack": pack, "sequence_length": sequence_length, "limit": limit}
     return build(
@@ -154,43 +94,117 @@ def prepare_text(
     )
 
 
-def _encode(documents: Iterable[Document], encoder) -> Iterator[tuple[Document, list[int], list[int]]]:
-    """(document, tokens of its prompt, tokens of its text); a prompt and its continuation are joined by a space."""
-    for block in chunks(documents, 512):
-        texts = [" " + doc.text if doc.prompt and not doc.prompt[-1].isspace() else doc.text for doc in block]
-        encoded = encoder.encode_batch_fast(texts, add_special_tokens=False)
-        prompts = encoder.encode_batch_fast([doc.prompt for doc in block], add_special_tokens=False)
-        for document, prompt, text in zip(block, prompts, encoded, strict=True):
-            yield document, prompt.ids, text.ids
+def _write_examples(
+    draft: Draft,
+    files: ExitStack,
+    rows: Iterable[Sequence],
+    limit: int | None,
+    sequence_length: int,
+    end: int,
+    vocab_size: int,
+    choices: bool,
+) -> dict[str, int]:
+    dtype = np.uint16 if vocab_size <= 2**16 else np.uint32
+    num_predicted = num_tokens = 0
+    tokens = files.enter_context(_TokenWriter(draft, "", sequence_length, end, dtype))
+    table = files.enter_context(ExamplesTable(files.enter_context(draft.file("examples.parquet")), documents=True))
+    if choices:
+        choice_tokens = files.enter_context(_TokenWriter(draft, "choice_", sequence_length, end, dtype))
+        choice_table = files.enter_context(ChoicesTable(files.enter_context(draft.file("choices.parquet"))))
+    for block in chunks(rows, 1024, limit):
+        before = tokens.num_rows
+        lengths, predicted = tokens.append([row.tokens for row in block])
+        num_tokens, num_predicted = num_tokens + lengths, num_predicted + predicted
+        table.append([row.id for row in block], [row.domain for row in block], [row.documents for row in block])
+        if choices:
+            choice_tokens.append([choice for row in block for choice in row.choices])
+            choice_table.append([(before + n, len(row.choices), row.answer) for n, row in enumerate(block)])
+    return {"num_examples": tokens.num_rows, "num_tokens": num_tokens, "num_predicted": num_predicted}
 
 
-def _pack(encoded: Iterable, length: int, end: int, skipped: Counter) -> Iterator[Sequence]:
-    open_sequences: dict[str, Sequence] = {}
-    for document, _, ids in encoded:
-        ids = [*ids, end]
-        position = 0
+class _TokenWriter:
+    """`tokens.npy` and `spans.npy`, their names after `prefix`."""
+
+    def __init__(self, draft: Draft, prefix: str, sequence_length: int, end: int, dtype: type) -> None:
+        self._files = ExitStack()
+        tokens, spans = (self._files.enter_context(draft.file(f"{prefix}{name}.npy")) for name in ("tokens", "spans"))
+        self._tokens = self._files.enter_context(ArrayWriter(tokens, (sequence_length,), dtype))
+        self._spans = self._files.enter_context(ArrayWriter(spans, (3,), np.int32))
+        self._length, self._end, self._dtype = sequence_length, end, dtype
+
+    @property
+    def num_rows(self) -> int:
+        return self._tokens.num_rows
+
+    def append(self, rows: list[Tokens]) -> tuple[int, int]:
+        """Returns how many tokens `rows` hold, and how many of them are predicted."""
+        padded = np.full((len(rows), self._length), self._end, self._dtype)
+        for row, tokens in enumerate(rows):
+            padded[row, : len(tokens.ids)] = tokens.ids
+        spans = np.array([(len(row.ids), row.first, len(row.ids)) for row in rows], np.int32)
+        self._tokens.append(padded)
+        self._spans.append(spans)
+        return int(spans[:, 0].sum()), int((spans[:, 2] - spans[:, 1]).sum())
+
+    def __enter__(self) -> "_TokenWriter":
+        return self
+
+    def __exit__(self, *error) -> bool | None:
+        return self._files.__exit__(*error)
+
+
+class _Open:
+    """A sequence that is being filled."""
+
+    def __init__(self, id: str, domain: str, length: int) -> None:
+        self.id, self.domain, self.documents, self.filled = id, domain, [], 0
+        self.ids = np.empty(length, np.uint32)
+
+    def take(self, document: str, ids: np.ndarray) -> int:
+        """Takes as many of `ids` as there is room for; returns how many."""
+        taken = ids[: len(self.ids) - self.filled]
+        self.ids[self.filled : self.filled + len(taken)] = taken
+        self.filled += len(taken)
+        self.documents.append(document)
+        return len(taken)
+
+    def closed(self) -> Sequence:
+        return Sequence(self.id, self.domain, self.documents, Tokens(self.ids[: self.filled], 1))
+
+
+def _pack(encoded: Iterable[Encoded], length: int, end: int, skipped: Skipped) -> Iterator[Sequence]:
+    growing: dict[str, _Open] = {}
+    for document, _, text, _ in encoded:
+        ids, position = np.append(text, np.uint32(end)), 0
         while position < len(ids):
-            sequence = open_sequences.get(document.domain)
+            sequence = growing.get(document.domain)
             if sequence is None:
-                sequence = Sequence(f"{document.id}+{position}", document.domain, [], [], 1)
-                open_sequences[document.domain] = sequence
-            taken = ids[position : position + length - len(sequence.tokens)]
-            sequence.tokens.extend(taken)
-            sequence.documents.append(document.id)
-            position += len(taken)
-            if len(sequence.tokens) == length:
-                yield open_sequences.pop(document.domain)
-    yield from (sequence for sequence in open_sequences.values() if len(sequence.tokens) > 1)
-
-
-def _separate(encoded: Iterable, length: int, end: int, skipped: Counter) -> Iterator[Sequence]:
-    for document, prompt, ids in encoded:
-        if len(prompt) + len(ids) > length:
-            skipped["shortened"] += 1
-        ids = ids[: length - 1]
-        prompt = prompt[max(len(prompt) + len(ids) - length, 0) :]
-        first = max(len(prompt), 1)
-        if len(prompt) + len(ids) > first:
-            yield Sequence(document.id, document.domain, [document.id], [*prompt, *ids], first)
+                sequence = growing[document.domain] = _Open(f"{document.id}+{position}", document.domain, length)
+            position += sequence.take(document.id, ids[position:])
+            if sequence.filled == length:
+                yield growing.pop(document.domain).closed()
+    for sequence in growing.values():
+        if sequence.filled > 1:
+            yield sequence.closed()
         else:
-            skipped["nothing to predict"] += 1
+            skipped.add("a domain's last token, alone", id=sequence.documents[0])
+
+
+def _separate(encoded: Iterable[Encoded], length: int, end: int, skipped: Skipped) -> Iterator[Sequence]:
+    for document, prompt, text, choices in encoded:
+        if len(prompt) + len(text) > length:
+            skipped.add("shortened", id=document.id)
+        tokens = _fitted(prompt, text, length)
+        if len(tokens.ids) > tokens.first:
+            # All choices after the same prompt: as much of its end as the longest of them leaves room for.
+            room = max(length - max((len(choice) for choice in choices), default=0), 1)
+            rest = [_fitted(prompt[max(len(prompt) - room, 0) :], choice, length) for choice in choices]
+            yield Sequence(document.id, document.domain, [document.id], tokens, rest, document.answer)
+        else:
+            skipped.add("nothing to predict", id=document.id)
+
+
+def _fitted(prompt: np.ndarray, text: np.ndarray, length: int) -> Tokens:
+    text = text[: length - 1]
+    prompt = prompt[max(len(prompt) + len(text) - length, 0) :]
+    return Tokens(np.concatenate([prompt, text]), max(len(prompt), 1))
