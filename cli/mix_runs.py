@@ -6,25 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thresher.cli.command import named_paths
-from thresher.cli.mix_settings import Proposing, command_line, natural_of, show_proposal, write_result
+from thresher.cli.mix_settings import Proposing, Training, command_line, natural_of, show_proposal, write_result
 
 if TYPE_CHECKING:
     from thresher.cli.mix_training import Bench
 
 
 @dataclass(frozen=True, kw_only=True)
-class Runs(Proposing):
+class Runs(Training, Proposing):
     """Train proxies on designed mixtures of a prepared pool, fit the law, train where it learns most, propose.
 
     Writes runs.csv (a table for `mix table`), mixture.json and report.html. Run the same command again to resume, or
     with a larger --runs to go on.
     """
 
-    pool: Path
-    """A prepared pool with domains, from `thresher prepare --domain`."""
-    targets: tuple[str, ...]
-    """NAME=PREPARED of each target: what the losses are measured on."""
     out: Path
     """A folder for all runs, the table and the report."""
     model: str = "0.1M"
@@ -45,29 +40,15 @@ class Runs(Proposing):
     """Stop before a batch of runs that would go beyond this."""
     method: str | None = None
     """How the proposal is made; none: the default law, or autoscale after a ddo."""
-    workers: int | None = None
-    """Runs trained at once; none: one a core, or one on a GPU."""
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    optimizer: str | None = None
-    device: str = "auto"
 
     def run(self, progress):
-        from thresher.cli.mix_training import Bench, supply
-        from thresher.cli.study import ModelTable
+        from thresher.cli.mix_training import supply
         from thresher.data.examples import open_examples
 
         self._check_method()
         pool = open_examples(self.pool)
         tokens = supply(pool)
-        table = ModelTable(
-            size=self.model,
-            epochs=1.0,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            optimizer=self.optimizer,
-        )
-        bench = Bench(self.pool, named_paths(self.targets, "--targets"), table, self.out, self.device)
+        bench = self.bench(self.out)
         done = self._make(bench, tokens, progress)
         return self._propose(done, bench, tokens, progress)
 

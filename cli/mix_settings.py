@@ -4,9 +4,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from thresher.cli.command import Command, named_numbers
+from thresher.cli.command import Command, named_numbers, named_paths
 from thresher.errors import InputError
+
+if TYPE_CHECKING:
+    from thresher.cli.mix_training import Bench
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,37 @@ class Proposing(Command):
         if self.resamples < 0:
             raise InputError(f"--resamples {self.resamples}; give 0 (no intervals) or more")
         return self.resamples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Command):
+    """The options of every action that trains models on mixtures and measures them on targets."""
+
+    pool: Path
+    """A prepared pool with domains, from `thresher prepare --domain`."""
+    targets: tuple[str, ...]
+    """NAME=PREPARED of each target: what the losses are measured on."""
+    model: str
+    """Parameters, or a model's name."""
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    optimizer: str | None = None
+    workers: int | None = None
+    """Runs trained at once; none: one a core, or one on a GPU."""
+    device: str = "auto"
+
+    def bench(self, out: Path) -> "Bench":
+        from thresher.cli.mix_training import Bench
+        from thresher.cli.study import ModelTable
+
+        table = ModelTable(
+            size=self.model,
+            epochs=1.0,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+        )
+        return Bench(self.pool, named_paths(self.targets, "--targets"), table, out, self.device)
 
 
 def _repeats(entries: Sequence[str]) -> float | dict[str, float]:

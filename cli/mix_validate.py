@@ -6,19 +6,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from thresher.cli.command import Command, made, named_paths
-from thresher.cli.mix_settings import command_line
+from thresher.cli.command import made, named_paths
+from thresher.cli.mix_settings import Training, command_line
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validate(Command):
+class Validate(Training):
     """Train the reference on the proposed, natural, uniform and best observed mixtures, from paired seeds, and compare.
 
     Every run is an artefact under --out; run the same command again to resume, with more --seeds to go on.
     """
 
-    pool: Path
-    """The prepared pool to draw from."""
     targets: tuple[str, ...]
     """NAME=PREPARED of each held-out target (a part that the proposal has not seen)."""
     mixtures: tuple[str, ...]
@@ -31,17 +29,10 @@ class Validate(Command):
     """Sequences (or images) that each run trains on, repetitions counted."""
     seeds: int = 3
     """Paired seeds: the initialisations and draws that every arm is trained from."""
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    optimizer: str | None = None
-    workers: int | None = None
-    """Runs trained at once; none: one a core, or one on a GPU."""
     seed: int = 0
-    device: str = "auto"
 
     def run(self, progress):
-        from thresher.cli.mix_training import Bench, MixtureRun, make_runs, supply
-        from thresher.cli.study import ModelTable
+        from thresher.cli.mix_training import MixtureRun, make_runs, supply
         from thresher.data.examples import open_examples
         from thresher.errors import InputError
         from thresher.seeds import derive
@@ -56,20 +47,12 @@ class Validate(Command):
         names = list(tokens)
         arms["natural"] = dict(zip(names, natural(names, tokens).tolist(), strict=True))
         arms["uniform"] = dict(zip(names, uniform(len(names)).tolist(), strict=True))
-        table = ModelTable(
-            size=self.model,
-            epochs=1.0,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            optimizer=self.optimizer,
-        )
-        bench = Bench(self.pool, named_paths(self.targets, "--targets"), table, self.out, self.device)
         planned = [
             MixtureRun(f"{arm}-{repeat}", weights, self.examples, derive(self.seed, "reference", repeat))
             for repeat in range(self.seeds)
             for arm, weights in arms.items()
         ]
-        facts = make_runs(planned, bench, workers=self.workers, progress=progress)
+        facts = make_runs(planned, self.bench(self.out), workers=self.workers, progress=progress)
         rows = [
             {"arm": run.name.rpartition("-")[0], "seed": int(run.name.rpartition("-")[2]), "task": task, "loss": loss}
             for run, found in zip(planned, facts, strict=True)

@@ -63,23 +63,24 @@ def test_every_method_proposes_from_a_table(method, table, capsys):
 
 
 def test_the_default_finds_a_truly_better_mixture_and_writes_its_page(table, tmp_path, capsys):
-    _, result, _ = run(capsys, "table", table, "--out", tmp_path / "found", "--next", 3, *QUICK)
+    options = ("--floors", "law=0.01", "--out", tmp_path / "found", "--next", 3, *QUICK)
+    _, result, _ = run(capsys, "table", table, *options)
     best = np.array([list(result["weights"].values())])
     uniform = np.full((1, 4), 0.25)
     assert true_losses(best).mean() < true_losses(uniform).mean() - 0.1
     assert result["gains"]["uniform"]["low"] > 0
     assert len(result["next_runs"]) == 3 and all(sum(row.values()) == pytest.approx(1) for row in result["next_runs"])
     page = (tmp_path / "found" / "report.html").read_text()
-    assert f"thresher mix table {table} --resamples 6 --next 3 --out" in page.replace("&#39;", "") or "--next 3" in page
+    assert f"thresher mix table {table} --floors law=0.01 --resamples 6 --next 3 --out" in page
     assert "<svg" in page and "http" not in page.replace("http://www.w3.org", "") and "books" in page
     assert json.loads((tmp_path / "found" / "mixture.json").read_text()) == result
 
 
 def test_what_a_person_reads_has_weights_gains_and_warnings(table, capsys):
-    assert main(["mix", "table", str(table), *map(str, QUICK), "--floors", "law=0.3"]) == 0
+    assert main(["mix", "table", str(table), *map(str, QUICK), "--floors", "law=0.3", "--next", "1"]) == 0
     printed = capsys.readouterr().out
     said = ("domain", "[95 %]", "predicted gain over natural", "held-out qa: rmse", "warning: on a bound: ")
-    for words in (*said, "law (floor 0.3)", "warning: the natural mixture is unknown"):
+    for words in (*said, "run next: ", "law (floor 0.3)", "warning: the natural mixture is unknown"):
         assert words in printed
 
 
@@ -389,6 +390,11 @@ def test_a_pool_without_domains_and_bad_counts_are_refused(toy, tmp_path, capsys
         assert status == 2 and words in error and not (tmp_path / "x" / "models").exists()
     status, _, error = run(capsys, *toy_runs(toy, tmp_path / "x", "--design", "ddo", "--runs", 5))
     assert status == 2 and "has 7 runs" in error
+    foreign = ("prepare", "--data", toy / "cooking.jsonl", "--id", "id", "--sequence-length", 16, "--vocab-size", 320,
+               "--quiet", "--out", tmp_path / "foreign")  # fmt: skip
+    assert main([*map(str, foreign)]) == 0
+    status, _, error = run(capsys, *toy_runs(toy, tmp_path / "x", "--targets", f"cooking={tmp_path / 'foreign'}"))
+    assert status == 2 and "tokenizer" in error and not (tmp_path / "x" / "models").exists()
     (tmp_path / "no.json").write_text("[]")
     arguments = ("validate", "--pool", toy / "pool", "--targets", target, "--out", tmp_path / "v", "--mixtures")
     for mixture, words in ((f"p={tmp_path / 'no.json'}", "is no proposal"), (f"natural={tmp_path}", "stands for")):
