@@ -15,23 +15,20 @@ import numpy as np
 from thresher.artifacts import Artifact
 from thresher.attribution.features import featurize, open_features
 from thresher.attribution.index import build_index
-from thresher.attribution.norms import gradient_norms
 from thresher.attribution.scores import score
 from thresher.attribution.traker_backend import score_with_traker
 from thresher.cli.models import loaders_of
 from thresher.cli.preparation import Prepared, prepare
+from thresher.cli.selecting_arms import select_arms
 from thresher.cli.selection_cost import selection_flops
-from thresher.cli.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
+from thresher.cli.study import OFF_TARGET, AttributionTable, ProxyTable, Study
 from thresher.cli.study_check import check_study
 from thresher.cli.training import train_model
 from thresher.cli.validation import Arm, Plan, validate
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
-from thresher.errors import InputError
 from thresher.seeds import derive, numpy_rng
-from thresher.selection.methods import select
-from thresher.selection.scores import open_scores
-from thresher.selection.selection import open_selection, write_selection
+from thresher.selection.selection import open_selection
 
 POOL = ".pool"
 """Stands beside the targets' names, which are TOML keys or folder names chosen by a person."""
@@ -67,7 +64,8 @@ def run_study(study: Study, space: Workspace) -> StudyResult:
     else:
         stores, index = {}, None
         scores = score_by_traker(proxies, pool, targets, table, seed, space)
-    selections = select_arms(study, scores, stores.get(POOL), space)
+    opened = {name: open_features(artifact.path) for name, artifact in stores.items()}
+    selections = select_arms(study, prepared, proxies, scores, opened.pop(POOL, None), opened, space)
     cost = study_cost(study, prepared, proxies, scores) if stores else None
     validation = validate_study(study, prepared, selections, cost, space)
     return StudyResult(
@@ -167,40 +165,6 @@ def index_study(features: Artifact, table: AttributionTable, space: Workspace) -
         q=table.q,
         progress=space.progress,
     )
-
-
-def select_arms(
-    study: Study, scores: Artifact, pool_features: Artifact | None, space: Workspace
-) -> dict[str, Artifact]:
-    """A selection for the study's method and each control; random data is drawn anew for each reference seed, so it is
-    one selection a seed (`random/0`, `random/1`, ...)."""
-    read = open_scores(scores.path)
-    weights = {name: table.weight for name, table in study.target.items()}
-    config, inputs = {"fraction": study.select.fraction, "weights": weights}, {"scores": scores.content_hash}
-    selections: dict[str, Artifact] = {}
-    for method in dict.fromkeys([study.select.method, *study.validate.controls, BASELINE]):
-        norms = _norms(pool_features) if method == "gradient_norm" else None
-        for repeat in range(study.reference.seeds if method == BASELINE else 1):
-            seed = derive(study.seed, method, repeat) % 2**31
-            name = f"{method}/{repeat}" if method == BASELINE else method
-            options = {"fraction": study.select.fraction, "weights": weights, "gradient_norms": norms}
-            selections[name] = write_selection(
-                select(method, read, seed=seed, **options),
-                read.ids,
-                read.domains,
-                out=space.place(f"selections/{name}", config, inputs, seed),
-                method=method,
-                config=config,
-                seed=seed,
-                inputs=inputs,
-            )
-    return selections
-
-
-def _norms(pool_features: Artifact | None):
-    if pool_features is None:
-        raise InputError("gradient_norm needs features, which the traker backend does not leave; use backend thresher")
-    return gradient_norms(open_features(pool_features.path))
 
 
 def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], scores: Artifact) -> float:

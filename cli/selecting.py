@@ -22,7 +22,7 @@ from thresher.errors import InputError
 from thresher.selection.chain import select_by
 from thresher.selection.evidence import Evidence
 from thresher.selection.scores import Scores, open_scores
-from thresher.selection.selection import Selected, write_selection
+from thresher.selection.selection import write_selection
 
 # Texts decoded at once.
 DECODED = 1024
@@ -204,9 +204,8 @@ def select_from(
 ) -> Artifact:
     """The selection artefact of `spec` at `out`; several selections may share one `evidence` (of the same seed)."""
     budget = {"fraction": fraction, "count": count, "tokens": tokens}
-    selected: Selected = select_by(spec, evidence or sources.evidence(seed), **budget)
     return write_selection(
-        selected,
+        lambda: select_by(spec, evidence or sources.evidence(seed), **budget),
         sources.ids,
         sources.domains,
         out=out,

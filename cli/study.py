@@ -121,7 +121,10 @@ class SelectTable:
     """`[select]`: what is kept."""
 
     method: str = "dsdm"
+    """A method, or several in a line: "minhash | dsdm:per_domain=0.3" (docs/selectors.md). The budget stands below."""
     fraction: float = 0.2
+    tokens: int | None = None
+    """A number of tokens, in place of the fraction."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,7 +196,8 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
         ),
         "Proxies": f"{proxy.count} of size {proxy.size}, each on a random {proxy.fraction:.0%} of the pool",
         "Attribution": f"TRAK, {table.projection} projection to k = {table.k}, backend {table.backend}",
-        "Selection": f"{study.select.method}, {study.select.fraction:.0%} of the pool",
+        "Selection": f"{study.select.method}, "
+        + (f"{study.select.tokens:,} tokens" if study.select.tokens else f"{study.select.fraction:.0%} of the pool"),
         "Reference": f"size {reference.size}, {reference.seeds} paired seeds",
         "Proxy to reference": f"1 to {_total(facts) / _total(result.proxies[0].facts):.1f} in parameters",
         "Training": f"every arm on {facts['num_examples']:,} examples, epochs: {epochs}; {unit} seen: "
@@ -216,7 +217,9 @@ def _choice(study: Study, result: StudyResult) -> Choice:
     scores = np.empty(len(pool))
     for table in (selection.kept, selection.dropped):
         scores[table["position"].to_numpy()] = table["score"].to_numpy()
-    order = np.argsort(-scores, kind="stable")
+    order = np.fromiter(dict.fromkeys(np.concatenate([selection.positions, selection.dropped["position"]])), np.int64)
+    there = np.flatnonzero(np.isfinite(scores))  # what an earlier stage left out may have no score
+    order = order[np.isin(order, there)]
     shares = artifact.facts["domain_shares"]
     return Choice(
         method=study.select.method,
@@ -226,7 +229,7 @@ def _choice(study: Study, result: StudyResult) -> Choice:
         domain_shares=shares if len(shares) > 1 else {},
         top=_examples(result, order[:NUM_SHOWN], scores),
         bottom=_examples(result, order[: -NUM_SHOWN - 1 : -1], scores),
-        histogram=histogram_of(scores, selection.positions),
+        histogram=histogram_of(scores[there], np.flatnonzero(np.isin(there, selection.positions))),
     )
 
 

@@ -17,6 +17,8 @@ class Workspace:
     progress: Progress = SILENT
 
     def place(self, name: str, *made_from: object) -> Path:
+        # An arm may be named after a line of methods, "minhash:0.7 | dsdm".
+        name = name.replace(" ", "").replace("|", "+").replace(":", "=")
         path = self.root / f"{name}-{hash_json(made_from)[:8]}"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

@@ -1,7 +1,7 @@
 """Texts that share rare words with the target."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -22,10 +22,10 @@ def similarities(pool: Sequence[str], targets: dict[str, Sequence[str]]) -> dict
     import bm25s
 
     options: Any = {"show_progress": False, "stopwords": None}
-    index, words_of_pool = bm25s.BM25(), bm25s.tokenize(list(pool), **options)
-    if not words_of_pool.vocab:
+    index, corpus = bm25s.BM25(), cast(Any, bm25s.tokenize(list(pool), **options))
+    if not corpus.vocab:
         raise InputError("no text of the pool has a word of two letters or more; BM25 has nothing to match by")
-    index.index(words_of_pool, show_progress=False)
+    index.index(corpus, show_progress=False)
     found = {}
     for name, texts in targets.items():
         total = np.zeros(len(pool))

@@ -31,8 +31,8 @@ def gradient_norm(norms: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
 def band(losses: Float[np.ndarray, "n"], centre: float) -> Float[np.ndarray, "n"]:
     """Minus the distance of each loss's quantile from `centre` in [0, 1]: the top k are a band of quantiles around it.
 
-    Quantiles are (rank - 1/2) / n, ties their mean rank; of two equally far the lower is nearer. Loss and perplexity have the same quantiles (perplexity
-    pruning: Marion et al. 2023, 2309.04564, who keep the middle).
+    Quantiles are (rank - 1/2) / n, ties their mean rank; of two equally far the lower is nearer. Loss and perplexity
+    have the same quantiles (perplexity pruning: Marion et al. 2023, 2309.04564, who keep the middle).
     """
     from scipy.stats import rankdata
 

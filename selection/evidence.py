@@ -12,6 +12,7 @@ lengths             [n] tokens of each example
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -82,6 +83,12 @@ class Evidence:
             fact = self._facts[name]
             self._made[name] = self._checked(name, fact() if callable(fact) else fact)
         return self._made[name]
+
+    def with_seed(self, seed: int) -> "Evidence":
+        """The same facts, made once for both, with other draws."""
+        other = copy(self)
+        other.seed = seed
+        return other
 
     def combined(self, by_target: Mapping[str, Float[np.ndarray, "n"]]) -> Float[np.ndarray, "n"]:
         """One number an example from one a target: each normalised over the pool, then the weighted mean."""

@@ -12,7 +12,7 @@ An example that is kept more than once has as many rows.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,7 +72,7 @@ class Selection:
 
 
 def write_selection(
-    selected: Selected,
+    select: Selected | Callable[[], Selected],
     ids: Sequence[str],
     domains: Sequence[str],
     *,
@@ -85,16 +85,18 @@ def write_selection(
 ) -> Artifact:
     """The "selection" artefact at `out`; `ids`, `domains` and `lengths` are those of the whole pool, in its order.
 
+    `select` may be a function; it is only called when the artefact is not there yet.
+
     Facts: `num_kept` rows (`num_unique` examples), `num_dropped`, `num_tokens` where there are `lengths`, `stages`, and
     `domain_shares`, see there.
     """
-    num_pool = len(ids)
-    assert len(domains) == len(selected.scores) == num_pool
-    assert np.array_equal(np.unique(selected.order), np.arange(num_pool)), "somebody is neither kept nor dropped"
-    assert not np.isin(selected.dropped, selected.kept).any(), "somebody is both kept and dropped"
-    assert len(selected.reasons) == len(selected.dropped)
 
     def write(draft: Draft) -> dict[str, Any]:
+        selected = select() if callable(select) else select
+        assert len(domains) == len(selected.scores) == len(ids)
+        assert np.array_equal(np.unique(selected.order), np.arange(len(ids))), "somebody is neither kept nor dropped"
+        assert not np.isin(selected.dropped, selected.kept).any(), "somebody is both kept and dropped"
+        assert len(selected.reasons) == len(selected.dropped)
         columns = {"id": pa.array(ids, pa.string()), "domain": pa.array(domains, pa.string())}
         for name, positions, first_rank, reasons in (
             ("kept", selected.kept, 1, [""] * selected.num_kept),

@@ -38,7 +38,7 @@ k = 32
 [select]
 fraction = 0.25
 [validate]
-controls = ["bottom", "gradient_norm"]
+controls = ["bottom", "minhash:0.7 | gradient-norm"]
 """
 
 
@@ -75,7 +75,7 @@ def test_a_study_ends_in_a_report_and_a_result(unbroken):
 
     _, out = unbroken
     result = json.loads((out / "result.json").read_text())
-    assert set(result["arms"]) == {"dsdm", "bottom", "gradient_norm", "random"}
+    assert set(result["arms"]) == {"dsdm", "bottom", "minhash:0.7 | gradient-norm", "random"}
     assert {row["task"] for row in result["paired"]} == {"cooking", "sailing", "all tasks", "off-target"}
     assert all(row["n"] == 2 and row["low"] <= row["mean"] <= row["high"] for row in result["paired"])
     assert set(result["seconds"]) == {"prepare", "train", "featurize", "score", "index", "select", "validate"}
@@ -120,9 +120,9 @@ def test_a_changed_setting_remakes_only_what_depends_on_it(unbroken):
 def test_other_words_for_the_same_study_are_not_refused(unbroken):
     study, out = unbroken
     changed = study.with_name("changed.toml")
-    same = STUDY.replace('["bottom", "gradient_norm"]', '["gradient_norm", "bottom"]').replace(
-        "seeds = 2", "seeds = 2\nepochs = 1"
-    )
+    same = STUDY.replace(
+        '["bottom", "minhash:0.7 | gradient-norm"]', '["minhash:0.7 | gradient-norm", "bottom"]'
+    ).replace("seeds = 2", "seeds = 2\nepochs = 1")
     changed.write_text(same)
     before = hashes(out)
     assert main(["run", str(changed), "--out", str(out), "--quiet"]) == 0

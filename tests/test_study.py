@@ -53,8 +53,20 @@ def test_the_text_of_a_study_replays_it(tmp_path):
         (("[target.squad]", "[target]"), "must be a table"),
         (("[proxy]", "[select]\nfraction = 0.0\n[proxy]"), "select.fraction = 0.0 is outside (0, 1]"),
         (("[proxy]", "[reference]\nseeds = 1\n[proxy]"), "needs at least 2"),
-        (("[proxy]", '[select]\nmethod = "random"\n[proxy]'), "select.method = 'random' is unknown"),
-        (("[proxy]", '[validate]\ncontrols = ["magic"]\n[proxy]'), "validate.controls = 'magic' is unknown"),
+        (
+            ("[proxy]", '[select]\nmethod = "random"\n[proxy]'),
+            "select.method = 'random' is what selections are compared with",
+        ),
+        (
+            ("[proxy]", '[validate]\ncontrols = ["magic"]\n[proxy]'),
+            "validate.controls: method 'magic', column 1: 'magic'",
+        ),
+        (("[proxy]", '[select]\nmethod = "minhash"\n[proxy]'), "'minhash' ends in minhash, which does not rank"),
+        (
+            ("[proxy]", '[select]\nmethod = "dsdm:0.3"\n[proxy]'),
+            "has a fraction of its own; write it as select.fraction",
+        ),
+        (("[proxy]", "[select]\ntokens = 0\n[proxy]"), "select.tokens = 0 keeps nothing"),
         (("[proxy]", '[attribution]\nprojection = "none"\n[proxy]'), "attribution.projection = 'none' is unknown"),
         (("[proxy]", '[attribution]\ndamping = "auto"\n[proxy]'), "attribution.damping = 'auto'"),
         (("weight = 2", "weight = -1"), "weight = -1.0; pass 0 or more"),
