@@ -42,6 +42,15 @@ class Select(Command):
     """A weight for each of --targets; none: equal."""
     evidence: Path | None = None
     """A folder for what had to be computed, which selections can share; none: beside --out."""
+    export: Path | None = None
+    """A folder for what is kept, to hand on, with a card (card.md, card.html) that says what it is."""
+    format: str = "parquet"
+    """With --export: parquet, jsonl, jsonl.zst (id, domain, score, rank, documents, text: an example of the pool
+    decoded, so of a packed pool a sequence, not a document), or ids."""
+    rows_per_shard: int = 100_000
+    """With --export: the most examples in one file."""
+    compare: tuple[str, ...] = ()
+    """With --export: NAME=SELECTION of others of the same pool, for the overlap on the card."""
     seed: int = 0
     device: str = "auto"
 
@@ -49,6 +58,7 @@ class Select(Command):
         from thresher.artifacts import open_artifact
         from thresher.attribution.features import open_features
         from thresher.cli.selecting import Sources, select_from
+        from thresher.cli.selecting_export import check_export
         from thresher.cli.workspace import Workspace
         from thresher.data.examples import open_examples
         from thresher.errors import InputError
@@ -75,11 +85,49 @@ class Select(Command):
             weights=dict(zip(names, self.weights, strict=True)) if self.weights else None,
             seed=self.seed,
         )
+        if self.export is not None:
+            check_export(self.format, self.rows_per_shard, sources.pool)
+        elif self.compare:
+            raise InputError("--compare is for the card of an export; pass --export FOLDER, or leave it out")
         budget = {"fraction": self.fraction, "count": self.count, "tokens": self.tokens}
-        return made(select_from(sources, self.method, out=self.out, seed=self.seed, **budget))
+        artifact = select_from(sources, self.method, out=self.out, seed=self.seed, **budget)
+        return made(artifact) | ({} if self.export is None else {"export": self._export(sources, self.export)})
+
+    def _export(self, sources, out):
+        from thresher.cli.selecting_card import card_of
+        from thresher.cli.selecting_export import export
+        from thresher.errors import InputError
+        from thresher.selection.selection import open_selection
+
+        selection = open_selection(self.out)
+        paths = named_paths(self.compare, "--compare") if self.compare else {}
+        others = {name: open_selection(path) for name, path in paths.items()}
+        size = selection.artifact.facts["num_unique"] + selection.dropped.num_rows
+        for name, other in others.items():
+            if other.artifact.facts["num_unique"] + other.dropped.num_rows != size:
+                raise InputError(f"--compare {name} selects from another pool; give selections of this one")
+        rows = (
+            "Ids of examples, one a line, in the order of the ranking."
+            if self.format == "ids"
+            else "Each row is an example of the pool, in the order of the ranking: of a packed pool one sequence of "
+            "tokens, decoded, which may begin or end inside a document; `documents` lists those it is cut from."
+        )
+        made = export(
+            selection,
+            sources.pool,
+            out=out,
+            format=self.format,
+            rows_per_shard=self.rows_per_shard,
+            card=card_of(selection, sources, others, rows),
+        )
+        return str(made.path)
 
     def show(self, result):
-        lines = [f"{key}: {result[key]}" for key in ("path", "num_kept", "num_dropped", "num_tokens") if key in result]
+        lines = [
+            f"{key}: {result[key]}"
+            for key in ("path", "num_kept", "num_dropped", "num_tokens", "export")
+            if key in result
+        ]
         lines += [
             f"  {row['stage']}: {row['kept']} of {row['from']} ({row['seconds']:.1f} s)" for row in result["stages"]
         ]

@@ -2,7 +2,9 @@
 
 import json
 
+import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 from toy_corpus import write_corpus
 
@@ -124,3 +126,53 @@ def test_kept_and_dropped_say_which_stage_left_what_out(select):
     reasons = open_selection(result["path"]).dropped["reason"].to_pylist()
     assert set(reasons) == {"semdedup:eps=0.2", "bm25: beyond the budget"}
     assert [row["stage"] for row in result["stages"]] == ["semdedup:eps=0.2", "bm25:fraction=0.1"]
+
+
+@pytest.mark.parametrize("format", ["parquet", "jsonl", "jsonl.zst"])
+def test_an_export_is_the_kept_text_in_shards_with_a_card(select, made, tmp_path, format):
+    other = select("random:count=20", out="other")["path"]
+    given = ("--export", str(tmp_path / "export"), "--format", format, "--rows-per-shard", "5")
+    result = select("dsdm:count=12,repeats=2,repeat_cost=0", *given, "--compare", f"random={other}")
+    files = sorted((tmp_path / "export").glob("kept-*"))
+    assert [file.name for file in files] == [f"kept-0000{i}.{format}" for i in range(3)]
+    if format == "jsonl.zst":  # fsspec reads these where zstandard is installed
+        texts = [pa.CompressedInputStream(str(file), "zstd").read().decode() for file in files]
+        rows = [json.loads(line) for text in texts for line in text.splitlines()]
+    else:
+        options = {"data_files": [str(file) for file in files], "split": "train", "cache_dir": str(tmp_path / "cache")}
+        rows = datasets.load_dataset(format.replace("jsonl", "json"), **options).to_list()
+    kept, pool = open_selection(result["path"]).kept.to_pylist(), open_examples(made / "pool")
+    documents = pool.column("documents")
+    assert [row["rank"] for row in rows] == list(range(1, 13))
+    for row, mine in zip(rows, kept, strict=True):
+        assert (row["id"], row["score"], row["domain"]) == (mine["id"], mine["score"], mine["domain"])
+        assert row["documents"] == documents[mine["position"]]
+        assert row["text"] == pool.preview(mine["position"]).replace("<|endoftext|>", "")
+    for name in ("card.md", "card.html"):
+        card = (tmp_path / "export" / name).read_text()
+        assert "12 of" in card and "(6 different ones)" in card and "Overlap with other selections" in card
+        assert kept[0]["id"] in card and "cut from" in card
+    assert "src=" not in card and "href=" not in card
+
+
+def test_ids_are_exported_without_a_pool(made, tmp_path, capsys, select):
+    scores = str(next((made / "evidence" / "evidence").glob("scores-*")))
+    arguments = ["select", "--scores", scores, "--count", "4", "--out", str(tmp_path / "ids"), "--quiet"]
+    assert main([*arguments, "--export", str(tmp_path / "export"), "--format", "ids"]) == 0
+    ids = (tmp_path / "export" / "kept.txt").read_text().splitlines()
+    assert ids == open_selection(tmp_path / "ids").kept["id"].to_pylist()
+    assert main([*arguments, "--export", str(tmp_path / "more")]) == 2
+    assert "an export as parquet needs the texts; pass --pool" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--export", "x", "--format", "csv"), "format 'csv' is unknown; pass one of: parquet, jsonl, jsonl.zst, ids"),
+        (("--export", "x", "--rows-per-shard", "0"), "0 rows a shard hold nothing"),
+        (("--compare", "a=b"), "--compare is for the card of an export"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_before_selecting(select, tmp_path, options, message):
+    assert message in select("random:0.1", *options, status=2)
+    assert not (tmp_path / "subset").exists()
