@@ -23,11 +23,14 @@ COMMANDS = {
     "select": "keep the best examples for the targets (dsdm), or a control",
     "validate": "train the reference on selections and controls, and compare on held-out targets",
     "mix": "domain weights for a budget: from a table of runs, proxy runs or scores, and validated",
+    "study": "which proxy can be trusted: decisions at small sizes against the reference's",
     "report": "the HTML page of a finished study",
     "run": "a whole study from one file: every step above, resumed where it stopped",
     "demo": "the whole loop on embedded data, ends with a report",
     "doctor": "what this machine has, and whether a projection really works on it",
 }
+# Where a command's module is not called as the command is.
+MODULES = {"study": "studies"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +73,7 @@ def _run(name: str, arguments: list[str]) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     import tyro
 
-    module = importlib.import_module(f"thresher.cli.{name}")
+    module = importlib.import_module(f"thresher.cli.{MODULES.get(name, name)}")
     command = tyro.cli(module.COMMAND, args=arguments, prog=f"thresher {name}", description=module.COMMAND.__doc__)
     from thresher.cli.progress_bar import progress_for
 

@@ -126,16 +126,28 @@ def learning_curve(rows: Sequence[Mapping[str, Any]]) -> str:
     every other arm as a point; one panel a task. `rows`: arm, seed, task, loss, flops."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
 
-    columns = min(3, len(tasks))
-    num_rows = -(-len(tasks) // columns)
+    return _panels(
+        "learning-curve",
+        tasks,
+        lambda axes, task: _curve(axes, task, rows),
+        label="Held-out loss against training compute",
+    )
+
+
+def _panels(name: str, titles: Sequence[str], draw_one: Callable[[Axes, str], None], *, label: str) -> str:
+    """Small charts, three in a row."""
+    columns = min(3, len(titles))
+    num_rows = -(-len(titles) // columns)
 
     def draw(axes: Axes) -> None:
         axes.set_axis_off()
-        for place, task in enumerate(tasks):
+        for place, title in enumerate(titles):
             box = ((place % columns) / columns, 1 - (place // columns + 1) / num_rows, 0.8 / columns, 0.66 / num_rows)
-            _curve(axes.inset_axes(box), task, rows)
+            panel = axes.inset_axes(box)
+            panel.tick_params(labelsize=7)
+            draw_one(panel, title)
 
-    return _svg("learning-curve", draw, height=2.8 * num_rows, label="Held-out loss against training compute")
+    return _svg(name, draw, height=2.8 * num_rows, label=label)
 
 
 def _curve(axes: Axes, task: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -162,7 +174,26 @@ def _curve(axes: Axes, task: str, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_title(_short(task), fontsize=9, color=MUTED, parse_math=False)
     axes.set_xlabel("training FLOPs", fontsize=8)
     axes.set_ylabel("loss", fontsize=8, color=MUTED)
-    axes.tick_params(labelsize=7)
+
+
+def scatter(rows: Sequence[Mapping[str, Any]], size: str, reference: str) -> str:
+    """Small-to-Large's figure 1: each recipe's loss at `size` against that at `reference`, means over seeds, a panel
+    a test set with its R^2. `rows`: size, recipe, test_set, loss."""
+    losses: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for row in rows:
+        losses.setdefault((row["test_set"], row["size"]), {}).setdefault(row["recipe"], []).append(row["loss"])
+    names = list(dict.fromkeys(row["test_set"] for row in rows))
+
+    def one(axes: Axes, name: str) -> None:
+        ours, theirs = losses[name, size], losses[name, reference]
+        x, y = (np.array([np.mean(side[recipe]) for recipe in ours]) for side in (ours, theirs))
+        axes.plot(x, y, marker="o", markersize=4, linestyle="", color=ACCENT, alpha=0.8)
+        r2 = np.corrcoef(x, y)[0, 1] ** 2 if len(x) > 2 and x.std() and y.std() else float("nan")
+        axes.set_title(f"{_short(name)}, R² = {r2:.2f}", fontsize=9, color=MUTED, parse_math=False)
+        axes.set_xlabel(f"loss at {size}", fontsize=8)
+        axes.set_ylabel(f"loss at {reference}", fontsize=8, color=MUTED)
+
+    return _panels("scatter", names, one, label=f"Losses at {size} against losses at {reference}")
 
 
 def histogram(bins: Histogram) -> str:

@@ -1,0 +1,22 @@
+"""`thresher study`: which proxy can be trusted. Each action is a module of its own."""
+
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, configure, subcommand
+
+from thresher.cli.study_from_table import FromTable
+from thresher.cli.study_transfer import Transfer
+
+Action = Annotated[FromTable, subcommand("from-table")] | Annotated[Transfer, subcommand("transfer")]
+
+
+@configure(OmitSubcommandPrefixes, OmitArgPrefixes)
+def study(action: Action):
+    """Which proxy can be trusted: do decisions between training sets hold on the larger reference?
+
+    Every action takes --json (its result as one JSON object on stdout) and --quiet (no progress on stderr).
+    """
+    return action
+
+
+COMMAND = study

@@ -1,0 +1,102 @@
+"""`thresher study transfer`: do decisions between training sets at a small size hold at the reference?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from thresher.cli.command import Command, made, named_paths
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Command):
+    """Train models of several sizes on several training sets, and judge each size's decisions by the reference's.
+
+    Every run is an artefact under --out; run the same command again to resume, or with more sizes or recipes to go on.
+    """
+
+    pool: Path
+    """A prepared pool."""
+    test_sets: tuple[str, ...]
+    """NAME=PREPARED of what every model is measured on."""
+    recipes: tuple[str, ...]
+    """NAME=KIND:ARGUMENT of each training set: all, domain:A+B, class:A, mixture:A=.5,B=.5, select:SPEC,
+    selection:PATH, or remove: before one of these."""
+    sizes: tuple[str, ...]
+    """Models from small to large; the last is the reference."""
+    out: Path
+    examples: int | None = None
+    """Each recipe is drawn to so many examples; none: a fifth of the pool."""
+    seeds: int = 2
+    """Repeats of every recipe at every size, draws and initialisations paired."""
+    targets: tuple[str, ...] = ()
+    """NAME=PREPARED for recipes that select by targets."""
+    models: tuple[str, ...] = ()
+    """Proxies for recipes that select by features, losses or embeddings."""
+    epochs: float = 1.0
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    """Of every size; none: the rule for each."""
+    optimizer: str | None = None
+    top: tuple[int, ...] = (1, 3)
+    criterion: str = "decision_accuracy"
+    """decision_accuracy, spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
+    threshold: float = 0.9
+    resamples: int = 1000
+    workers: int | None = None
+    """Trainings at once; None: one a core, or one on a GPU."""
+    seed: int = 0
+    device: str = "auto"
+
+    def run(self, progress):
+        from thresher.cli.selecting import Sources
+        from thresher.cli.study import ModelTable
+        from thresher.cli.training_sets import check_pool, parse_sets, positions_of
+        from thresher.cli.transfer import Ladder, transfer
+        from thresher.cli.transfer_verdict import judged
+        from thresher.cli.workspace import Workspace
+        from thresher.data.examples import open_examples
+        from thresher.seeds import derive
+
+        wanted = parse_sets(self.recipes)
+        pool, space = open_examples(self.pool), Workspace(self.out, self.device, progress)
+        count = self.examples or max(1, len(pool) // 5)
+        check_pool(pool, count)
+        tables = {
+            size: ModelTable(
+                size=size,
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                optimizer=self.optimizer,
+            )
+            for size in self.sizes
+        }
+        targets = named_paths(self.targets, "--targets") if self.targets else {}
+        sources = Sources(
+            space=space,
+            pool=pool,
+            targets={name: open_examples(path) for name, path in targets.items()},
+            models=self.models,
+            seed=self.seed,
+        )
+        draws = {
+            one.name: [
+                positions_of(one, count, sources, seed=derive(self.seed, "recipe", repeat) % 2**31)
+                for repeat in range(self.seeds)
+            ]
+            for one in wanted
+        }
+        made_ = transfer(
+            pool,
+            draws,
+            {name: open_examples(path) for name, path in named_paths(self.test_sets, "--test-sets").items()},
+            Ladder(tables=tables),
+            seed=self.seed,
+            workers=self.workers,
+            space=space,
+        )
+        return {**made(made_), **judged(made_, self)}
+
+    def show(self, result):
+        from thresher.cli.transfer_verdict import show
+
+        return "\n".join([f"path: {result['path']}", *show(result)])

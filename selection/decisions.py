@@ -1,0 +1,137 @@
+"""Would decisions taken on a proxy hold on the reference? One number a recipe and test set on both sides.
+
+Over recipes to make a training set, with x their losses at the proxy and y at the reference, on one test set:
+
+    r2                 squared Pearson correlation of x and y
+    spearman           correlation of their ranks (ties shared)
+    decision_accuracy  share of pairs of recipes that x and y order alike (DataDecide, arXiv 2504.11393); a pair that
+                       either side ties counts as wrong unless both do
+    regret@k           y of the best of the proxy's k best recipes, minus y of the best recipe; in units of loss
+
+Intervals are the percentiles of these over resamples of the recipes (95 %), each kept as weights: a recipe drawn twice
+counts twice, and forms no pair with itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from thresher.errors import InputError
+from thresher.seeds import numpy_rng
+
+Values = Float[np.ndarray, " r"]
+Weights = Float[np.ndarray, "b r"]
+TOP = (1, 3)
+MEAN = "mean over sets"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measure with the 95 % interval over resamples of the recipes."""
+
+    value: float
+    low: float
+    high: float
+
+
+Judged = dict[str, dict[str, Estimate]]
+"""Test set, and MEAN of all -> measure -> estimate."""
+
+
+def judge(
+    proxy: Mapping[str, Sequence[float]],
+    reference: Mapping[str, Sequence[float]],
+    *,
+    top: Sequence[int] = TOP,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Judged:
+    """Every measure for every test set, from test set -> loss of each recipe (the same recipes in the same order).
+
+    Raises InputError for fewer than 3 recipes, sets that differ, or losses that are not finite.
+    """
+    names = list(proxy)
+    if names != list(reference) or not names:
+        raise InputError(
+            f"test sets of the proxy ({', '.join(proxy)}) and the reference ({', '.join(reference)}) differ"
+        )
+    x, y = (np.array([side[name] for name in names], dtype=np.float64) for side in (proxy, reference))
+    if x.shape != y.shape or x.shape[1] < 3:
+        raise InputError(f"{x.shape[1]} and {y.shape[1]} recipes; decisions are judged on 3 or more, the same on both")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise InputError("some losses are not finite; leave out the runs that diverged, and say so")
+    num_recipes = x.shape[1]
+    drawn = numpy_rng(seed, "recipes").multinomial(num_recipes, [1 / num_recipes] * num_recipes, size=num_resamples)
+    weights = np.vstack([np.ones(num_recipes), drawn])  # the first row is the recipes as they are
+    found = {name: _measures(a, b, weights, top) for name, a, b in zip(names, x, y, strict=True)}
+    if len(names) > 1:
+        found[MEAN] = {
+            measure: np.mean([found[name][measure] for name in names], axis=0) for measure in found[names[0]]
+        }
+    return {name: {m: _estimate(values) for m, values in measures.items()} for name, measures in found.items()}
+
+
+def _measures(x: Values, y: Values, weights: Weights, top: Sequence[int]) -> dict[str, Float[np.ndarray, " b"]]:
+    rank_x, rank_y = _ranks(x, weights), _ranks(y, weights)
+    found = {
+        "r2": _correlation(np.broadcast_to(x, weights.shape), np.broadcast_to(y, weights.shape), weights) ** 2,
+        "spearman": _correlation(rank_x, rank_y, weights),
+        "decision_accuracy": _agreement(x, y, weights),
+    }
+    return found | {f"regret@{k}": _regret(x, y, weights, k) for k in top if k < len(x)}
+
+
+def _correlation(x: Weights, y: Weights, weights: Weights) -> Float[np.ndarray, " b"]:
+    """Weighted Pearson, row by row; 0 where a side is constant."""
+    total = weights.sum(axis=1, keepdims=True)
+    x, y = (values - (weights * values).sum(axis=1, keepdims=True) / total for values in (x, y))
+    product = (weights * x * y).sum(axis=1)
+    size = np.sqrt((weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1))
+    return np.divide(product, size, out=np.zeros_like(product), where=size > 0)
+
+
+def _ranks(values: Values, weights: Weights) -> Weights:
+    """Mid-ranks of `values` among recipes that count `weights` times."""
+    levels, level = np.unique(values, return_inverse=True)
+    counts = weights @ (level[:, None] == np.arange(len(levels)))
+    return (np.cumsum(counts, axis=1) - counts / 2)[:, level]
+
+
+def _agreement(x: Values, y: Values, weights: Weights) -> Float[np.ndarray, " b"]:
+    same = (np.sign(x[:, None] - x) == np.sign(y[:, None] - y)).astype(np.float64)
+    np.fill_diagonal(same, 0.0)
+    pairs = np.ones_like(same) - np.eye(len(x))
+    agreed, all_pairs = (np.einsum("bi,ij,bj->b", weights, matrix, weights, optimize=True) for matrix in (same, pairs))
+    return np.divide(agreed, all_pairs, out=np.ones_like(agreed), where=all_pairs > 0)
+
+
+def _regret(x: Values, y: Values, weights: Weights, k: int) -> Float[np.ndarray, " b"]:
+    order = np.argsort(x, kind="stable")
+    there = weights[:, order] > 0
+    chosen = there & (np.cumsum(there, axis=1) <= k)
+    reached = np.where(chosen, y[order], np.inf).min(axis=1)
+    return reached - np.where(there, y[order], np.inf).min(axis=1)
+
+
+def _estimate(values: Float[np.ndarray, " b"]) -> Estimate:
+    low, high = np.percentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (values[0], values[0])
+    return Estimate(float(values[0]), float(low), float(high))
+
+
+def spread_over_noise(losses: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
+    """Test set -> standard deviation over recipes of their means, over that of single runs about their recipe's mean.
+
+    From test set -> recipe -> the loss of each seed, two or more of some recipe; infinite where seeds agree exactly.
+    """
+    found = {}
+    for name, recipes in losses.items():
+        spread = float(np.std([np.mean(seeds) for seeds in recipes], ddof=1))
+        several = [np.asarray(seeds, dtype=np.float64) for seeds in recipes if len(seeds) > 1]
+        if not several:
+            raise InputError(f"test set {name!r} has one seed a recipe; seed noise needs 2")
+        squares = sum(float(((seeds - seeds.mean()) ** 2).sum()) for seeds in several)
+        noise = (squares / sum(len(seeds) - 1 for seeds in several)) ** 0.5
+        found[name] = spread / noise if noise > 0 else float("inf")
+    return found

@@ -1,0 +1,152 @@
+"""Losses of models of several sizes trained on several recipes, from CSV files that anybody made, long or wide."""
+
+import csv
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+
+from thresher.errors import InputError
+
+Losses = dict[str, dict[str, list[float]]]
+"""Recipe -> test set -> the loss of each seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossColumns:
+    """The names of the columns. Long: a row a loss, `test_set` says of what. Wide: a column a test set (`losses`)."""
+
+    size: str = "size"
+    recipe: str = "recipe"
+    test_set: str = "test_set"
+    loss: str = "loss"
+    losses: tuple[str, ...] = ()
+    """Shell patterns of the columns of a wide table."""
+    step: str | None = None
+    seed: str | None = None
+
+
+@dataclass(frozen=True)
+class LossTable:
+    """Losses by size and step (0 in a table without steps)."""
+
+    by_size: Mapping[str, Mapping[float, Losses]]
+
+    @property
+    def sizes(self) -> list[str]:
+        return list(self.by_size)
+
+    def last_step(self, size: str) -> float:
+        """The last step that every recipe of `size` has."""
+        steps = self._of(size)
+        recipes = {recipe for losses in steps.values() for recipe in losses}
+        whole = [step for step, losses in steps.items() if losses.keys() == recipes]
+        if not whole:
+            raise InputError(f"the recipes of size {size!r} have no step in common; pass the step to compare at")
+        return max(whole)
+
+    def at(self, size: str, step: float | None = None) -> Losses:
+        """The losses of `size` at `step` (None: the last that all its recipes have)."""
+        steps = self._of(size)
+        step = self.last_step(size) if step is None else step
+        if step not in steps:
+            known = ", ".join(f"{known:g}" for known in sorted(steps)[-5:])
+            raise InputError(f"size {size!r} has no step {step:g}; its last ones are {known}")
+        return steps[step]
+
+    def _of(self, size: str) -> Mapping[float, Losses]:
+        if size not in self.by_size:
+            raise InputError(f"size {size!r} is not in the table; its sizes are {', '.join(self.by_size)}")
+        return self.by_size[size]
+
+
+def common(proxy: Losses, reference: Losses) -> tuple[list[str], list[str]]:
+    """The recipes and test sets that both sides have in full; sets that only one side has are left out."""
+    recipes = [recipe for recipe in proxy if recipe in reference]
+    if len(recipes) < 3:
+        raise InputError(f"proxy and reference share {len(recipes)} recipes; decisions are judged on 3 or more")
+    sets = [name for name in proxy[recipes[0]] if name in reference[recipes[0]]]
+    complete = [r for r in recipes if all(name in side[r] for side in (proxy, reference) for name in sets)]
+    if not sets or len(complete) < 3:
+        raise InputError(f"{len(complete)} recipes have all {len(sets)} test sets on both sides; 3 or more are needed")
+    return complete, sets
+
+
+def means(losses: Losses, recipes: Sequence[str], sets: Sequence[str]) -> dict[str, list[float]]:
+    """Test set -> the mean loss over seeds of each recipe."""
+    return {name: [float(np.mean(losses[recipe][name])) for recipe in recipes] for name in sets}
+
+
+def read_losses(files: Mapping[str, Path] | Sequence[Path], columns: LossColumns) -> LossTable:
+    """Files of one table, or size -> file where the sizes are in files of their own.
+
+    Raises InputError, naming file and line, for missing columns, losses that are no finite numbers, and a loss that is
+    there twice.
+    """
+    named = list(files.items()) if isinstance(files, Mapping) else [(None, path) for path in files]
+    found: dict[str, dict[float, Losses]] = defaultdict(dict)
+    seen: set[tuple] = set()
+    for size, path in named:
+        for line, row in _rows(path, columns, size):
+            own = size or row[columns.size]
+            step = _number(row[columns.step], path, line) if columns.step else 0.0
+            seed = row[columns.seed] if columns.seed else ""
+            for name, loss in _losses(row, columns, path, line):
+                key = (own, step, row[columns.recipe], name, seed)
+                if key in seen:
+                    hint = "" if columns.seed else " (name the seeds' column if these are seeds)"
+                    raise InputError(f"{path} line {line}: {name!r} of {row[columns.recipe]!r} is there twice{hint}")
+                seen.add(key)
+                recipe = found[own].setdefault(step, {}).setdefault(row[columns.recipe], {})
+                recipe.setdefault(name, []).append(loss)
+    return LossTable(dict(found))
+
+
+def _rows(path: Path, columns: LossColumns, size: str | None) -> Iterator[tuple[int, dict[str, str]]]:
+    needed = [columns.recipe, *([] if size else [columns.size])]
+    needed += [] if columns.losses else [columns.test_set, columns.loss]
+    needed += [name for name in (columns.step, columns.seed) if name]
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            header = reader.fieldnames or []
+            for name in needed:
+                if name not in header:
+                    raise InputError(f"{path} has no column {name!r}; its columns are: {', '.join(header)}")
+            empty = True
+            for row in reader:
+                empty = False
+                if None in row.values():
+                    raise InputError(f"{path} line {reader.line_num} has fewer fields than the header; repair it")
+                yield reader.line_num, row
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 ({error.reason}); convert it") from None
+    if empty:
+        raise InputError(f"{path} has no rows; give a table with some")
+
+
+def _losses(row: Mapping[str, str], columns: LossColumns, path: Path, line: int) -> Iterator[tuple[str, float]]:
+    if not columns.losses:
+        yield row[columns.test_set], _number(row[columns.loss], path, line)
+        return
+    wanted = [name for name in row if any(fnmatchcase(name, pattern) for pattern in columns.losses)]
+    if not wanted:
+        raise InputError(f"{path}: no column matches {' '.join(columns.losses)}; its columns are: {', '.join(row)}")
+    for name in wanted:
+        yield name, _number(row[name], path, line)
+
+
+def _number(text: str, path: Path, line: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{path} line {line}: {text!r} is no finite number; correct it, or leave the run out")
+    return value

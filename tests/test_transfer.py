@@ -1,0 +1,112 @@
+"""A small-to-large study end to end on digits: wrong labels as recipes that every size must find worse."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from attribution_cases import digits
+
+from thresher.cli.main import main
+from thresher.cli.selecting import Sources
+from thresher.cli.training_sets import draw, parse_sets, positions_of
+from thresher.cli.workspace import Workspace
+from thresher.errors import InputError
+
+RECIPES = ("everything=all", "one=class:0+1", "half=class:0+1+2+3+4", "without=remove:class:0+1+2", "odd=domain:d1")
+OPTIONS = ("--sizes", "mlp-4x1", "mlp-16x1", "--examples", "120", "--epochs", "8", "--batch-size", "16",
+           "--learning-rate", "0.05", "--resamples", "100", "--workers", "1", "--device", "cpu", "--json")  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path):
+    digits(tmp_path / "pool", slice(0, 300))
+    digits(tmp_path / "even", slice(300, 420))
+    digits(tmp_path / "low", slice(300, 420), classes=5)
+    return tmp_path
+
+
+def study(data, *more):
+    sets = ("--test-sets", f"all={data / 'even'}", f"low={data / 'low'}")
+    return main(["study", "transfer", "--pool", str(data / "pool"), *sets, "--recipes", *RECIPES, *OPTIONS,
+                 "--out", str(data / "out"), *more])  # fmt: skip
+
+
+def test_a_study_judges_the_small_size_and_a_second_call_trains_nothing(data, capsys, monkeypatch):
+    assert study(data) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["reference"] == "mlp-16x1" and result["num_runs"] == 5 * 2 * 2
+    judged = result["proxies"]["mlp-4x1"]["judged"]
+    assert judged["all"]["spearman"]["value"] > 0.5
+    assert 0 < result["verdict"]["rungs"][0]["cost"] < 1
+    assert set(result["proxies"]["mlp-4x1"]["spread_over_noise"]) == {"all", "low"}
+    samples = pq.read_table(f"{result['path']}/per_sample.parquet")
+    assert samples.num_rows == 120 + 120 and 0 <= min(samples["r2"].to_pylist()) <= max(samples["r2"].to_pylist()) <= 1
+    assert sum(result["per_sample"]["mlp-4x1"]["all"]["counts"]) == 120
+    with open(f"{result['path']}/scatter-mlp-4x1.svg", encoding="utf-8") as file:
+        assert file.read().startswith("<svg xmlns")
+    monkeypatch.setattr("thresher.cli.validation_runs.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0]))
+    assert study(data) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == result["verdict"]
+
+
+def test_its_losses_are_a_table_that_from_table_judges_alike(data, capsys):
+    assert study(data) == 0
+    result = json.loads(capsys.readouterr().out)
+    table = f"{result['path']}/losses.csv"
+    command = ["study", "from-table", table, "--seed-column", "seed", "--reference", "mlp-16x1", "--resamples", "100"]
+    assert main([*command, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["proxies"]["mlp-4x1"] == result["proxies"]["mlp-4x1"]
+
+
+def test_training_sets_hold_what_they_say(tmp_path):
+    pool = digits(tmp_path / "pool", slice(0, 200))
+    sources = Sources(space=Workspace(tmp_path / "space", "cpu"), pool=pool)
+    made = {one.name: positions_of(one, 150, sources, seed=3) for one in parse_sets(RECIPES)}
+    assert all(len(positions) == 150 for positions in made.values())
+    assert set(pool.labels[made["one"]]) == {0, 1} and len(np.unique(made["one"])) < 150
+    assert not set(pool.labels[made["without"]]) & {0, 1, 2}
+    assert len(np.unique(made["everything"])) == 150
+    assert set(np.asarray(pool.domains)[made["odd"]]) == {"d1"}
+    (mixed,) = parse_sets(["m=mixture:d0=.75,d1=.25"])
+    shares = np.asarray(pool.domains)[positions_of(mixed, 100, sources, seed=0)]
+    assert (shares == "d0").sum() == 75
+    (kept,) = parse_sets(["r=remove:select:random:0.5"])
+    (taken,) = parse_sets(["t=select:random:0.5"])
+    left, chosen = (set(positions_of(one, 100, sources, seed=0).tolist()) for one in (kept, taken))
+    assert len(left) == len(chosen) == 100 and not left & chosen
+
+
+def test_draws_overlap_as_sets_do_and_repeat_in_whole_passes():
+    few = draw(np.array([3, 5, 9]), 7, seed=0)
+    assert sorted(np.unique(few, return_counts=True)[1].tolist()) == [2, 2, 3]
+    many, more = draw(np.arange(100), 30, seed=1), draw(np.arange(90), 30, seed=1)
+    assert len(np.intersect1d(many, more)) > 20
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (("a",), "is not NAME=KIND:ARGUMENT"),
+        (("a=b:c",), "KIND among all, domain"),
+        (("a=domain:",), "says nothing after domain"),
+        (("a=remove:remove:all",), "is not NAME=KIND"),
+        (("a=all", "a=all"), "there twice"),
+    ],
+)
+def test_recipes_that_cannot_be_read_are_refused(entries, message):
+    with pytest.raises(InputError, match=message):
+        parse_sets(entries)
+
+
+def test_recipes_that_the_pool_cannot_make_are_refused(tmp_path):
+    pool = digits(tmp_path / "pool", slice(0, 50))
+    sources = Sources(space=Workspace(tmp_path / "space", "cpu"), pool=pool)
+    for entry, message in {
+        "a=domain:web": "no domain 'web'",
+        "b=class:cat": "no class 'cat'",
+        "c=mixture:d0=x": "not DOMAIN",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            positions_of(parse_sets([entry])[0], 10, sources, seed=0)
