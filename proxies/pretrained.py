@@ -21,8 +21,9 @@ def describe(name: str, task: str | None = None) -> dict[str, Any]:
     if found == "vision":
         return described | {"num_classes": config.num_labels}
     longest = getattr(config, "max_position_embeddings", None) or 2**31
-    sizes = {"vocab_size": config.vocab_size, "sequence_length": longest}
-    return described | sizes | {"tokenizer": tokenizer_hash(name)}
+    described |= {"vocab_size": config.vocab_size, "sequence_length": longest}
+    read_by = tokenizer_hash(name)
+    return described | ({"tokenizer": read_by} if read_by else {})
 
 
 def read_config(name: str):

@@ -12,6 +12,7 @@ Memory: a corpus of `--gigabytes` is written by repeating this one under ids of 
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
@@ -94,24 +95,28 @@ def speed(corpus: Path, folder: Path, vocab_size: int, rounds: int) -> dict:
     }
 
 
+def a_tokenizer(corpus: Path, folder: Path) -> Path:
+    texts = pq.read_table(corpus, columns=["text"])["text"].to_pylist()[::20]
+    return train_tokenizer(texts, vocab_size=4096, out=folder / "tokenizer", inputs={}).path
+
+
 def write_large(corpus: Path, out: Path, gigabytes: float) -> float:
     """`corpus` repeated under ids of its own; returns the gigabytes of its text."""
     table = pq.read_table(corpus, columns=["text", "domain"])
-    rows, written, copy = table.to_pylist(), 0, 0
-    writer = pq.ParquetWriter(out, table.schema.insert(0, table.schema.field("text").with_name("id")))
-    lines = open(out, "w", encoding="utf-8") if out.suffix == ".jsonl" else None  # noqa: SIM115
-    if lines:
-        writer.close()
-    while written < gigabytes * 1e9:
-        ids = [f"copy-{copy}-{number}" for number in range(len(rows))]
-        if lines:
-            lines.writelines(json.dumps({"id": id, **row}) + "\n" for id, row in zip(ids, rows, strict=True))
-        else:
-            writer.write_table(table.add_column(0, "id", [ids]))
-        written += sum(len(row["text"].encode()) for row in rows)
-        copy += 1
-    (lines or writer).close()
-    return written / 1e9
+    size = sum(len(text.encode()) for text in table["text"].to_pylist()) / 1e9
+    copies = max(1, math.ceil(gigabytes / size))
+    tables = (
+        table.add_column(0, "id", [[f"copy-{copy}-{number}" for number in range(len(table))]]) for copy in range(copies)
+    )
+    if out.suffix == ".jsonl":
+        with open(out, "w", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(row) + "\n" for own in tables for row in own.to_pylist())
+    else:
+        first = next(tables)
+        with pq.ParquetWriter(out, first.schema) as writer:
+            for own in (first, *tables):
+                writer.write_table(own)
+    return copies * size
 
 
 def memory(corpus: Path, folder: Path, gigabytes: float, ending: str, tokenizer: Path | None) -> dict:
@@ -144,7 +149,8 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=1.0, help="0: leave the memory out")
     parser.add_argument("--formats", nargs="+", default=["parquet"], choices=("parquet", "jsonl"))
     parser.add_argument("--vocab-sizes", type=int, nargs="+", default=[4096, 32768])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0: leave the speed out")
+    parser.add_argument("--tokenizers", nargs="+", default=["trained", "given"], choices=("trained", "given"))
     parser.add_argument("--json", type=Path, help="write everything here")
     options = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -152,11 +158,12 @@ def main() -> None:
     result = {"machine": machine(), "libraries": libraries, "sequence_length": LENGTH, "speed": [], "memory": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for vocab_size in options.vocab_sizes:
+        for vocab_size in options.vocab_sizes if options.rounds else ():
             result["speed"].append(speed(options.corpus, folder, vocab_size, options.rounds))
             print(result["speed"][-1])
         for ending in options.formats if options.gigabytes else ():
-            for tokenizer in (None, folder / f"tokenizer-{options.vocab_sizes[0]}"):
+            for given in options.tokenizers:
+                tokenizer = a_tokenizer(options.corpus, folder) if given == "given" else None
                 result["memory"].append(memory(options.corpus, folder, options.gigabytes, ending, tokenizer))
                 print(result["memory"][-1])
         if options.json:
