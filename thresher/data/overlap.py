@@ -144,9 +144,10 @@ class Finder:
         low = np.searchsorted(self._hashed, hashes[places], side="left")
         high = np.searchsorted(self._hashed, hashes[places], side="right")
         for place, first, end in zip(places.tolist(), low.tolist(), high.tolist(), strict=True):
-            self._example_hit[self._owners[first:end]] = True
-            for owner in self._owners[first:end].tolist():
-                target = int(np.searchsorted(self._ends, owner, side="right")) - 1
+            owners = self._owners[first:end]
+            self._example_hit[owners] = True
+            targets, at = np.unique(np.searchsorted(self._ends, owners, side="right") - 1, return_index=True)
+            for target, owner in zip(targets.tolist(), owners[at].tolist(), strict=True):
                 if target in seen:
                     continue
                 seen.add(target)
