@@ -28,7 +28,7 @@ from thresher.selection.selection import write_selection
 DECODED = 1024
 FROM_PREPARED = "--pool, --targets NAME=PATH and --models"
 ADVICE = {
-    "scores": f"pass --scores, or {FROM_PREPARED} to make them",
+    "scores": f"pass --scores, or --features and --target-features, or {FROM_PREPARED} to make them",
     "loss": "pass --pool and --models, or --features",
     "gradient_norms": "pass --features, or --pool and --models to make them",
     "gradient_cosines": f"pass --features and --target-features NAME=PATH, or {FROM_PREPARED} to make them",
@@ -76,7 +76,7 @@ class Sources:
     def domains(self) -> Any:
         return next(one.domains for one in (self.pool, self._scores, self.features) if one is not None)
 
-    @property
+    @cached_property
     def inputs(self) -> dict[str, str]:
         """The content hash of everything given."""
         named: dict[str, Any] = {"scores": self.scores, "features": self.features, "pool": self.pool}
@@ -91,15 +91,13 @@ class Sources:
         """Evidence that is made when a method asks for it."""
         pool, targets, models, text = self.pool, self._chosen(self.targets), self.models, self._texts
         can_learn = pool is not None and bool(models)
+        can_compare = bool(self.features and self.target_features) or (can_learn and bool(targets))
         has_text = isinstance(pool, TokenExamples)
         facts: dict[str, tuple[bool, Callable[[], Any]]] = {
-            "scores": (self.scores is not None or (can_learn and bool(targets)), lambda: self._target_scores),
+            "scores": (self.scores is not None or can_compare, lambda: self._target_scores),
             "loss": (can_learn or self.features is not None, self._losses),
             "gradient_norms": (can_learn or self.features is not None, lambda: gradient_norms(self._pool_features)),
-            "gradient_cosines": (
-                bool(self.target_features and self.features) or (can_learn and bool(targets)),
-                lambda: mean_cosines(self._pool_features, self._stores),
-            ),
+            "gradient_cosines": (can_compare, lambda: mean_cosines(self._pool_features, self._stores)),
             "features": (can_learn or self.features is not None, lambda: kernel_directions(self._pool_features)),
             "embeddings": (can_learn, lambda: embeddings_of(models, self._given_pool, self.space)),
             "target_embeddings": (

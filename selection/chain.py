@@ -85,6 +85,8 @@ def _budgets(spec: str, stages: Sequence[Stage], given: dict[str, Any]) -> list[
         elif is_last and size and outside:
             name, value = next(iter(outside.items()))
             raise InputError(f"{name}={value} and the {size.pop()} in {spec!r} are two budgets; give one of them")
+        elif not is_last and stage.values.get("repeats", 1) > 1:
+            raise InputError(f"{stage.name} in {spec!r} hands on an example more than once; repeat in the last stage")
         elif not size and not is_last:
             raise InputError(
                 f"{stage.name} in {spec!r} ranks and has no budget; say how much it hands on: {stage.name}:0.5"

@@ -1,6 +1,7 @@
 """Leave out copies: the same text, or nearly the same by MinHash."""
 
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from zlib import crc32
 
 import numpy as np
@@ -23,7 +24,8 @@ def exact(evidence: Evidence, alive: Int[np.ndarray, "m"]) -> Filtered:
     """
     texts, first, groups = evidence["texts"], {}, np.full(len(evidence), -1)
     for position in evidence.by_id(alive).tolist():
-        groups[position] = first.setdefault(" ".join(texts[position].lower().split()), position)
+        normalised = " ".join(texts[position].lower().split())
+        groups[position] = first.setdefault(blake2b(normalised.encode(), digest_size=16).digest(), position)
     keep = np.zeros(len(evidence), dtype=bool)
     keep[list(first.values())] = True
     counts = np.bincount(groups[alive], minlength=len(evidence))

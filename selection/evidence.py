@@ -69,9 +69,6 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._facts
-
     def require(self, name: str, who: str) -> None:
         """Refuse, before anything is computed, when `name` cannot be had; `who` needs it."""
         if name not in self._facts:

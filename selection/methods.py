@@ -78,8 +78,7 @@ def _bottom(evidence: Evidence) -> Ranking:
 def _random(evidence: Evidence) -> Ranking:
     keys = np.empty(len(evidence))
     keys[controls.random(len(evidence), evidence.seed)] = -np.arange(len(evidence), dtype=np.float64)
-    scores = evidence.combined(evidence["scores"]) if "scores" in evidence else np.full(len(evidence), np.nan)
-    return Ranking(scores, keys)
+    return Ranking(np.full(len(evidence), np.nan), keys)
 
 
 def _loss(evidence: Evidence, *, band: Literal["low", "middle", "high"] = "middle", centre: float = -1.0) -> Ranking:

@@ -4,8 +4,8 @@ On disk: `kept.parquet` and `dropped.parquet`, best-ranked row first, each with
   id        the example's own
   position  its row in the pool, an index for `datasets.Dataset.select`
   domain    its domain
-  score     what the last method measured: target scores (higher = more helpful) for dsdm, bottom and random, else its
-            own measure; missing where it measured nothing
+  score     what the last method measured: target scores (higher = more helpful) for dsdm and bottom, else its own;
+            missing where it measured nothing
   rank      1 for the example that was taken first
   reason    of dropped ones: the stage that left it out; of kept ones empty
 An example that is kept more than once has as many rows.

@@ -68,7 +68,8 @@ def test_kept_and_dropped_are_the_whole_pool_with_its_scores_and_ranks(make, met
     for row in rows:
         position = row["position"]
         assert (row["id"], row["domain"]) == (IDS[position], DOMAINS[position])
-        assert row["score"] == selected.scores[position]
+        score = selected.scores[position]
+        assert row["score"] == (None if np.isnan(score) else score)
 
 
 def test_datasets_reads_a_selection_and_its_positions_select_from_the_pool(make, tmp_path):

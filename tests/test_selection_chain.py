@@ -128,6 +128,7 @@ def test_repeats_can_make_a_budget_larger_than_the_pool_s_best():
         ("dsdm", {"tokens": 0}, "tokens=0 keeps nothing"),
         ("minhash", {"fraction": 0.2}, "minhash, which drops and does not rank, so fraction=0.2 cannot be met"),
         ("dsdm | random:0.1", {}, "dsdm in 'dsdm | random:0.1' ranks and has no budget"),
+        ("dsdm:0.5,repeats=2 | random:0.1", {}, "hands on an example more than once"),
         ("bm25:0.1 | dsdm:0.2", {}, "18 examples asked for, but the stages before left 9 of the pool's 90"),
         ("bm25:0.1 | dsdm:tokens=300", {}, "300 tokens asked for, but the stages before left"),
         ("dsdm:0.5,per_domain=0.1", {}, "per_domain=0.1 only 12 of 45 examples can be kept"),

@@ -106,7 +106,11 @@ def test_bad_input_ends_in_one_line(select, method, options, message):
     [
         ("bm25", ("pool",), "method 'bm25' needs texts of the targets; pass --targets NAME=PATH"),
         ("embedding", ("pool", "targets"), "method 'embedding' needs embeddings of the pool; pass --pool and --models"),
-        ("dsdm", ("pool",), "method 'dsdm' needs target scores; pass --scores, or --pool, --targets"),
+        (
+            "dsdm",
+            ("pool",),
+            "method 'dsdm' needs target scores; pass --scores, or --features and --target-features, or --pool",
+        ),
         ("loss", ("pool",), "method 'loss' needs losses of the pool; pass --pool and --models, or --features"),
         ("random", (), "nothing to select from; pass --scores, --pool or --features"),
     ],
