@@ -10,6 +10,10 @@ whitened by the damped kernel: <K^-1/2 phi(z), K^-1/2 phi(c)> normed, how much c
 
 r only grows with S, so a gain that was computed earlier bounds the gain now, and the greedy choice is exact though only
 those near the top are compared (lazy greedy, Minoux 1978), a block at a time, as matrix products.
+
+Cosines of any two gradients of a language model have much in common: with a 0.2M proxy on 2,951 sequences the nearest
+of the top fifth had .49 to .68 (10 to 90 %), random ones .46 to .64, and discounts of 1, 3 and 10 exchanged 4, 11 and
+35 % of the top fifth (similarity "max"), at 0, 2 and 22 % of its mean score.
 """
 
 from collections.abc import Callable
@@ -31,7 +35,7 @@ def dsdm_diverse(
     enough: Callable[[Int[np.ndarray, "k"]], bool],
     budget_share: float,
     *,
-    discount: float = 1.0,
+    discount: float = 3.0,
     similarity: Literal["max", "mean"] = "max",
 ) -> Ranking:
     """The greedy order until `enough` of it are taken, then the rest by score; scores are the combined ones.

@@ -14,20 +14,28 @@ from thresher.selection.vectors import directions
 ROWS = 2048
 
 
-def semdedup(evidence: Evidence, alive: Int[np.ndarray, "m"], *, eps: float = 0.1, clusters: int = 0) -> Filtered:
+def semdedup(
+    evidence: Evidence, alive: Int[np.ndarray, "m"], *, eps: float = 0.1, keep: float = 1.0, clusters: int = 0
+) -> Filtered:
     """Drop who has, in its k-means cluster, a cosine above 1 - eps with one farther from the cluster's centre.
 
-    So of a group of duplicates the least prototypical stays. `clusters` 0: the root of the number of examples. Scores
+    So of a group of duplicates the least prototypical stays. `keep` below 1 chooses eps so that this share stays, as
+    the paper does: cosines of different models do not compare. `clusters` 0: the root of the number of examples. Scores
     are the largest such cosine (-1: the farthest of its cluster).
     """
     if not 0 < eps < 2:
         raise InputError(f"eps={eps} is outside (0, 2); pass how far 1 - cosine of duplicates may be, such as 0.1")
+    if not 0 < keep <= 1:
+        raise InputError(f"keep={keep} is outside (0, 1]; pass the share that stays, or 1 to drop by eps")
     order = evidence.by_id(alive)
     vectors = _directions(evidence, order)
     found = nearest_farther(vectors, *_clusters(vectors, clusters, evidence, "semdedup"))
-    scores, keep = np.full(len(evidence), np.nan), np.zeros(len(evidence), dtype=bool)
-    scores[order], keep[order] = found, found <= 1 - eps
-    return Filtered(scores, keep)
+    scores, stays = np.full(len(evidence), np.nan), np.zeros(len(evidence), dtype=bool)
+    scores[order], stays[order] = found, found <= 1 - eps
+    if keep < 1:
+        stays[order] = False
+        stays[order[_least(found, keep)]] = True
+    return Filtered(scores, stays)
 
 
 def d4(evidence: Evidence, alive: Int[np.ndarray, "m"], *, dedup: float = 0.75, clusters: int = 0) -> Ranking:
@@ -38,7 +46,7 @@ def d4(evidence: Evidence, alive: Int[np.ndarray, "m"], *, dedup: float = 0.75, 
     order = evidence.by_id(alive)
     vectors = _directions(evidence, order)
     found = nearest_farther(vectors, *_clusters(vectors, clusters, evidence, "d4"))
-    left = np.sort(np.argsort(found, kind="stable")[: max(1, round(dedup * len(order)))])
+    left = _least(found, dedup)
     cosines = _clusters(vectors[left], clusters, evidence, "d4", "again")[1]
     scores, keys = np.full(len(evidence), np.nan), np.full(len(evidence), -np.inf)
     scores[order[left]] = keys[order[left]] = 1 - cosines
@@ -61,6 +69,11 @@ def nearest_farther(
             farther = np.tril(np.ones(rows.shape, dtype=bool), start - 1)
             found[members[start : start + ROWS]] = np.where(farther, rows, -1.0).max(axis=1)
     return found
+
+
+def _least(found: Float[np.ndarray, "m"], share: float) -> Int[np.ndarray, "r"]:
+    """The places of the smallest `share` of `found`, in order."""
+    return np.sort(np.argsort(found, kind="stable")[: max(1, round(share * len(found)))])
 
 
 def _directions(evidence: Evidence, order: Int[np.ndarray, "m"]) -> Float[np.ndarray, "m d"]:

@@ -94,6 +94,13 @@ def test_semdedup_keeps_one_of_each_planted_group_and_every_single():
     assert sorted(groups[kept].tolist()) == [-1] * 40 + list(range(12))
 
 
+def test_a_share_to_keep_drops_the_most_alike():
+    rows, groups = planted()
+    given = Evidence([f"{i:03d}" for i in range(len(rows))], embeddings=rows)
+    kept = select_by(f"semdedup:keep={52 / 88},clusters=3", given).kept
+    assert sorted(groups[kept].tolist()) == [-1] * 40 + list(range(12))
+
+
 def test_semdedup_is_the_paper_s_loop():
     rows, _ = planted()
     vectors = directions(rows, rows.mean(axis=0))
@@ -128,6 +135,7 @@ def test_d4_drops_copies_and_then_takes_the_least_prototypical():
     [
         ("semdedup:eps=0", r"eps=0.0 is outside \(0, 2\)"),
         ("semdedup:eps=2.5", r"eps=2.5 is outside"),
+        ("semdedup:keep=0", r"keep=0.0 is outside \(0, 1\]"),
         ("semdedup:clusters=-1", "clusters=-1"),
         ("minhash:1.5", r"threshold=1.5 is outside \(0, 1\]"),
         ("minhash:ngram=0", "ngram=0"),
