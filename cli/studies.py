@@ -5,9 +5,14 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, configure, subcommand
 
 from thresher.cli.study_from_table import FromTable
+from thresher.cli.study_learning_rate import LearningRate
 from thresher.cli.study_transfer import Transfer
 
-Action = Annotated[FromTable, subcommand("from-table")] | Annotated[Transfer, subcommand("transfer")]
+Action = (
+    Annotated[FromTable, subcommand("from-table")]
+    | Annotated[Transfer, subcommand("transfer")]
+    | Annotated[LearningRate, subcommand("learning-rate")]
+)
 
 
 @configure(OmitSubcommandPrefixes, OmitArgPrefixes)

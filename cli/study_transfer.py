@@ -47,19 +47,13 @@ class Transfer(Command):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.cli.selecting import Sources
         from thresher.cli.study import ModelTable
-        from thresher.cli.training_sets import check_pool, parse_sets, positions_of
+        from thresher.cli.training_sets import draw_sets
         from thresher.cli.transfer import Ladder, transfer
         from thresher.cli.transfer_verdict import judged
-        from thresher.cli.workspace import Workspace
         from thresher.data.examples import open_examples
-        from thresher.seeds import derive
 
-        wanted = parse_sets(self.recipes)
-        pool, space = open_examples(self.pool), Workspace(self.out, self.device, progress)
-        count = self.examples or max(1, len(pool) // 5)
-        check_pool(pool, count)
+        pool, sources, draws = draw_sets(self, progress)
         tables = {
             size: ModelTable(
                 size=size,
@@ -70,31 +64,16 @@ class Transfer(Command):
             )
             for size in self.sizes
         }
-        targets = named_paths(self.targets, "--targets") if self.targets else {}
-        sources = Sources(
-            space=space,
-            pool=pool,
-            targets={name: open_examples(path) for name, path in targets.items()},
-            models=self.models,
-            seed=self.seed,
-        )
-        draws = {
-            one.name: [
-                positions_of(one, count, sources, seed=derive(self.seed, "recipe", repeat) % 2**31)
-                for repeat in range(self.seeds)
-            ]
-            for one in wanted
-        }
-        made_ = transfer(
+        artifact = transfer(
             pool,
             draws,
             {name: open_examples(path) for name, path in named_paths(self.test_sets, "--test-sets").items()},
             Ladder(tables=tables),
             seed=self.seed,
             workers=self.workers,
-            space=space,
+            space=sources.space,
         )
-        return {**made(made_), **judged(made_, self)}
+        return {**made(artifact), **judged(artifact, self)}
 
     def show(self, result):
         from thresher.cli.transfer_verdict import show

@@ -10,8 +10,9 @@ from thresher.cli.study import ModelTable
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
 from thresher.proxies import Recipe, model_spec, train
-from thresher.proxies.models import Spec
+from thresher.proxies.models import Spec, model_width
 from thresher.proxies.order import hash_array
+from thresher.settings import record
 
 
 def train_model(
@@ -34,10 +35,16 @@ def train_model(
 def place_of(pool: Examples, table: ModelTable, name: str, *, seed: int, indices: np.ndarray, space: Workspace) -> Path:
     """Where `train_model` puts the model, whether it is there or not."""
     spec = model_spec(table.size, pool)
-    return space.place(name, spec, asdict(recipe_of(table, spec)), pool.content_hash, hash_array(indices), seed)
+    return space.place(name, spec, record(recipe_of(table, spec)), pool.content_hash, hash_array(indices), seed)
 
 
 def recipe_of(table: ModelTable, spec: Spec) -> Recipe:
     """How the model of `spec` is trained: the defaults of its task, with what `table` says instead."""
     wanted = {key: value for key, value in asdict(table).items() if key in Recipe.__dataclass_fields__}
     return Recipe.for_task(spec["task"], **{key: value for key, value in wanted.items() if value is not None})
+
+
+def usual_rate(table: ModelTable, pool: Examples) -> float:
+    """The peak learning rate that a model of `table` is trained at unless it says another."""
+    spec = model_spec(table.size, pool)
+    return recipe_of(table, spec).peak_rate(source=spec["source"], width=model_width(spec))

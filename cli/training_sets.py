@@ -16,16 +16,20 @@ Every set is drawn to the same number of examples: at random where there are mor
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from thresher.cli.choices import kept_positions
+from thresher.cli.command import named_paths
 from thresher.cli.mix_training import draw_mixture
 from thresher.cli.selecting import Sources, select_from
-from thresher.data.examples import Examples, ImageExamples
+from thresher.cli.workspace import Workspace
+from thresher.data.examples import Examples, ImageExamples, open_examples
 from thresher.errors import InputError
-from thresher.seeds import numpy_rng
+from thresher.progress import Progress
+from thresher.seeds import derive, numpy_rng
 from thresher.selection.selection import open_selection
 
 Positions = Int[np.ndarray, "n"]
@@ -136,6 +140,22 @@ def _shares(wanted: TrainingSet) -> Mapping[str, float]:
     return {name: share / total for name, share in shares.items()}
 
 
-def check_pool(pool: Examples, num_examples: int) -> None:
-    if num_examples < 1 or num_examples > len(pool):
-        raise InputError(f"{num_examples} examples a recipe; pass 1 to {len(pool)}, the size of the pool")
+def draw_sets(settings: Any, progress: Progress) -> tuple[Examples, Sources, dict[str, list[Positions]]]:
+    """The pool of a study, what its recipes are made from, and recipe -> the positions of each repeat.
+
+    `settings` has the study commands' pool, recipes, examples, seeds, targets, models, seed, out and device.
+    """
+    wanted, pool = parse_sets(settings.recipes), open_examples(settings.pool)
+    count = settings.examples or max(1, len(pool) // 5)
+    if not 1 <= count <= len(pool):
+        raise InputError(f"{count} examples a recipe; pass 1 to {len(pool)}, the size of the pool")
+    targets = named_paths(settings.targets, "--targets") if settings.targets else {}
+    sources = Sources(
+        space=Workspace(settings.out, settings.device, progress),
+        pool=pool,
+        targets={name: open_examples(path) for name, path in targets.items()},
+        models=settings.models,
+        seed=settings.seed,
+    )
+    seeds = [derive(settings.seed, "recipe", repeat) % 2**31 for repeat in range(settings.seeds)]
+    return pool, sources, {one.name: [positions_of(one, count, sources, seed=seed) for seed in seeds] for one in wanted}

@@ -5,6 +5,7 @@ on every training set, against those of the reference on the same sets.
 """
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
-from thresher.artifacts import Artifact, Draft, build, open_artifact
+from thresher.artifacts import Artifact, Draft, build
 from thresher.cli.report.charts import scatter, standalone
 from thresher.cli.study import ModelTable
 from thresher.cli.validation_runs import Finished, Planned, finish_runs
@@ -54,20 +55,8 @@ def transfer(
     example at that size go with those at the reference, over recipes; `scatter-SIZE.svg`. Repeat r of every recipe and
     size shares a seed. Each run is an artefact of its own, so a killed study trains nothing again.
     """
-    repeats = {len(draws) for draws in recipes.values()}
-    if len(recipes) < 3 or len(repeats) != 1:
-        raise InputError(f"{len(recipes)} recipes; decisions are judged on 3 or more, with as many repeats each")
-    planned = [
-        Planned(recipe, repeat, derive(seed, "transfer", repeat) % 2**31, draws[repeat])
-        for repeat in range(repeats.pop())
-        for recipe, draws in recipes.items()
-    ]
-    finished: dict[str, list[Finished]] = {}
-    with space.progress.task("sizes", len(ladder.tables)) as advance:
-        for size, table in ladder.tables.items():
-            own = Workspace(space.root / size.replace(":", "-").replace("/", "-"), space.device, space.progress)
-            finished[size] = finish_runs(pool, table, planned, test_sets, workers=workers, space=own)
-            advance(1)
+    planned = plan_runs(recipes, seed)
+    finished = finish_ladder(pool, ladder.tables, planned, test_sets, workers=workers, space=space)
     inputs = {
         f"{size} {run.plan.arm} {run.plan.repeat}": run.evaluation.content_hash
         for size, runs in finished.items()
@@ -86,7 +75,7 @@ def transfer(
         with draft.file("per_sample.parquet") as file:
             pq.write_table(table, file)
         for size in proxies:
-            with draft.file(f"scatter-{size.replace(':', '-').replace('/', '-')}.svg") as file:
+            with draft.file(f"scatter-{file_name(size)}.svg") as file:
                 file.write_text(standalone(scatter(rows, size, reference)), encoding="utf-8")
         flops = {size: float(np.mean([run.model.facts["flops"] for run in runs])) for size, runs in finished.items()}
         return {
@@ -104,8 +93,39 @@ def transfer(
     return build(out, kind="transfer", config=config, seed=seed, inputs=inputs, write=write)
 
 
-def open_transfer(path) -> Artifact:
-    return open_artifact(path, "transfer")
+def plan_runs(recipes: Mapping[str, Sequence[np.ndarray]], seed: int) -> list[Planned]:
+    """Repeat by repeat, every recipe; a repeat's runs share a seed."""
+    repeats = {len(draws) for draws in recipes.values()}
+    if len(recipes) < 3 or len(repeats) != 1:
+        raise InputError(f"{len(recipes)} recipes; decisions are judged on 3 or more, with as many repeats each")
+    return [
+        Planned(recipe, repeat, derive(seed, "transfer", repeat) % 2**31, draws[repeat])
+        for repeat in range(repeats.pop())
+        for recipe, draws in recipes.items()
+    ]
+
+
+def finish_ladder(
+    pool: Examples,
+    tables: Mapping[str, ModelTable],
+    planned: Sequence[Planned],
+    test_sets: Mapping[str, Examples],
+    *,
+    workers: int | None,
+    space: Workspace,
+) -> dict[str, list[Finished]]:
+    """Every run of every table, each table in a folder of its own."""
+    finished = {}
+    with space.progress.task("models", len(tables)) as advance:
+        for name, table in tables.items():
+            own = Workspace(space.root / file_name(name), space.device, space.progress)
+            finished[name] = finish_runs(pool, table, planned, test_sets, workers=workers, space=own)
+            advance(1)
+    return finished
+
+
+def file_name(size: str) -> str:
+    return re.sub(r"[^\w.@-]+", "-", size)
 
 
 Samples = dict[tuple[str, str], dict[str, Float[np.ndarray, "recipes n"]]]

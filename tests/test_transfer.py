@@ -110,3 +110,21 @@ def test_recipes_that_the_pool_cannot_make_are_refused(tmp_path):
     }.items():
         with pytest.raises(InputError, match=message):
             positions_of(parse_sets([entry])[0], 10, sources, seed=0)
+
+
+def test_learning_rates_are_ranked_against_the_tuned_reference_and_nothing_is_trained_twice(data, capsys, monkeypatch):
+    command = ["study", "learning-rate", "--pool", str(data / "pool"), "--test-sets", f"all={data / 'even'}",
+               "--recipes", *RECIPES, "--proxy", "mlp-4x1", "--reference", "mlp-16x1", "--rates", "0.03", "0.1",
+               "--reference-rates", "0.02", "0.1", "--standard", "0.08", "--examples", "100", "--epochs", "8",
+               "--batch-size", "16", "--resamples", "50", "--workers", "1", "--device", "cpu", "--json",
+               "--out", str(data / "rates")]  # fmt: skip
+    assert main(command) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["num_runs"] == 2 * (2 + 2) * 5 and set(result["tuned"].values()) <= {0.02, 0.1}
+    assert [row["learning_rate"] for row in result["rates"]] == [0.03, 0.1]
+    assert result["standard"] == 0.1 and result["largest_eigenvalue"] > 0
+    assert all(row["trained"] for row in result["rates"]) and result["recommended"] in (0.03, 0.1)
+    assert result["rates"][1]["judged"]["all"]["spearman"]["value"] > 0
+    monkeypatch.setattr("thresher.cli.validation_runs.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0]))
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["rates"] == result["rates"]
