@@ -46,6 +46,12 @@ class Lds(Command):
     """What retraining is measured by: margin or loss."""
     baseline: str = "random"
     """The scorer that differences and ratios are to."""
+    ladder: tuple[str, ...] = ()
+    """Sizes to attribute with instead, against ground truth from --model, the reference: LDS by size and cost."""
+    own: bool = True
+    """With --ladder: judge every size by its own retrainings too."""
+    top: int = 100
+    """With --ladder: how many of the most helpful examples are compared with those of the reference."""
     epochs: float | None = None
     """None: 1 for language, 30 for vision."""
     batch_size: int | None = None
@@ -69,6 +75,7 @@ class Lds(Command):
             judge,
             train_checkpoints,
         )
+        from thresher.cli.lds_ladder import LadderPlan, lds_ladder
         from thresher.cli.retraining import retrain
         from thresher.cli.study import ModelTable
         from thresher.cli.workspace import Workspace
@@ -79,6 +86,8 @@ class Lds(Command):
         pool, target = open_examples(self.pool), open_examples(self.target)
         text_only = ("bm25",) if task_of(pool) != "language" else ()
         names = self.scorers or tuple(name for name in SCORERS if name not in ("dual", *text_only))
+        if self.ladder and (self.scorers or self.scores):
+            raise InputError("--ladder judges TRAK at every size; leave --scorers and --scores out")
         given = named_paths(self.scores, "--scores") if self.scores else {}
         check_scorers(names, pool)
         if self.output not in ("margin", "loss"):
@@ -95,9 +104,6 @@ class Lds(Command):
         )
         space = Workspace(self.out, self.device, progress)
         training = {"seed": self.seed, "workers": self.workers, "space": space}
-        models = train_checkpoints(pool, table, count=self.checkpoints, **training)
-        drawn = {"num_subsets": self.subsets, "fraction": self.fraction, "repeats": self.repeats}
-        truth = retrain(pool, target, table, **drawn, **training)
         how = Attribution(
             k=self.k,
             projection=self.projection,
@@ -106,12 +112,22 @@ class Lds(Command):
             q=self.q,
             seed=self.seed,
         )
+        drawn = {"num_subsets": self.subsets, "fraction": self.fraction, "repeats": self.repeats}
+        if self.ladder:
+            plan = LadderPlan(**drawn, checkpoints=self.checkpoints, own=self.own, top=self.top)
+            return made(lds_ladder(pool, target, table, self.ladder, how, plan, **training))
+        models = train_checkpoints(pool, table, count=self.checkpoints, **training)
+        truth = retrain(pool, target, table, **drawn, **training)
         baseline = self.baseline if self.baseline in (*names, *given) else None
         scorers = Scorers(models, pool, target, how, space)
         options = {"given": given, "output": self.output, "baseline": baseline, "seed": self.seed}
         return made(judge(scorers, truth, names, **options))
 
     def show(self, result):
+        if result["kind"] == "lds-ladder":
+            from thresher.cli.lds_ladder import show
+
+            return "\n".join([f"path: {result['path']}", *show(result)])
         lines = [
             f"path: {result['path']}",
             f"LDS over {result['num_subsets']} subsets of {result['fraction']:.0%} x {result['repeats']} retrainings, "

@@ -176,6 +176,27 @@ def _curve(axes: Axes, task: str, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_ylabel("loss", fontsize=8, color=MUTED)
 
 
+def against_cost(rows: Mapping[str, Mapping[str, Any]], label: str) -> str:
+    """A measure with its interval (`lds`: mean, low, high) against cost relative to the reference, a point a size."""
+    ordered = sorted(rows.items(), key=lambda item: item[1]["relative"])
+
+    def draw(axes: Axes) -> None:
+        costs = [row["relative"] for _, row in ordered]
+        for (size, row), cost in zip(ordered, costs, strict=True):
+            axes.plot([cost, cost], [row["lds"]["low"], row["lds"]["high"]], color=CONTROL, linewidth=2)
+            axes.annotate(_short(size), (cost, row["lds"]["mean"]), xytext=(6, 0), textcoords="offset points",
+                          va="center", fontsize=8, color=INK)  # fmt: skip
+        axes.plot(costs, [row["lds"]["mean"] for _, row in ordered], marker="o", markersize=6, color=ACCENT)
+        axes.set_xscale("log")
+        axes.set_xticks(costs, [f"{cost:.2g}" for cost in costs])
+        axes.minorticks_off()
+        axes.margins(x=0.15, y=0.15)
+        axes.set_xlabel("FLOPs of training and attribution, relative to the reference's")
+        axes.set_ylabel(label, color=MUTED)
+
+    return _svg("against-cost", draw, height=3.2, label=f"{label} against cost")
+
+
 def scatter(rows: Sequence[Mapping[str, Any]], size: str, reference: str) -> str:
     """Small-to-Large's figure 1: each recipe's loss at `size` against that at `reference`, means over seeds, a panel
     a test set with its R^2. `rows`: size, recipe, test_set, loss."""
