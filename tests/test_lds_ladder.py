@@ -45,8 +45,8 @@ def test_a_ladder_is_judged_by_the_reference_and_costs_grow_with_size(tmp_path, 
     digits(tmp_path / "target", slice(120, 150))
     command = ["lds", "--pool", tmp_path / "pool", "--target", tmp_path / "target", "--model", "mlp-16x1", "--ladder",
                "mlp-4x1", "mlp-8x1", "--subsets", "12", "--repeats", "2", "--checkpoints", "2", "--k", "32",
-               "--top", "20", "--epochs", "6", "--batch-size", "16", "--learning-rate", "0.05", "--workers", "1", "--device", "cpu",
-               "--out", tmp_path / "out", "--json"]  # fmt: skip
+               "--top", "20", "--epochs", "6", "--batch-size", "16", "--learning-rate", "0.05",
+               "--workers", "1", "--device", "cpu", "--out", tmp_path / "out", "--json"]  # fmt: skip
     assert main([*map(str, command)]) == 0
     result = json.loads(capsys.readouterr().out)
     sizes = result["sizes"]

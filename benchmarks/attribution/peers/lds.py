@@ -36,6 +36,8 @@ def joined(truth: Path, scores: Path, setting: str, baseline: str | None = None)
     subsets, outputs = ground.subsets, ground.outputs("margin")
     summary = json.loads((scores / "summary.json").read_text())
     made = {name: np.load(scores / f"{name}.npy") for name, facts in summary.items() if "error" not in facts}
+    if baseline is not None and baseline not in made:
+        raise SystemExit(f"--baseline {baseline!r} has no scores in {scores}; it has: {', '.join(made)}")
     predicted = {name: predict_outputs([(0, values)], subsets) for name, values in made.items()}
     table = lds_table(predicted, outputs, baseline=baseline)
     rows = []
