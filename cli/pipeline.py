@@ -28,6 +28,8 @@ from thresher.cli.validation import Arm, Plan, validate
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
 from thresher.seeds import derive, numpy_rng
+from thresher.selection.evidence import FROM_MODELS
+from thresher.selection.methods import needs_of
 from thresher.selection.selection import open_selection
 
 POOL = ".pool"
@@ -168,7 +170,9 @@ def index_study(features: Artifact, table: AttributionTable, space: Workspace) -
 
 
 def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], scores: Artifact) -> float:
-    """FLOPs of all that was done to select."""
+    """FLOPs of models that the study's selection took: of all stages up to scores, or 0 where it looks at none."""
+    if not set(needs_of(study.select.method)) & FROM_MODELS:
+        return 0.0
     targets = prepared.targets
     sizes = {"num_targets": len(targets), "num_target_examples": sum(len(examples) for examples in targets.values())}
     return sum(selection_flops(proxies, num_pool=len(prepared.pool), k=scores.facts["k"], **sizes).values())
@@ -177,7 +181,7 @@ def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], sc
 def validate_study(
     study: Study, prepared: Prepared, selections: Mapping[str, Artifact], cost: float | None, space: Workspace
 ) -> Artifact:
-    """Train the reference on every selection and compare; `cost` is what the study's own selection took."""
+    """Train the reference on every selection and compare; `cost` is what the study's own method took."""
     by_arm: dict[str, list[Artifact]] = {}
     for name, artifact in selections.items():
         by_arm.setdefault(name.split("/")[0], []).append(artifact)

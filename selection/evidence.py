@@ -35,6 +35,10 @@ NEEDS = {
     "target_texts": "texts of the targets",
     "lengths": "token counts of the pool",
 }
+FROM_MODELS = frozenset(
+    ("scores", "loss", "gradient_norms", "gradient_cosines", "features", "embeddings", "target_embeddings")
+)
+"""What takes a trained proxy."""
 BY_TARGET = ("scores", "gradient_cosines", "target_embeddings", "target_texts")
 
 
