@@ -7,11 +7,13 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, configure, subcom
 from thresher.cli.study_from_table import FromTable
 from thresher.cli.study_learning_rate import LearningRate
 from thresher.cli.study_transfer import Transfer
+from thresher.cli.study_verdict import Verdict
 
 Action = (
     Annotated[FromTable, subcommand("from-table")]
     | Annotated[Transfer, subcommand("transfer")]
     | Annotated[LearningRate, subcommand("learning-rate")]
+    | Annotated[Verdict, subcommand("verdict")]
 )
 
 

@@ -58,6 +58,13 @@ def test_its_losses_are_a_table_that_from_table_judges_alike(data, capsys):
     assert main([*command, "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["proxies"]["mlp-4x1"] == result["proxies"]["mlp-4x1"]
+    assert (
+        main(["study", "verdict", result["path"], "--resamples", "100", "--criterion", "r2", "--threshold", ".01"]) == 0
+    )
+    assert "mlp-4x1" in capsys.readouterr().out
+    assert main(["study", "verdict", result["path"], "--resamples", "100", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == result["verdict"]
+    assert main(["study", "verdict", str(data / "pool")]) == 2
 
 
 def test_training_sets_hold_what_they_say(tmp_path):
