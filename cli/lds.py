@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from thresher.cli.command import Command, made, named_paths
+from thresher.cli.command import made, named_paths
+from thresher.cli.model_options import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lds(Command):
+class Lds(ModelOptions):
     """The linear datamodeling score of TRAK and of baselines, against models retrained on random subsets of the pool.
 
     Trains checkpoints to attribute with and --subsets x --repeats models for the ground truth, which later calls with
@@ -101,6 +102,7 @@ class Lds(Command):
             schedule=self.schedule,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
+            **self.model_options(),
         )
         space = Workspace(self.out, self.device, progress)
         training = {"seed": self.seed, "workers": self.workers, "space": space}

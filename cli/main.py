@@ -32,6 +32,9 @@ COMMANDS = {
 # Where a command's module is not called as the command is.
 MODULES = {"study": "studies"}
 
+# What `torchrun` may start in several processes.
+TOGETHER = ("train",)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
@@ -73,12 +76,17 @@ def _run(name: str, arguments: list[str]) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     import tyro
 
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1" and name not in TOGETHER:
+        raise InputError(f"{name} runs in one process, not in {processes}; start it without torchrun")
     module = importlib.import_module(f"thresher.cli.{MODULES.get(name, name)}")
     command = tyro.cli(module.COMMAND, args=arguments, prog=f"thresher {name}", description=module.COMMAND.__doc__)
     from thresher.cli.progress_bar import progress_for
 
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone, whatever a library prints
         result = command.run(progress_for(command.quiet))
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks
+        return 0
     if command.json:
         print(json.dumps(result, default=str))
     else:

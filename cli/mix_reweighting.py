@@ -1,7 +1,6 @@
 """DoReMi's proxy: uniform draws, each domain's loss weighted by how far it lags a reference, step by step."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from thresher.proxies.order import Order, hash_array
 from thresher.proxies.training import Trainer
 from thresher.seeds import derive
 from thresher.selection.mixture.doremi import begin, mean_excess
+from thresher.settings import record
 
 
 class ReweightedTrainer(Trainer):
@@ -109,6 +109,6 @@ def train_doremi(
         facts = trainer.facts()
         return {"domains": trainer.domains, **{name: facts[name] for name in ("num_parameters", "flops", "num_steps")}}
 
-    config = {"spec": spec, "recipe": asdict(recipe), "eta": eta, "smoothing": smoothing}
+    config = {"spec": spec, "recipe": record(recipe), "eta": eta, "smoothing": smoothing}
     inputs = {"examples": pool.content_hash, "indices": hash_array(indices), "reference": reference.content_hash}
     return build(out, kind="doremi", config=config, seed=seed, inputs=inputs, write=write)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thresher.cli.command import Command, named_numbers, named_paths
+from thresher.cli.model_options import ModelOptions
 from thresher.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Proposing(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training(Command):
+class Training(ModelOptions):
     """The options of every action that trains models on mixtures and measures them on targets."""
 
     pool: Path
@@ -97,6 +98,7 @@ class Training(Command):
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
+            **self.model_options(),
         )
         return Bench(self.pool, named_paths(self.targets, "--targets"), table, out, self.device)
 

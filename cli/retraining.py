@@ -5,7 +5,7 @@ An artefact of kind "retrainings": `subsets.npy` [m, n] (bool), `margin.npy`, `l
 """
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from thresher.outputs import Outputs
 from thresher.proxies import Recipe, evaluate, model_spec, open_model, train
 from thresher.proxies.fleet import num_workers, run_jobs
 from thresher.seeds import derive
+from thresher.settings import record
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def retrain(
         raise InputError(f"repeats={repeats}; pass 1 or more")
     spec = model_spec(table.size, pool)
     recipe = recipe_of(table, spec)
-    config = {"spec": spec, "recipe": asdict(recipe), "num_subsets": num_subsets, "fraction": fraction}
+    config = {"spec": spec, "recipe": record(recipe), "num_subsets": num_subsets, "fraction": fraction}
     config |= {"repeats": repeats}
     inputs = {"pool": pool.content_hash, "target": target.content_hash}
     count = num_workers(workers, space.device)
@@ -118,7 +119,7 @@ def retrain(
         flops = sum(int(result["flops"][0]) for result in results)
         return {"num_runs": len(jobs), "accuracy": accuracy, "flops": flops, "num_targets": len(target)}
 
-    out = space.place("retrainings", spec, asdict(recipe), inputs, num_subsets, fraction, repeats, seed)
+    out = space.place("retrainings", spec, record(recipe), inputs, num_subsets, fraction, repeats, seed)
     return Retrainings(build(out, kind="retrainings", config=config, seed=seed, inputs=inputs, write=write))
 
 

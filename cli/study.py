@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from thresher.settings import later
+
 BASELINE = "random"
 """The arm that every other one is compared with."""
 OFF_TARGET = "off-target"
@@ -83,6 +85,14 @@ class ModelTable:
     schedule: str | None = None
     momentum: float | None = None
     weight_decay: float | None = None
+    precision: str | None = later(None)
+    """float32 or bf16; None: bf16 where the chip has it."""
+    accumulate: int | None = later(None)
+    """A batch goes through the model in so many parts, for memory; the result is the whole batch's."""
+    activation_checkpointing: bool | None = later(None)
+    """Compute activations twice instead of keeping them."""
+    compile: bool | None = later(None)
+    """Through torch.compile."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,7 @@ def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         names = " or ".join("nothing" if part is type(None) else part.__name__ for part in allowed)
         raise InputError(f"{where}: {name} = {value!r} is {type(value).__name__}, but {names} is needed")
-    if name in ("tokenizer", "data") or (name == "size" and isinstance(value, str) and value.startswith("hf:")):
+    if name in ("tokenizer", "data") or (name == "size" and isinstance(value, str) and "hf:" in value):
         return _anchored(base, value)
     return value
 
@@ -85,7 +85,8 @@ def _anchored(base: Path, value: Any) -> Any:
     """Paths in a study are relative to its file."""
     if isinstance(value, list):
         return [_beside(base, str(entry)) for entry in value]
-    return "hf:" + _beside(base, value[3:]) if value.startswith("hf:") else _beside(base, value)
+    kind, is_checkpoint, path = value.rpartition("hf:")
+    return kind + is_checkpoint + _beside(base, path)
 
 
 def _beside(base: Path, entry: str) -> str:

@@ -3,19 +3,25 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from thresher.cli.command import Command, made
+from thresher.cli.command import made
+from thresher.cli.model_options import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Command):
-    """Train a proxy (or any model) on a prepared pool, on a subset, a weighting or a mixture of it."""
+class Train(ModelOptions):
+    """Train a proxy (or any model) on a prepared pool, on a subset, a weighting or a mixture of it.
+
+    Started by torchrun, several processes share every batch:
+    torchrun --nproc-per-node 2 -m thresher.cli.main train ...
+    """
 
     pool: Path
     """A prepared pool, from `thresher prepare`."""
     out: Path
     """Where the model artefact goes."""
     model: str = "0.4M"
-    """Parameters ("0.4M"), or a name (llama:1M, rn-1/16, torchvision:resnet18, mlp-64x2, hf:PATH, module:function)."""
+    """Parameters ("0.4M"), or a name (llama:1M, rn-1/16, torchvision:resnet18, mlp-64x2, hf:PATH,
+    lora-8:hf:PATH, module:function)."""
     selection: Path | None = None
     """Train on what this selection kept."""
     fraction: float = 1.0
@@ -44,6 +50,7 @@ class Train(Command):
         wanted = {
             name: getattr(self, name) for name in ("epochs", "batch_size", "learning_rate", "optimizer", "schedule")
         }
+        wanted |= self.model_options()
         spec = model_spec(self.model, pool)
         artifact = train(
             spec,

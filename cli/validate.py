@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from thresher.cli.command import Command, made, named_numbers, named_paths
+from thresher.cli.command import made, named_numbers, named_paths
+from thresher.cli.model_options import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validate(Command):
+class Validate(ModelOptions):
     """Train the reference on selections and on random data, at equal tokens and epochs, from paired seeds, and compare.
 
     Every run is an artefact under --out; run the same command again to resume.
@@ -59,6 +60,7 @@ class Validate(Command):
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
+            **self.model_options(),
         )
         artifact = validate(
             pool,

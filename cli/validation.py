@@ -1,7 +1,7 @@
 """Does the selection help the larger reference? Train it on every arm from paired seeds; compare held-out losses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from thresher.errors import InputError
 from thresher.proxies import model_spec
 from thresher.seeds import derive, numpy_rng
 from thresher.selection.comparison import POOLED
+from thresher.settings import record
 
 # Arms of the same number of tokens: whole sequences may miss a token budget by this share.
 TOLERANCE = 0.005
@@ -87,7 +88,7 @@ def validate(
     finished = finish_runs(pool, model, planned, {**targets, **off_targets}, workers=plan.workers, space=space)
     inputs = {f"{run.plan.arm}-{run.plan.repeat}": run.evaluation.content_hash for run in finished}
     config = {
-        "model": asdict(model),
+        "model": record(model),
         "arms": [arm.name for arm in arms],
         "targets": list(targets),
         "off_targets": list(off_targets),

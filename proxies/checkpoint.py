@@ -56,4 +56,6 @@ class Run:
         self.step, self.seconds = int(metadata["step"]), float(metadata["seconds"])
 
     def _model_tensors(self) -> dict[str, Tensor]:
-        return dict(self.model.named_parameters()) | dict(self.model.named_buffers())
+        """All that training changes."""
+        trained = {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+        return trained | dict(self.model.named_buffers())

@@ -22,8 +22,11 @@ def forward_flops(model: nn.Module, examples: Examples) -> int:
 
 
 def training_flops_per_unit(model: nn.Module, examples: Examples) -> float:
-    """FLOPs of training on one token of text, or one image: a backward pass costs two forward passes."""
-    return 3 * forward_flops(model, examples) / float(examples.lengths().max())
+    """FLOPs of training on one token of text, or one image: a backward pass costs two forward passes, one of them for
+    the gradients of the parameters, as far as these are trained."""
+    counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    trained = sum(count for count, is_trained in counts if is_trained) / sum(count for count, _ in counts)
+    return (2 + trained) * forward_flops(model, examples) / float(examples.lengths().max())
 
 
 def training_flops(num_parameters: int, num_tokens: int) -> int:

@@ -3,6 +3,7 @@
   language  `0.4M`, `llama:0.4M`, `gpt_neox:1M`          the ladder: total parameters
   vision    `rn-1/16`, `torchvision:resnet18`, `mlp-64x2`
   either    `hf:NAME_OR_FOLDER`                          a `transformers` checkpoint, trained further
+            `lora-8:hf:NAME_OR_FOLDER`                   adapters of rank 8 beside it (`adapters`)
             `package.module:function`                    your own: a function that returns an untrained `nn.Module`
 
 Your own function is called with keywords. Text: `vocab_size=..., sequence_length=...`; `model(input_ids=...)` gives the
@@ -21,7 +22,7 @@ from torch import nn
 
 from thresher.data.examples import Examples, ImageExamples, TokenExamples
 from thresher.errors import InputError
-from thresher.proxies import ladder, pretrained, tables, vision
+from thresher.proxies import adapters, ladder, pretrained, tables, vision
 from thresher.seeds import seed_everything
 
 Spec = dict[str, Any]
@@ -32,6 +33,8 @@ def model_spec(name: str, examples: Examples) -> Spec:
     spec = {"name": name, "task": task_of(examples), **_sizes(examples)}
     if name.startswith("hf:"):
         return spec | {"source": "pretrained", **pretrained.describe(name.removeprefix("hf:"), spec["task"])}
+    if (found := adapters.describe(name, spec["task"])) is not None:
+        return spec | found
     if isinstance(examples, ImageExamples) and (found := _vision_source(name)):
         return spec | found
     family, _, size = name.rpartition(":")
@@ -71,14 +74,16 @@ def private_randomness() -> Iterator[None]:
 
 def num_parameters(model: nn.Module) -> dict[str, int]:
     """Counts of parameters, a shared matrix once; `non_embedding` is without token and position embeddings and the
-    output matrix of a language model (Kaplan et al. 2020)."""
+    output matrix of a language model (Kaplan et al. 2020); `trained` is there where some are not."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     head = getattr(model, "get_output_embeddings", lambda: None)()
     if embeddings and head is not None:
         embeddings.add(id(head.weight))
     counts = {id(parameter): parameter.numel() for parameter in model.parameters()}
     total = sum(counts.values())
-    return {"total": total, "non_embedding": total - sum(counts.get(key, 0) for key in embeddings)}
+    trained = sum(counts[id(parameter)] for parameter in model.parameters() if parameter.requires_grad)
+    found = {"total": total, "non_embedding": total - sum(counts.get(key, 0) for key in embeddings)}
+    return found if trained == total else found | {"trained": trained}
 
 
 def model_width(spec: Spec) -> int | None:
@@ -171,6 +176,7 @@ def _import_function(name: str) -> Callable[..., Any]:
 BUILDERS: dict[str, Callable[[Spec], nn.Module]] = {
     "ladder": _build_transformer,
     "pretrained": _build_transformer,
+    "lora": adapters.build,
     "resnet": _build_resnet,
     "mlp": _build_mlp,
     "torchvision": _build_torchvision,

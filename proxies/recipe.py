@@ -9,9 +9,10 @@ from torch import nn
 
 from thresher.errors import InputError
 from thresher.proxies import ladder
+from thresher.settings import later, record
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Recipe:
     """Every setting of a training run; `for_task` has defaults that train each kind of proxy well."""
 
@@ -33,9 +34,20 @@ class Recipe:
     steps: int | None = None
     """Number of steps, instead of `epochs`."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
+    accumulate: int = later(1)
+    """A batch goes through the model in so many parts, for memory; its gradient is the whole batch's all the same."""
+    activation_checkpointing: bool = later(False)
+    """Compute a block's activations again in the backward pass instead of keeping them (1604.06174)."""
+    compile: bool = later(False)
+    """Through `torch.compile`."""
+
+    def __repr__(self) -> str:
+        """As places of artefacts hold it, too: what came later is left out while it is off."""
+        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in record(self).items())})"
 
     def __post_init__(self) -> None:
         positive = {"batch_size": self.batch_size, "epochs": self.epochs, "eps": self.eps}
+        positive |= {"accumulate": self.accumulate}
         positive |= {name: getattr(self, name) for name in ("learning_rate", "steps", "clip")}
         for name, value in positive.items():
             if value is not None and not 0 < value < math.inf:
@@ -71,14 +83,14 @@ class Recipe:
         """How many examples are seen in the whole run, repetitions counted."""
         return self.steps * self.batch_size if self.steps else max(1, round(self.epochs * num_examples))
 
-    def peak_rate(self, *, pretrained: bool, width: int | None) -> float:
+    def peak_rate(self, *, source: str, width: int | None) -> float:
         """The learning rate asked for, or the rule's: by batch for SGD, by width for AdamW, small if pretrained."""
         if self.learning_rate is not None:
             return self.learning_rate
         if self.optimizer == "sgd":
-            return ladder.vision_learning_rate(self.batch_size) * (0.1 if pretrained else 1.0)
-        if pretrained:
-            return 5e-5
+            return ladder.vision_learning_rate(self.batch_size) * (0.1 if source in PRETRAINED_RATES else 1.0)
+        if source in PRETRAINED_RATES:
+            return PRETRAINED_RATES[source]
         return ladder.language_learning_rate(width) if width else 1e-3
 
     def rate(self, step: int, num_steps: int) -> float:
@@ -104,6 +116,8 @@ class Recipe:
         return torch.optim.AdamW(groups, lr=rate, betas=self.betas, eps=self.eps, fused=True)
 
 
+# AdamW's, of a checkpoint trained further, and of adapters beside it (QLoRA, 2305.14314).
+PRETRAINED_RATES = {"pretrained": 5e-5, "lora": 2e-4}
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "linear", "onecycle", "constant")
 PRECISIONS = ("auto", "float32", "bf16")

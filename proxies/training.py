@@ -1,30 +1,31 @@
 """One loop that trains any model on any subset, weighting or mixture, and goes on where it was killed."""
 
 import time
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
 
-from thresher.artifacts import Artifact, Draft, build
+from thresher.artifacts import Artifact, Draft, build, open_artifact
 from thresher.data.examples import Examples
-from thresher.devices import autocast, has_bf16, pick_device
+from thresher.devices import autocast, has_bf16
 from thresher.errors import InputError
-from thresher.outputs import Batch, logits_of
 from thresher.progress import SILENT, Progress
 from thresher.proxies.checkpoint import Run
 from thresher.proxies.costs import training_flops_per_unit
-from thresher.proxies.head import language_loss
 from thresher.proxies.models import Spec, build_model, check_fits, model_width, num_parameters, private_randomness
+from thresher.proxies.objective import num_predictions, objective_of
+from thresher.proxies.objective import training_loss as training_loss
 from thresher.proxies.order import Order, check_indices, check_mixture, check_weights, hash_array
+from thresher.proxies.ranks import Ranks, join
 from thresher.proxies.recipe import Recipe as Recipe
 from thresher.proxies.weights import save_model
 from thresher.seeds import seed_everything
+from thresher.settings import record
 
 # Losses are looked at this often: reading a number back waits for the device.
 STEPS_BETWEEN_CHECKS = 50
@@ -54,6 +55,7 @@ def train(
 
     The same request makes the same bytes on the same machine, also when it was killed and run again; the same seed
     gives the same initialisation and the same relative order of examples whatever the subset.
+    Under `torchrun` the processes share every batch, and all return the artefact that the first one writes.
     Raises InputError for inputs that cannot be used, and when the loss is no longer finite.
     """
     check_fits(spec, examples)
@@ -66,7 +68,9 @@ def train(
     if weights is not None:
         inputs["weights"] = hash_array(weights)
 
-    def write(draft: Draft) -> dict[str, Any]:
+    ranks = join(device)
+
+    def run(state: Path) -> Trainer:
         order = Order(
             examples,
             indices,
@@ -77,12 +81,23 @@ def train(
         )
         trainer = Trainer(spec, examples, order, recipe, seed=seed, weights=weights, device=device)
         with private_randomness():
-            trainer.run(draft.state / "training.safetensors", checkpoint_every_seconds, progress)
+            trainer.run(state / "training.safetensors", checkpoint_every_seconds, progress)
+        return trainer
+
+    def write(draft: Draft) -> dict[str, Any]:
+        trainer = run(ranks.share(draft.state))
         save_model(trainer.state.model, spec, draft)
         return trainer.facts()
 
-    config = {"spec": spec, "recipe": asdict(recipe), "mixture": mixture}
-    return build(Path(out), kind="model", config=config, seed=seed, inputs=inputs, write=write)
+    config = {"spec": spec, "recipe": record(recipe), "mixture": mixture}
+    if ranks.is_first:
+        made = build(Path(out), kind="model", config=config, seed=seed, inputs=inputs, write=write)
+        if not made.built:
+            ranks.share(None)
+    elif (state := ranks.share()) is not None:
+        run(state)
+    ranks.wait()
+    return made if ranks.is_first else open_artifact(Path(out), "model")
 
 
 class Trainer:
@@ -100,21 +115,27 @@ class Trainer:
         device: str,
     ):
         self.examples, self.order, self.recipe, self.seed = examples, order, recipe, seed
-        self.device = pick_device(device)
+        self.ranks = join(device)
+        self.device = self.ranks.device
         self.weights = None if weights is None else torch.from_numpy(weights).float()
-        self.loss = language_loss if spec["source"] == "ladder" else training_loss
-        self.peak = recipe.peak_rate(pretrained=spec["source"] == "pretrained", width=model_width(spec))
+        self.peak = recipe.peak_rate(source=spec["source"], width=model_width(spec))
+        _refuse_empty_shares(order, self.ranks)
         model = build_model(spec, seed).to(self.device)
         optimizer = recipe.make_optimizer(model, self.peak)
         self.state = Run(model, optimizer, torch.zeros(order.num_steps, device=self.device))
+        # Before anything is compiled, which would hide the operations that are counted.
+        self.flops_per_unit = training_flops_per_unit(model, examples)
+        self.objective = objective_of(model, spec, recipe, self.device)
+        self.module: Any = self.objective
 
     def run(self, file: Path, checkpoint_every_seconds: float, progress: Progress) -> None:
         """All the steps that are left, keeping the state in `file` as they go by."""
-        state, num_steps = self.state, self.order.num_steps
+        state, num_steps, first = self.state, self.order.num_steps, self.ranks.is_first
         if file.exists():
             state.restore(file)
+        self.module = self.ranks.wrap(self.objective)
         begun, saved = time.perf_counter() - state.seconds, time.perf_counter()
-        with progress.task("train", num_steps) as advance:
+        with (progress if first else SILENT).task("train", num_steps) as advance:
             advance(state.step)
             while state.step < num_steps:
                 self._step(state.step)
@@ -124,7 +145,7 @@ class Trainer:
                 if due or state.step % STEPS_BETWEEN_CHECKS == 0 or state.step == num_steps:
                     self._check_finite()
                 state.seconds = time.perf_counter() - begun
-                if due:
+                if due and first:
                     state.save(file)
                     saved = time.perf_counter()
 
@@ -133,7 +154,6 @@ class Trainer:
         losses = self.state.losses.cpu().numpy()
         lengths = self.examples.lengths()
         num_units = sum(int(lengths[self.order.batch(step)].sum()) for step in range(self.order.num_steps))
-        flops = training_flops_per_unit(self.state.model, self.examples) * num_units
         bf16 = self.recipe.precision == "bf16" or (self.recipe.precision == "auto" and has_bf16(self.device))
         return {
             "num_parameters": num_parameters(self.state.model),
@@ -142,30 +162,51 @@ class Trainer:
             **({"num_tokens_seen": num_units} if hasattr(self.examples, "tokens") else {}),
             "passes": self.order.passes(),
             "learning_rate": self.peak,
-            "flops": round(flops),
+            "flops": round(self.flops_per_unit * num_units),
             "seconds": round(self.state.seconds, 3),
             "final_train_loss": float(losses[-max(1, len(losses) // 20) :].mean()),
             "loss_curve": [float(part.mean()) for part in np.array_split(losses, min(len(losses), CURVE_POINTS))],
             "device": str(self.device),
             "precision": "bf16" if bf16 else "float32",
+            **({"num_processes": self.ranks.count} if self.ranks.count > 1 else {}),
         }
 
     def _step(self, step: int) -> None:
         state, rows = self.state, self.order.batch(step)
         # Dropout and the like draw from (seed, step), so there is no generator's state to keep.
-        seed_everything(self.seed, "step", step)
+        seed_everything(self.seed, "step", step, *([self.ranks.index] if self.ranks.index else []))
         for group in state.optimizer.param_groups:
             group["lr"] = self.peak * self.recipe.rate(step, self.order.num_steps)
-        batch = {name: tensor.to(self.device) for name, tensor in self.examples.batch(rows).items()}
-        weights = None if self.weights is None else self.weights[rows].to(self.device)
-        with autocast(self.device, self.recipe.precision):
-            loss = self.loss(state.model, batch, weights)
+        whole = self.examples.batch(rows)
+        parts = self._parts(len(rows))
+        # The loss is over all predictions of the whole batch, however it is cut; uncut, its own mean.
+        is_cut = len(parts) > 1 or self.ranks.count > 1
+        total = num_predictions(whole) if is_cut else None
         state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for start, stop in parts:
+            batch = {name: tensor[start:stop].to(self.device) for name, tensor in whole.items()}
+            weights = None if self.weights is None else self.weights[rows[start:stop]].to(self.device)
+            with self._synchronised(stop == parts[-1][1]):
+                with autocast(self.device, self.recipe.precision):
+                    loss = self.module(batch, weights, total)
+                # Between processes gradients are averaged, and the whole batch's is their sum.
+                (loss * self.ranks.count if self.ranks.count > 1 else loss).backward()
+            state.losses[step] += loss.detach()
+        self.ranks.sum(state.losses[step])
         if self.recipe.clip is not None:
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.recipe.clip)
         state.optimizer.step()
-        state.losses[step] = loss.detach()
+
+    def _parts(self, size: int) -> list[tuple[int, int]]:
+        """Where the parts of this process's share of a batch start and stop."""
+        start, stop = self.ranks.part(size)
+        count = min(self.recipe.accumulate, stop - start)
+        edges = [start + (stop - start) * edge // count for edge in range(count + 1)]
+        return list(pairwise(edges))
+
+    def _synchronised(self, is_last: bool) -> AbstractContextManager:
+        """Gradients are exchanged between processes in the last part's backward pass, which has the sum of all."""
+        return nullcontext() if is_last or self.ranks.count == 1 else self.module.no_sync()
 
     def _check_finite(self) -> None:
         finite = torch.isfinite(self.state.losses)
@@ -176,14 +217,10 @@ class Trainer:
             )
 
 
-def training_loss(model: nn.Module, batch: Batch, weights: Float[Tensor, " b"] | None) -> Float[Tensor, ""]:
-    """`sum_i w_i sum_j -log p_ij / number of predictions`: the mean over predictions, linear in the weights [b]."""
-    logits, labels = logits_of(model, batch), batch["labels"]
-    if logits.ndim == 3:
-        # Shifted labels in place of shifted logits: no copy of the largest tensor.
-        labels = F.pad(labels[:, 1:], (0, 1), value=-100)
-    logits = logits.float().flatten(0, -2)
-    if weights is None:
-        return F.cross_entropy(logits, labels.flatten())
-    losses = F.cross_entropy(logits, labels.flatten(), reduction="none").view(len(labels), -1)
-    return (losses.sum(dim=1) * weights).sum() / (labels != -100).sum().clamp(min=1)
+def _refuse_empty_shares(order: Order, ranks: Ranks) -> None:
+    smallest = order.num_draws // order.num_steps
+    if smallest < ranks.count:
+        raise InputError(
+            f"batches of {smallest} examples cannot be shared by {ranks.count} processes; give a larger batch_size, or "
+            "start fewer processes"
+        )

@@ -11,21 +11,23 @@ from torch import Tensor, nn
 
 from thresher.artifacts import Draft, is_artifact, open_artifact
 from thresher.errors import InputError
-from thresher.proxies import pretrained
+from thresher.proxies import adapters, pretrained
 from thresher.proxies.models import Spec, build_model
 
 
 def save_model(model: nn.Module, spec: Spec, draft: Draft) -> None:
     """Write `model.safetensors` and `spec.json`; for a `transformers` model `config.json` too, so that
-    `AutoModelForCausalLM.from_pretrained(artefact)` reads the folder as it is."""
+    `AutoModelForCausalLM.from_pretrained(artefact)` reads the folder as it is. Of adapters, they alone (`adapters`)."""
+    with draft.file("spec.json") as file:
+        file.write_text(json.dumps(spec, indent=1))
+    if spec["source"] == "lora":
+        return adapters.save(model, draft)
     with draft.file("model.safetensors") as file:
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in own_tensors(model).items()},
             file,
             {"format": "pt"},
         )
-    with draft.file("spec.json") as file:
-        file.write_text(json.dumps(spec, indent=1))
     config: Any = getattr(model, "config", None)
     if hasattr(config, "to_json_string"):
         config.architectures = [type(model).__name__]
@@ -39,8 +41,12 @@ def open_model(name: str | Path) -> nn.Module:
     if not is_artifact(path):
         return pretrained.load(str(name), pretrained.task_of_config(pretrained.read_config(str(name))))
     artifact = open_artifact(path, "model")
-    model = build_model(read_spec(path), seed=0, empty=True)
-    load_weights(model, artifact.file("model.safetensors"))
+    spec = read_spec(path)
+    model = build_model(spec, seed=0, empty=True)
+    if spec["source"] == "lora":
+        _copy_adapters(model, path)
+    else:
+        load_weights(model, artifact.file("model.safetensors"))
     return model.eval()
 
 
@@ -74,6 +80,16 @@ def own_tensors(model: nn.Module) -> dict[str, Tensor]:
             seen.add(id(tensor))
             tensors[name] = tensor
     return tensors
+
+
+def _copy_adapters(model: nn.Module, folder: Path) -> None:
+    """As `load_weights`, of adapters, whose names in the file are `peft`'s."""
+    stored, own = adapters.read(folder), adapters.tensors_of(model)
+    shapes, wanted = ({name: list(tensor.shape) for name, tensor in some.items()} for some in (stored, own))
+    _refuse_other(folder / adapters.FILE, shapes, wanted)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(stored[name])
 
 
 def _refuse_other(file: Path, stored: dict[str, list[int]], wanted: dict[str, list[int]]) -> None:

@@ -1,0 +1,27 @@
+"""What every command that trains offers for models too large for one plain pass, and where runs are carried out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from thresher.cli.command import Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(Command):
+    precision: str | None = None
+    """float32 or bf16; None: bf16 where the chip has it."""
+    accumulate: int | None = None
+    """A batch goes through the model in so many parts, for memory; the result is the whole batch's."""
+    activation_checkpointing: bool = False
+    """Compute activations twice instead of keeping them, for memory."""
+    compile: bool = False
+    """Through torch.compile."""
+
+    def model_options(self) -> dict[str, Any]:
+        """By the names of a study's model table; None for what is off."""
+        return {
+            "precision": self.precision,
+            "accumulate": self.accumulate,
+            "activation_checkpointing": self.activation_checkpointing or None,
+            "compile": self.compile or None,
+        }
