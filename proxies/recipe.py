@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from thresher.errors import InputError
 from thresher.proxies import ladder
@@ -106,9 +106,12 @@ class Recipe:
 
     def make_optimizer(self, model: nn.Module, rate: float) -> torch.optim.Optimizer:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return self.optimizer_of([p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2], rate)
+
+    def optimizer_of(self, decayed: list[Tensor], undecayed: list[Tensor], rate: float) -> torch.optim.Optimizer:
         groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+            {"params": decayed, "weight_decay": self.weight_decay},
+            {"params": undecayed, "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
         if self.optimizer == "sgd":

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
 from thresher.data.examples import Examples
@@ -20,12 +21,12 @@ from thresher.proxies.costs import training_flops_per_unit
 from thresher.proxies.models import Spec, build_model, check_fits, model_width, num_parameters, private_randomness
 from thresher.proxies.objective import num_predictions, objective_of
 from thresher.proxies.objective import training_loss as training_loss
-from thresher.proxies.order import Order, check_indices, check_mixture, check_weights, hash_array
+from thresher.proxies.order import Order, check_indices, check_mixture, check_weights
 from thresher.proxies.ranks import Ranks, join
 from thresher.proxies.recipe import Recipe as Recipe
+from thresher.proxies.request import request_of
 from thresher.proxies.weights import save_model
 from thresher.seeds import seed_everything
-from thresher.settings import record
 
 # Losses are looked at this often: reading a number back waits for the device.
 STEPS_BETWEEN_CHECKS = 50
@@ -64,10 +65,6 @@ def train(
     if weights is not None and not weights[indices].any():
         raise InputError("every example at `indices` has weight 0; give at least one of them a weight above 0")
     mixture = check_mixture(mixture, examples, indices)
-    inputs = {"examples": examples.content_hash, "indices": hash_array(indices)}
-    if weights is not None:
-        inputs["weights"] = hash_array(weights)
-
     ranks = join(device)
 
     def run(state: Path) -> Trainer:
@@ -89,9 +86,9 @@ def train(
         save_model(trainer.state.model, spec, draft)
         return trainer.facts()
 
-    config = {"spec": spec, "recipe": record(recipe), "mixture": mixture}
+    request = request_of(spec, examples, recipe, seed=seed, indices=indices, weights=weights, mixture=mixture)
     if ranks.is_first:
-        made = build(Path(out), kind="model", config=config, seed=seed, inputs=inputs, write=write)
+        made = build(Path(out), write=write, **request)
         if not made.built:
             ranks.share(None)
     elif (state := ranks.share()) is not None:
@@ -207,6 +204,11 @@ class Trainer:
     def _synchronised(self, is_last: bool) -> AbstractContextManager:
         """Gradients are exchanged between processes in the last part's backward pass, which has the sum of all."""
         return nullcontext() if is_last or self.ranks.count == 1 else self.module.no_sync()
+
+    def finish(self, losses: Float[Tensor, " steps"], seconds: float) -> None:
+        """Take a run that was made elsewhere as this one: the loss of each step and the time it took."""
+        self.state.losses, self.state.seconds, self.state.step = losses, seconds, len(losses)
+        self._check_finite()
 
     def _check_finite(self) -> None:
         finite = torch.isfinite(self.state.losses)
