@@ -31,6 +31,7 @@ check: setup
 
 bench: setup
 	$(RUN)/python -m benchmarks.loop --quick
+	$(RUN)/python -m benchmarks.attribution.featurize --quick
 
 # Beside traker, dattri, kronfluence and bergson: about half an hour. ARGS=--quick: our own part, under 3 minutes.
 bench-attribution: setup
