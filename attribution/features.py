@@ -12,11 +12,11 @@ padded to its own longest, whatever the model's context is; a sequence longer th
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,8 @@ from thresher.progress import SILENT, Progress
 STORE_DTYPES = ("float16", "float32")
 # Numbers in a shard: 8 MB of float16, so that reading one as float32 or float64 stays within some tens of megabytes.
 SHARD_NUMBERS = 2**22
+
+FanOut = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
 
 class Shard(NamedTuple):
@@ -174,6 +176,7 @@ def featurize(
     batch_tokens: int | None = None,
     shard_size: int | None = None,
     store_dtype: str = "float16",
+    fan_out: FanOut | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Projected gradients and outputs of every example under every model, as a feature store at `out`.
@@ -183,23 +186,21 @@ def featurize(
     numbers (give it where projection identity makes features longer than `k`). `batch_tokens` bounds the padded tokens,
     or images, of a batch. Neither it nor the device is part of the request: they change rounding at most, and a run
     that ran out of memory must be able to resume with smaller batches.
+    `fan_out(work, jobs)` does the jobs elsewhere and yields as they finish: each is a shard of a checkpoint, written
+    from there, so the artefact's place must be one that is seen from there.
     """
     _check(models, examples, k, batch_tokens, shard_size, store_dtype)
     check_views(views)
     size = shard_size or max(64, SHARD_NUMBERS // k)
-    work = _Work(models, examples, batch_tokens, store_dtype, size, tuple(views), progress)
     options = {"projection": projection, "k": k, "output": output, "parameters": parameters, "precision": precision}
-    target_device = pick_device(device)
-    if target_device.type == "cpu":
-        keep_memory()
+    how = {**options, "seed": seed, "device": device}
+    work = _Work(models, examples, batch_tokens, store_dtype, size, tuple(views), progress, how)
 
     def write(draft: Draft) -> dict:
-        for checkpoint in range(len(models)):
-            missing = [index for index in range(work.num_shards) if not draft.has(_shard_name(checkpoint, index))]
-            if missing:
-                model = models[checkpoint][1]()
-                with Featurizer(model, seed=seed, device=target_device, model_id=checkpoint, **options) as featurizer:
-                    work.run(draft, featurizer, checkpoint, missing)
+        if fan_out is None:
+            work.run_all(draft)
+        else:
+            work.spread(draft, fan_out)
         work.write_examples(draft)
         return work.facts(draft)
 
@@ -218,6 +219,7 @@ class _Work:
     shard_size: int
     views: tuple[str, ...]
     progress: Progress
+    how: dict[str, Any]
 
     @property
     def num_shards(self) -> int:
@@ -232,7 +234,31 @@ class _Work:
         is_sequence = bool((self.lengths > 1).any())
         return self.batch_tokens or (8192 if is_sequence else 256)
 
-    def run(self, draft: Draft, featurizer: Featurizer, checkpoint: int, missing: list[int]) -> None:
+    def missing(self, draft: Draft, checkpoint: int) -> list[int]:
+        return [index for index in range(self.num_shards) if not draft.has(_shard_name(checkpoint, index))]
+
+    def run_all(self, draft: Draft) -> None:
+        for checkpoint in range(len(self.models)):
+            if missing := self.missing(draft, checkpoint):
+                self.run(draft, checkpoint, missing)
+
+    def spread(self, draft: Draft, fan_out: FanOut) -> None:
+        """Every missing shard as a job of its own."""
+        jobs = [(checkpoint, i) for checkpoint in range(len(self.models)) for i in self.missing(draft, checkpoint)]
+        # As it is sent: what was read from disk is read again there, and a bar stays here.
+        sent = replace(self, examples=type(self.examples)(self.examples.artifact), progress=SILENT)
+        with self.progress.task("feature shards", len(jobs)) as advance:
+            for _ in fan_out(partial(_run_shard, sent, draft), jobs):
+                advance(1)
+
+    def run(self, draft: Draft, checkpoint: int, missing: list[int]) -> None:
+        how = {**self.how, "device": pick_device(self.how["device"])}
+        if how["device"].type == "cpu":
+            keep_memory()
+        with Featurizer(self.models[checkpoint][1](), model_id=checkpoint, **how) as featurizer:
+            self._write(draft, featurizer, checkpoint, missing)
+
+    def _write(self, draft: Draft, featurizer: Featurizer, checkpoint: int, missing: list[int]) -> None:
         rows = sum(len(self._rows(index)) for index in missing)
         label = f"features, checkpoint {checkpoint + 1} of {len(self.models)}"
         with self.progress.task(label, rows) as advance:
@@ -289,6 +315,11 @@ class _Work:
             "padding": round(1 - float(self.lengths.sum()) / padded, 4),
             **json.loads((draft.state / "featurizer.json").read_text()),
         }
+
+
+def _run_shard(work: _Work, draft: Draft, job: tuple[int, int]) -> None:
+    checkpoint, index = job
+    work.run(draft, checkpoint, [index])
 
 
 def balanced_batches(lengths: Int[np.ndarray, " n"], budget: int) -> Iterator[Int[np.ndarray, " b"]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from thresher.artifacts import Artifact, Draft, build, hash_file, is_artifact
+from thresher.artifacts import Artifact, Draft, build, hash_file
 from thresher.attribution import baselines
 from thresher.attribution.direct import Options
 from thresher.attribution.dual import dual_scores
@@ -19,12 +19,10 @@ from thresher.attribution.scores import score_blocks
 from thresher.cli.models import loaders_of
 from thresher.cli.retraining import Retrainings
 from thresher.cli.study import ModelTable
-from thresher.cli.training import place_of, train_model
+from thresher.cli.training import Run, train_models
 from thresher.cli.workspace import Workspace
-from thresher.data.examples import Examples, open_examples
+from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.progress import SILENT
-from thresher.proxies.fleet import num_workers, run_jobs
 from thresher.proxies.models import task_of
 from thresher.seeds import derive
 
@@ -43,39 +41,16 @@ class Attribution:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class _Job:
-    pool: Path
-    table: ModelTable
-    name: str
-    seed: int
-    root: Path
-    device: str
-
-
 def train_checkpoints(
     pool: Examples, table: ModelTable, *, count: int, seed: int, workers: int | None, space: Workspace
 ) -> list[Path]:
     """`count` models on the whole pool, each from its own initialisation and order, several at once."""
     if count < 1:
         raise InputError(f"checkpoints={count}; pass 1 or more")
-    at_once, everything = num_workers(workers, space.device), np.arange(len(pool))
-    jobs, paths = [], []
-    for m in range(count):
-        name, own = f"checkpoints/{m}", derive(seed, "checkpoint", m) % 2**31
-        paths.append(place_of(pool, table, name, seed=own, indices=everything, space=space))
-        if not is_artifact(paths[-1]):
-            jobs.append(_Job(pool.artifact.path, table, name, own, space.root, space.device))
-    with space.progress.task("checkpoints", count) as advance:
-        advance(count - len(jobs))
-        for _ in run_jobs(_train, jobs, workers=at_once):
-            advance(1)
-    return paths
-
-
-def _train(job: _Job) -> None:
-    pool, space = open_examples(job.pool), Workspace(job.root, job.device, SILENT)
-    train_model(pool, job.table, job.name, seed=job.seed, indices=np.arange(len(pool)), space=space)
+    everything = np.arange(len(pool))
+    runs = [Run(f"checkpoints/{m}", derive(seed, "checkpoint", m) % 2**31, everything) for m in range(count)]
+    made = train_models(pool, table, runs, label="checkpoints", workers=workers, space=space)
+    return [artifact.path for artifact in made]
 
 
 class Scorers:
@@ -105,7 +80,7 @@ class Scorers:
 
         def store(name: str, examples: Examples) -> FeatureStore:
             out = self.space.place(f"features/{name}", hashes, examples.content_hash, options)
-            place = {"device": self.space.device, "progress": self.space.progress}
+            place = {"device": self.space.device, "progress": self.space.progress, "fan_out": self.space.fan_out}
             return open_features(featurize(self._loaders, examples, out=out, **options, **place).path)
 
         return store("pool", self.pool), store("target", self.target)

@@ -30,12 +30,15 @@ class Featurize(Command):
     each (both: 6)."""
     batch_tokens: int | None = None
     """Tokens (or images) in a batch; None: chosen."""
+    executor: str = "processes"
+    """Where shards are done: processes (here, one after another), or ray (a cluster, see docs/training.md)."""
     seed: int = 0
     device: str = "auto"
 
     def run(self, progress):
         from thresher.attribution.features import featurize
         from thresher.cli.models import loaders_of
+        from thresher.cli.workspace import Workspace
         from thresher.data.examples import open_examples
 
         examples = open_examples(self.examples)
@@ -52,6 +55,7 @@ class Featurize(Command):
             views=self.views,
             device=self.device,
             batch_tokens=self.batch_tokens,
+            fan_out=Workspace(self.out.parent, self.device, progress, self.executor).fan_out,
             progress=progress,
         )
         return made(artifact)

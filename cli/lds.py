@@ -64,6 +64,8 @@ class Lds(ModelOptions):
     weight_decay: float | None = None
     workers: int | None = None
     """Trainings at once; None: one a core, or one on a GPU."""
+    executor: str = "processes"
+    """Where runs are done: processes (of this machine), or ray (a cluster, see docs/training.md)."""
     seed: int = 0
     device: str = "auto"
 
@@ -104,7 +106,7 @@ class Lds(ModelOptions):
             weight_decay=self.weight_decay,
             **self.model_options(),
         )
-        space = Workspace(self.out, self.device, progress)
+        space = Workspace(self.out, self.device, progress, self.executor)
         training = {"seed": self.seed, "workers": self.workers, "space": space}
         how = Attribution(
             k=self.k,

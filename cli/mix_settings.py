@@ -86,6 +86,8 @@ class Training(ModelOptions):
     optimizer: str | None = None
     workers: int | None = None
     """Runs trained at once; none: one a core, or one on a GPU."""
+    executor: str = "processes"
+    """Where runs are done: processes (of this machine), or ray (a cluster, see docs/training.md)."""
     device: str = "auto"
 
     def bench(self, out: Path) -> "Bench":
@@ -100,7 +102,7 @@ class Training(ModelOptions):
             optimizer=self.optimizer,
             **self.model_options(),
         )
-        return Bench(self.pool, named_paths(self.targets, "--targets"), table, out, self.device)
+        return Bench(self.pool, named_paths(self.targets, "--targets"), table, out, self.device, self.executor)
 
 
 def _repeats(entries: Sequence[str]) -> float | dict[str, float]:
@@ -125,7 +127,7 @@ def command_line(action: str, command: Command) -> str:
     # What has no name goes first: an option with several values would take it for one of them.
     for field in sorted(fields(command), key=lambda field: field.name not in POSITIONAL):
         value = getattr(command, field.name)
-        if value == field.default or field.name in ("json", "quiet", "device", "workers"):
+        if value == field.default or field.name in ("json", "quiet", "device", "workers", "executor"):
             continue
         values = [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
         option = [] if field.name in POSITIONAL else [f"--{field.name.replace('_', '-')}"]

@@ -18,7 +18,7 @@ from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies import model_spec
-from thresher.proxies.fleet import num_workers, run_jobs
+from thresher.proxies.fleet import run_jobs
 from thresher.proxies.models import check_fits
 from thresher.proxies.order import apportion
 from thresher.seeds import derive, numpy_rng
@@ -43,6 +43,7 @@ class Bench:
     model: ModelTable
     root: Path
     device: str = "auto"
+    executor: str = "processes"
 
 
 def draw_mixture(
@@ -88,7 +89,7 @@ def make_runs(
     found: dict[int, dict[str, Any]] = {}
     work = partial(make_run, bench)
     with progress.task("runs", len(runs)) as advance:
-        for position, facts in run_jobs(work, runs, workers=num_workers(workers, bench.device)):
+        for position, facts in run_jobs(work, runs, workers=workers, executor=bench.executor, device=bench.device):
             found[position] = facts
             advance(1)
     return [found[position] for position in range(len(runs))]

@@ -23,7 +23,7 @@ from thresher.cli.selecting_arms import select_arms
 from thresher.cli.selection_cost import selection_flops
 from thresher.cli.study import OFF_TARGET, AttributionTable, ProxyTable, Study
 from thresher.cli.study_check import check_study
-from thresher.cli.training import train_model
+from thresher.cli.training import Run, train_model, train_models
 from thresher.cli.validation import Arm, Plan, validate
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
@@ -86,10 +86,11 @@ def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, space: Worksp
     """`table.count` proxies, each on its own random part of the pool and from its own initialisation."""
     size = max(1, round(table.fraction * len(pool)))
     parts = [np.sort(numpy_rng(seed, "proxy", m).choice(len(pool), size, replace=False)) for m in range(table.count)]
-    return [
-        train_model(pool, table, f"proxies/{m}", seed=derive(seed, "proxy", m) % 2**31, indices=part, space=space)
-        for m, part in enumerate(parts)
-    ]
+    runs = [Run(f"proxies/{m}", derive(seed, "proxy", m) % 2**31, part) for m, part in enumerate(parts)]
+    if space.executor != "processes":
+        return train_models(pool, table, runs, label="proxies", workers=None, space=space)
+    # One after another, all cores on each.
+    return [train_model(pool, table, run.name, seed=run.seed, indices=run.indices, space=space) for run in runs]
 
 
 def featurize_study(
@@ -113,6 +114,7 @@ def featurize_study(
             seed=seed,
             device=space.device,
             progress=space.progress,
+            fan_out=space.fan_out,
             **options,
         )
 

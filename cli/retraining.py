@@ -84,7 +84,8 @@ def retrain(
     config = {"spec": spec, "recipe": record(recipe), "num_subsets": num_subsets, "fraction": fraction}
     config |= {"repeats": repeats}
     inputs = {"pool": pool.content_hash, "target": target.content_hash}
-    count = num_workers(workers, space.device)
+    where = {"workers": workers, "executor": space.executor, "device": space.device}
+    num_workers(workers, space.device, space.executor)  # refuses what cannot be, before anything is written
 
     def write(draft: Draft) -> dict:
         jobs = []
@@ -104,7 +105,7 @@ def retrain(
         missing = [job for job in jobs if not job.result.exists()]
         with space.progress.task("retrainings", len(jobs)) as advance:
             advance(len(jobs) - len(missing))
-            for _ in run_jobs(_run, missing, workers=count):
+            for _ in run_jobs(_run, missing, **where):
                 advance(1)
         results = [load_file(job.result) for job in jobs]
         for name in Outputs._fields:

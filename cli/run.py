@@ -16,6 +16,8 @@ class Run(Command):
     """The study's file; its keys and defaults are in the README."""
     out: Path | None = None
     """Where everything goes; None: runs/NAME in the current folder."""
+    executor: str = "processes"
+    """Where trainings and feature shards are done: processes (here), or ray (a cluster, see docs/training.md)."""
     device: str = "auto"
 
     def run(self, progress):
@@ -26,7 +28,7 @@ class Run(Command):
         from thresher.errors import InputError
 
         study = read_study(self.study)
-        space = Workspace(self.out or Path("runs") / study.name, self.device, progress)
+        space = Workspace(self.out or Path("runs") / study.name, self.device, progress, self.executor)
         if self.study.resolve() == (space.root / "study.toml").resolve():
             raise InputError(
                 f"{self.study} would be written over by the copy that replays the run; choose another --out"

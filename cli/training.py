@@ -1,15 +1,18 @@
 """Train a model of a study's table: the one place where a table becomes a specification and a recipe."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from thresher.artifacts import Artifact
+from thresher.artifacts import Artifact, is_artifact
 from thresher.cli.study import ModelTable
 from thresher.cli.workspace import Workspace
-from thresher.data.examples import Examples
+from thresher.data.examples import Examples, open_examples
+from thresher.progress import SILENT
 from thresher.proxies import Recipe, model_spec, train
+from thresher.proxies.fleet import run_jobs
 from thresher.proxies.models import Spec, model_width
 from thresher.proxies.order import hash_array
 from thresher.settings import record
@@ -30,6 +33,48 @@ def train_model(
         device=space.device,
         progress=space.progress,
     )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model to train: the name of its artefact, its seed, and the positions it is trained on."""
+
+    name: str
+    seed: int
+    indices: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Job:
+    run: Run
+    table: ModelTable
+    pool: Path
+    root: Path
+    device: str
+
+
+def train_models(
+    pool: Examples, table: ModelTable, runs: Sequence[Run], *, label: str, workers: int | None, space: Workspace
+) -> list[Artifact]:
+    """A model of `table` for each of `runs`, several at once; what is there already is only opened."""
+
+    def place(run: Run) -> Path:
+        return place_of(pool, table, run.name, seed=run.seed, indices=run.indices, space=space)
+
+    jobs = [
+        _Job(run, table, pool.artifact.path, space.root, space.device) for run in runs if not is_artifact(place(run))
+    ]
+    where = {"workers": workers, "executor": space.executor, "device": space.device}
+    with space.progress.task(label, len(runs)) as advance:
+        advance(len(runs) - len(jobs))
+        for _ in run_jobs(_train, jobs, **where):
+            advance(1)
+    return [train_model(pool, table, run.name, seed=run.seed, indices=run.indices, space=space) for run in runs]
+
+
+def _train(job: _Job) -> None:
+    run, space = job.run, Workspace(job.root, job.device, SILENT)
+    train_model(open_examples(job.pool), job.table, run.name, seed=run.seed, indices=run.indices, space=space)
 
 
 def place_of(pool: Examples, table: ModelTable, name: str, *, seed: int, indices: np.ndarray, space: Workspace) -> Path:

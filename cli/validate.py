@@ -32,6 +32,8 @@ class Validate(ModelOptions):
     """NAME=FLOPS of what choosing an arm's data took, for the multiplier with that cost."""
     workers: int | None = None
     """Trainings at once; None: one a core, or one on a GPU."""
+    executor: str = "processes"
+    """Where runs are done: processes (of this machine), or ray (a cluster, see docs/training.md)."""
     seeds: int = 3
     """Paired seeds: the initialisations that every arm is trained from."""
     epochs: float | None = None
@@ -75,7 +77,7 @@ class Validate(ModelOptions):
                 workers=self.workers,
             ),
             seed=self.seed,
-            space=Workspace(self.out, self.device, progress),
+            space=Workspace(self.out, self.device, progress, self.executor),
         )
         return made(artifact)
 

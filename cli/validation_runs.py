@@ -14,7 +14,7 @@ from thresher.cli.training import place_of, train_model
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
 from thresher.progress import SILENT
-from thresher.proxies.fleet import num_workers, run_jobs
+from thresher.proxies.fleet import run_jobs
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ def finish_runs(
         for plan in planned
         if not is_artifact(_model_place(pool, table, plan, space))
     ]
+    where = {"workers": workers, "executor": space.executor, "device": space.device}
     with space.progress.task("reference runs", len(planned)) as advance:
         advance(len(planned) - len(missing))
-        for _ in run_jobs(_run_job, missing, workers=num_workers(workers, space.device)):
+        for _ in run_jobs(_run_job, missing, **where):
             advance(1)
     return list(_runs(pool, table, planned, tasks, Workspace(space.root, space.device, SILENT)))
 

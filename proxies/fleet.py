@@ -1,4 +1,4 @@
-"""Many independent pieces of work at once: one process a core, each on one thread, results as they finish.
+"""Many independent pieces of work at once, results as they finish: one process a core, each on one thread, or on Ray.
 
 Small models do not fill two cores with one training: a process a core is faster than a thread a core.
 """
@@ -18,21 +18,44 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-def num_workers(wanted: int | None, device: str) -> int:
-    """How many processes: as asked for, else one a core, else one where there is an accelerator to share."""
-    if wanted is not None:
-        if wanted < 1:
-            raise InputError(f"workers={wanted}; pass 1 or more")
+EXECUTORS = ("processes", "ray")
+
+
+def num_workers(wanted: int | None, device: str, executor: str = "processes") -> int | None:
+    """How many processes: as asked for, else one a core, else one where there is an accelerator to share.
+
+    None on Ray: what its cluster has. Raises InputError for a number below 1 and an executor that is none.
+    """
+    if executor not in EXECUTORS:
+        raise InputError(f"executor {executor!r} is unknown; pass one of: {', '.join(EXECUTORS)}")
+    if wanted is not None and wanted < 1:
+        raise InputError(f"workers={wanted}; pass 1 or more")
+    if wanted is not None or executor == "ray":
         return wanted
     return 1 if pick_device(device).type != "cpu" else len(os.sched_getaffinity(0))
 
 
-def run_jobs(work: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int) -> Iterator[tuple[int, Result]]:
+def run_jobs(
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    workers: int | None,
+    executor: str = "processes",
+    device: str = "auto",
+) -> Iterator[tuple[int, Result]]:
     """(position in `jobs`, `work(job)`) as they finish; `work` and the jobs must be picklable.
 
     With one worker it all runs here, in order. A job's exception is raised here, and what was not begun is dropped;
     results that were yielded stand. Workers end with this process, however it ends.
+    `executor` "ray" runs the jobs on a cluster instead (`cluster`), where one whose worker dies is begun again.
     """
+    workers = num_workers(workers, device, executor)
+    if executor == "ray":
+        from thresher.proxies.cluster import run_on_ray
+
+        yield from run_on_ray(work, jobs, workers=workers, device=device) if jobs else ()
+        return
+    assert workers is not None
     if workers == 1 or len(jobs) < 2:
         yield from ((position, work(job)) for position, job in enumerate(jobs))
         return

@@ -49,7 +49,7 @@ def test_two_processes_train_the_same_models_and_a_second_call_none(data, tmp_pa
     alone = run(data, tmp_path / "alone", Plan(num_seeds=2, workers=1))
     together = run(data, tmp_path / "together", Plan(num_seeds=2, workers=2))
     assert alone.content_hash == together.content_hash
-    monkeypatch.setattr("thresher.cli.validation_runs.run_jobs", lambda work, jobs, workers: iter(jobs and [1 / 0]))
+    monkeypatch.setattr("thresher.cli.validation_runs.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0]))
     again = run(data, tmp_path / "together", Plan(num_seeds=2, workers=2))
     assert not again.built
 
