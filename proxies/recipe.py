@@ -105,18 +105,28 @@ class Recipe:
         return left if self.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
     def make_optimizer(self, model: nn.Module, rate: float) -> torch.optim.Optimizer:
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        return self.optimizer_of([p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2], rate)
+        """Matrices are decayed, vectors not; `rate_multipliers` of the model, where it has them, scale the rate of SGD.
 
-    def optimizer_of(self, decayed: list[Tensor], undecayed: list[Tensor], rate: float) -> torch.optim.Optimizer:
-        groups = [
-            {"params": decayed, "weight_decay": self.weight_decay},
-            {"params": undecayed, "weight_decay": 0.0},
+        The decay of a scaled parameter is scaled back, so that rate times decay is the same for all.
+        """
+        multipliers = getattr(model, "rate_multipliers", dict)() if self.optimizer == "sgd" else {}
+        groups: dict[tuple[bool, float], list[Tensor]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault((parameter.ndim >= 2, multipliers.get(name, 1.0)), []).append(parameter)
+        return self.optimizer_of(groups, rate)
+
+    def optimizer_of(self, groups: dict[tuple[bool, float], list[Tensor]], rate: float) -> torch.optim.Optimizer:
+        """From (whether decayed, what the rate is multiplied by) -> parameters. `multiplier` stays in each group."""
+        made = [
+            {"params": parameters, "weight_decay": self.weight_decay / times if decayed else 0.0, "multiplier": times}
+            for (decayed, times), parameters in groups.items()
         ]
-        groups = [group for group in groups if group["params"]]
+        for group in made:
+            group["lr"] = rate * group["multiplier"]
         if self.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=self.momentum, fused=True)
-        return torch.optim.AdamW(groups, lr=rate, betas=self.betas, eps=self.eps, fused=True)
+            return torch.optim.SGD(made, lr=rate, momentum=self.momentum, fused=True)
+        return torch.optim.AdamW(made, lr=rate, betas=self.betas, eps=self.eps, fused=True)
 
 
 # AdamW's, of a checkpoint trained further, and of adapters beside it (QLoRA, 2305.14314).

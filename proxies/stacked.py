@@ -125,9 +125,11 @@ class _Stack:
             for name, _ in models[0].named_parameters()
         }
         matrices = {name for name, parameter in models[0].named_parameters() if parameter.ndim >= 2}
-        decayed = [value for name, value in self.parameters.items() if name in matrices]
-        undecayed = [value for name, value in self.parameters.items() if name not in matrices]
-        self.optimizer = recipe.optimizer_of(decayed, undecayed, trainers[0].peak)
+        groups = {
+            (is_matrix, 1.0): [value for name, value in self.parameters.items() if (name in matrices) == is_matrix]
+            for is_matrix in (True, False)
+        }
+        self.optimizer = recipe.optimizer_of(groups, trainers[0].peak)
 
     def step(self, batch: dict[str, Tensor], rate: float) -> Float[Tensor, " m"]:
         """One step of every member on its own part of `batch`; their losses."""

@@ -173,7 +173,7 @@ class Trainer:
         # Dropout and the like draw from (seed, step), so there is no generator's state to keep.
         seed_everything(self.seed, "step", step, *([self.ranks.index] if self.ranks.index else []))
         for group in state.optimizer.param_groups:
-            group["lr"] = self.peak * self.recipe.rate(step, self.order.num_steps)
+            group["lr"] = group["multiplier"] * self.peak * self.recipe.rate(step, self.order.num_steps)
         whole = self.examples.batch(rows)
         parts = self._parts(len(rows))
         # The loss is over all predictions of the whole batch, however it is cut; uncut, its own mean.

@@ -1,7 +1,13 @@
-"""`RN-k`: ResNet-18 with all its widths multiplied by k, for small images (Small-to-Large's vision ladder)."""
+"""`RN-k`: ResNet-18 with all its widths multiplied by k, for small images (Small-to-Large's vision ladder).
+
+In the maximal-update parametrisation (Tensor Programs V, arXiv 2203.03466, table 3, SGD), with w the width relative to
+RN-1/16: the last layer starts smaller by sqrt(w) and learns at 1/w of the rate; the first layer and the norms, which
+are vectors of the width, at w times. So activations move alike at every width, and one learning rate serves all.
+"""
 
 from fractions import Fraction
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -29,6 +35,10 @@ class Block(nn.Module):
         return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(x))
 
 
+BASE = Fraction(1, 16)
+"""The width at which the parametrisation is torch's own."""
+
+
 class ResNet18(nn.Module):
     """3x3 stem without max-pool, four stages of two blocks with 64k, 128k, 256k, 512k channels, mean, linear."""
 
@@ -44,6 +54,14 @@ class ResNet18(nn.Module):
             width = outputs
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(width, num_classes)
+        self.relative_width = float(first / (64 * BASE))
+        with torch.no_grad():
+            self.head.weight /= self.relative_width**0.5
+
+    def rate_multipliers(self) -> dict[str, float]:
+        """Parameter -> what its learning rate is multiplied by, where that is not 1."""
+        vectors = [name for name, parameter in self.named_parameters() if parameter.ndim < 2 and name != "head.bias"]
+        return dict.fromkeys(["stem.weight", *vectors], self.relative_width) | {"head.weight": 1 / self.relative_width}
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
         hidden = self.blocks(F.relu(self.bn(self.stem(images))))
