@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from thresher.errors import InputError
+from thresher.proxies.fleet import num_workers
 
 # How often a job is begun again after its worker died. What a job raises is raised at once.
 RETRIES = 3
@@ -26,8 +27,7 @@ def run_on_ray(
     Raises InputError where Ray is not installed, no cluster answers, or a job's worker dies again and again.
     """
     ray = _ray()
-    is_ours = not ray.is_initialized()
-    if is_ours:
+    if not ray.is_initialized():
         _connect(ray, workers)
     waiting, running = deque(enumerate(jobs)), {}
     try:
@@ -43,8 +43,6 @@ def run_on_ray(
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
-        if is_ours:
-            ray.shutdown()
 
 
 def _work(packed: bytes, folder: str, path: list[str]) -> Any:
@@ -82,10 +80,12 @@ def _ray() -> Any:
 
 
 def _connect(ray: Any, workers: int | None) -> None:
+    """Once a process: a cluster of our own ends with it."""
     address = os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if not address:
-        ray.init("local", num_cpus=workers, include_dashboard=False, **quiet)
+        cores = max(workers or 1, num_workers(None, "cpu") or 1)
+        ray.init("local", num_cpus=cores, include_dashboard=False, **quiet)
         return
     try:
         ray.init(address, **quiet)

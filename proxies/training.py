@@ -115,6 +115,8 @@ class Trainer:
         self.ranks = join(device)
         self.device = self.ranks.device
         self.weights = None if weights is None else torch.from_numpy(weights).float()
+        # A small perceptron is only slowed down by bf16, and stays the same number for number in a stack without it.
+        self.precision = "float32" if (recipe.precision, spec["source"]) == ("auto", "mlp") else recipe.precision
         self.peak = recipe.peak_rate(source=spec["source"], width=model_width(spec))
         _refuse_empty_shares(order, self.ranks)
         model = build_model(spec, seed).to(self.device)
@@ -142,8 +144,9 @@ class Trainer:
                 if due or state.step % STEPS_BETWEEN_CHECKS == 0 or state.step == num_steps:
                     self._check_finite()
                 state.seconds = time.perf_counter() - begun
-                if due and first:
-                    state.save(file)
+                if due:
+                    if first:
+                        state.save(file)
                     saved = time.perf_counter()
 
     def facts(self) -> dict[str, Any]:
@@ -151,7 +154,7 @@ class Trainer:
         losses = self.state.losses.cpu().numpy()
         lengths = self.examples.lengths()
         num_units = sum(int(lengths[self.order.batch(step)].sum()) for step in range(self.order.num_steps))
-        bf16 = self.recipe.precision == "bf16" or (self.recipe.precision == "auto" and has_bf16(self.device))
+        bf16 = self.precision == "bf16" or (self.precision == "auto" and has_bf16(self.device))
         return {
             "num_parameters": num_parameters(self.state.model),
             "num_steps": self.order.num_steps,
@@ -184,7 +187,7 @@ class Trainer:
             batch = {name: tensor[start:stop].to(self.device) for name, tensor in whole.items()}
             weights = None if self.weights is None else self.weights[rows[start:stop]].to(self.device)
             with self._synchronised(stop == parts[-1][1]):
-                with autocast(self.device, self.recipe.precision):
+                with autocast(self.device, self.precision):
                     loss = self.module(batch, weights, total)
                 # Between processes gradients are averaged, and the whole batch's is their sum.
                 (loss * self.ranks.count if self.ranks.count > 1 else loss).backward()
