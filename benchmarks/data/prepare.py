@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -50,19 +51,33 @@ def batches_of(texts: list[str]) -> list[list[str]]:
     return batches
 
 
-def alone(tokenizer: Path, batches: list[list[str]]) -> float:
-    """Seconds of the tokenizer over all batches."""
+class Seconds(NamedTuple):
+    """Of the wall's clock, and of all threads: the latter hardly see other work on the machine."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> "Seconds":
+        return cls(time.perf_counter(), time.process_time())
+
+    def until_now(self) -> "Seconds":
+        return Seconds(*(end - start for end, start in zip(Seconds.now(), self, strict=True)))
+
+
+def alone(tokenizer: Path, batches: list[list[str]]) -> Seconds:
+    """The tokenizer over all batches."""
     encoder, _, _ = open_tokenizer(tokenizer)
-    start = time.perf_counter()
+    start = Seconds.now()
     for batch in batches:
         encoder.encode_batch_fast(batch, add_special_tokens=False)
-    return time.perf_counter() - start
+    return start.until_now()
 
 
-def prepared(corpus: Path, tokenizer: Path, out: Path) -> float:
-    """Seconds of preparing."""
+def prepared(corpus: Path, tokenizer: Path, out: Path) -> Seconds:
+    """Preparing, reading and writing included."""
     source, columns = Source((str(corpus),)), TextColumns(domain="domain")
-    start = time.perf_counter()
+    start = Seconds.now()
     prepare_text(
         lambda skipped: read_documents(source, columns, skipped),
         out=out,
@@ -72,7 +87,7 @@ def prepared(corpus: Path, tokenizer: Path, out: Path) -> float:
         config={},
         inputs={"source": source.fingerprint()},
     )
-    seconds = time.perf_counter() - start
+    seconds = start.until_now()
     shutil.rmtree(out)
     return seconds
 
@@ -83,15 +98,17 @@ def speed(corpus: Path, folder: Path, vocab_size: int, rounds: int) -> dict:
     batches, megabytes = batches_of(texts), sum(len(text.encode()) for text in texts) / 1e6
     alone(tokenizer, batches[:4])
     both = [(alone(tokenizer, batches), prepared(corpus, tokenizer, folder / "pool")) for _ in range(rounds)]
-    shares = [tokenize / prepare for tokenize, prepare in both]
+    shares = [tokenize.wall / prepare.wall for tokenize, prepare in both]
     return {
         "vocab_size": vocab_size,
         "megabytes": round(megabytes, 1),
-        "tokenizer_mb_s": round(statistics.median(megabytes / tokenize for tokenize, _ in both), 2),
-        "prepare_mb_s": round(statistics.median(megabytes / prepare for _, prepare in both), 2),
+        "tokenizer_mb_s": round(statistics.median(megabytes / tokenize.wall for tokenize, _ in both), 2),
+        "prepare_mb_s": round(statistics.median(megabytes / prepare.wall for _, prepare in both), 2),
         "share": round(statistics.median(shares), 3),
         "share_range": [round(min(shares), 3), round(max(shares), 3)],
-        "seconds": [[round(tokenize, 2), round(prepare, 2)] for tokenize, prepare in both],
+        "cpu_share": round(statistics.median(tokenize.cpu / prepare.cpu for tokenize, prepare in both), 3),
+        "load_average": round(os.getloadavg()[0], 1),
+        "seconds": [{"tokenizer": tokenize._asdict(), "prepare": prepare._asdict()} for tokenize, prepare in both],
     }
 
 
@@ -160,12 +177,12 @@ def main() -> None:
         folder = Path(name)
         for vocab_size in options.vocab_sizes if options.rounds else ():
             result["speed"].append(speed(options.corpus, folder, vocab_size, options.rounds))
-            print(result["speed"][-1])
+            print(result["speed"][-1], flush=True)
         for ending in options.formats if options.gigabytes else ():
             for given in options.tokenizers:
                 tokenizer = a_tokenizer(options.corpus, folder) if given == "given" else None
                 result["memory"].append(memory(options.corpus, folder, options.gigabytes, ending, tokenizer))
-                print(result["memory"][-1])
+                print(result["memory"][-1], flush=True)
         if options.json:
             options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -90,7 +90,8 @@ def read_parquet(files: Sequence[Path], columns: Sequence[str], bad: BadRows) ->
     """Only the named columns are read (all, if none is named), a few hundred rows at a time."""
     for file in files:
         try:
-            opened = pq.ParquetFile(file)
+            # Read ahead, what has been read would be held until the end: 0.56 MB a MB (pyarrow 26).
+            opened = pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
         except pa.ArrowInvalid:
             raise InputError(f"{file} is not a Parquet file, or is damaged; write it again") from None
         with opened:
