@@ -5,6 +5,7 @@ An artefact of kind "retrainings": `subsets.npy` [m, n] (bool), `margin.npy`, `l
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from safetensors.numpy import load_file, save_file
 from thresher.artifacts import Artifact, Draft, atomic_file, build, open_artifact
 from thresher.attribution.lds import draw_subsets
 from thresher.cli.study import ModelTable
-from thresher.cli.training import recipe_of
+from thresher.cli.training import grouped, recipe_of
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
 from thresher.outputs import Outputs
-from thresher.proxies import Recipe, evaluate, model_spec, open_model, train
+from thresher.proxies import Recipe, evaluate, model_spec, open_model
 from thresher.proxies.fleet import num_workers, run_jobs
+from thresher.proxies.stacked import Member, train_stack
 from thresher.seeds import derive
 from thresher.settings import record
 
@@ -47,17 +49,24 @@ def open_retrainings(path: Path) -> Retrainings:
 
 
 @dataclass(frozen=True)
+class _Retraining:
+    folder: Path
+    """Of the model while it trains."""
+    result: Path
+    indices: np.ndarray
+    seed: int
+
+
+@dataclass(frozen=True)
 class _Job:
+    """Retrainings that are trained as one."""
+
     spec: dict
     recipe: Recipe
     pool: Path
     target: Path
-    folder: Path
-    """Of the run's model while it trains."""
-    result: Path
-    indices: np.ndarray
-    seed: int
     device: str
+    runs: Sequence[_Retraining]
 
 
 def retrain(
@@ -88,26 +97,25 @@ def retrain(
     num_workers(workers, space.device, space.executor)  # refuses what cannot be, before anything is written
 
     def write(draft: Draft) -> dict:
-        jobs = []
-        for s, r in np.ndindex(num_subsets, repeats):
-            job = _Job(
-                spec=spec,
-                recipe=recipe,
-                pool=pool.artifact.path,
-                target=target.artifact.path,
+        runs = [
+            _Retraining(
                 folder=draft.state / f"run-{s:04d}-{r}",
                 result=draft.state / f"run-{s:04d}-{r}.safetensors",
                 indices=np.flatnonzero(subsets[s]),
                 seed=derive(seed, "retraining", r, s) % 2**31,
-                device=space.device,
             )
-            jobs.append(job)
-        missing = [job for job in jobs if not job.result.exists()]
-        with space.progress.task("retrainings", len(jobs)) as advance:
-            advance(len(jobs) - len(missing))
-            for _ in run_jobs(_run, missing, **where):
-                advance(1)
-        results = [load_file(job.result) for job in jobs]
+            for s, r in np.ndindex(num_subsets, repeats)
+        ]
+        missing = [run for run in runs if not run.result.exists()]
+        jobs = [
+            _Job(spec, recipe, pool.artifact.path, target.artifact.path, space.device, group)
+            for group in grouped(pool, table, missing, workers, space)
+        ]
+        with space.progress.task("retrainings", len(runs)) as advance:
+            advance(len(runs) - len(missing))
+            for position, _ in run_jobs(_run, jobs, **where):
+                advance(len(jobs[position].runs))
+        results = [load_file(run.result) for run in runs]
         for name in Outputs._fields:
             values = np.stack([result[name] for result in results]).reshape(num_subsets, repeats, len(target))
             with draft.file(f"{name}.npy") as file:
@@ -118,18 +126,19 @@ def retrain(
             pq.write_table(pa.table({"id": pa.array(target.ids, pa.string())}), file)
         accuracy = float(np.mean([result["correct"].mean() for result in results]))
         flops = sum(int(result["flops"][0]) for result in results)
-        return {"num_runs": len(jobs), "accuracy": accuracy, "flops": flops, "num_targets": len(target)}
+        return {"num_runs": len(runs), "accuracy": accuracy, "flops": flops, "num_targets": len(target)}
 
     out = space.place("retrainings", spec, record(recipe), inputs, num_subsets, fraction, repeats, seed)
     return Retrainings(build(out, kind="retrainings", config=config, seed=seed, inputs=inputs, write=write))
 
 
 def _run(job: _Job) -> None:
-    """One retraining, in whichever process: its outputs on the target land in `job.result`."""
+    """Retrainings in whichever process: the outputs on the target of each land in its `result`."""
     pool, target = open_examples(job.pool), open_examples(job.target)
-    options = {"recipe": job.recipe, "seed": job.seed, "indices": job.indices, "device": job.device}
-    trained = train(job.spec, pool, out=job.folder, **options)
-    outputs = evaluate(open_model(trained.path), target, device=job.device)
-    with atomic_file(job.result) as file:
-        save_file(outputs | {"flops": np.array([trained.facts["flops"]], dtype=np.int64)}, file)
-    shutil.rmtree(job.folder)
+    members = [Member(run.folder, run.seed, run.indices) for run in job.runs]
+    models = train_stack(job.spec, pool, members, recipe=job.recipe, device=job.device)
+    for run, trained in zip(job.runs, models, strict=True):
+        outputs = evaluate(open_model(trained.path), target, device=job.device)
+        with atomic_file(run.result) as file:
+            save_file(outputs | {"flops": np.array([trained.facts["flops"]], dtype=np.int64)}, file)
+        shutil.rmtree(run.folder)

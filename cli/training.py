@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
 from thresher.progress import SILENT
 from thresher.proxies import Recipe, model_spec, train
-from thresher.proxies.fleet import run_jobs
+from thresher.proxies.fleet import num_workers, run_jobs
 from thresher.proxies.models import Spec, model_width
 from thresher.proxies.order import hash_array
+from thresher.proxies.stacked import Member, groups_of, train_stack
 from thresher.settings import record
 
 
@@ -44,9 +46,17 @@ class Run:
     indices: np.ndarray
 
 
+AnyRun = TypeVar("AnyRun", bound="HasIndices")
+
+
+class HasIndices(Protocol):
+    @property
+    def indices(self) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class _Job:
-    run: Run
+    runs: Sequence[Run]
     table: ModelTable
     pool: Path
     root: Path
@@ -58,23 +68,42 @@ def train_models(
 ) -> list[Artifact]:
     """A model of `table` for each of `runs`, several at once; what is there already is only opened."""
 
-    def place(run: Run) -> Path:
-        return place_of(pool, table, run.name, seed=run.seed, indices=run.indices, space=space)
-
+    missing = [run for run in runs if not is_artifact(_place(pool, table, run, space))]
     jobs = [
-        _Job(run, table, pool.artifact.path, space.root, space.device) for run in runs if not is_artifact(place(run))
+        _Job(group, table, pool.artifact.path, space.root, space.device)
+        for group in grouped(pool, table, missing, workers, space)
     ]
     where = {"workers": workers, "executor": space.executor, "device": space.device}
     with space.progress.task(label, len(runs)) as advance:
-        advance(len(runs) - len(jobs))
-        for _ in run_jobs(_train, jobs, **where):
-            advance(1)
+        advance(len(runs) - len(missing))
+        for position, _ in run_jobs(_train, jobs, **where):
+            advance(len(jobs[position].runs))
     return [train_model(pool, table, run.name, seed=run.seed, indices=run.indices, space=space) for run in runs]
 
 
+def grouped(
+    pool: Examples, table: ModelTable, runs: Sequence[AnyRun], workers: int | None, space: Workspace
+) -> list[list[AnyRun]]:
+    """Runs that are trained as one (see `proxies.stacked`), shared out among the workers."""
+    spec, count = model_spec(table.size, pool), num_workers(workers, space.device, space.executor)
+    groups = groups_of(spec, recipe_of(table, spec), [len(run.indices) for run in runs], count)
+    return [[runs[position] for position in group] for group in groups]
+
+
+def train_group(pool: Examples, table: ModelTable, runs: Sequence[Run], space: Workspace) -> list[Artifact]:
+    """The models of one group, trained as one where that is faster."""
+    spec = model_spec(table.size, pool)
+    members = [Member(_place(pool, table, run, space), run.seed, run.indices) for run in runs]
+    options = {"recipe": recipe_of(table, spec), "device": space.device, "progress": space.progress}
+    return train_stack(spec, pool, members, **options)
+
+
 def _train(job: _Job) -> None:
-    run, space = job.run, Workspace(job.root, job.device, SILENT)
-    train_model(open_examples(job.pool), job.table, run.name, seed=run.seed, indices=run.indices, space=space)
+    train_group(open_examples(job.pool), job.table, job.runs, Workspace(job.root, job.device, SILENT))
+
+
+def _place(pool: Examples, table: ModelTable, run: Run, space: Workspace) -> Path:
+    return place_of(pool, table, run.name, seed=run.seed, indices=run.indices, space=space)
 
 
 def place_of(pool: Examples, table: ModelTable, name: str, *, seed: int, indices: np.ndarray, space: Workspace) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 from thresher.artifacts import Artifact, is_artifact
 from thresher.cli.measure import measure
 from thresher.cli.study import ModelTable
-from thresher.cli.training import place_of, train_model
+from thresher.cli.training import Run, grouped, place_of, train_group, train_model
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
 from thresher.progress import SILENT
@@ -26,6 +26,16 @@ class Planned:
     seed: int
     positions: np.ndarray
 
+    @property
+    def run(self) -> Run:
+        """The model to train."""
+        plain = re.sub(r"[^\w.-]+", "-", self.arm)
+        return Run(f"reference/{plain}-{self.repeat}", self.seed, self.positions)
+
+    @property
+    def indices(self) -> np.ndarray:
+        return self.positions
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -36,7 +46,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class _Job:
-    plan: Planned
+    plans: Sequence[Planned]
     table: ModelTable
     pool: Path
     tasks: Mapping[str, Path]
@@ -54,16 +64,16 @@ def finish_runs(
     space: Workspace,
 ) -> list[Finished]:
     """Train and measure what is missing of `planned`, `workers` at once; then every run, in the order planned."""
-    missing = [
-        _Job(plan, table, pool.artifact.path, _paths(tasks), space.root, space.device)
-        for plan in planned
-        if not is_artifact(_model_place(pool, table, plan, space))
+    missing = [plan for plan in planned if not is_artifact(_place(pool, table, plan.run, space))]
+    jobs = [
+        _Job(group, table, pool.artifact.path, _paths(tasks), space.root, space.device)
+        for group in grouped(pool, table, missing, workers, space)
     ]
     where = {"workers": workers, "executor": space.executor, "device": space.device}
     with space.progress.task("reference runs", len(planned)) as advance:
         advance(len(planned) - len(missing))
-        for _ in run_jobs(_run_job, missing, **where):
-            advance(1)
+        for position, _ in run_jobs(_run_job, jobs, **where):
+            advance(len(jobs[position].plans))
     return list(_runs(pool, table, planned, tasks, Workspace(space.root, space.device, SILENT)))
 
 
@@ -72,24 +82,20 @@ def _runs(
 ) -> Iterator[Finished]:
     hashes = {name: examples.content_hash for name, examples in tasks.items()}
     for plan in planned:
-        where = _name(plan)
-        model = train_model(pool, table, f"reference/{where}", seed=plan.seed, indices=plan.positions, space=space)
-        out = space.place(f"evaluations/{where}", model.content_hash, hashes)
+        run = plan.run
+        model = train_model(pool, table, run.name, seed=run.seed, indices=run.indices, space=space)
+        out = space.place(run.name.replace("reference", "evaluations", 1), model.content_hash, hashes)
         yield Finished(plan, model, measure(model, tasks, out=out, space=space))
 
 
 def _run_job(job: _Job) -> None:
-    tasks = {name: open_examples(path) for name, path in job.tasks.items()}
-    list(_runs(open_examples(job.pool), job.table, [job.plan], tasks, Workspace(job.root, job.device, SILENT)))
+    pool, space = open_examples(job.pool), Workspace(job.root, job.device, SILENT)
+    train_group(pool, job.table, [plan.run for plan in job.plans], space)
+    list(_runs(pool, job.table, job.plans, {name: open_examples(path) for name, path in job.tasks.items()}, space))
 
 
-def _model_place(pool: Examples, table: ModelTable, plan: Planned, space: Workspace) -> Path:
-    return place_of(pool, table, f"reference/{_name(plan)}", seed=plan.seed, indices=plan.positions, space=space)
-
-
-def _name(plan: Planned) -> str:
-    plain = re.sub(r"[^\w.-]+", "-", plan.arm)
-    return f"{plain}-{plan.repeat}"
+def _place(pool: Examples, table: ModelTable, run: Run, space: Workspace) -> Path:
+    return place_of(pool, table, run.name, seed=run.seed, indices=run.indices, space=space)
 
 
 def _paths(tasks: Mapping[str, Examples]) -> dict[str, Path]:

@@ -46,14 +46,19 @@ def can_stack(spec: Spec, recipe: Recipe) -> bool:
     return spec["source"] == "mlp" and recipe.accumulate == 1 and not recipe.compile
 
 
-def groups_of(sizes: Sequence[int], stackable: bool) -> list[list[int]]:
-    """Positions of runs that can be trained as one: those of equal size, at most MOST together; else each alone."""
-    if not stackable:
+def groups_of(spec: Spec, recipe: Recipe, sizes: Sequence[int], workers: int | None) -> list[list[int]]:
+    """Positions of runs to train as one: those of equal size, shared out among `workers`; each alone where the model
+    is none to stack."""
+    if not can_stack(spec, recipe):
         return [[position] for position in range(len(sizes))]
     by_size: dict[int, list[int]] = {}
     for position, size in enumerate(sizes):
         by_size.setdefault(size, []).append(position)
-    return [same[start : start + MOST] for same in by_size.values() for start in range(0, len(same), MOST)]
+    groups = []
+    for same in by_size.values():
+        most = min(MOST, -(-len(same) // (workers or 1)))
+        groups += [same[start : start + most] for start in range(0, len(same), most)]
+    return groups
 
 
 def train_stack(
@@ -117,7 +122,7 @@ def _train(
 
 class _Stack:
     def __init__(self, trainers: Sequence[Trainer], recipe: Recipe) -> None:
-        self.recipe, self.device = recipe, trainers[0].device
+        self.recipe, self.device, self.precision = recipe, trainers[0].device, trainers[0].precision
         models = [trainer.state.model for trainer in trainers]
         self.objective = trainers[0].objective
         self.parameters = {
@@ -141,7 +146,7 @@ class _Stack:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast(self.device, self.recipe.precision):
+        with autocast(self.device, self.precision):
             losses = torch.func.vmap(loss)(self.parameters, batch)
         losses.sum().backward()
         if self.recipe.clip is not None:

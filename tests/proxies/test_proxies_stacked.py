@@ -11,8 +11,8 @@ from thresher.proxies import stacked as module
 from thresher.proxies.stacked import MOST, Member, can_stack, groups_of, train_stack
 
 RECIPES = {
-    "sgd": Recipe.for_vision(batch_size=16, epochs=3, learning_rate=0.05, precision="float32"),
-    "adamw, clipped": Recipe(batch_size=16, epochs=3, learning_rate=0.01, clip=0.5, precision="float32"),
+    "sgd": Recipe.for_vision(batch_size=16, epochs=3, learning_rate=0.05),
+    "adamw, clipped": Recipe(batch_size=16, epochs=3, learning_rate=0.01, clip=0.5),
 }
 
 
@@ -59,12 +59,12 @@ def test_what_is_there_is_opened_and_only_the_rest_trained(pool, tmp_path, monke
     assert trained == [3]
 
 
-def test_runs_of_equal_size_are_grouped_and_convolutions_are_not_stacked(pool):
-    assert groups_of([5, 7, 5, 5], True) == [[0, 2, 3], [1]]
-    assert [len(group) for group in groups_of([5] * (MOST + 1), True)] == [MOST, 1]
-    assert groups_of([5, 5], False) == [[0], [1]]
-    recipe = RECIPES["sgd"]
-    assert can_stack(model_spec("mlp-4x1", pool), recipe) and not can_stack(model_spec("rn-1/16", pool), recipe)
+def test_runs_of_equal_size_are_grouped_for_the_workers_and_convolutions_stay_alone(pool):
+    recipe, spec, other = RECIPES["sgd"], model_spec("mlp-4x1", pool), model_spec("rn-1/16", pool)
+    assert groups_of(spec, recipe, [5, 7, 5, 5], 1) == [[0, 2, 3], [1]]
+    assert groups_of(spec, recipe, [5, 7, 5, 5], 2) == [[0, 2], [3], [1]]
+    assert [len(group) for group in groups_of(spec, recipe, [5] * (MOST + 1), None)] == [MOST, 1]
+    assert groups_of(other, recipe, [5, 5], 1) == [[0], [1]] and not can_stack(other, recipe)
 
 
 def test_members_of_other_sizes_and_diverging_ones_are_refused(pool, tmp_path):
@@ -72,6 +72,6 @@ def test_members_of_other_sizes_and_diverging_ones_are_refused(pool, tmp_path):
     uneven = [*members(tmp_path / "a"), Member(tmp_path / "b", 9, np.arange(10))]
     with pytest.raises(InputError, match="same number"):
         train_stack(spec, pool, uneven, recipe=RECIPES["sgd"], device="cpu")
-    wild = Recipe.for_vision(batch_size=16, epochs=3, learning_rate=1e30, precision="float32")
+    wild = Recipe.for_vision(batch_size=16, epochs=3, learning_rate=1e30)
     with pytest.raises(InputError, match="diverged"):
         train_stack(spec, pool, members(tmp_path / "wild"), recipe=wild, device="cpu")
