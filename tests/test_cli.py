@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -103,9 +104,9 @@ def test_the_steps_of_the_readme_exist(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     block = README.read_text().split("thresher prepare --data corpus.jsonl")[1].split("```")[0]
     lines = ["thresher prepare --data corpus.jsonl" + block.splitlines()[0], *block.splitlines()[1:]]
-    assert len(lines) == 9
+    assert len(lines) == 10
     for line in lines:
-        assert main(line.split()[1:]) == 2, line
+        assert main(shlex.split(line)[1:]) == 2, line
         assert capsys.readouterr().err.startswith("thresher: error: "), line
 
 
