@@ -82,16 +82,17 @@ def _ray() -> Any:
 def _connect(ray: Any, workers: int | None) -> None:
     """Once a process: a cluster of our own ends with it."""
     address = os.environ.get("RAY_ADDRESS")
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    if not address:
-        cores = max(workers or 1, num_workers(None, "cpu") or 1)
-        ray.init("local", num_cpus=cores, include_dashboard=False, **quiet)
-        return
+    cores = max(workers or 1, num_workers(None, "cpu") or 1)
+    ours = {"address": "local", "num_cpus": cores, "include_dashboard": False}
     try:
-        ray.init(address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:120]
+        ray.init(**({"address": address} if address else ours), log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # of no common kind: a plain Exception where this machine is too busy to start one
+        reason = str(error).strip().split("\n")[0][:120]
+        if address:
+            raise InputError(
+                f"RAY_ADDRESS={address}: no Ray cluster answers there ({reason}); start one with `ray start --head`, "
+                "or unset RAY_ADDRESS for one on this machine"
+            ) from error
         raise InputError(
-            f"RAY_ADDRESS={address}: no Ray cluster answers there ({reason}); start one with `ray start --head`, or "
-            "unset RAY_ADDRESS for one on this machine"
-        ) from None
+            f"Ray does not start on this machine ({reason}); try again when it is idle, or without --executor ray"
+        ) from error

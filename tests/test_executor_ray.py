@@ -97,6 +97,7 @@ def die(number):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_what_a_job_raises_arrives_as_it_was_and_a_deadly_job_is_one_line(cluster, monkeypatch):
     with pytest.raises(InputError, match=r"^job 1 cannot be done; pass another$"):
         list(run_jobs(fail, [0, 1, 2], workers=1, executor="ray", device="cpu"))
@@ -151,3 +152,21 @@ def test_bad_requests_are_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     assert main([*command, "ray"]) == 2
     assert "executor 'ray' needs the package ray; install it: pip install 'thresher[ray]'" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_not_there_is_one_line(monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def refuse(**options):
+        raise ConnectionError(f"nothing at {options['address']}\nat all")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(InputError, match=r"Ray does not start on this machine \(nothing at local\)"):
+        list(run_jobs(fail, [0], workers=1, executor="ray"))
+    monkeypatch.setenv("RAY_ADDRESS", "far:1")
+    with pytest.raises(
+        InputError, match=r"RAY_ADDRESS=far:1: no Ray cluster answers there \(nothing at far:1\)"
+    ) as caught:
+        list(run_jobs(fail, [0], workers=1, executor="ray"))
+    assert "\n" not in str(caught.value)
