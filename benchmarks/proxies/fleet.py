@@ -1,0 +1,100 @@
+"""Many small trainings at once against one after the other: runs a minute, in one run of this script.
+
+    python -m benchmarks.proxies.fleet [--rounds 3] [--json FILE]
+
+The plain loop calls `train` for each run in this process, with all threads. The fleet is what every study uses: one
+process a core, perceptrons stacked. Both in turn, `--rounds` times, in fresh folders; the start of processes counts.
+`loss` is how far the final training losses of the two are apart at most.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.loop import machine
+from thresher.artifacts import build
+from thresher.cli.study import ModelTable
+from thresher.cli.training import Run, train_model, train_models
+from thresher.cli.workspace import Workspace
+from thresher.data.examples import ImageExamples
+
+CASES = {
+    "mlp": (ModelTable(size="mlp-64x2", epochs=20, batch_size=64, learning_rate=0.02), (5000, 28, 28, 1), 32),
+    "rn-1/16": (ModelTable(size="rn-1/16", epochs=3, batch_size=64, learning_rate=0.02), (2000, 32, 32, 3), 8),
+}
+
+
+def pool(folder: Path, shape: tuple[int, ...]) -> ImageExamples:
+    """Random images, each class a shade brighter than the last, so that there is something to learn."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def write(draft) -> dict:
+        rng = np.random.default_rng(0)
+        labels = rng.integers(0, 10, shape[0])
+        images = np.clip(rng.normal(80, 40, shape) + 10 * labels[:, None, None, None], 0, 255).astype(np.uint8)
+        for name, array in {"images.npy": images, "labels.npy": labels}.items():
+            with draft.file(name) as path, open(path, "wb") as file:
+                np.save(file, array)
+        with draft.file("examples.parquet") as path:
+            names = [str(i) for i in range(shape[0])]
+            pq.write_table(pa.table({"id": names, "domain": [""] * shape[0]}), path)
+        return {"num_examples": shape[0], "classes": [str(c) for c in range(10)]}
+
+    return ImageExamples(build(folder, kind="image-examples", config={"shape": shape}, seed=0, inputs={}, write=write))
+
+
+def measure(name: str, num_rounds: int) -> dict:
+    table, shape, count = CASES[name]
+    rounds, apart = [], 0.0
+    with tempfile.TemporaryDirectory() as scratch:
+        examples = pool(Path(scratch) / "pool", shape)
+        rng = np.random.default_rng(1)
+        halves = [np.sort(rng.choice(shape[0], shape[0] // 2, replace=False)) for _ in range(count)]
+        runs = [Run(f"model/{i}", i, half) for i, half in enumerate(halves)]
+        for turn in range(num_rounds):
+            spaces = [Workspace(Path(scratch) / f"{side}{turn}", "cpu") for side in ("loop", "fleet")]
+            start = time.perf_counter()
+            loop = [
+                train_model(examples, table, run.name, seed=run.seed, indices=run.indices, space=spaces[0])
+                for run in runs
+            ]
+            middle = time.perf_counter()
+            fleet = train_models(examples, table, runs, label="fleet", workers=None, space=spaces[1])
+            rounds.append((middle - start, time.perf_counter() - middle))
+            losses = [[made.facts["final_train_loss"] for made in side] for side in (loop, fleet)]
+            apart = max(apart, float(np.abs(np.subtract(*losses)).max()))
+    ratios = [loop / fleet for loop, fleet in rounds]
+    return {
+        "model": name,
+        "runs": count,
+        "loop_seconds": [loop for loop, _ in rounds],
+        "fleet_seconds": [fleet for _, fleet in rounds],
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "loss": apart,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rows = [measure(name, options.rounds) for name in CASES]
+    for row in rows:
+        spread = f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}, n = {len(row['ratios'])}"
+        print(f"{row['model']:10} {row['runs']} runs: {row['ratio']:.2f} times the loop ({spread}); "
+              f"losses apart by {row['loss']:.1e} at most")  # fmt: skip
+    if options.json:
+        record = {"benchmark": "fleet", "date": time.strftime("%Y-%m-%d"), "machine": machine(), "rows": rows}
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
