@@ -4,7 +4,7 @@
 
 DOCUMENTS has a column `text`. Rates are multiples of the rule's for the width (`proxies/ladder.py`), so a rule that
 transfers has its best multiple at 1 for every width. Each run is kept under OUT: started again, it goes on; after
-`--minutes` no other run is begun. About 35 minutes of one core in all.
+`--minutes` no other run is begun. About 35 minutes of two cores in all.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from thresher.proxies.fleet import run_jobs
 from thresher.proxies.ladder import Shape, language_learning_rate
 
 WIDTHS = (32, 64, 128, 192)
-MULTIPLES = (0.25, 0.5, 1.0, 2.0, 4.0)
-NUM_EXAMPLES = 1536  # of 128 tokens: 96 steps of the default batch
+MULTIPLES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
+NUM_EXAMPLES = 4096  # of 128 tokens: 256 steps of the default batch; with 96 no model learned more than frequencies
 VOCAB_SIZE, LENGTH = 2048, 128
 
 
@@ -48,7 +48,7 @@ class Job:
 def prepare(documents: Path, root: Path) -> None:
     shape = ("--sequence-length", LENGTH, "--quiet")
     _thresher(
-        "prepare", "--data", documents, "--part", 0, 0.02, "--vocab-size", VOCAB_SIZE, "--out", _pool(root), *shape
+        "prepare", "--data", documents, "--part", 0, 0.035, "--vocab-size", VOCAB_SIZE, "--out", _pool(root), *shape
     )
     held_out = ("--part", 0.995, 1, "--tokenizer", root / "pool-tokenizer", "--out", root / "held-out")
     _thresher("prepare", "--data", documents, *held_out, *shape)
