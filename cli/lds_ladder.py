@@ -6,7 +6,6 @@ checkpoints together (`proxies.costs`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,7 +130,7 @@ def _interval(estimate: Mapping[str, float] | None) -> str:
 
 
 def _folder(space: Workspace, size: str) -> Workspace:
-    return Workspace(space.root / Path(size.replace("/", "-").replace(":", "-")), space.device, space.progress)
+    return replace(space, root=space.root / size.replace("/", "-").replace(":", "-"))
 
 
 def _matrix(scorers: Scorers, num_pool: int, num_targets: int) -> Float[np.ndarray, "n t"]:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.cli.workspace import Workspace
-from thresher.data.examples import Examples, TokenExamples
+from thresher.data.examples import Examples, ImageExamples, TokenExamples
 from thresher.proxies import evaluate, evaluate_choices, open_model
 
 
@@ -43,6 +44,18 @@ def measure(model: Artifact, tasks: Mapping[str, Examples], *, out: Path, space:
         **{f"task {name}": examples.content_hash for name, examples in tasks.items()},
     }
     return build(out, kind="evaluation", config={}, seed=0, inputs=inputs, write=write)
+
+
+def chance_of(examples: Examples) -> float:
+    """The accuracy of a guess: among the choices, among the classes of images, else 0 (any token may come next)."""
+    if isinstance(examples, ImageExamples):
+        return 1 / len(examples.classes)
+    choices = examples.choices if isinstance(examples, TokenExamples) else None
+    if choices is None:
+        return 0.0
+    starts = np.flatnonzero(np.diff(choices.example, prepend=-1))
+    right = np.add.reduceat(choices.right, starts, dtype=np.float64)
+    return float(np.mean(right / np.diff(starts, append=len(choices.example))))
 
 
 def means(evaluation: Artifact) -> dict[str, dict[str, Any]]:

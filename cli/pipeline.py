@@ -8,7 +8,7 @@ The commands call these; so can you:
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,7 +24,9 @@ from thresher.cli.selection_cost import selection_flops
 from thresher.cli.study import OFF_TARGET, AttributionTable, ProxyTable, Study
 from thresher.cli.study_check import check_study
 from thresher.cli.training import Run, train_model, train_models
-from thresher.cli.validation import Arm, Plan, validate
+from thresher.cli.transfer import Ladder, compare_sizes
+from thresher.cli.validation import Arm, Plan, plan_arms, validate
+from thresher.cli.validation_runs import finish_runs
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
 from thresher.seeds import derive, numpy_rng
@@ -48,6 +50,8 @@ class StudyResult:
     index: Artifact | None
     selections: Mapping[str, Artifact]
     validation: Artifact
+    trust: Artifact | None
+    """The arms at the proxy's size beside the reference's; None where the study does not ask."""
     wall_seconds: float
     """Of this run; little for what was there already."""
 
@@ -69,7 +73,9 @@ def run_study(study: Study, space: Workspace) -> StudyResult:
     opened = {name: open_features(artifact.path) for name, artifact in stores.items()}
     selections = select_arms(study, prepared, proxies, scores, opened.pop(POOL, None), opened, space)
     cost = study_cost(study, prepared, proxies, scores) if stores else None
-    validation = validate_study(study, prepared, selections, cost, space)
+    arms = arms_of(selections)
+    validation = validate_study(study, prepared, arms, cost, space)
+    trust = trust_study(study, prepared, arms, space) if asks_for_trust(study, arms) else None
     return StudyResult(
         prepared=prepared,
         proxies=proxies,
@@ -78,6 +84,7 @@ def run_study(study: Study, space: Workspace) -> StudyResult:
         index=index,
         selections=selections,
         validation=validation,
+        trust=trust,
         wall_seconds=round(time.perf_counter() - start, 3),
     )
 
@@ -180,13 +187,18 @@ def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], sc
     return sum(selection_flops(proxies, num_pool=len(prepared.pool), k=scores.facts["k"], **sizes).values())
 
 
-def validate_study(
-    study: Study, prepared: Prepared, selections: Mapping[str, Artifact], cost: float | None, space: Workspace
-) -> Artifact:
-    """Train the reference on every selection and compare; `cost` is what the study's own method took."""
+def arms_of(selections: Mapping[str, Artifact]) -> list[Arm]:
+    """The ways to choose that are compared, from the selections of a study: one for all seeds, or NAME/SEED of each."""
     by_arm: dict[str, list[Artifact]] = {}
     for name, artifact in selections.items():
         by_arm.setdefault(name.split("/")[0], []).append(artifact)
+    return [Arm(name, [open_selection(made.path).positions for made in own]) for name, own in by_arm.items()]
+
+
+def validate_study(
+    study: Study, prepared: Prepared, arms: Sequence[Arm], cost: float | None, space: Workspace
+) -> Artifact:
+    """Train the reference on every arm and compare; `cost` is what the study's own method took."""
     plan = Plan(
         num_seeds=study.reference.seeds,
         random_budgets=study.validate.random_budgets,
@@ -195,11 +207,46 @@ def validate_study(
     )
     return validate(
         prepared.pool,
-        [Arm(name, [open_selection(made.path).positions for made in own]) for name, own in by_arm.items()],
+        arms,
         prepared.heldout,
-        {OFF_TARGET: prepared.off_target} if prepared.off_target else {},
+        _off_targets(prepared),
         model=study.reference,
         plan=plan,
         seed=study.seed,
         space=space,
     )
+
+
+def asks_for_trust(study: Study, arms: Sequence[Arm]) -> bool:
+    """Decisions are judged on three arms or more, and between two sizes."""
+    return study.validate.verdict and len(arms) > 2 and study.proxy.size != study.reference.size
+
+
+def trust_study(study: Study, prepared: Prepared, arms: Sequence[Arm], space: Workspace) -> Artifact:
+    """Every arm trained at the proxy's size too, from the same seeds: would its decisions have held?"""
+    planned = plan_arms(arms, study.reference.seeds, study.seed)
+    small = replace(space, root=space.root / "small")
+    tables = {study.proxy.size: study.proxy, study.reference.size: study.reference}
+    finished = {
+        size: finish_runs(
+            prepared.pool,
+            table,
+            planned,
+            {**prepared.heldout, **_off_targets(prepared)},
+            workers=study.validate.workers,
+            space=small if table is study.proxy else space,
+        )
+        for size, table in tables.items()
+    }
+    return compare_sizes(
+        finished,
+        Ladder(tables=tables),
+        [arm.name for arm in arms],
+        prepared.heldout,
+        seed=study.seed,
+        space=space,
+    )
+
+
+def _off_targets(prepared: Prepared) -> dict[str, Examples]:
+    return {OFF_TARGET: prepared.off_target} if prepared.off_target else {}

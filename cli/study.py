@@ -144,6 +144,8 @@ class ValidateTable:
     controls: list[str] = field(default_factory=lambda: ["random", "bottom"])
     random_budgets: list[float] = field(default_factory=list)
     """Random data of so many times the size as well, such as [0.5, 2, 4]: gives the compute multiplier."""
+    verdict: bool = True
+    """Train every arm at the proxy's size too, and say whether its decisions would have been the reference's."""
     workers: int | None = None
     """Reference runs at once; None: one a core, or one on a GPU."""
 

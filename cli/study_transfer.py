@@ -43,6 +43,8 @@ class Transfer(Command):
     resamples: int = 1000
     workers: int | None = None
     """Trainings at once; None: one a core, or one on a GPU."""
+    executor: str = "processes"
+    """Where runs are done: processes (of this machine), or ray (a cluster, see docs/training.md)."""
     seed: int = 0
     device: str = "auto"
 

@@ -12,19 +12,25 @@ from thresher.cli.pipeline import StudyResult
 from thresher.cli.report.content import (
     Choice,
     Example,
+    Held,
     Model,
     NoisyLabels,
     Point,
     Report,
     Reproduction,
     Results,
+    SizeLoss,
     Stage,
+    Trust,
     histogram_of,
 )
 from thresher.cli.report.render import write_report
 from thresher.cli.selection_cost import selection_flops
 from thresher.cli.study import Study
 from thresher.cli.study_file import study_text
+from thresher.cli.study_verdict import Verdict
+from thresher.cli.transfer import read_rows
+from thresher.cli.transfer_verdict import judged
 from thresher.cli.validation import read_runs
 from thresher.cli.workspace import Workspace
 from thresher.selection.comparison import Run
@@ -64,6 +70,7 @@ def finish(
             if flips
             else {}
         ),
+        **({"trust": trusted(result.trust)} if result.trust else {}),
         "artifacts": {name: str(artifact.path) for name, artifact in _artifacts(result).items()},
     }
     with atomic_file(space.root / "result.json") as file:
@@ -95,6 +102,7 @@ def make_report(study: Study, result: StudyResult, command: str, flips: NoisyLab
         models=_models(study, result),
         stages=_stages(result),
         noisy_labels=flips,
+        trust=_trust(result.trust, study.reference.seeds) if result.trust else None,
         reproduction=Reproduction(
             command=command,
             study=study_text(study),
@@ -111,9 +119,16 @@ def show(result: Mapping[str, Any]) -> str:
         found = result["flipped_labels"]
         interval = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
         lines.append(f"flipped labels found: area under the curve {interval}")
+    if "trust" in result:
+        lines.append(f"can the proxy be trusted? {result['trust']['verdict']['sentence']}")
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
     lines.append(f"seconds: {seconds}; this run {result['wall_seconds']:.1f}")
     return "\n".join([*lines, f"report: {result['report']}"])
+
+
+def trusted(transfer: Artifact) -> dict[str, Any]:
+    """What the arms at both sizes say of the proxy, as `thresher study verdict` does."""
+    return judged(transfer, Verdict(study=transfer.path, top=(1,)))
 
 
 def validation_lines(facts: Mapping[str, Any]) -> list[str]:
@@ -176,6 +191,7 @@ def _artifacts(result: StudyResult) -> dict[str, Artifact]:
         "index": result.index,
         **{f"selection {name}": artifact for name, artifact in result.selections.items()},
         "validation": result.validation,
+        "trust": result.trust,
     }
     return {name: artifact for name, artifact in named.items() if artifact is not None}
 
@@ -302,6 +318,33 @@ def _flops(result: StudyResult) -> dict[str, float]:
         num_targets=len(prepared.targets),
         num_target_examples=sum(len(examples) for examples in prepared.targets.values()),
         k=result.scores.facts["k"] if result.features else None,
+    )
+
+
+def _trust(transfer: Artifact, num_seeds: int) -> Trust:
+    found = trusted(transfer)
+    (size, proxy), *_ = found["proxies"].items()
+    rows = [
+        Held(
+            test_set=name,
+            r2=own["r2"]["value"],
+            spearman=own["spearman"]["value"],
+            accuracy=own["decision_accuracy"]["value"],
+            low=own["decision_accuracy"]["low"],
+            high=own["decision_accuracy"]["high"],
+        )
+        for name, own in proxy["judged"].items()
+    ]
+    return Trust(
+        size=size,
+        reference=found["reference"],
+        num_arms=proxy["num_recipes"],
+        num_seeds=num_seeds,
+        sentence=found["verdict"]["sentence"],
+        rows=rows,
+        losses=[
+            SizeLoss(**{key: row[key] for key in ("size", "recipe", "test_set", "loss")}) for row in read_rows(transfer)
+        ],
     )
 
 

@@ -143,7 +143,7 @@ def _shares(wanted: TrainingSet) -> Mapping[str, float]:
 def draw_sets(settings: Any, progress: Progress) -> tuple[Examples, Sources, dict[str, list[Positions]]]:
     """The pool of a study, what its recipes are made from, and recipe -> the positions of each repeat.
 
-    `settings` has the study commands' pool, recipes, examples, seeds, targets, models, seed, out and device.
+    `settings` has the study commands' pool, recipes, examples, seeds, targets, models, seed, out, device and executor.
     """
     wanted, pool = parse_sets(settings.recipes), open_examples(settings.pool)
     count = settings.examples or max(1, len(pool) // 5)
@@ -151,7 +151,7 @@ def draw_sets(settings: Any, progress: Progress) -> tuple[Examples, Sources, dic
         raise InputError(f"{count} examples a recipe; pass 1 to {len(pool)}, the size of the pool")
     targets = named_paths(settings.targets, "--targets") if settings.targets else {}
     sources = Sources(
-        space=Workspace(settings.out, settings.device, progress),
+        space=Workspace(settings.out, settings.device, progress, settings.executor),
         pool=pool,
         targets={name: open_examples(path) for name, path in targets.items()},
         models=settings.models,

@@ -7,7 +7,7 @@ on every training set, against those of the reference on the same sets.
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from thresher.artifacts import Artifact, Draft, build
+from thresher.cli.measure import chance_of
 from thresher.cli.report.charts import scatter, standalone
 from thresher.cli.study import ModelTable
 from thresher.cli.validation_runs import Finished, Planned, finish_runs
@@ -23,6 +24,7 @@ from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.seeds import derive
+from thresher.settings import record
 
 COLUMNS = ("size", "recipe", "seed", "test_set", "loss", "correct", "flops")
 
@@ -57,15 +59,28 @@ def transfer(
     """
     planned = plan_runs(recipes, seed)
     finished = finish_ladder(pool, ladder.tables, planned, test_sets, workers=workers, space=space)
+    return compare_sizes(finished, ladder, list(recipes), test_sets, seed=seed, space=space)
+
+
+def compare_sizes(
+    finished: Mapping[str, Sequence[Finished]],
+    ladder: Ladder,
+    recipes: Sequence[str],
+    test_sets: Mapping[str, Examples],
+    *,
+    seed: int,
+    space: Workspace,
+) -> Artifact:
+    """The artefact of `transfer` from runs that are finished: size -> the runs of every recipe; of `test_sets` only."""
     inputs = {
         f"{size} {run.plan.arm} {run.plan.repeat}": run.evaluation.content_hash
         for size, runs in finished.items()
         for run in runs
     }
-    config = {"sizes": {size: asdict(table) for size, table in ladder.tables.items()}, "recipes": list(recipes)}
+    config = {"sizes": {size: record(table) for size, table in ladder.tables.items()}, "recipes": [*recipes]}
 
     def write(draft: Draft) -> dict[str, Any]:
-        rows, samples = _losses(finished)
+        rows, samples = _losses(finished, list(test_sets))
         with draft.file("losses.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
@@ -81,7 +96,8 @@ def transfer(
         return {
             "reference": reference,
             "proxies": list(reversed(proxies)),
-            "test_sets": list(test_sets),
+            "test_sets": [*test_sets],
+            "chance": {name: chance_of(examples) for name, examples in test_sets.items()},
             "num_runs": sum(map(len, finished.values())),
             "flops": flops,
             "num_parameters": {size: runs[0].model.facts["num_parameters"] for size, runs in finished.items()},
@@ -91,6 +107,13 @@ def transfer(
 
     out = space.place("transfer", config, inputs, seed)
     return build(out, kind="transfer", config=config, seed=seed, inputs=inputs, write=write)
+
+
+def read_rows(study: Artifact) -> list[dict[str, Any]]:
+    """The rows of `losses.csv`."""
+    with open(study.file("losses.csv"), newline="", encoding="utf-8") as file:
+        numbers = ("loss", "correct")
+        return [row | {name: float(row[name]) for name in numbers} for row in csv.DictReader(file)]
 
 
 def plan_runs(recipes: Mapping[str, Sequence[np.ndarray]], seed: int) -> list[Planned]:
@@ -118,7 +141,7 @@ def finish_ladder(
     finished = {}
     with space.progress.task("models", len(tables)) as advance:
         for name, table in tables.items():
-            own = Workspace(space.root / file_name(name), space.device, space.progress)
+            own = replace(space, root=space.root / file_name(name))
             finished[name] = finish_runs(pool, table, planned, test_sets, workers=workers, space=own)
             advance(1)
     return finished
@@ -132,15 +155,19 @@ Samples = dict[tuple[str, str], dict[str, Float[np.ndarray, "recipes n"]]]
 """(size, test set) -> ids and the losses of each example for each recipe, the mean over repeats."""
 
 
-def _losses(finished: Mapping[str, Sequence[Finished]]) -> tuple[list[dict[str, Any]], Samples]:
+def _losses(
+    finished: Mapping[str, Sequence[Finished]], test_sets: Sequence[str]
+) -> tuple[list[dict[str, Any]], Samples]:
     """Rows of `losses.csv`, and the losses of single examples."""
     rows, by_run = [], {}
     for size, runs in finished.items():
         for run in runs:
             table = pq.read_table(run.evaluation.file("losses.parquet"))
             names = table["task"].to_numpy()
-            losses, correct, ids = (table[column].to_numpy() for column in ("loss", "correct", "id"))
-            for name in dict.fromkeys(names.tolist()):
+            losses, correct, ids, found = (table[c].to_numpy() for c in ("loss", "correct", "id", "accuracy"))
+            # Of choices, whether the right one was found; else whether the next token or the class was.
+            correct = np.where(np.isnan(found), correct, found)
+            for name in test_sets:
                 mask = names == name
                 row = {"size": size, "recipe": run.plan.arm, "seed": run.plan.repeat, "test_set": name}
                 row |= {"loss": float(losses[mask].mean()), "correct": float(correct[mask].mean())}

@@ -80,11 +80,7 @@ def validate(
     _check(arms, plan, pool, targets, off_targets)
     size = len(arms[0].positions(0))
     others = [_budget_arm(times, size, len(pool), plan.num_seeds, seed) for times in plan.random_budgets if times != 1]
-    planned = [
-        Planned(arm.name, repeat, derive(seed, "reference", repeat) % 2**31, arm.positions(repeat))
-        for repeat in range(plan.num_seeds)
-        for arm in [*arms, *others]
-    ]
+    planned = plan_arms([*arms, *others], plan.num_seeds, seed)
     finished = finish_runs(pool, model, planned, {**targets, **off_targets}, workers=plan.workers, space=space)
     inputs = {f"{run.plan.arm}-{run.plan.repeat}": run.evaluation.content_hash for run in finished}
     config = {
@@ -125,6 +121,15 @@ def validate(
         inputs=inputs,
         write=write,
     )
+
+
+def plan_arms(arms: Sequence[Arm], num_seeds: int, seed: int) -> list[Planned]:
+    """Seed by seed, a run of every arm."""
+    return [
+        Planned(arm.name, repeat, derive(seed, "reference", repeat) % 2**31, arm.positions(repeat))
+        for repeat in range(num_seeds)
+        for arm in arms
+    ]
 
 
 def read_runs(validation: Path) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ Small models do not fill two cores with one training: a process a core is faster
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +47,7 @@ def run_jobs(
     """(position in `jobs`, `work(job)`) as they finish; `work` and the jobs must be picklable.
 
     With one worker it all runs here, in order. A job's exception is raised here, and what was not begun is dropped;
-    results that were yielded stand. Workers end with this process, however it ends.
+    results that were yielded stand. Workers are kept for the next call, and end with this process, however it ends.
     `executor` "ray" runs the jobs on a cluster instead (`cluster`), where one whose worker dies is begun again.
     """
     workers = num_workers(workers, device, executor)
@@ -59,17 +60,34 @@ def run_jobs(
     if workers == 1 or len(jobs) < 2:
         yield from ((position, work(job)) for position, job in enumerate(jobs))
         return
-    # spawn: a fork of a process that has run torch's threads may hang.
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=get_context("spawn"), initializer=_start, initargs=(os.getpid(),)
-    )
+    pool = _processes(workers)
     try:
         running = {pool.submit(work, job): position for position, job in enumerate(jobs)}
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
-    finally:
+    except BaseException:
+        _started.clear()
         pool.shutdown(wait=True, cancel_futures=True)
+        raise
+
+
+_started: dict[object, ProcessPoolExecutor] = {}
+"""The processes of the last call, which the next one finds warm: starting one takes as long as a small training."""
+
+
+def _processes(count: int) -> ProcessPoolExecutor:
+    """`count` processes that see what this one sees now."""
+    state = (count, os.getcwd(), tuple(sys.path), frozenset(os.environ.items()))
+    if state not in _started:
+        for pool in _started.values():
+            pool.shutdown()
+        _started.clear()
+        # spawn: a fork of a process that has run torch's threads may hang.
+        _started[state] = ProcessPoolExecutor(
+            count, mp_context=get_context("spawn"), initializer=_start, initargs=(os.getpid(),)
+        )
+    return _started[state]
 
 
 def _start(parent: int) -> None:

@@ -24,15 +24,16 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut = nn.Sequential()
+        self.stride, self.shortcut = stride, nn.Sequential()
         if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
-            )
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(x))
+        # The shortcut's stride is taken here: the gradient of a 1x1 convolution with one writes past its memory in
+        # torch 2.15 on a CPU (channels last, a batch that the threads do not divide).
+        skipped = x if self.stride == 1 else F.avg_pool2d(x, 1, self.stride)
+        return F.relu(self.bn2(self.conv2(hidden)) + self.shortcut(skipped))
 
 
 BASE = Fraction(1, 16)
@@ -64,6 +65,7 @@ class ResNet18(nn.Module):
         return dict.fromkeys(["stem.weight", *vectors], self.relative_width) | {"head.weight": 1 / self.relative_width}
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+        images = images.contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
         hidden = self.blocks(F.relu(self.bn(self.stem(images))))
         return self.head(hidden.mean(dim=(2, 3)))
 

@@ -78,6 +78,9 @@ def test_a_study_ends_in_a_report_and_a_result(unbroken):
     assert set(result["arms"]) == {"dsdm", "bottom", "minhash:0.7 | gradient-norm", "random"}
     assert {row["task"] for row in result["paired"]} == {"cooking", "sailing", "all tasks", "off-target"}
     assert all(row["n"] == 2 and row["low"] <= row["mean"] <= row["high"] for row in result["paired"])
+    small = result["trust"]["proxies"]["20k"]
+    assert small["num_recipes"] == 4 and set(small["judged"]) == {"cooking", "sailing", "mean over sets"}
+    assert "Can the proxy be trusted?" in (out / "report.html").read_text()
     assert set(result["seconds"]) == {"prepare", "train", "featurize", "score", "index", "select", "validate"}
     page = (out / "report.html").read_text()
     assert "cooking" in page and "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
@@ -113,6 +116,8 @@ def test_a_changed_setting_remakes_only_what_depends_on_it(unbroken):
         "reference",
         "evaluations",
         "validation",
+        "small",
+        "transfer",
     }
     assert all(hashes(out)[name] == content for name, content in before.items())
 
@@ -126,7 +131,7 @@ def test_other_words_for_the_same_study_are_not_refused(unbroken):
     changed.write_text(same)
     before = hashes(out)
     assert main(["run", str(changed), "--out", str(out), "--quiet"]) == 0
-    assert {name.split("-")[0] for name in set(hashes(out)) - set(before)} == {"validation"}
+    assert {name.split("-")[0] for name in set(hashes(out)) - set(before)} == {"validation", "transfer"}
 
 
 def test_a_study_is_not_written_over_by_its_own_copy(tmp_path, capsys):

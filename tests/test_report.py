@@ -13,12 +13,15 @@ from thresher.cli.report import charts, numbers
 from thresher.cli.report.content import (
     Choice,
     Example,
+    Held,
     Model,
     NoisyLabels,
     Report,
     Reproduction,
     Results,
+    SizeLoss,
     Stage,
+    Trust,
     histogram_of,
 )
 from thresher.cli.report.render import read_report, render, write_report
@@ -64,6 +67,19 @@ def full_report(**changes) -> Report:
             Stage(name="validate", seconds=9000, cached=True, selects=False),
         ],
         "noisy_labels": NoisyLabels(auc=0.87, low=0.85, high=0.89, num_noisy=180, num_examples=1797),
+        "trust": Trust(
+            size="0.4M",
+            reference="1.6M",
+            num_arms=3,
+            num_seeds=4,
+            sentence="No proxy can be trusted with <that>.",
+            rows=[Held(test_set="squad", r2=0.8, spearman=0.5, accuracy=2 / 3, low=0.0, high=1.0)],
+            losses=[
+                SizeLoss(size=size, recipe=arm, test_set="squad", loss=by)
+                for size in ("0.4M", "1.6M")
+                for by, arm in enumerate("abc")
+            ],
+        ),
         "reproduction": Reproduction(command="thresher run study.toml", study="[pool]", versions={"torch": "2"}),
     }
     return Report(**{**parts, **changes})
@@ -184,6 +200,12 @@ def test_only_the_domains_that_changed_most_are_drawn():
     assert ">domain-29<" in page and ">domain-14<" not in page  # 14 / 435 is nearly 1 / 30
 
 
+def test_the_page_says_whether_the_proxy_s_decisions_held():
+    page = render(full_report())
+    assert "No proxy can be trusted with &lt;that&gt;." in page and "Losses at 0.4M against losses at 1.6M" in page
+    assert re.search(r"The 3 ways to choose, trained at size 0\.4M too, from the same 4\s+seeds", page)
+
+
 def test_absent_parts_leave_nothing_behind():
     assert Page(render(Report(title="Empty"))).headings == ["Empty"]
     whole = Page(render(full_report())).headings
@@ -197,7 +219,7 @@ def test_absent_parts_leave_nothing_behind():
 
 def test_captions_tell_n_and_seeds():
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", render(full_report()), re.DOTALL)
-    assert len(captions) == 3
+    assert len(captions) == 4
     assert all("seed" in caption.lower() and "interval" in caption for caption in captions)
     assert "Seeds 0, 1, 2, 3." in captions[0] and "n = 500" in captions[1]
 

@@ -1,11 +1,18 @@
 """A small-to-large study end to end on digits: wrong labels as recipes that every size must find worse."""
 
+import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from attribution_cases import digits
+from scipy.stats import spearmanr
 
 from thresher.cli.main import main
 from thresher.cli.selecting import Sources
@@ -27,9 +34,12 @@ def data(tmp_path):
 
 
 def study(data, *more):
+    return main([*command(data), "--out", str(data / "out"), *more])
+
+
+def command(data):
     sets = ("--test-sets", f"all={data / 'even'}", f"low={data / 'low'}")
-    return main(["study", "transfer", "--pool", str(data / "pool"), *sets, "--recipes", *RECIPES, *OPTIONS,
-                 "--out", str(data / "out"), *more])  # fmt: skip
+    return ["study", "transfer", "--pool", str(data / "pool"), *sets, "--recipes", *RECIPES, *OPTIONS]
 
 
 def test_a_study_judges_the_small_size_and_a_second_call_trains_nothing(data, capsys, monkeypatch):
@@ -135,3 +145,44 @@ def test_learning_rates_are_ranked_against_the_tuned_reference_and_nothing_is_tr
     monkeypatch.setattr("thresher.cli.validation_runs.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0]))
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["rates"] == result["rates"]
+
+
+def test_a_study_that_is_killed_trains_nothing_again_that_had_finished(data, capsys):
+    longer = [*command(data), "--epochs", "30"]
+    process = [sys.executable, "-m", "thresher.cli.main", *longer, "--out", str(data / "killed")]
+    with subprocess.Popen(process, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as run:
+        while len(finished := _models(data / "killed")) < 4:
+            assert run.poll() is None, "the study ended before it could be killed"
+            time.sleep(0.02)
+        os.killpg(run.pid, signal.SIGKILL)
+    assert main([*longer, "--out", str(data / "killed")]) == 0
+    after = json.loads(capsys.readouterr().out)
+    models = _models(data / "killed")
+    assert len(models) == 5 * 2 * 2 and all(models[path] == at for path, at in finished.items())
+    assert main([*longer, "--out", str(data / "whole")]) == 0
+    assert json.loads(capsys.readouterr().out)["proxies"] == after["proxies"]
+
+
+def test_r2_is_set_against_what_was_learned_beyond_chance(data, capsys):
+    digits(data / "high", slice(300, 420))
+    assert study(data, "--test-sets", f"all={data / 'even'}", f"low={data / 'low'}", f"high={data / 'high'}") == 0
+    result = json.loads(capsys.readouterr().out)
+    points = result["accuracy"]["points"]
+    assert {point["test_set"]: point["chance"] for point in points} == {"all": 0.1, "low": 0.2, "high": 0.1}
+    runs = [row for row in _rows(result["path"]) if (row["size"], row["test_set"]) == ("mlp-4x1", "low")]
+    low = next(point for point in points if point["test_set"] == "low")
+    assert low["accuracy"] == pytest.approx(np.mean([float(row["correct"]) for row in runs]))
+    assert low["r2"] == result["proxies"]["mlp-4x1"]["judged"]["low"]["r2"]["value"]
+    learned = [point["accuracy"] - point["chance"] for point in points]
+    expected = spearmanr(learned, [point["r2"] for point in points]).statistic
+    assert result["accuracy"]["spearman"][0] == pytest.approx(expected)
+
+
+def _models(folder):
+    """Finished models -> when they were written."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*/reference/*/meta.json")}
+
+
+def _rows(path):
+    with open(f"{path}/losses.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -131,6 +131,42 @@ class Reproduction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Held:
+    """How a proxy's decisions between the arms compare with the reference's, on one test set."""
+
+    test_set: str
+    r2: float
+    spearman: float
+    accuracy: float
+    """Decision accuracy: the share of pairs of arms in the same order, with its 95 % interval."""
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeLoss:
+    """The loss of one model of one size."""
+
+    size: str
+    recipe: str
+    test_set: str
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """Whether the proxy's size would have decided as the reference did."""
+
+    size: str
+    reference: str
+    num_arms: int
+    num_seeds: int
+    sentence: str
+    rows: Sequence[Held]
+    losses: Sequence[SizeLoss] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """A study's report. Whatever is absent leaves no trace on the page."""
 
@@ -141,6 +177,7 @@ class Report:
     models: Sequence[Model] = ()
     stages: Sequence[Stage] = ()
     noisy_labels: NoisyLabels | None = None
+    trust: Trust | None = None
     reproduction: Reproduction | None = None
     notes: Sequence[str] = ()
     """Warnings of the run that a reader should know of, a sentence each."""

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from thresher import __version__
 from thresher.artifacts import atomic_file
 from thresher.cli.report import charts, numbers
-from thresher.cli.report.content import Choice, Report
+from thresher.cli.report.content import Choice, Report, Trust
 from thresher.cli.report.results import Row, rows_of, verdict
 from thresher.errors import InputError
 
@@ -32,6 +32,7 @@ def render(report: Report) -> str:
         if results and results.curve
         else None,
         "domains": charts.domains(report.choice.domain_shares) if report.choice else None,
+        "trust": _sizes(report.trust) if report.trust else None,
         "histogram": charts.histogram(report.choice.histogram) if report.choice and report.choice.histogram else None,
     }
     _check_images(report.choice)
@@ -44,6 +45,10 @@ def render(report: Report) -> str:
         most_domains=charts.MOST_DOMAINS,
         version=__version__,
     )
+
+
+def _sizes(trust: Trust) -> str:
+    return charts.scatter([asdict(row) for row in trust.losses], trust.size, trust.reference)
 
 
 def write_report(report: Report, out: Path) -> None:

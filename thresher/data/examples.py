@@ -178,7 +178,8 @@ class ImageExamples(Examples):
 
     def batch(self, indices):
         indices = np.asarray(indices)
-        images = torch.from_numpy(self.images[indices]).permute(0, 3, 1, 2).float()
+        # In torch's usual layout: some of its convolutions are wrong in the other (see `proxies.vision`).
+        images = torch.from_numpy(self.images[indices]).permute(0, 3, 1, 2).contiguous().float()
         # To about zero mean and unit spread, with no statistics that would have to travel with the model.
         return {"pixel_values": images / 127.5 - 1, "labels": torch.from_numpy(self.labels[indices])}
 
