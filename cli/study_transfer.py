@@ -18,8 +18,8 @@ class Transfer(Command):
     test_sets: tuple[str, ...]
     """NAME=PREPARED of what every model is measured on."""
     recipes: tuple[str, ...]
-    """NAME=KIND:ARGUMENT of each training set: all, domain:A+B, class:A, mixture:A=.5,B=.5, select:SPEC,
-    selection:PATH, or remove: before one of these."""
+    """NAME=KIND:ARGUMENT of each training set (or files of such lines): all, domain:A+B, class:A, mixture:A=.5,B=.5,
+    select:SPEC, selection:PATH, or remove: before one of these."""
     sizes: tuple[str, ...]
     """Models from small to large; the last is the reference."""
     out: Path

@@ -10,7 +10,8 @@
                                           remove:select:dsdm:.2 (the most helpful), remove:select:bottom:.2 (the least),
                                           remove:select:embedding:.2 (the most similar), remove:class:cat
 
-Every set is drawn to the same number of examples: at random where there are more, in passes where there are fewer.
+or the name of a file with such lines. Every set is drawn to the same number of examples: at random where there are
+more, in passes where there are fewer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,11 +59,19 @@ def parse_set(entry: str) -> TrainingSet:
 
 
 def parse_sets(entries: Sequence[str]) -> list[TrainingSet]:
-    sets = [parse_set(entry) for entry in entries]
+    """Of each entry, or of each line of an entry that is a file; empty lines and those with a leading # say nothing."""
+    sets = [parse_set(line) for entry in entries for line in _lines(entry)]
     names = [one.name for one in sets]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise InputError(f"recipe {repeated[0]!r} is there twice; give every recipe a name of its own")
     return sets
+
+
+def _lines(entry: str) -> list[str]:
+    if "=" in entry or not Path(entry).is_file():
+        return [entry]
+    lines = [line.strip() for line in Path(entry).read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def positions_of(wanted: TrainingSet, num_examples: int, sources: Sources, *, seed: int) -> Positions:

@@ -102,6 +102,12 @@ def test_draws_overlap_as_sets_do_and_repeat_in_whole_passes():
     assert len(np.intersect1d(many, more)) > 20
 
 
+def test_recipes_may_stand_in_a_file(tmp_path):
+    (tmp_path / "recipes.txt").write_text("# by hand\nall=all\n\n  mixed=mixture:d0=.7,d1=.3\n")
+    made = parse_sets([str(tmp_path / "recipes.txt"), "odd=domain:d1"])
+    assert [(one.name, one.kind) for one in made] == [("all", "all"), ("mixed", "mixture"), ("odd", "domain")]
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
