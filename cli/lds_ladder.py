@@ -6,6 +6,7 @@ checkpoints together (`proxies.costs`).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from thresher.artifacts import Artifact, Draft, build, open_artifact
 from thresher.attribution.agreement import jaccard, rank_biased_overlap, top_k
 from thresher.attribution.lds import lds_table, noise_ceiling, predict_outputs
+from thresher.attribution.views import VIEWS
 from thresher.cli.attribution_quality import Attribution, Scorers, train_checkpoints
 from thresher.cli.report.charts import against_cost, standalone
 from thresher.cli.retraining import retrain
@@ -89,7 +91,7 @@ def lds_ladder(
                 "lds": asdict(judged[size]["lds"]),
                 "jaccard": float(jaccard(own_best, best).mean()),
                 "rbo": float(rank_biased_overlap(own_best, best).mean()),
-                "flops": _cost(made[size], pool, target, how.k),
+                "flops": _cost(made[size], pool, target, how),
                 "num_parameters": made[size][0].facts["num_parameters"]["total"],
             }
             if size in truths:
@@ -140,9 +142,10 @@ def _matrix(scorers: Scorers, num_pool: int, num_targets: int) -> Float[np.ndarr
     return scores
 
 
-def _cost(models: Sequence[Artifact], pool: Examples, target: Examples, k: int) -> float:
-    """FLOPs of training all checkpoints and of attributing with them; a unit is a token, or an image."""
+def _cost(models: Sequence[Artifact], pool: Examples, target: Examples, how: Attribution) -> float:
+    """FLOPs of training all checkpoints and of attributing with them, once a view; a unit is a token, or an image."""
     parameters = models[0].facts["num_parameters"]["total"]
     length = round(float(np.mean(pool.lengths())))
-    attribution = attribution_flops(parameters, length, len(pool), len(target), k) * len(models)
+    passes = len(models) * prod(len(VIEWS[name]) for name in how.views)
+    attribution = attribution_flops(parameters, length, len(pool), len(target), how.k) * passes
     return float(sum(model.facts["flops"] for model in models) + attribution)

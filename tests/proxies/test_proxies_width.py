@@ -1,5 +1,8 @@
 """One learning rate for all widths of RN-k: how far activations move in training does not depend on the width."""
 
+import subprocess
+import sys
+import textwrap
 from fractions import Fraction
 
 import numpy as np
@@ -7,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from thresher.proxies import Recipe
-from thresher.proxies.vision import BASE, ResNet18
+from thresher.proxies.vision import BASE, Block, ResNet18
 
 WIDTHS = ("1/8", "1/4", "1/2")
 LAYERS = ("stem", "blocks.1", "blocks.3", "blocks.5", "blocks.7", "head")
@@ -56,3 +59,27 @@ def test_the_smallest_width_is_torch_s_own_and_the_decay_of_a_step_is_the_same_f
     assert rates[id(model.head.weight)] == 0.1 / 4 and rates[id(model.blocks[0].conv1.weight)] == 0.1
     decays = {group["lr"] * group["weight_decay"] for group in groups if group["weight_decay"]}
     assert len(decays) == 1 and decays.pop() == 0.1 * recipe.weight_decay
+
+
+def test_the_pooled_stride_is_a_strided_convolution():
+    torch.manual_seed(0)
+    block, x = Block(4, 8, 2).double(), torch.randn(3, 4, 8, 8, dtype=torch.float64)
+    convolution, norm = block.shortcut
+    strided = norm(F.conv2d(x, convolution.weight, stride=2))
+    hidden = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
+    torch.testing.assert_close(block(x), F.relu(hidden + strided))
+
+
+def test_a_batch_that_the_threads_do_not_divide_leaves_memory_alone():
+    # A crash would take this process with it.
+    code = """
+        from fractions import Fraction
+        import torch
+        from thresher.proxies.vision import ResNet18
+        torch.set_num_threads(2)
+        model = ResNet18(Fraction("1/16"), num_classes=10)
+        for _ in range(30):
+            model(torch.randn(63, 3, 32, 32)).logsumexp(dim=1).sum().backward()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
