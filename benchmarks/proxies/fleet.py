@@ -3,7 +3,8 @@
     python -m benchmarks.proxies.fleet [--rounds 3] [--json FILE]
 
 The plain loop calls `train` for each run in this process, with all threads. The fleet is what every study uses: one
-process a core, perceptrons stacked. Both in turn, `--rounds` times, in fresh folders; the start of processes counts.
+process a core, perceptrons stacked. Both in turn, `--rounds` times, in fresh folders; the processes are started once,
+in the first round of the first model, as in a study.
 `loss` is how far the final training losses of the two are apart at most: sums are taken in another order on another
 number of threads, and training amplifies that. `loss_on_one_thread` is how far the fleet's are from the same runs
 trained alone on one thread, as each is in the fleet (8 runs).
@@ -99,10 +100,11 @@ def furthest(ones: Sequence[Artifact], others: Sequence[Artifact]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    rows = [measure(name, options.rounds) for name in CASES]
+    rows = [measure(name, options.rounds) for name in options.only]
     for row in rows:
         spread = f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}, n = {len(row['ratios'])}"
         print(f"{row['model']:10} {row['runs']} runs: {row['ratio']:.2f} times the loop ({spread}); losses apart by "

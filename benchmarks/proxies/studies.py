@@ -78,7 +78,7 @@ def transfer(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def rates(arguments: argparse.Namespace) -> dict[str, Any]:
     """Mixtures, corpora, filters and deduplication; the reference gives each its best of three rates."""
-    mixtures = {name: MIXED[name] for name in ("natural", "prose", "technical", "talk")}
+    mixtures = {name: MIXED[name] for name in ("natural", "prose", "technical")}
     corpora = {"books": "domain:books", "python": "domain:python", "newswire": "domain:newswire"}
     recipes = [f"{name}={how}" for name, how in {**mixtures, **corpora}.items()]
     recipes += _selections(arguments.table, {"dsdm-squad": "dsdm-for-squad", **FILTERED, **DEDUPLICATED})
