@@ -30,7 +30,7 @@ from thresher.data.examples import ImageExamples
 
 CASES = {
     "mlp": (ModelTable(size="mlp-64x2", epochs=20, batch_size=64, learning_rate=0.02), (5000, 28, 28, 1), 128),
-    "rn-1/16": (ModelTable(size="rn-1/16", epochs=6, batch_size=64, learning_rate=0.02), (2000, 32, 32, 3), 48),
+    "rn-1/16": (ModelTable(size="rn-1/16", epochs=6, batch_size=64, learning_rate=0.02), (2000, 32, 32, 3), 64),
 }
 
 
