@@ -25,6 +25,8 @@ from thresher.selection.decisions import judge
 from thresher.selection.plateau import find_plateau, recommend
 
 COLUMNS = ("size", "learning_rate", "recipe", "seed", "test_set", "loss", "drop", "flops")
+ALL = "mean loss"
+"""The mean loss over all test sets, judged like a test set: what a single validation set of all would give."""
 Rates = Mapping[float, Sequence[Finished]]
 
 
@@ -116,6 +118,8 @@ def _facts(
     for rate, on in zip(find_plateau(list(small), over_sets, drops), losses.values(), strict=True):
         proxy = {name: on[:, i].mean(axis=1).tolist() for i, name in enumerate(sets)}
         judged = judge(proxy, reference, num_resamples=num_resamples, seed=seed)
+        mean = {ALL: np.mean(list(proxy.values()), axis=0)}, {ALL: np.mean(list(reference.values()), axis=0)}
+        judged[ALL] = judge(*mean, num_resamples=num_resamples, seed=seed)[ALL]
         plain = {name: {m: asdict(e) for m, e in own.items()} for name, own in judged.items()}
         rows.append({**asdict(rate), "judged": plain})
     best = recommend(find_plateau(list(small), over_sets, drops))

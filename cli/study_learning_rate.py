@@ -77,15 +77,14 @@ class LearningRate(Command):
         return made(artifact)
 
     def show(self, result):
-        from thresher.selection.decisions import MEAN
+        from thresher.cli.learning_rate import ALL
 
         lines = [
             f"path: {result['path']}",
-            "rate        drop    tau below  spread/noise  Spearman with the tuned reference",
+            "rate        drop    tau below  spread/noise  Spearman of the mean loss with the tuned reference",
         ]
         for row in result["rates"]:
-            judged = row["judged"].get(MEAN) or next(iter(row["judged"].values()))
-            rho = judged["spearman"]
+            rho = row["judged"][ALL]["spearman"]
             marks = [word for word, yes in (("plateau", row["on_plateau"]), ("untrained", not row["trained"])) if yes]
             marks += ["standard"] if row["learning_rate"] == result["standard"] else []
             tau = "-" if row["tau_below"] is None else f"{row['tau_below']:.2f}"

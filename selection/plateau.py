@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.stats import kendalltau
 
 from thresher.errors import InputError
@@ -19,6 +19,7 @@ from thresher.errors import InputError
 LEAST_DROP = 0.005
 """A run whose training loss fell by a smaller share has not trained."""
 LEAST_TAU = 0.8
+EPSILON = 1e-9
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ def find_plateau(
     """Every rate from the lowest to the highest, those on the plateau marked.
 
     `losses` on validation data, `drops` of the training loss. The plateau begins at the lowest rate at which every
-    recipe has trained and goes on while neighbours rank the recipes alike (Kendall's tau of `least_tau` or more); where
-    the first step already breaks it, it is that lowest rate alone.
+    recipe has trained, or past it where runs move so little that noise ranks them: where the next rate ranks otherwise
+    (Kendall's tau below `least_tau`) and sets recipes further apart, measured by the noise of seeds. It goes on while
+    rates rank as its first one does.
     """
     if len(rates) < 2 or list(rates) != sorted(set(rates)) or losses.shape[:2] != drops.shape:
         raise InputError(f"learning rates {list(rates)} must be 2 or more, each once, from low to high")
@@ -57,15 +59,42 @@ def find_plateau(
     means = losses.mean(axis=2)
     trained = drops.min(axis=1) >= least_drop
     taus = [None, *(_tau(low, high) for low, high in pairwise(means))]
+    spreads = [_spread_over_noise(one) for one in losses]
+    first = _first(trained, taus, spreads, least_tau)
     found, going = [], True
     for i, rate in enumerate(rates):
-        is_first = bool(trained[i]) and not trained[:i].any()
-        tau = taus[i]
-        going = bool(trained[i]) and (is_first or (going and tau is not None and tau >= least_tau - 1e-9))
-        noise = float(np.sqrt(losses[i].var(axis=1, ddof=1).mean())) if losses.shape[2] > 1 else None
-        spread = None if noise is None else float(means[i].std(ddof=1)) / noise if noise > 0 else float("inf")
-        found.append(Rate(float(rate), float(drops[i].min()), spread, tau, bool(trained[i]), going))
+        if i >= first:
+            going = going and bool(trained[i]) and _tau(means[first], means[i]) >= least_tau - EPSILON
+        on_plateau = going and i >= first
+        found.append(Rate(float(rate), float(drops[i].min()), spreads[i], taus[i], bool(trained[i]), on_plateau))
     return found
+
+
+def _first(
+    trained: Bool[np.ndarray, " rates"],
+    taus: Sequence[float | None],
+    spreads: Sequence[float | None],
+    least_tau: float,
+) -> int:
+    """Where the plateau begins: past rates that rank unlike the next one, which tells recipes from noise better."""
+    there = [int(i) for i in np.flatnonzero(trained)]
+    if not there:
+        return len(trained)
+    for i, above in pairwise(there):
+        tau, own, next_one = taus[above], spreads[i], spreads[above]
+        agrees = above == i + 1 and tau is not None and tau >= least_tau - EPSILON
+        is_noisier = own is not None and next_one is not None and own < next_one
+        if agrees or not is_noisier:
+            return i if agrees else there[0]
+    return there[0]
+
+
+def _spread_over_noise(losses: Float[np.ndarray, "recipes seeds"]) -> float | None:
+    """Deviation over recipes over that over seeds; None with one seed."""
+    if losses.shape[1] < 2:
+        return None
+    noise = float(np.sqrt(losses.var(axis=1, ddof=1).mean()))
+    return float(losses.mean(axis=1).std(ddof=1)) / noise if noise > 0 else float("inf")
 
 
 def _tau(low: np.ndarray, high: np.ndarray) -> float:

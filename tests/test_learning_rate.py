@@ -38,6 +38,18 @@ def test_rates_at_which_a_recipe_has_not_trained_are_no_part_of_it():
     assert recommend(find_plateau(RATES, losses_of(orders), np.zeros((4, 5)))) is None
 
 
+def test_a_lowest_rate_that_only_noise_ranks_does_not_end_the_plateau():
+    orders = [(4, 0, 3, 1, 2), (0, 1, 2, 3, 4), (0, 1, 2, 4, 3), (0, 2, 1, 4, 3)]
+    clear, noisy = losses_of(orders, noise=0.001), losses_of(orders, noise=0.02)
+    found = find_plateau(RATES, np.concatenate([noisy[:1], clear[1:]]), np.full((4, 5), 0.1))
+    # The last ranks as its neighbour does (.8), and no longer as the first of the plateau (.6).
+    assert [rate.on_plateau for rate in found] == [False, True, True, False]
+    assert found[3].tau_below == pytest.approx(0.8)
+    # As sure of its own ranking as the others, it is believed.
+    alike = find_plateau(RATES, losses_of(orders), np.full((4, 5), 0.1))
+    assert [rate.on_plateau for rate in alike] == [True, False, False, False]
+
+
 def test_rates_out_of_order_and_diverged_runs_are_refused():
     losses, drops = losses_of([(0, 1, 2)] * 2), np.full((2, 3), 0.1)
     with pytest.raises(InputError, match="from low to high"):
