@@ -6,7 +6,7 @@
 
 width      LDS against width on CIFAR-10: RN-1/16 to RN-1/2, 64 half subsets x 2 seeds, own retrainings too
 transfer   5 sizes x 12 training sets x 7 test sets x 2 seeds of a 13-domain corpus
-rates      10 training sets of 4 kinds, a proxy at 6 rates, a reference 8 times larger at 4 rates each, 2 seeds
+rates      10 training sets of 4 kinds, a proxy at 6 rates, a reference 8 times larger at 5 rates each, 2 seeds
 
 CIFAR has the pool and target that `benchmarks.attribution.lds` prepared. DATA has `corpus/documents.parquet` (text,
 domain); TABLE is what `benchmarks.selection.table` made: its pool, held-out targets and selections. Each takes 20 to 60
@@ -84,7 +84,7 @@ def rates(arguments: argparse.Namespace) -> dict[str, Any]:
     recipes += _selections(arguments.table, {"dsdm-squad": "dsdm-for-squad", **FILTERED, **DEDUPLICATED})
     return _result(
         "study", "learning-rate", *_common(arguments, recipes), "--proxy", "130k", "--reference", "1.07M",
-        "--rates", 1e-4, 3e-4, 1e-3, 3e-3, 8e-3, 2e-2, "--reference-rates", 1e-3, 2e-3, 4e-3, 8e-3,
+        "--rates", 1e-4, 3e-4, 1e-3, 3e-3, 8e-3, 2e-2, "--reference-rates", 5e-4, 1e-3, 2e-3, 4e-3, 8e-3,
     )  # fmt: skip
 
 
