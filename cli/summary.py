@@ -37,6 +37,8 @@ from thresher.selection.comparison import Run
 from thresher.selection.selection import open_selection
 
 NUM_SHOWN = 8
+FEW_ARMS = 8
+"""With fewer, resampling them gives intervals that are too narrow."""
 
 
 def finish(
@@ -128,7 +130,11 @@ def show(result: Mapping[str, Any]) -> str:
 
 def trusted(transfer: Artifact) -> dict[str, Any]:
     """What the arms at both sizes say of the proxy, as `thresher study verdict` does."""
-    return judged(transfer, Verdict(study=transfer.path, top=(1,)))
+    found = judged(transfer, Verdict(study=transfer.path, top=(1,)))
+    count = next(iter(found["proxies"].values()))["num_recipes"]
+    if count < FEW_ARMS:
+        found["verdict"]["sentence"] += f" Only {count} ways to choose were compared, which is weak evidence."
+    return found
 
 
 def validation_lines(facts: Mapping[str, Any]) -> list[str]:
