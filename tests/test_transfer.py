@@ -166,7 +166,10 @@ def test_a_study_that_is_killed_trains_nothing_again_that_had_finished(data, cap
     models = _models(data / "killed")
     assert len(models) == 5 * 2 * 2 and all(models[path] == at for path, at in finished.items())
     assert main([*longer, "--out", str(data / "whole")]) == 0
-    assert json.loads(capsys.readouterr().out)["proxies"] == after["proxies"]
+    whole = json.loads(capsys.readouterr().out)
+    # What was left is stacked otherwise than the whole, which rounds otherwise.
+    losses = [[float(row["loss"]) for row in _rows(result["path"])] for result in (after, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_r2_is_set_against_what_was_learned_beyond_chance(data, capsys):
