@@ -114,15 +114,15 @@ def _facts(
         [[min(_drop(run) for run in runs if run.plan.arm == r) for r in recipes] for runs in small.values()]
     )
     over_sets = np.array([table.mean(axis=1) for table in losses.values()])  # [rates, recipes, seeds]
-    rows = []
-    for rate, on in zip(find_plateau(list(small), over_sets, drops), losses.values(), strict=True):
+    rows, found = [], find_plateau(list(small), over_sets, drops)
+    for rate, on in zip(found, losses.values(), strict=True):
         proxy = {name: on[:, i].mean(axis=1).tolist() for i, name in enumerate(sets)}
         judged = judge(proxy, reference, num_resamples=num_resamples, seed=seed)
-        mean = {ALL: np.mean(list(proxy.values()), axis=0)}, {ALL: np.mean(list(reference.values()), axis=0)}
-        judged[ALL] = judge(*mean, num_resamples=num_resamples, seed=seed)[ALL]
+        ours, theirs = ({ALL: np.mean(list(side.values()), axis=0)} for side in (proxy, reference))
+        judged |= judge(ours, theirs, num_resamples=num_resamples, seed=seed)
         plain = {name: {m: asdict(e) for m, e in own.items()} for name, own in judged.items()}
         rows.append({**asdict(rate), "judged": plain})
-    best = recommend(find_plateau(list(small), over_sets, drops))
+    best = recommend(found)
     return {
         "rates": rows,
         "recommended": None if best is None else best.learning_rate,

@@ -53,9 +53,8 @@ def chance_of(examples: Examples) -> float:
     choices = examples.choices if isinstance(examples, TokenExamples) else None
     if choices is None:
         return 0.0
-    starts = np.flatnonzero(np.diff(choices.example, prepend=-1))
-    right = np.add.reduceat(choices.right, starts, dtype=np.float64)
-    return float(np.mean(right / np.diff(starts, append=len(choices.example))))
+    right = np.add.reduceat(choices.right, choices.starts, dtype=np.float64)
+    return float(np.mean(right / np.diff(choices.starts, append=len(choices.example))))
 
 
 def means(evaluation: Artifact) -> dict[str, dict[str, Any]]:

@@ -23,7 +23,7 @@ from thresher.cli.selecting_arms import select_arms
 from thresher.cli.selection_cost import selection_flops
 from thresher.cli.study import OFF_TARGET, AttributionTable, ProxyTable, Study
 from thresher.cli.study_check import check_study
-from thresher.cli.training import Run, train_model, train_models
+from thresher.cli.training import Run, train_models, train_run
 from thresher.cli.transfer import Ladder, compare_sizes
 from thresher.cli.validation import Arm, Plan, plan_arms, validate
 from thresher.cli.validation_runs import finish_runs
@@ -97,7 +97,7 @@ def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, space: Worksp
     if space.executor != "processes":
         return train_models(pool, table, runs, label="proxies", workers=None, space=space)
     # One after another, all cores on each.
-    return [train_model(pool, table, run.name, seed=run.seed, indices=run.indices, space=space) for run in runs]
+    return [train_run(pool, table, run, space) for run in runs]
 
 
 def featurize_study(

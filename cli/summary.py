@@ -48,7 +48,8 @@ def finish(
     with atomic_file(space.root / "study.toml") as file:
         file.write_text(study_text(study), encoding="utf-8")
     page = space.root / "report.html"
-    report = make_report(study, result, command, flips)
+    trust = trusted(result.trust) if result.trust else None
+    report = make_report(study, result, command, flips, trust)
     write_report(report, page)
     facts = result.validation.facts
     summary = {
@@ -72,7 +73,7 @@ def finish(
             if flips
             else {}
         ),
-        **({"trust": trusted(result.trust)} if result.trust else {}),
+        **({"trust": trust} if trust else {}),
         "artifacts": {name: str(artifact.path) for name, artifact in _artifacts(result).items()},
     }
     with atomic_file(space.root / "result.json") as file:
@@ -80,8 +81,14 @@ def finish(
     return summary
 
 
-def make_report(study: Study, result: StudyResult, command: str, flips: NoisyLabels | None) -> Report:
-    """The study's numbers, as the report page takes them."""
+def make_report(
+    study: Study,
+    result: StudyResult,
+    command: str,
+    flips: NoisyLabels | None,
+    trust: Mapping[str, Any] | None,
+) -> Report:
+    """The study's numbers, as the report page takes them; `trust` is what `trusted` says of the proxy."""
     runs = read_runs(result.validation.path)
     arms = result.validation.meta["config"]["arms"]
     as_run = [
@@ -104,7 +111,7 @@ def make_report(study: Study, result: StudyResult, command: str, flips: NoisyLab
         models=_models(study, result),
         stages=_stages(result),
         noisy_labels=flips,
-        trust=_trust(result.trust, study.reference.seeds) if result.trust else None,
+        trust=_trust(trust, result.trust, study.reference.seeds) if trust and result.trust else None,
         reproduction=Reproduction(
             command=command,
             study=study_text(study),
@@ -327,8 +334,7 @@ def _flops(result: StudyResult) -> dict[str, float]:
     )
 
 
-def _trust(transfer: Artifact, num_seeds: int) -> Trust:
-    found = trusted(transfer)
+def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trust:
     (size, proxy), *_ = found["proxies"].items()
     rows = [
         Held(

@@ -20,23 +20,6 @@ from thresher.proxies.stacked import Member, groups_of, train_stack
 from thresher.settings import record
 
 
-def train_model(
-    pool: Examples, table: ModelTable, name: str, *, seed: int, indices: np.ndarray, space: Workspace
-) -> Artifact:
-    """One model of `table` on the pool's examples at `indices`, under `space`."""
-    spec = model_spec(table.size, pool)
-    return train(
-        spec,
-        pool,
-        out=place_of(pool, table, name, seed=seed, indices=indices, space=space),
-        recipe=recipe_of(table, spec),
-        seed=seed,
-        indices=indices,
-        device=space.device,
-        progress=space.progress,
-    )
-
-
 @dataclass(frozen=True)
 class Run:
     """One model to train: the name of its artefact, its seed, and the positions it is trained on."""
@@ -44,6 +27,28 @@ class Run:
     name: str
     seed: int
     indices: np.ndarray
+
+
+def train_model(
+    pool: Examples, table: ModelTable, name: str, *, seed: int, indices: np.ndarray, space: Workspace
+) -> Artifact:
+    """One model of `table` on the pool's examples at `indices`, under `space`."""
+    return train_run(pool, table, Run(name, seed, indices), space)
+
+
+def train_run(pool: Examples, table: ModelTable, run: Run, space: Workspace) -> Artifact:
+    """The model of `run`, by itself."""
+    spec = model_spec(table.size, pool)
+    return train(
+        spec,
+        pool,
+        out=place_of(pool, table, run, space),
+        recipe=recipe_of(table, spec),
+        seed=run.seed,
+        indices=run.indices,
+        device=space.device,
+        progress=space.progress,
+    )
 
 
 AnyRun = TypeVar("AnyRun", bound="HasIndices")
@@ -68,7 +73,7 @@ def train_models(
 ) -> list[Artifact]:
     """A model of `table` for each of `runs`, several at once; what is there already is only opened."""
 
-    missing = [run for run in runs if not is_artifact(_place(pool, table, run, space))]
+    missing = [run for run in runs if not is_artifact(place_of(pool, table, run, space))]
     jobs = [
         _Job(group, table, pool.artifact.path, space.root, space.device)
         for group in grouped(pool, table, missing, workers, space)
@@ -78,7 +83,7 @@ def train_models(
         advance(len(runs) - len(missing))
         for position, _ in run_jobs(_train, jobs, **where):
             advance(len(jobs[position].runs))
-    return [train_model(pool, table, run.name, seed=run.seed, indices=run.indices, space=space) for run in runs]
+    return [train_run(pool, table, run, space) for run in runs]
 
 
 def grouped(
@@ -93,7 +98,7 @@ def grouped(
 def train_group(pool: Examples, table: ModelTable, runs: Sequence[Run], space: Workspace) -> list[Artifact]:
     """The models of one group, trained as one where that is faster."""
     spec = model_spec(table.size, pool)
-    members = [Member(_place(pool, table, run, space), run.seed, run.indices) for run in runs]
+    members = [Member(place_of(pool, table, run, space), run.seed, run.indices) for run in runs]
     options = {"recipe": recipe_of(table, spec), "device": space.device, "progress": space.progress}
     return train_stack(spec, pool, members, **options)
 
@@ -102,14 +107,11 @@ def _train(job: _Job) -> None:
     train_group(open_examples(job.pool), job.table, job.runs, Workspace(job.root, job.device, SILENT))
 
 
-def _place(pool: Examples, table: ModelTable, run: Run, space: Workspace) -> Path:
-    return place_of(pool, table, run.name, seed=run.seed, indices=run.indices, space=space)
-
-
-def place_of(pool: Examples, table: ModelTable, name: str, *, seed: int, indices: np.ndarray, space: Workspace) -> Path:
-    """Where `train_model` puts the model, whether it is there or not."""
+def place_of(pool: Examples, table: ModelTable, run: Run, space: Workspace) -> Path:
+    """Where `train_run` puts the model, whether it is there or not."""
     spec = model_spec(table.size, pool)
-    return space.place(name, spec, record(recipe_of(table, spec)), pool.content_hash, hash_array(indices), seed)
+    indices = hash_array(run.indices)
+    return space.place(run.name, spec, record(recipe_of(table, spec)), pool.content_hash, indices, run.seed)
 
 
 def recipe_of(table: ModelTable, spec: Spec) -> Recipe:

@@ -10,7 +10,7 @@ import numpy as np
 from thresher.artifacts import Artifact, is_artifact
 from thresher.cli.measure import measure
 from thresher.cli.study import ModelTable
-from thresher.cli.training import Run, grouped, place_of, train_group, train_model
+from thresher.cli.training import Run, grouped, place_of, train_group, train_run
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
 from thresher.progress import SILENT
@@ -64,7 +64,7 @@ def finish_runs(
     space: Workspace,
 ) -> list[Finished]:
     """Train and measure what is missing of `planned`, `workers` at once; then every run, in the order planned."""
-    missing = [plan for plan in planned if not is_artifact(_place(pool, table, plan.run, space))]
+    missing = [plan for plan in planned if not is_artifact(place_of(pool, table, plan.run, space))]
     jobs = [
         _Job(group, table, pool.artifact.path, _paths(tasks), space.root, space.device)
         for group in grouped(pool, table, missing, workers, space)
@@ -83,7 +83,7 @@ def _runs(
     hashes = {name: examples.content_hash for name, examples in tasks.items()}
     for plan in planned:
         run = plan.run
-        model = train_model(pool, table, run.name, seed=run.seed, indices=run.indices, space=space)
+        model = train_run(pool, table, run, space)
         out = space.place(run.name.replace("reference", "evaluations", 1), model.content_hash, hashes)
         yield Finished(plan, model, measure(model, tasks, out=out, space=space))
 
@@ -92,10 +92,6 @@ def _run_job(job: _Job) -> None:
     pool, space = open_examples(job.pool), Workspace(job.root, job.device, SILENT)
     train_group(pool, job.table, [plan.run for plan in job.plans], space)
     list(_runs(pool, job.table, job.plans, {name: open_examples(path) for name, path in job.tasks.items()}, space))
-
-
-def _place(pool: Examples, table: ModelTable, run: Run, space: Workspace) -> Path:
-    return place_of(pool, table, run.name, seed=run.seed, indices=run.indices, space=space)
 
 
 def _paths(tasks: Mapping[str, Examples]) -> dict[str, Path]:

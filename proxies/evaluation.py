@@ -69,10 +69,9 @@ def evaluate_choices(model: nn.Module, choices: Choices, **options: Any) -> dict
 
 
 def _share_found(losses: np.ndarray, choices: Choices) -> np.ndarray:
-    starts = np.flatnonzero(np.diff(choices.example, prepend=-1))
-    lowest = losses == np.minimum.reduceat(losses, starts)[choices.example]
-    found = np.add.reduceat(lowest & choices.right, starts, dtype=np.float32)
-    return found / np.add.reduceat(lowest, starts, dtype=np.float32)
+    lowest = losses == np.minimum.reduceat(losses, choices.starts)[choices.example]
+    found = np.add.reduceat(lowest & choices.right, choices.starts, dtype=np.float32)
+    return found / np.add.reduceat(lowest, choices.starts, dtype=np.float32)
 
 
 def _fitting_batch_size(examples: Examples, lengths: np.ndarray) -> int:

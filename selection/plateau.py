@@ -82,10 +82,10 @@ def _first(
         return len(trained)
     for i, above in pairwise(there):
         tau, own, next_one = taus[above], spreads[i], spreads[above]
-        agrees = above == i + 1 and tau is not None and tau >= least_tau - EPSILON
-        is_noisier = own is not None and next_one is not None and own < next_one
-        if agrees or not is_noisier:
-            return i if agrees else there[0]
+        if above == i + 1 and tau is not None and tau >= least_tau - EPSILON:
+            return i
+        if own is None or next_one is None or own >= next_one:
+            break
     return there[0]
 
 

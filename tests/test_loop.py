@@ -83,7 +83,6 @@ def test_a_study_ends_in_a_report_and_a_result(unbroken):
     page = (out / "report.html").read_text()
     assert "Can the proxy be trusted?" in page and "Only 4 ways to choose were compared" in page
     assert set(result["seconds"]) == {"prepare", "train", "featurize", "score", "index", "select", "validate"}
-    page = (out / "report.html").read_text()
     assert "cooking" in page and "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
 
 

@@ -24,7 +24,7 @@ import torch
 from benchmarks.loop import machine
 from thresher.artifacts import Artifact, build
 from thresher.cli.study import ModelTable
-from thresher.cli.training import Run, train_model, train_models
+from thresher.cli.training import Run, train_models, train_run
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import ImageExamples
 
@@ -65,19 +65,14 @@ def measure(name: str, num_rounds: int) -> dict:
         for turn in range(num_rounds):
             spaces = [Workspace(Path(scratch) / f"{side}{turn}", "cpu") for side in ("loop", "fleet")]
             start = time.perf_counter()
-            loop = [
-                train_model(examples, table, run.name, seed=run.seed, indices=run.indices, space=spaces[0])
-                for run in runs
-            ]
+            loop = [train_run(examples, table, run, spaces[0]) for run in runs]
             middle = time.perf_counter()
             fleet = train_models(examples, table, runs, label="fleet", workers=None, space=spaces[1])
             rounds.append((middle - start, time.perf_counter() - middle))
             apart = max(apart, furthest(loop, fleet))
         threads, space = torch.get_num_threads(), Workspace(Path(scratch) / "alone", "cpu")
         torch.set_num_threads(1)
-        alone = [
-            train_model(examples, table, run.name, seed=run.seed, indices=run.indices, space=space) for run in runs[:8]
-        ]
+        alone = [train_run(examples, table, run, space) for run in runs[:8]]
         torch.set_num_threads(threads)
     ratios = [loop / fleet for loop, fleet in rounds]
     return {

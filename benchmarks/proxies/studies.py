@@ -26,9 +26,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.loop import machine
+from benchmarks.selection.table import TARGETS
 from thresher.cli.main import main as thresher
 
-TASKS = ("squad", "gsm8k", "lambada", "jeopardy")
+RATE = 0.05
+"""Of SGD at RN-1/16; the others follow by muP."""
 DOMAINS = ("python", "law", "dialogue")
 SEQUENCES = 150
 """Of each held-out domain."""
@@ -62,10 +64,6 @@ def width(arguments: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
 
 
-RATE = 0.05
-"""Of SGD at RN-1/16; the others follow by muP."""
-
-
 def transfer(arguments: argparse.Namespace) -> dict[str, Any]:
     """The 13-domain corpus: five sizes, mixtures, domains, selections and removals."""
     chosen = CHOSEN | FILTERED
@@ -77,7 +75,7 @@ def transfer(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def rates(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Mixtures, corpora, filters and deduplication; the reference gives each its best of three rates."""
+    """Mixtures, corpora, filters and deduplication; the reference gives each its best of five rates."""
     mixtures = {name: MIXED[name] for name in ("natural", "prose", "technical")}
     corpora = {"books": "domain:books", "python": "domain:python", "newswire": "domain:newswire"}
     recipes = [f"{name}={how}" for name, how in {**mixtures, **corpora}.items()]
@@ -90,7 +88,7 @@ def rates(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _common(arguments: argparse.Namespace, recipes: Sequence[str]) -> list[object]:
     table = arguments.table
-    sets = [f"{name}={table / f'{name}-heldout'}" for name in TASKS]
+    sets = [f"{name}={table / f'{name}-heldout'}" for name in TARGETS]
     sets += [f"{name}={path}" for name, path in _held_out(arguments.data, table).items()]
     return [
         "--pool", table / "pool", "--out", arguments.out, "--test-sets", *sets, "--recipes", *recipes,

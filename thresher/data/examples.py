@@ -138,6 +138,11 @@ class Choices(TokenExamples):
         return self._table["example"].to_numpy()
 
     @cached_property
+    def starts(self) -> np.ndarray:
+        """Where the choices of each example begin, [n]."""
+        return np.flatnonzero(np.diff(self.example, prepend=-1))
+
+    @cached_property
     def right(self) -> np.ndarray:
         """Whether each choice is the right one, [m] of bool."""
         return self._table["right"].to_numpy()
