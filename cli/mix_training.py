@@ -19,7 +19,7 @@ from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies import model_spec
 from thresher.proxies.fleet import run_jobs
-from thresher.proxies.models import check_fits
+from thresher.proxies.fits import check_all
 from thresher.proxies.order import apportion
 from thresher.seeds import derive, numpy_rng
 
@@ -84,8 +84,7 @@ def make_runs(
     Targets that the model cannot read, or reads with another tokenizer, are refused before anything is trained.
     """
     spec = model_spec(bench.model.size, open_examples(bench.pool))
-    for path in bench.targets.values():
-        check_fits(spec, open_examples(path))
+    check_all(spec, map(open_examples, (bench.pool, *bench.targets.values())))
     found: dict[int, dict[str, Any]] = {}
     work = partial(make_run, bench)
     with progress.task("runs", len(runs)) as advance:

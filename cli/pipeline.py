@@ -23,7 +23,7 @@ from thresher.cli.selecting_arms import select_arms
 from thresher.cli.selection_cost import selection_flops
 from thresher.cli.study import OFF_TARGET, AttributionTable, ProxyTable, Study
 from thresher.cli.study_check import check_study
-from thresher.cli.training import Run, train_models, train_run
+from thresher.cli.training import Run, check_models, train_models, train_run
 from thresher.cli.transfer import Ladder, compare_sizes
 from thresher.cli.validation import Arm, Plan, plan_arms, validate
 from thresher.cli.validation_runs import finish_runs
@@ -62,6 +62,8 @@ def run_study(study: Study, space: Workspace) -> StudyResult:
     start, table, seed = time.perf_counter(), study.attribution, study.seed
     prepared = prepare(study, space)
     pool, targets = prepared.pool, prepared.targets
+    measured = (*targets.values(), *prepared.heldout.values(), *_off_targets(prepared).values())
+    check_models([study.proxy, study.reference], pool, *measured)
     proxies = train_proxies(pool, study.proxy, seed=seed, space=space)
     if table.backend == "thresher":
         stores = featurize_study(proxies, pool, targets, table, seed, space)
@@ -109,7 +111,7 @@ def featurize_study(
     space: Workspace,
 ) -> dict[str, Artifact]:
     """The feature stores of the pool (under the name POOL) and of each target, under all `models`."""
-    loaders = loaders_of([str(model.path) for model in models])
+    loaders = loaders_of([str(model.path) for model in models], pool, *targets.values())
     options = {"projection": table.projection, "k": table.k, "output": table.output, "views": table.views}
 
     def store(name: str, examples: Examples) -> Artifact:
@@ -157,7 +159,7 @@ def score_by_traker(
         {name: examples.content_hash for name, examples in targets.items()},
     )
     return score_with_traker(
-        loaders_of([str(model.path) for model in models]),
+        loaders_of([str(model.path) for model in models], pool, *targets.values()),
         pool,
         targets,
         out=space.place("scores-traker", made_from, table.k, seed),

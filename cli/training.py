@@ -1,6 +1,6 @@
 """Train a model of a study's table: the one place where a table becomes a specification and a recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -13,8 +13,9 @@ from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
 from thresher.progress import SILENT
 from thresher.proxies import Recipe, model_spec, train
+from thresher.proxies.fits import check_all
 from thresher.proxies.fleet import num_workers, run_jobs
-from thresher.proxies.models import Spec, model_width
+from thresher.proxies.models import Spec, model_width, origin_of
 from thresher.proxies.order import hash_array
 from thresher.proxies.stacked import Member, groups_of, train_stack
 from thresher.settings import record
@@ -49,6 +50,12 @@ def train_run(pool: Examples, table: ModelTable, run: Run, space: Workspace) -> 
         device=space.device,
         progress=space.progress,
     )
+
+
+def check_models(tables: Iterable[ModelTable], pool: Examples, *others: Examples) -> None:
+    """Refuse what a model of these tables could not be trained on or measured with, before anything is trained."""
+    for table in tables:
+        check_all(model_spec(table.size, pool), (pool, *others))
 
 
 AnyRun = TypeVar("AnyRun", bound="HasIndices")
@@ -123,4 +130,4 @@ def recipe_of(table: ModelTable, spec: Spec) -> Recipe:
 def usual_rate(table: ModelTable, pool: Examples) -> float:
     """The peak learning rate that a model of `table` is trained at unless it says another."""
     spec = model_spec(table.size, pool)
-    return recipe_of(table, spec).peak_rate(source=spec["source"], width=model_width(spec))
+    return recipe_of(table, spec).peak_rate(source=origin_of(spec), width=model_width(spec))

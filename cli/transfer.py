@@ -19,6 +19,7 @@ from thresher.artifacts import Artifact, Draft, build
 from thresher.cli.measure import chance_of
 from thresher.cli.report.charts import scatter, standalone
 from thresher.cli.study import ModelTable
+from thresher.cli.training import check_models
 from thresher.cli.validation_runs import Finished, Planned, finish_runs
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
@@ -138,6 +139,7 @@ def finish_ladder(
     space: Workspace,
 ) -> dict[str, list[Finished]]:
     """Every run of every table, each table in a folder of its own."""
+    check_models(tables.values(), pool, *test_sets.values())
     finished = {}
     with space.progress.task("models", len(tables)) as advance:
         for name, table in tables.items():

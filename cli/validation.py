@@ -13,7 +13,7 @@ from thresher.artifacts import Artifact, Draft, build, open_artifact
 from thresher.cli.measure import means
 from thresher.cli.report.charts import learning_curve, standalone
 from thresher.cli.study import BASELINE, ModelTable
-from thresher.cli.training import recipe_of
+from thresher.cli.training import check_models, recipe_of
 from thresher.cli.validation_results import compare
 from thresher.cli.validation_runs import Finished, Planned, finish_runs
 from thresher.cli.workspace import Workspace
@@ -77,6 +77,7 @@ def validate(
     to random data, places and, with `plan.random_budgets`, compute multipliers.
     Every run is an artefact of its own, so a killed validation continues with the first missing run.
     """
+    check_models([model], pool, *targets.values(), *off_targets.values())
     _check(arms, plan, pool, targets, off_targets)
     size = len(arms[0].positions(0))
     others = [_budget_arm(times, size, len(pool), plan.num_seeds, seed) for times in plan.random_budgets if times != 1]

@@ -43,7 +43,9 @@ def check_fits(spec: Spec, examples: Examples) -> None:
         )
     for key in ("vocab_size", "sequence_length"):
         if key in there and there[key] > spec[key]:
-            action = f"--sequence-length {spec[key]}" if key == "sequence_length" else "--tokenizer set to the model's own"
+            action = (
+                f"--sequence-length {spec[key]}" if key == "sequence_length" else "--tokenizer set to the model's own"
+            )
             raise InputError(
                 f"{path} has {key} {there[key]}, but model {name!r} was made for at most {spec[key]}; prepare it with "
                 f"{action}"
@@ -89,7 +91,10 @@ def _check_images(spec: Spec, there: Spec, path: Any, name: str) -> None:
         )
     its_classes, classes = spec.get("classes"), there["classes"]
     if its_classes is not None and classes != its_classes:
-        first = next((pair for pair in zip(classes, its_classes, strict=False) if pair[0] != pair[1]), (len(classes), len(its_classes)))
+        first = next(
+            (pair for pair in zip(classes, its_classes, strict=False) if pair[0] != pair[1]),
+            (len(classes), len(its_classes)),
+        )
         raise InputError(
             f"{path} has other classes, or in another order, than model {name!r} was made with (the first that differs: "
             f"{first[0]!r}, its {first[1]!r}); prepare it with --classes {' '.join(its_classes[:12])}"

@@ -89,7 +89,9 @@ def _place(text: str, name: str) -> ModelName:
     if is_artifact(place):
         return ModelName(text, ARTIFACT, str(place))
     if not (place / "config.json").is_file():
-        inside = [str(p) for p in sorted(place.iterdir()) if (p / "meta.json").is_file() or (p / "config.json").is_file()]
+        inside = [
+            str(p) for p in sorted(place.iterdir()) if (p / "meta.json").is_file() or (p / "config.json").is_file()
+        ]
         hint = f"; in it: {', '.join(inside[:3])}" if inside else ""
         raise InputError(
             f"{place} is neither a model artefact nor a checkpoint: it has no meta.json and no config.json{hint}; "

@@ -41,7 +41,9 @@ def probe(model: nn.Module, spec: dict[str, Any]) -> None:
         model.train(mode)
     _check_shape(logits, batch, spec)
     if not bool(torch.isfinite(logits).all()):
-        raise InputError(f"model {spec['name']!r} gives logits that are not finite; its weights are damaged, give another")
+        raise InputError(
+            f"model {spec['name']!r} gives logits that are not finite; its weights are damaged, give another"
+        )
     if spec["task"] == LANGUAGE:
         _check_causal(logits, spec["name"])
 

@@ -101,7 +101,9 @@ def _published(name: str, file: Path, num_classes: int) -> dict[str, Any]:
             preset: Any = weights.transforms()
             size = preset.crop_size[-1]
             mean, spread = np.asarray(preset.mean, float), np.asarray(preset.std, float)
-            made = inputs.as_inputs(np.diag(1 / spread), -mean / spread, f"as torchvision's {weights.name} prepares them")
+            made = inputs.as_inputs(
+                np.diag(1 / spread), -mean / spread, f"as torchvision's {weights.name} prepares them"
+            )
             labels = list(weights.meta.get("categories", []))
             return {"image_shape": [3, size, size], "inputs": made} | ({"labels": labels} if labels else {})
     said = {"inputs": {"pixels": "from -1 to 1; the file does not say"}}
