@@ -1,6 +1,6 @@
 """Subclasses of known layers with a forward pass of their own: what their base class computes, seen from inside.
 
-`OPTLearnedPositionalEmbedding` takes an attention mask and looks up positions, `GemmaTextScaledWordEmbedding` multiplies
+`OPTLearnedPositionalEmbedding` takes an attention mask and looks up positions, `GemmaTextScaledWordEmbedding` scales
 what it looked up. Their own arguments and results say nothing to a rule; the one call that their base class makes
 (`F.embedding(indices, weight)`, `F.linear(input, weight, bias)`) has just what a rule is for, so that call is caught.
 """
@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode

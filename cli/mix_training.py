@@ -18,8 +18,8 @@ from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies import model_spec
-from thresher.proxies.fleet import run_jobs
 from thresher.proxies.fits import check_all
+from thresher.proxies.fleet import run_jobs
 from thresher.proxies.order import apportion
 from thresher.seeds import derive, numpy_rng
 

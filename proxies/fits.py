@@ -60,7 +60,7 @@ def check_alike(one: Examples, other: Examples) -> None:
     for key in ("tokenizer", "classes", "image_shape"):
         if None not in (ours.get(key), theirs.get(key)) and ours[key] != theirs[key]:
             raise InputError(
-                f"{other.artifact.path} has another {key.replace('_', ' ')} than {one.artifact.path}; prepare both alike"
+                f"{other.artifact.path} has another {key.replace('_', ' ')} than {one.artifact.path}; make both alike"
             )
     if task_of(one) != task_of(other):
         raise InputError(
@@ -96,7 +96,7 @@ def _check_images(spec: Spec, there: Spec, path: Any, name: str) -> None:
             (len(classes), len(its_classes)),
         )
         raise InputError(
-            f"{path} has other classes, or in another order, than model {name!r} was made with (the first that differs: "
+            f"{path} has other classes, or another order of them, than model {name!r} (the first that differs: "
             f"{first[0]!r}, its {first[1]!r}); prepare it with --classes {' '.join(its_classes[:12])}"
             f"{' ..' if len(its_classes) > 12 else ''}"
         )

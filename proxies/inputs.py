@@ -21,7 +21,7 @@ TRIAL_SIZE = 32
 
 
 def describe(name: str, config: Any) -> dict[str, Any]:
-    """`image_shape` [c, h, w] where the checkpoint says one, and `inputs`: what is done to pixels, and by whose word."""
+    """`image_shape` [c, h, w] where the checkpoint says one, and `inputs`: what is done to pixels, by whose word."""
     processor = _processor(name)
     channels = int(getattr(config, "num_channels", None) or 3)
     said = getattr(config, "image_size", None) or (processor and _size_of(processor)) or None
@@ -83,7 +83,7 @@ def _processor(name: str) -> Any:
 
 
 def _affine(name: str, processor: Any, channels: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """What the processor does to a pixel's channels from 0 to 1: out = matrix in + offset, checked on a random image."""
+    """What the processor does to a pixel's channels from 0 to 1: out = matrix in + offset, checked on noise."""
     blank = np.zeros((*size, channels), dtype=np.uint8)
     single = [blank.copy() for _ in range(channels)]
     for channel, image in enumerate(single):
@@ -119,7 +119,7 @@ def _size_of(processor: Any) -> Any:
 
 
 def _pair(size: Any) -> tuple[int, int] | None:
-    """(height, width) of what configurations write: 224, [224, 224], {"height": .., "width": ..}, {"shortest_edge": ..}."""
+    """(height, width) of what configurations write: 224, [224, 224], {"height": .., "width": ..} or a shortest edge."""
     if isinstance(size, int):
         return size, size
     if isinstance(size, list | tuple):

@@ -1,4 +1,4 @@
-"""torchvision's models: untrained by name, or with the weights of a file (`torchvision:resnet18@resnet18-f37072fd.pth`).
+"""torchvision's models: untrained by name, or with the weights of a file (`torchvision:resnet18@weights.pth`).
 
 A file is read as tensors alone (`weights_only`). One that has the name under which torchvision publishes it is prepared
 and labelled as torchvision says; of others nothing is known, and that is said.
