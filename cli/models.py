@@ -11,6 +11,7 @@ from thresher.errors import InputError
 from thresher.proxies import names, open_model, read_spec
 from thresher.proxies.fits import check_alike, check_all
 from thresher.proxies.models import Spec
+from thresher.proxies.probe import refuse_constant
 from thresher.proxies.weights import hash_of_function
 
 Loaders = list[tuple[str, Callable[[], nn.Module]]]
@@ -29,8 +30,14 @@ def loaders_of(models: Sequence[str], examples: Examples, *others: Examples) -> 
     for name in models:
         spec = read_spec(name, examples)
         check_all(spec, (examples, *others))
-        loaders.append((_hash_of(name, spec), lambda name=name: open_model(name, examples)))
+        loaders.append((_hash_of(name, spec), lambda name=name: _opened(name, examples)))
     return loaders
+
+
+def _opened(name: str, examples: Examples) -> nn.Module:
+    model = open_model(name, examples)
+    refuse_constant(model, examples, name)
+    return model
 
 
 def _hash_of(name: str, spec: Spec) -> str:

@@ -71,6 +71,16 @@ class Score(Command):
             return made(self._with_features(targets, progress))
         return made(self._without_features(targets, progress))
 
+    def show(self, result):
+        count = result["num_examples"]
+        lines = [f"path: {result['path']}", f"{count:,} examples scored"]
+        for name, found in result["targets"].items():
+            line = f"{name}: mean {found['mean']:.4g}, standard deviation {found['sd']:.4g}"
+            if found["tied"]:
+                line += f"; {found['tied']:,} examples share their score with others: the order among them says nothing"
+            lines.append(line)
+        return "\n".join(lines)
+
     def _check(self):
         from thresher.errors import InputError
 

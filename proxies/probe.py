@@ -6,9 +6,11 @@ The names of architectures say much; this asks the model itself, so that it hold
 import traceback
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.outputs import Batch, logits_of
 from thresher.proxies.architecture import CLASSIFIER, LANGUAGE
@@ -16,6 +18,8 @@ from thresher.seeds import torch_rng
 
 # Tokens of the text that is tried; the last one is changed.
 LENGTH = 12
+# Examples whose logits are compared, and how far rounding may move them.
+SEVERAL, EQUAL = 8, 1e-7
 USUAL_SIZE = (224, 224)
 """Of an image for a model that says none."""
 # How far earlier logits may move then, relative to their spread: rounding alone.
@@ -46,6 +50,22 @@ def probe(model: nn.Module, spec: dict[str, Any]) -> None:
         )
     if spec["task"] == LANGUAGE:
         _check_causal(logits, spec["name"])
+
+
+def refuse_constant(model: nn.Module, examples: Examples, name: str) -> None:
+    """Refuse a model that gives the same logits whatever it reads: nothing can be attributed to it."""
+    windows = np.unique(np.linspace(0, len(examples.windows.example) - 1, SEVERAL).astype(np.int64))
+    batch = examples.batch(windows)
+    inputs = batch["input_ids" if "input_ids" in batch else "pixel_values"]
+    with torch.no_grad():
+        logits = logits_of(model.eval(), batch).float()
+    rows = logits.flatten(0, -2)
+    differs = bool((inputs != inputs[:1]).any()) or inputs.ndim == 2 and bool((inputs != inputs[:, :1]).any())
+    if differs and bool(((rows - rows[:1]).abs() <= EQUAL * (1 + rows.abs())).all()):
+        raise InputError(
+            f"model {name!r} gives the same logits for every example of {examples.artifact.path}: it is untrained or "
+            "its weights are damaged; give a trained model"
+        )
 
 
 def _check_causal(logits: Tensor, name: str) -> None:
