@@ -46,7 +46,7 @@ def save(model, folder):
     return folder
 
 
-def vit(folder, *, size=8, channels=3, labels=("0", "1"), patch=4):
+def vit(folder, *, size=8, channels=3, labels=("cat", "dog"), patch=4):
     """A ViT for images of size x size with these labels."""
     from transformers import ViTConfig, ViTForImageClassification
 

@@ -60,7 +60,10 @@ CAUSAL = {
         hf.OPTConfig(**ENCODER, ffn_dim=24, word_embed_proj_dim=16),
     ),
     "BartForCausalLM": lambda: (hf.BartForCausalLM, hf.BartConfig(**SEQ2SEQ)),
-    "BloomForCausalLM": lambda: (hf.BloomForCausalLM, hf.BloomConfig(vocab_size=131, hidden_size=16, n_layer=1, n_head=2)),
+    "BloomForCausalLM": lambda: (
+        hf.BloomForCausalLM,
+        hf.BloomConfig(vocab_size=131, hidden_size=16, n_layer=1, n_head=2),
+    ),
     "MambaForCausalLM": lambda: (
         hf.MambaForCausalLM,
         hf.MambaConfig(vocab_size=131, hidden_size=16, num_hidden_layers=1, state_size=4),
