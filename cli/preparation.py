@@ -158,6 +158,7 @@ class _ImageParts:
             classes=self.classes,
             config=config,
             inputs=inputs,
+            left_out=source.left_out(),
             seed=self.study.seed,
             progress=self.space.progress,
         )

@@ -165,6 +165,7 @@ class Prepare(Command):
             classes=classes,
             config={**columns, "part": list(self.part), "limit": self.limit},
             inputs={"source": source.fingerprint()},
+            left_out=source.left_out(),
             seed=self.seed,
             progress=progress,
         )

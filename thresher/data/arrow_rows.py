@@ -92,6 +92,8 @@ def _roots(file: Path, schema: pa.Schema, columns: Sequence[str]) -> list[str] |
         root = _root(schema, column)
         if root is None:
             raise InputError(f"{file} {no_column(column, _all_names(schema))}")
+        if schema.names.count(root) > 1:
+            raise InputError(f"{file} has the column {root!r} {schema.names.count(root)} times; rename all but one")
         roots.append(root)
     return list(dict.fromkeys(roots)) or None
 
@@ -122,7 +124,7 @@ def _all_names(schema: pa.Schema) -> list[str]:
 def _plain_rows(batch: pa.RecordBatch, file: Path, before: int, bad: BadRows) -> list[dict]:
     try:
         return batch.to_pylist()
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):  # text that is not UTF-8, or a time beyond Python's
         columns = {
             name: _values(column, name, file, before, bad)
             for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -146,7 +148,16 @@ def _values(column: pa.Array, name: str, file: Path, before: int, bad: BadRows) 
             if bad.refuses:
                 raise _not_utf8(file, before + row, name, error) from None
             values.append(NOT_TEXT)
+        except (ValueError, OverflowError):
+            values.append(_NotPlain(str(kind)))
     return values
+
+
+class _NotPlain:
+    """A value that Python has no type for."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
 
 
 def _text_at(value: bytes | None, file: Path, row: int, column: str, bad: BadRows) -> str | None:

@@ -59,10 +59,11 @@ def read_csv(files: Sequence[Path], columns: Sequence[str], bad: BadRows) -> Ite
 
 def _header(lines: _Lines, file: Path, columns: Sequence[str]) -> tuple[list[str], str]:
     """The columns' names, and the delimiter: the usual one, else one that gives the columns that are asked for."""
-    first, start = next(lines), 1
+    first = _not_blank(lines)
     stated = STATED.fullmatch(first)  # what Excel writes and reads
     if stated:
-        lines.record, first, start = [], next(lines, ""), 2
+        lines.record, first = [], _not_blank(lines)
+    start = lines.number
     usual = stated[1] if stated else "\t" if ".tsv" in [suffix.lower() for suffix in file.suffixes] else ","
     found: dict[str, list[str]] = {}
     for delimiter in (usual,) if stated else dict.fromkeys((usual, *DELIMITERS)):
@@ -84,6 +85,14 @@ def _header(lines: _Lines, file: Path, columns: Sequence[str]) -> tuple[list[str
         raise InputError(f"{file} {no_column(missing, names)}")
     widest = max(found, key=lambda delimiter: len(found[delimiter])) if len(names) == 1 and found else usual
     return found.get(widest, names), widest
+
+
+def _not_blank(lines: _Lines) -> str:
+    for line in lines:
+        if line.strip():
+            return line
+        lines.record = []
+    return ""
 
 
 class _Rest:

@@ -1,5 +1,6 @@
 """Documents out of a source's rows: whole text, prompts with continuations, multiple choice, or labelled text."""
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -27,8 +28,10 @@ class Document(NamedTuple):
     @property
     def content(self) -> bytes:
         """What makes two documents the same, for `part_of`: the group, the prompt, or the text, but for case and
-        white space."""
+        white space and Unicode form."""
         own = self.group or self.prompt or self.text
+        if not own.isascii():
+            own = unicodedata.normalize("NFKC", own)
         return " ".join(own.casefold().split()).encode("utf-8", "surrogatepass")
 
 
@@ -84,7 +87,13 @@ class TextColumns:
         """The same with the classes that occur in `source`, where they are needed and not given; one pass over it."""
         if self.classify is None or self.classes:
             return self
-        return replace(self, classes=tuple(sorted(names_in(source, self.classify))))
+        found = sorted(names_in(source, self.classify))
+        odd = [name for name in found if "=" in name]
+        if odd:
+            raise InputError(
+                f"{source.name} has the class {odd[0]!r}; VALUE=WORD gives a class a word, so write it without ="
+            )
+        return replace(self, classes=tuple(found))
 
 
 def names_in(source: Source, column: str) -> set[str]:
@@ -220,8 +229,8 @@ class _Reader:
             return choices, labels.index(gold)
         if len(choices) >= 2 and gold.isdecimal() and int(gold) < len(choices):
             return choices, int(gold)
-        message = f"column {columns.gold!r} holds {values[columns.gold]!r}, which is none of {len(choices)} choices counted from 0"
-        raise Unusable("no right answer", f"{message}; repair it")
+        what = f"column {columns.gold!r} holds {values[columns.gold]!r}"
+        raise Unusable("no right answer", f"{what}, which is none of {len(choices)} choices counted from 0; repair it")
 
     def _class(self, row: Row) -> int:
         column = str(self.columns.classify)

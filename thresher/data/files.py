@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from thresher.data.folders import is_hidden, walk, without_descriptions
 from thresher.data.lines import OPENERS
 from thresher.data.splits import ALL, check_split, choose, splits_of_rows, splits_of_tables
 from thresher.errors import InputError
@@ -27,13 +28,6 @@ READERS = {
 }
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 KNOWN = f"{', '.join(READERS)} and images"
-# What systems and tools leave beside data; names that begin with a dot are passed over too.
-LEFT_BEHIND = set(
-    "__MACOSX __pycache__ _delta_log _temporary _spark_metadata _SUCCESS _metadata _common_metadata "
-    "Thumbs.db desktop.ini lost+found $RECYCLE.BIN".split()
-)
-# What `datasets` writes beside its data, and about a repository of data.
-DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 TABLES = ("parquet", "arrow", "json", "csv")
 
@@ -57,7 +51,8 @@ def find_files(data: Sequence[str], split: str | None = None, subset: str | None
     """What `data` stands for; None: the name of a data set on the hub.
 
     A folder, or a pattern, gives the files of one split (see `thresher.data.splits`). Hidden files, and what tools
-    leave behind, are passed over at any depth. InputError for what does not exist, cannot be read, or is of several kinds.
+    leave behind, are passed over at any depth. InputError for what does not exist, cannot be read, or is of several
+    kinds.
     """
     if not data:
         raise InputError("no data was given; give a file, a glob, a folder or the name of a data set on the hub")
@@ -122,16 +117,17 @@ def _in_folder(root: Path, entries: list[Path], split: str | None, name: str | N
     matches, name = name is not None, name or str(root)
     if not matches and (root / "dataset_dict.json").is_file():
         return _saved_splits(root, split)
-    files = [file for entry in entries for file in (_walk(entry) if entry.is_dir() else [entry])]
-    files = _without_descriptions([file for file in files if matches is False or not _is_hidden(file.name)])
-    found = _of_one_kind(files, name)
+    files = dict.fromkeys(file for entry in entries for file in (walk(entry) if entry.is_dir() else [entry]))
+    # A pattern reaches into folders of its own accord.
+    seen = [file for file in files if not any(map(is_hidden, file.relative_to(root).parts))]
+    found = _of_one_kind(without_descriptions(seen), name)
     if not matches:
         found.folders = [root]
     paths = [PurePath(file.relative_to(root)) for file in found.files]
     if found.reader in TABLES:
         splits = splits_of_tables(paths)
     else:
-        splits = splits_of_rows(paths, named=bool(found.metadata))
+        splits = splits_of_rows(paths, named=bool(found.metadata) or found.reader == "text")
         found.in_splits = any(splits)
     _keep(found, splits, split, name=name, given=matches and len({*splits}) == 1)
     return found
@@ -153,7 +149,7 @@ def _saved_splits(root: Path, split: str | None) -> Found:
     wanted = there if split == ALL else [check_split(split, there, str(root))]
     found = Found("arrow", folders=[root])
     for own in there:
-        files = _without_descriptions(_walk(root / own))
+        files = without_descriptions(walk(root / own))
         if own in wanted:
             found.files += files
         else:
@@ -161,50 +157,6 @@ def _saved_splits(root: Path, split: str | None) -> Found:
     if not found.files:
         raise InputError(f"{root} holds no .arrow file of the split {', '.join(wanted)}; save the data set again")
     return found
-
-
-def _walk(folder: Path) -> list[Path]:
-    """All files that are not hidden, in the order of their paths. Links to folders are followed, each folder once."""
-
-    def fail(error: OSError) -> None:
-        raise InputError(f"{error.filename} cannot be read ({error.strerror}); check its permissions")
-
-    files: list[Path] = []
-    seen: set[str] = set()
-    waiting = [folder]
-    while waiting:
-        for place, folders, names in os.walk(waiting.pop(0), onerror=fail):
-            real = os.path.realpath(place)
-            if real in seen:
-                folders.clear()
-                continue
-            seen.add(real)
-            folders[:] = sorted(name for name in folders if not _is_hidden(name))
-            # After all real folders, so that a file keeps the path that it has without the links.
-            waiting += [link for name in folders if (link := Path(place, name)).is_symlink()]
-            files += [Path(place, name) for name in names if not _is_hidden(name)]
-    return sorted(file for file in files if file.is_file())
-
-
-def _without_descriptions(files: list[Path]) -> list[Path]:
-    """Without what only describes data; of a folder of Dataset.save_to_disk, the files that its state names."""
-    names = {file.parent: set() for file in files}
-    for file in files:
-        names[file.parent].add(file.name)
-    kept = []
-    own: dict[Path, set[str]] = {}
-    for folder, there in names.items():
-        if {"state.json", "dataset_info.json"} <= there:
-            state = json.loads((folder / "state.json").read_text("utf-8"))
-            own[folder] = {entry["filename"] for entry in state.get("_data_files", [])}
-            if missing := sorted(own[folder] - there):
-                raise InputError(f"{folder / missing[0]} is missing, which state.json beside it names; copy it again")
-    for file in files:
-        if file.parent in own:
-            kept += [file] if file.name in own[file.parent] else []
-        elif file.name not in DESCRIPTIONS:
-            kept.append(file)
-    return kept
 
 
 def _of_one_kind(files: list[Path], name: str) -> Found:
@@ -255,9 +207,9 @@ def _each_once(files: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def _first_twice(files: list[Path]) -> Path | None:
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for file in files:
-        place = file.absolute()
+        place = os.path.normpath(file.absolute())
         if place in seen:
             return file
         seen.add(place)
@@ -275,10 +227,6 @@ def suffix_of(file: Path) -> str:
     return (Path(file.stem) if file.suffix in OPENERS else file).suffix.lower()
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in LEFT_BEHIND
-
-
 def _fixed_part(pattern: Path) -> Path:
     """The folder before the first part that has a wildcard."""
     fixed = Path(*[]) if not pattern.is_absolute() else Path(pattern.anchor)
@@ -293,7 +241,7 @@ def _with_subset(entry: str, subset: str) -> str:
     """The folder of that name in a folder here; a hub data set knows its configurations itself."""
     path = Path(entry).expanduser()
     if path.is_dir():
-        there = sorted(child.name for child in path.iterdir() if child.is_dir() and not _is_hidden(child.name))
+        there = sorted(child.name for child in path.iterdir() if child.is_dir() and not is_hidden(child.name))
         if subset not in there:
             raise InputError(f"{entry} has no folder {subset!r} for that configuration; its folders are: {there}")
         return str(path / subset)

@@ -18,19 +18,19 @@ NAME = "file_name"
 def read_image_folder(found: Found, columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
     """A row an image: `image` ({"bytes", "path"}), `file` (its path from where all are) and `label`.
 
-    `label` is the name of the nearest folder that is no split. Where there are files metadata.csv (.jsonl, .parquet),
-    their columns are there instead, by `file_name`; an image that none of them has, or one that is not there, is an
-    InputError.
+    `label` is the name of the nearest folder that is no split. Files metadata.csv (.jsonl, .parquet) give more columns
+    by `file_name`, also labels; an image that none of them has, or one that is not there, is an InputError.
     """
-    common = common_folder(found.files)
+    common, folders = common_folder(found.files), {file.parent for file in found.files}
+    roots = {root.absolute() for root in found.folders} if len(folders) > 1 else set()
     described = _described(found.metadata)
     _check_all_there(found, described)
     for file in found.files:
         values: dict[str, Any] = {"image": {"bytes": None, "path": str(file)}}
         if found.metadata:
             values |= described[file]
-        else:
-            values["label"] = _class_of(file, found)
+        if "label" in columns and "label" not in values:
+            values["label"] = _class_of(file, found.in_splits, roots)
         values["file"] = file.relative_to(common).as_posix()
         missing = take(values, columns)
         if missing is not None:
@@ -38,12 +38,12 @@ def read_image_folder(found: Found, columns: Sequence[str], bad: BadRows) -> Ite
         yield Row(str(file), None, values)
 
 
-def _class_of(file: Path, found: Found) -> str:
+def _class_of(file: Path, in_splits: bool, roots: set[Path]) -> str:
+    """The name of the file's folder, or of one above if it is a split; `roots` hold folders of images."""
     folder = file.parent
-    while found.in_splits and folder.name.lower() in WORDS and folder != folder.parent:
+    while in_splits and folder.name.lower() in WORDS and folder != folder.parent:
         folder = folder.parent
-    roots = {root.absolute() for root in found.folders}
-    if folder in roots and any(other.parent != file.parent for other in found.files):
+    if file.parent in roots:
         raise InputError(f"{file} lies beside folders of images, so its class cannot be told; move it into one")
     return folder.name
 

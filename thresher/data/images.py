@@ -89,13 +89,14 @@ def prepare_images(
     classes: list[str],
     config: Mapping,
     inputs: Mapping[str, str],
+    left_out: Mapping[str, int] | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Write `images`, all of one shape, into an artefact of kind `image-examples`; labels index `classes`.
 
     An example's domain is its class. The facts `notes` count what was done to make pixels of files, and `background` is
-    the colour that transparent ones were composed over.
+    the colour that transparent ones were composed over. `left_out` (of `Source.left_out`) becomes the fact `skipped`.
     """
     index = {name: position for position, name in enumerate(classes)}
 
@@ -130,6 +131,7 @@ def prepare_images(
         with draft.file("labels.npy") as file:
             np.save(file, np.asarray(labels, dtype=np.int64))
         facts = {"num_examples": len(labels), "classes": classes, "notes": dict(sorted(notes.items()))}
+        facts["skipped"] = dict(left_out or {})
         return {**facts, "background": list(BACKGROUND)} if "composed over white" in notes else facts
 
     request = {**config, "classes": classes}

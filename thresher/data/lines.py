@@ -86,7 +86,8 @@ def _wide(opened: IO[bytes], file: Path, encoding: str, bad: BadRows) -> Iterato
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is not {encoding.upper()}, as its mark says ({error.reason}); convert it") from None
     finally:
-        reader.detach()
+        if not opened.closed:  # as it is where a reader of lines is dropped before their end
+            reader.detach()
 
 
 def _decode(raw: bytes, file: Path, position: int, bad: BadRows) -> str:

@@ -75,13 +75,13 @@ def _in_colour(picture: Any) -> tuple[Any, list[str]]:
     notes = [f"read as {picture.mode}"]
     if getattr(picture, "n_frames", 1) > 1:
         notes.append("first of several frames")
-    profile = picture.info.get("icc_profile")
+    kind, profile = picture.format, picture.info.get("icc_profile")
     if picture.getexif().get(0x0112, 1) != 1:
         picture = ImageOps.exif_transpose(picture)
         notes.append("turned as its orientation says")
     if picture.mode in SIXTEEN or picture.mode in ("I", "F"):
         notes.append("16 bits scaled to 8" if picture.mode != "F" else "0 to 1 scaled to 8 bits")
-        return Image.fromarray(_scaled(picture)).convert("RGB"), notes
+        return Image.fromarray(_scaled(picture, kind)).convert("RGB"), notes
     if picture.mode in ("RGBa", "La"):
         picture = picture.convert(picture.mode.upper())
     transparent = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
@@ -94,7 +94,7 @@ def _in_colour(picture: Any) -> tuple[Any, list[str]]:
     return picture.convert("RGB"), notes
 
 
-def _scaled(picture: Any) -> np.ndarray:
+def _scaled(picture: Any, kind: str | None) -> np.ndarray:
     """uint8 [h, w] of a picture whose values are more than 8 bits deep."""
     values = np.asarray(picture)
     if picture.mode == "F":
@@ -102,7 +102,7 @@ def _scaled(picture: Any) -> np.ndarray:
         if not (low >= 0 and high <= 1):
             raise Undecodable(f"its floats reach from {low:g} to {high:g}, and only 0 to 1 says what is white")
         return np.rint(values * 255).astype(np.uint8)
-    if picture.mode == "I" and picture.format not in SIXTEEN_BIT_FORMATS:
+    if picture.mode == "I" and kind not in SIXTEEN_BIT_FORMATS:
         raise Undecodable("its 32-bit numbers do not say what is white; write 8 or 16 bits")
     return np.rint(values.astype(np.float64) * (255 / 65535)).astype(np.uint8)
 

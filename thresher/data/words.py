@@ -14,8 +14,13 @@ LONGEST_IDEOGRAPHS, LONGEST_CLUSTERS = 4, 8
 CLUSTERS_A_WORD = 3
 # Seen by nobody: joiners, soft hyphens, directions, variation selectors. A zero-width space parts words.
 UNSEEN = re.compile("[\u00ad\u034f\u061c\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\U000e0000-\U000e0fff]")  # fmt: skip  # noqa: E501
+APOSTROPHE = "\u02bc"
+"""By Unicode a letter; others write a quotation mark there, which parts words."""
 ASCII_WORD = re.compile("[a-z0-9]+")
-RULE = "letters, digits and their marks, whatever the case and form; Chinese and Japanese by character, scripts of South East Asia without spaces in pieces of about 3 characters"  # noqa: E501
+RULE = (
+    "letters, digits and their marks, whatever the case and form; Chinese and Japanese by character, "
+    "scripts of South East Asia without spaces in pieces of about 3 characters"
+)
 
 
 def words_of(text: str) -> list[str]:
@@ -28,7 +33,7 @@ def words_of(text: str) -> list[str]:
     """
     if text.isascii():
         return ASCII_WORD.findall(text.lower())
-    folded = unicodedata.normalize("NFKC", UNSEEN.sub("", text)).casefold()
+    folded = unicodedata.normalize("NFKC", UNSEEN.sub("", text.replace(APOSTROPHE, "'"))).casefold()
     # The Turkish capital of i is an i with a dot above, once it is folded; the i without a dot is one in capitals.
     folded = unicodedata.normalize("NFKC", folded).replace("i\u0307", "i").replace("\u0131", "i")
     words: list[str] = []
