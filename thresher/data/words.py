@@ -35,7 +35,7 @@ def words_of(text: str) -> list[str]:
         return ASCII_WORD.findall(text.lower())
     folded = unicodedata.normalize("NFKC", UNSEEN.sub("", text.replace(APOSTROPHE, "'"))).casefold()
     # The Turkish capital of i is an i with a dot above, once it is folded; the i without a dot is one in capitals.
-    folded = unicodedata.normalize("NFKC", folded).replace("i\u0307", "i").replace("\u0131", "i")
+    folded = unicodedata.normalize("NFKC", folded).replace("i\u0307", "i").replace("\u0131", "i").replace("_", " ")
     words: list[str] = []
     for word in _patterns()[0].findall(folded):
         if word.isascii():
@@ -75,7 +75,7 @@ def _pieces(clusters: list[str]) -> list[str]:
 def _patterns() -> tuple[re.Pattern, re.Pattern, re.Pattern]:
     """Words; the parts of one by script; the characters of a part, each with its marks."""
     marks = _marks()
-    word = re.compile(f"(?:[^\\W_][{marks}]*)+")
+    word = re.compile(f"\\w[\\w{marks}]*")
     parts = re.compile(
         f"(?P<ideographs>(?:(?![{marks}])[{IDEOGRAPHS}][{marks}]*)+)|(?P<clusters>[{CLUSTERS}][{CLUSTERS}{marks}]*)|"
         f"[^{IDEOGRAPHS}{CLUSTERS}]+"
