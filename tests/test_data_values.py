@@ -123,6 +123,13 @@ def test_fields_of_objects_are_named_with_dots_in_json_and_parquet(tmp_path):
         list(read_documents(source, TextColumns(domain="meta.sauce")))
 
 
+def test_whole_rows_are_as_the_source_has_them(tmp_path):
+    pq.write_table(pa.Table.from_pylist([{**META, "when": datetime.date(2021, 3, 1)}]), tmp_path / "x.parquet")
+    columns = TextColumns(id="meta.deep.id", domain="a.b")
+    (document,) = read_documents(Source((str(tmp_path / "x.parquet"),)), columns, whole_rows=True)
+    assert document.columns == {"text": None, "meta": META["meta"], "a.b": "dots", "when": "2021-03-01"}
+
+
 def test_a_field_of_nothing_is_nothing_and_dots_in_a_name_come_first():
     values = {"a": None, "b": {"c": 1}, "b.c": 2, "d.e": {"f": 3}}
     assert take(values, ["a.x", "b.c", "d.e.f"]) is None

@@ -19,8 +19,10 @@ NOT_TEXT = "\udcff"
 """Stands for a value that cannot be decoded: a lone surrogate, which nobody takes for text."""
 
 
-def read_parquet(files: Sequence[Path], columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
-    """Only the named columns are read (all, if none is named); `meta.source` is the field of a struct."""
+def read_parquet(
+    files: Sequence[Path], columns: Sequence[str], bad: BadRows, whole_rows: bool = False
+) -> Iterator[Row]:
+    """Only the named columns are read (all, if none is named or `whole_rows`); `meta.source` is a struct's field."""
     for file in files:
         try:
             # Read ahead, what has been read would be held until the end: 0.56 MB a MB (pyarrow 26).
@@ -31,16 +33,22 @@ def read_parquet(files: Sequence[Path], columns: Sequence[str], bad: BadRows) ->
             if opened.metadata.num_rows == 0:
                 raise InputError(f"{file} is empty: it has no rows; leave it out, or give a file with rows")
             wanted = _roots(file, opened.schema_arrow, columns)
-            yield from _rows(opened.iter_batches(BATCH, columns=wanted), opened.schema_arrow, file, columns, bad)
+            yield from _rows(
+                opened.iter_batches(BATCH, columns=None if whole_rows else wanted),
+                opened.schema_arrow,
+                file,
+                columns,
+                bad,
+            )
 
 
-def read_arrow(files: Sequence[Path], columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
+def read_arrow(files: Sequence[Path], columns: Sequence[str], bad: BadRows, whole_rows: bool = False) -> Iterator[Row]:
     """Arrow's two formats: the stream that `datasets` writes, and the file (Feather)."""
     for file in files:
         with ExitStack() as stack:
             batches, schema = _open_arrow(file, stack)
             wanted = _roots(file, schema, columns)
-            chosen = (batch.select(wanted) if wanted else batch for batch in _sliced(batches))
+            chosen = (batch.select(wanted) if wanted and not whole_rows else batch for batch in _sliced(batches))
             empty = True
             for row in _rows(chosen, schema, file, columns, bad):
                 empty = False
@@ -157,7 +165,10 @@ class _NotPlain:
     """A value that Python has no type for."""
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        self._kind = kind
+
+    def __str__(self) -> str:
+        return f"a {self._kind} beyond what can be read"
 
 
 def _text_at(value: bytes | None, file: Path, row: int, column: str, bad: BadRows) -> str | None:

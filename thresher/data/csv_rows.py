@@ -36,7 +36,7 @@ class _Lines:
         return line
 
 
-def read_csv(files: Sequence[Path], columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
+def read_csv(files: Sequence[Path], columns: Sequence[str], bad: BadRows, whole_rows: bool = False) -> Iterator[Row]:
     """A row a record; all values are text. Quotes are doubled inside quotes and hold line ends and delimiters."""
     csv.field_size_limit(sys.maxsize)
     for file in files:

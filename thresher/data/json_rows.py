@@ -21,7 +21,7 @@ SPACE = re.compile(f"[{BLANK}]*")
 LINE_END = re.compile(r"\r\n|\r|\n")
 
 
-def read_json(files: Sequence[Path], columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
+def read_json(files: Sequence[Path], columns: Sequence[str], bad: BadRows, whole_rows: bool = False) -> Iterator[Row]:
     """A row an object. Only a file that is not JSON lines is held in memory, as text."""
     for file in files:
         empty = True

@@ -1,7 +1,10 @@
-"""Rows out of files, plainly: one reader a format, each gives rows one at a time and with their place."""
+"""Rows out of files, plainly: one reader a format, each gives rows one at a time and with their place.
+
+All but Parquet and Arrow give whole rows anyway; those give the named columns unless `whole_rows` asks for all.
+"""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from thresher.data.arrow_rows import read_arrow, read_parquet
@@ -14,7 +17,9 @@ from thresher.data.values import no_column
 from thresher.errors import InputError
 
 
-def read_text_files(files: Sequence[Path], columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
+def read_text_files(
+    files: Sequence[Path], columns: Sequence[str], bad: BadRows, whole_rows: bool = False
+) -> Iterator[Row]:
     """A row a file: its `text`, and `file`, its path from where all of them are."""
     common = common_folder(files)
     for file in files:
@@ -34,7 +39,7 @@ def common_folder(files: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([file.parent for file in files]))
 
 
-READ = {
+READ: dict[str, Callable[..., Iterator[Row]]] = {
     "text": read_text_files,
     "json": read_json,
     "csv": read_csv,

@@ -74,8 +74,11 @@ class Source:
             if row.values is not None:
                 yield row.values
 
-    def read(self, columns: Sequence[str], skipped: Skipped | None = None) -> Iterator[Row]:
-        """Rows in order, each with at least `columns`; rows that are files have the column `file`, text files `text`.
+    def read(
+        self, columns: Sequence[str], skipped: Skipped | None = None, *, whole_rows: bool = False
+    ) -> Iterator[Row]:
+        """Rows in order, each with at least `columns` (`whole_rows`: with all there are); rows that are files have the
+        column `file`, text files `text`.
 
         A column `meta.source` is the field `source` of the objects in `meta`. Labels are given by name, images
         undecoded ({"bytes", "path"}). A row that cannot be read is handled as `bad_rows` says: InputError, naming the
@@ -85,18 +88,18 @@ class Source:
         found, skipped = self._found, skipped or Skipped()
         bad = BadRows(self.bad_rows, skipped)
         if found is None:
-            yield from self._from_hub(columns)
+            yield from self._from_hub(columns, whole_rows)
             return
         for file, reason in found.left_out:
             skipped.add(f"file {reason}", file=str(file))
         if found.reader == "imagefolder":
             yield from read_image_folder(found, columns, bad)
         else:
-            yield from READ[found.reader](found.files, columns, bad)
+            yield from READ[found.reader](found.files, columns, bad, whole_rows)
 
-    def _from_hub(self, columns: Sequence[str]) -> Iterator[Row]:
+    def _from_hub(self, columns: Sequence[str], whole_rows: bool) -> Iterator[Row]:
         try:
-            for number, row in enumerate(self._stream(columns), start=1):
+            for number, row in enumerate(self._stream([] if whole_rows else columns), start=1):
                 missing = take(row, columns)
                 if missing is not None:
                     raise InputError(f"{self.name} row {number} {no_column(missing, row)}")

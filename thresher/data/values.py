@@ -81,6 +81,13 @@ def take(values: dict[str, Any], columns: Iterable[str]) -> str | None:
     return None
 
 
+def is_field(column: str, values: Mapping[str, Any]) -> bool:
+    """Whether `take` put `column` there: the values hold the object that it is a field of."""
+    return (
+        "." in column and _owner({name: own for name, own in values.items() if name != column}, column)[0] is not None
+    )
+
+
 def _owner(values: Mapping[str, Any], column: str) -> tuple[str | None, Any]:
     for end in (place for place, letter in enumerate(column) if letter == "."):
         head, rest = column[:end], column[end + 1 :]
