@@ -110,7 +110,7 @@ def names_in(source: Source, column: str) -> set[str]:
             except Unusable as error:
                 if source.bad_rows == "refuse":
                     raise InputError(f"{row.where}: {error.args[1]}") from None
-    found.discard("")
+    found = {name for name in found if name.strip()}
     if len(found) < 2:
         raise InputError(f"{source.name} has {len(found)} classes {sorted(found)}; classification needs at least two")
     same = alike(sorted(found))
@@ -265,7 +265,7 @@ class _Reader:
     def _class(self, row: Row) -> int:
         column = str(self.columns.classify)
         value = self.label(row, column)
-        if not value:
+        if not value.strip():
             raise Unusable("no class", f"column {column!r} holds no class; give the row one, or leave it out")
         if value not in self.words:
             there = ", ".join(self.words)
