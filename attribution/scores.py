@@ -167,8 +167,8 @@ def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndar
 def stream_scores(
     draft: Draft, pool: FeatureStore, names: list[str], columns: Columns, progress: Progress
 ) -> dict[str, dict[str, float]]:
-    """Write `scores.parquet`, a row group a shard; of each column the mean, the standard deviation, and how many examples
-    have a score that another has too."""
+    """Write `scores.parquet`, a row group a shard; of each column the mean, the standard deviation, and how many
+    examples have a score that another has too."""
     everything: list[np.ndarray] = []
     sums, squares = np.zeros(len(names)), np.zeros(len(names))
     fields = [("id", pa.string()), ("domain", pa.string()), *((name, pa.float32()) for name in names)]

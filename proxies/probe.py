@@ -60,7 +60,7 @@ def refuse_constant(model: nn.Module, examples: Examples, name: str) -> None:
     with torch.no_grad():
         logits = logits_of(model.eval(), batch).float()
     rows = logits.flatten(0, -2)
-    differs = bool((inputs != inputs[:1]).any()) or inputs.ndim == 2 and bool((inputs != inputs[:, :1]).any())
+    differs = bool((inputs != inputs[:1]).any()) or (inputs.ndim == 2 and bool((inputs != inputs[:, :1]).any()))
     if differs and bool(((rows - rows[:1]).abs() <= EQUAL * (1 + rows.abs())).all()):
         raise InputError(
             f"model {name!r} gives the same logits for every example of {examples.artifact.path}: it is untrained or "
