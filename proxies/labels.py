@@ -20,7 +20,13 @@ def match(name: str, labels: Sequence[str], classes: Sequence[str]) -> dict[str,
     there are as many. Raises InputError for a class that is none of the labels, and where the numbers differ.
     """
     by_name = {label: index for index, label in enumerate(labels)}
-    if len(by_name) == len(labels) and all(own in by_name for own in classes):
+    if all(own in by_name for own in classes):
+        twice = next((own for own in classes if list(labels).count(own) > 1), None)
+        if twice is not None:
+            raise InputError(
+                f"class {twice!r} of the examples stands for {list(labels).count(twice)} of its labels in {name!r}; "
+                "name the labels in its config.json apart, or the classes by number"
+            )
         return _matched([by_name[own] for own in classes], "name")
     if all(re.fullmatch(r"\d+", own) for own in classes):
         numbers = [int(own) for own in classes]
