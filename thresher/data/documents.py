@@ -1,10 +1,11 @@
 """Documents out of a source's rows: whole text, prompts with continuations, multiple choice, or labelled text."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from thresher.data.readers import Row
+from thresher.data.seen import Seen
 from thresher.data.skipped import BadRows, Skipped
 from thresher.data.sources import IdCheck, Source
 from thresher.errors import InputError
@@ -29,6 +30,23 @@ class Document(NamedTuple):
         white space."""
         own = self.group or self.prompt or self.text
         return " ".join(own.casefold().split()).encode("utf-8", "surrogatepass")
+
+
+def joined(prompt: str, text: str) -> str:
+    """A prompt and what follows it as one text: with a space between them where neither has white space there."""
+    apart = not prompt or not text or prompt[-1].isspace() or text[0].isspace()
+    return prompt + text if apart else f"{prompt} {text}"
+
+
+def texts_to_learn_from(documents: Iterable[Document]) -> Iterator[str]:
+    """Every text of `documents` that a tokenizer meets: each with its prompt, then what else could follow prompts, each
+    choice the first time it occurs (the classes of labelled text are the same for all)."""
+    seen = Seen()
+    for document in documents:
+        yield joined(document.prompt, document.text)
+        for choice in document.choices:
+            if choice != document.text and seen.add(choice):
+                yield joined(document.prompt, choice)[len(document.prompt) :]
 
 
 @dataclass(frozen=True, kw_only=True)
