@@ -138,6 +138,7 @@ class _TextParts:
             tokenizer=self.tokenizer,
             pack=columns.packed,
             choices=columns.has_choices,
+            bad_rows=table.bad_rows,
             config=config,
             inputs=inputs,
             seed=seed,

@@ -161,6 +161,7 @@ class Prepare(Command):
             sequence_length=self.sequence_length,
             pack=columns.packed,
             choices=columns.has_choices,
+            bad_rows=self.bad_rows,
             config=config,
             inputs=inputs,
             limit=self.limit,

@@ -32,7 +32,9 @@ class Placed(NamedTuple):
 def placed_tokens(texts: Sequence[str], tokenizer: Tokenizer) -> list[Placed]:
     """The tokens of each text as `tokenizer` makes them of the whole of it, nothing added around it."""
     pieces = [pieces_of(text) for text in texts]
-    encoded = _encoded([text[start:end] for text, own in zip(texts, pieces, strict=True) for start, end in own], tokenizer)
+    encoded = _encoded(
+        [text[start:end] for text, own in zip(texts, pieces, strict=True) for start, end in own], tokenizer
+    )
     tokens = []
     for text, own in zip(texts, pieces, strict=True):
         whole = _joined([_shifted(next(encoded), start) for start, _ in own], own)
