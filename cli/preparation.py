@@ -45,6 +45,18 @@ def prepare(study: Study, space: Workspace) -> Prepared:
     return Prepared(pool, targets, heldout, off_target, part.overlap)
 
 
+def cut_lines(prepared: Prepared) -> dict[str, str]:
+    """What `thresher prepare` says of rows that were cut, of every prepared part that has some."""
+    parts = {f"target {name}": examples for name, examples in prepared.targets.items()}
+    parts |= {f"held-out {name}": examples for name, examples in prepared.heldout.items()}
+    lines = {
+        name: cut_line(examples.artifact.facts, examples.artifact.meta["config"]["sequence_length"])
+        for name, examples in parts.items()
+        if "cut" in examples.artifact.facts
+    }
+    return {name: line for name, line in lines.items() if line is not None}
+
+
 def source_of(table: PoolTable | TargetTable) -> Source:
     data = (table.data,) if isinstance(table.data, str) else tuple(table.data)
     return Source(data, table.split, table.subset, table.bad_rows)

@@ -1,12 +1,13 @@
 """What the tokenizer makes of documents: the tokens of the whole text, told apart by the characters they hold."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
-
 from tokenizers_of_each_kind import KINDS, WORDS, byte_level, digits_by_threes, metaspace, unigram
+
 from thresher.data import pieces
 from thresher.data.documents import Document, joined
 from thresher.data.encoding import UNKNOWN, encode
@@ -65,6 +66,13 @@ def test_prompt_and_continuation_are_one_text_and_no_token_gives_the_continuatio
         assert piece.first == (holds.index(True) if True in holds else len(holds))
 
 
+def test_a_token_that_begins_in_the_prompt_and_ends_in_the_continuation_is_predicted():
+    tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "\n": 2, "\n\n": 3}, [("\n", "\n")]))
+    apart, across = encoded(tokenizer, Document("0", "", "b", "a\n"), Document("1", "", "\nb", "a\n"))
+    assert (apart.piece.tokens.tolist(), apart.piece.first) == ([0, 2, 1], 2)
+    assert (across.piece.tokens.tolist(), across.piece.first) == ([0, 3, 1], 1)
+
+
 @pytest.mark.parametrize("end", [" ", "   "])
 def test_spaces_at_the_end_of_a_prompt_change_which_tokens_are_predicted_only_by_themselves(end):
     bare, spaced = (
@@ -98,7 +106,7 @@ def test_bytes_of_one_character_are_never_parted():
     text = "é😀好 x 👩‍💻 é" * 20
     piece = encoded(tokenizer, Document("0", "", text))[0].piece
     cuts = [0, *np.flatnonzero(piece.breaks)[1:].tolist(), len(piece.tokens)]
-    parts = [tokenizer.decode(piece.tokens[start:end].tolist()) for start, end in zip(cuts, cuts[1:], strict=False)]
+    parts = [tokenizer.decode(piece.tokens[start:end].tolist()) for start, end in pairwise(cuts)]
     assert "".join(parts) == text and "\ufffd" not in "".join(parts) and "👩‍💻" in parts
 
 

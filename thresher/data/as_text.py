@@ -36,7 +36,7 @@ class TextReader:
         return self.tokenizer.id_to_token(int(found[0])) if len(found) else None
 
     def loses_some(self, text: str, tokens: Placed) -> bool:
-        """Whether `text` has characters that the tokenizer does not know, so that its tokens do not say what they are."""
+        """Whether `text` has characters that the tokenizer does not know, so that its tokens do not tell them."""
         if self._drops and len(_left_out(text, tokens)):
             return True
         return self._unknown is not None and bool((tokens.ids == self._unknown).any())

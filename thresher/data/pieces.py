@@ -14,8 +14,8 @@ from tokenizers import Encoding, Tokenizer
 PIECE = 2**16
 # So many characters on either side of a cut belong to both pieces.
 OVERLAP = 2**9
-# Two pieces are joined in the middle of at least so many tokens that are the same in both, and at the same place. What a
-# tokenizer does at an edge (a space put before the text, half a word, half a group of digits) is within such a stretch.
+# Two pieces are joined in the middle of at least so many tokens that are the same in both, and at the same place. What
+# a tokenizer does at an edge (a space before the text, half a word, half a group of digits) has ended there.
 AGREED = 16
 # The tokenizer is called with so many characters at a time: its own account of them takes some 100 bytes a token.
 CALL_CHARACTERS = 2**21

@@ -87,8 +87,8 @@ class OpenTokenizer(NamedTuple):
 def open_tokenizer(name: str | Path) -> OpenTokenizer:
     """A tokenizer by name: an artefact of ours, a `tokenizer.json`, or a checkpoint (folder or hub name) that has one.
 
-    The end token is what the checkpoint says (`thresher.data.end_token`); settings that would cut texts or fill them up are put
-    aside. Raises InputError for what cannot be read or has no end token.
+    The end token is what the checkpoint says (`thresher.data.end_token`); settings that would cut texts or fill them up
+    are put aside. Raises InputError for what cannot be read or has no end token.
     """
     tokenizer, read = _read(str(name))
     end = _end_of(tokenizer, str(name), read)
@@ -96,12 +96,6 @@ def open_tokenizer(name: str | Path) -> OpenTokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return OpenTokenizer(tokenizer, end.id, _hash_of(tokenizer))
-
-
-def find_end_token(name: str | Path) -> EndToken:
-    """The token that `open_tokenizer` takes for the end of a document, and where it is said that it is."""
-    tokenizer, read = _read(str(name))
-    return _end_of(tokenizer, str(name), read)
 
 
 def vocab_size_of(tokenizer: Tokenizer) -> int:
