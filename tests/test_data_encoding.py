@@ -9,6 +9,8 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from tokenizers_of_each_kind import KINDS, WORDS, byte_level, digits_by_threes, metaspace, unigram
 
 from thresher.data import pieces
+from thresher.data.as_text import TextReader
+from thresher.data.byte_level import byte_places
 from thresher.data.documents import Document, joined
 from thresher.data.encoding import UNKNOWN, encode
 from thresher.data.skipped import BadRows, Skipped
@@ -120,6 +122,24 @@ def test_long_texts_have_the_tokens_of_the_whole_in_pieces_too(tokenizer, monkey
     assert len(pieces.pieces_of(texts[-1])) > 10
     made = encoded(tokenizer, *[Document(str(n), "", text) for n, text in enumerate(texts)])
     assert [one.piece.tokens.tolist() for one in made] == right
+
+
+def test_places_counted_by_bytes_are_those_that_the_tokenizer_gives():
+    draw = np.random.default_rng(2)
+    for tokenizer in (byte_level(), digits_by_threes(), byte_level(prefix=True)):
+        tokenizer.add_tokens([AddedToken("hello", normalized=False), AddedToken("sat", lstrip=True, normalized=False)])
+        reader = TextReader(tokenizer)
+        texts = ["", *(" ".join(draw.choice([*WORDS, "<|endoftext|>"], size)) for size in (1, 3, 10, 200))]
+        for text, placed in zip(texts, reader(texts), strict=True):
+            right = whole_text(tokenizer, text)
+            assert placed.ids.tolist() == right.ids
+            assert list(zip(placed.starts.tolist(), placed.ends.tolist(), strict=True)) == right.offsets
+
+
+def test_places_are_counted_by_bytes_only_where_bytes_are_kept():
+    assert byte_places(byte_level()) is not None and byte_places(digits_by_threes()) is not None
+    for name in ("byte-level with a prefix", "metaspace", "prepending", "unigram", "word pieces"):
+        assert byte_places(KINDS[name]()) is None
 
 
 def test_pieces_cover_a_text_and_overlap_on_both_sides_of_each_cut(monkeypatch):

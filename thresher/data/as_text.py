@@ -1,6 +1,7 @@
 """A tokenizer that takes everything for text: special tokens are what is put around a document, never made of it."""
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from unicodedata import category
@@ -9,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 from tokenizers import Tokenizer
 
-from thresher.data.pieces import Placed
+from thresher.data.byte_level import byte_places
+from thresher.data.pieces import Placed, placed_tokens
 
 
 class TextReader:
@@ -22,6 +24,7 @@ class TextReader:
         as_text = described | {"post_processor": None, "truncation": None, "padding": None}
         self.tokenizer = Tokenizer.from_str(json.dumps(as_text))
         self.tokenizer.encode_special_tokens = True
+        self._places = byte_places(self.tokenizer)
         model = described["model"]
         self._unknown = _unknown_token(model, tokenizer)
         # Without a token for what they do not know, these leave it out.
@@ -29,6 +32,10 @@ class TextReader:
         added = self.tokenizer.get_added_tokens_decoder()
         special = (number for number, token in added.items() if token.special and number != self._unknown)
         self._special = np.array(sorted(special), np.int64)
+
+    def __call__(self, texts: Sequence[str]) -> list[Placed]:
+        """The tokens of each text, and their places in it."""
+        return placed_tokens(texts, self.tokenizer, self._places)
 
     def special_among(self, tokens: Placed) -> str | None:
         """The special token that the tokenizer made of text all the same (a model may have it as a word); else None."""

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from thresher.data.as_text import TextReader, character_begins
 from thresher.data.documents import Document, joined
-from thresher.data.pieces import Placed, placed_tokens
+from thresher.data.pieces import Placed
 from thresher.data.skipped import BadRows
 
 # A batch holds about so many characters: enough work for many cores, some 50 MB of memory while it is encoded.
@@ -102,7 +102,7 @@ class _Made(NamedTuple):
 
 def _encode(batch: Sequence[Document], reader: TextReader) -> list[_Made]:
     texts = list(dict.fromkeys(text for document in batch for text in _texts_of(document)))
-    placed = dict(zip(texts, placed_tokens(texts, reader.tokenizer), strict=True))
+    placed = dict(zip(texts, reader(texts), strict=True))
 
     def made(document: Document) -> _Made:
         own = {text: placed[text] for text in _texts_of(document)}

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Int
 from tokenizers import Encoding, Tokenizer
 
+from thresher.data.byte_level import BytePlaces
+
 # Longer texts go through the tokenizer in pieces of so many characters: on all cores, and in memory that does not grow
 # with them.
 PIECE = 2**16
@@ -29,17 +31,19 @@ class Placed(NamedTuple):
     ends: Int[np.ndarray, "t"]
 
 
-def placed_tokens(texts: Sequence[str], tokenizer: Tokenizer) -> list[Placed]:
-    """The tokens of each text as `tokenizer` makes them of the whole of it, nothing added around it."""
+def placed_tokens(texts: Sequence[str], tokenizer: Tokenizer, places: BytePlaces | None = None) -> list[Placed]:
+    """The tokens of each text as `tokenizer` makes them of the whole of it, nothing added around it.
+
+    `places` are the tokenizer's own, if it is byte-level: only for speed.
+    """
     pieces = [pieces_of(text) for text in texts]
-    encoded = _encoded(
-        [text[start:end] for text, own in zip(texts, pieces, strict=True) for start, end in own], tokenizer
-    )
+    parts = [text[start:end] for text, own in zip(texts, pieces, strict=True) for start, end in own]
+    encoded = _encoded(parts, tokenizer, places)
     tokens = []
     for text, own in zip(texts, pieces, strict=True):
         whole = _joined([_shifted(next(encoded), start) for start, _ in own], own)
         # Nowhere the same on both sides of a cut, as in digits by threes that are counted from the first: all at once.
-        tokens.append(whole if whole is not None else next(_encoded([text], tokenizer)))
+        tokens.append(whole if whole is not None else next(_encoded([text], tokenizer, places)))
     return tokens
 
 
@@ -52,19 +56,38 @@ def pieces_of(text: str) -> list[tuple[int, int]]:
     return list(zip(starts, ends, strict=True))
 
 
-def _encoded(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[Placed]:
+def _encoded(texts: Sequence[str], tokenizer: Tokenizer, places: BytePlaces | None) -> Iterator[Placed]:
     start = size = 0
     for number, text in enumerate(texts):
         size += len(text)
         if size >= CALL_CHARACTERS or number == len(texts) - 1:
-            yield from map(_placed, tokenizer.encode_batch(texts[start : number + 1], add_special_tokens=False))
+            group = texts[start : number + 1]
+            if places is None:
+                yield from map(_placed, tokenizer.encode_batch(group, add_special_tokens=False))
+            else:
+                yield from _placed_by_bytes(group, tokenizer, places)
             start, size = number + 1, 0
 
 
+def _placed_by_bytes(texts: Sequence[str], tokenizer: Tokenizer, places: BytePlaces) -> Iterator[Placed]:
+    for text, encoding in zip(texts, tokenizer.encode_batch_fast(texts, add_special_tokens=False), strict=True):
+        ids = _ids(encoding)
+        edges = places(text, ids)
+        if edges is None:
+            yield _placed(tokenizer.encode(text, add_special_tokens=False))
+        else:
+            yield Placed(ids, edges[:, 0], edges[:, 1])
+
+
 def _placed(encoding: Encoding) -> Placed:
-    ids, offsets = encoding.ids, encoding.offsets
-    places = np.fromiter(chain.from_iterable(offsets), np.int64, 2 * len(ids)).reshape(-1, 2)
-    return Placed(np.fromiter(ids, np.uint32, len(ids)), places[:, 0], places[:, 1])
+    offsets = encoding.offsets
+    edges = np.fromiter(chain.from_iterable(offsets), np.int64, 2 * len(offsets)).reshape(-1, 2)
+    return Placed(_ids(encoding), edges[:, 0], edges[:, 1])
+
+
+def _ids(encoding: Encoding) -> Int[np.ndarray, "t"]:
+    ids = encoding.ids
+    return np.fromiter(ids, np.uint32, len(ids))
 
 
 def _shifted(tokens: Placed, by: int) -> Placed:
