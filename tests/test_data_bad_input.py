@@ -143,7 +143,7 @@ def test_every_compression_is_read_and_a_damaged_one_named(tmp_path):
             read(path)
 
 
-def test_a_line_of_ten_megabytes_is_read_split_and_lost_in_no_part(tmp_path, tokenizer):
+def test_a_line_of_ten_megabytes_is_one_document_read_in_windows_and_lost_in_no_part(tmp_path, tokenizer):
     line = " ".join(np.random.default_rng(0).choice(WORDS["sailing"].split(), 2_000_000)) + " \xe9"
     assert len(line) > 8_000_000
     (tmp_path / "x.jsonl").write_text(json.dumps({"text": line}) + "\n")
@@ -153,7 +153,8 @@ def test_a_line_of_ten_megabytes_is_read_split_and_lost_in_no_part(tmp_path, tok
     encoder, end, _ = open_tokenizer(tokenizer)
     tokens = examples.tokens[0].tolist()
     assert tokens[:2000] == encoder.encode(line[:10_000]).ids[:2000] and tokens[-1] == end
-    assert encoder.decode(tokens[:-1]) == line and examples.ids == ["0"]
+    assert encoder.decode(tokens[:-1]) == line and examples.texts([0]) == [line]
+    assert examples.windows.lengths.sum() == len(tokens) and examples.windows.lengths.max() <= 1024
 
 
 def test_encoding_ahead_keeps_the_order_and_passes_errors_on(tokenizer, monkeypatch):

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from attribution_cases import checkpoints
-from dual_cases import cnn, exact_scores, gpt2, mlp
+from dual_cases import by_window, cnn, exact_scores, gpt2, mlp
 from torch import nn
 
 from thresher.attribution.direct import Options
@@ -64,7 +64,7 @@ def test_scores_do_not_depend_on_tiles_and_batches(tmp_path, make):
 
 @pytest.mark.parametrize("make", [mlp, cnn, gpt2])
 def test_inner_products_are_those_of_autograd(tmp_path, make):
-    pool, _ = dual_cases.examples(tmp_path, make)
+    pool = by_window(dual_cases.examples(tmp_path, make)[0])
     model = make(0)
     exact, _ = dual_cases.gradients(model, pool)
     direction = np.random.default_rng(0).standard_normal((2, exact.shape[1]))

@@ -116,7 +116,8 @@ def _encode(batch: Sequence[Document], reader: TextReader) -> list[_Made]:
 
 def _usable(made: Sequence[_Made], bad: BadRows) -> Iterator[Encoded]:
     """The documents whose text stays text; those that lose characters are listed as well."""
-    for (document, *pieces), special, loses_some in made:
+    for encoded, special, loses_some in made:
+        document = encoded.document
         if special is not None:
             reason = f"its text becomes the token {special}"
             message = f"document {document.id!r}: {reason}, this tokenizer cannot write it as text; take it out there"
@@ -124,7 +125,7 @@ def _usable(made: Sequence[_Made], bad: BadRows) -> Iterator[Encoded]:
             continue
         if loses_some:
             bad.skipped.add(UNKNOWN, id=document.id)
-        yield Encoded(document, *pieces)
+        yield encoded
 
 
 def _piece(prompt: str, text: str, tokens: Placed) -> Piece:
