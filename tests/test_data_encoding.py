@@ -11,7 +11,7 @@ from tokenizers_of_each_kind import KINDS, WORDS, byte_level, digits_by_threes, 
 from thresher.data import pieces
 from thresher.data.as_text import TextReader
 from thresher.data.byte_level import byte_places
-from thresher.data.documents import Document, joined
+from thresher.data.documents import Document, as_one_text
 from thresher.data.encoding import UNKNOWN, encode
 from thresher.data.skipped import BadRows, Skipped
 from thresher.errors import InputError
@@ -58,7 +58,7 @@ def test_prompt_and_continuation_are_one_text_and_no_token_gives_the_continuatio
     document = Document("0", "", text, prompt, choices, 0)
     one = encoded(tokenizer, document)[0]
     for piece, choice in zip([one.piece, *one.choices], [text, *choices], strict=True):
-        whole = joined(prompt, choice)
+        whole = as_one_text(prompt, choice)
         right = whole_text(tokenizer, whole)
         assert piece.tokens.tolist() == right.ids
         given = len(prompt.rstrip(" "))
@@ -86,9 +86,9 @@ def test_spaces_at_the_end_of_a_prompt_change_which_tokens_are_predicted_only_by
 
 
 def test_a_joining_space_stands_only_where_there_is_none():
-    assert joined("a", "b") == "a b"
-    assert joined("a ", "b") == "a b" and joined("a", " b") == "a b" and joined("a\n", "b") == "a\nb"
-    assert joined("", "b") == "b" and joined("a", ", b") == "a , b"
+    assert as_one_text("a", "b") == "a b"
+    assert as_one_text("a ", "b") == "a b" and as_one_text("a", " b") == "a b" and as_one_text("a\n", "b") == "a\nb"
+    assert as_one_text("", "b") == "b" and as_one_text("a", ", b") == "a , b"
 
 
 def test_a_cut_before_a_break_never_parts_a_character(tokenizer):

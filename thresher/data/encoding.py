@@ -13,7 +13,7 @@ from jaxtyping import Bool, UInt32
 from tokenizers import Tokenizer
 
 from thresher.data.as_text import TextReader, character_begins
-from thresher.data.documents import Document, joined
+from thresher.data.documents import Document, as_one_text
 from thresher.data.pieces import Placed
 from thresher.data.skipped import BadRows
 
@@ -87,8 +87,8 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 def _texts_of(document: Document) -> list[str]:
     """Everything of a document that is tokenised: it as a whole, and its prompt with each of its choices."""
     if not document.choices:
-        return [joined(document.prompt, document.text)]
-    choices = [joined(document.prompt, choice) for choice in document.choices]
+        return [as_one_text(document.prompt, document.text)]
+    choices = [as_one_text(document.prompt, choice) for choice in document.choices]
     return [choices[document.answer], *choices]
 
 
