@@ -7,6 +7,10 @@ from tokenizers import AddedToken
 from tokenizers_of_each_kind import byte_level, metaspace, word_piece
 
 from thresher.cli.main import main
+from thresher.cli.preparation import cut_lines, prepare
+from thresher.cli.study import PoolTable, Study, TargetTable
+from thresher.cli.study_check import check_study
+from thresher.cli.workspace import Workspace
 from thresher.data.documents import Document, texts_to_learn_from
 from thresher.data.examples import open_examples
 from thresher.data.tokenizer import open_tokenizer, vocab_size_of
@@ -197,3 +201,36 @@ def test_rows_that_are_cut_are_reported_with_a_length_that_would_do(tmp_path, ca
     said = capsys.readouterr()
     assert open_examples(tmp_path / "long").artifact.facts["cut"]["share"] <= 0.05
     assert "warning" not in said.err and "cut to" not in said.out
+
+
+def test_a_study_learns_its_tokenizer_from_the_pool_and_says_which_targets_are_cut(tmp_path, capsys):
+    pool = [{"text": " ".join(WORDS[(n * 7 + k * k) % len(WORDS)] for k in range(30))} for n in range(200)]
+    # Of other words than the pool's, each of which takes several tokens.
+    target = [{"prompt": f"xylo {n} whizz " * 8, "answer": "jazz"} for n in range(40)]
+    for name, rows in (("pool", pool), ("target", target)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    study = Study(
+        vocab_size=500,
+        sequence_length=32,
+        pool=PoolTable(data=str(tmp_path / "pool.jsonl"), holdout=0.0),
+        target={"jazz": TargetTable(data=str(tmp_path / "target.jsonl"), prompt="prompt", continuation="answer")},
+    )
+    prepared = prepare(study, Workspace(tmp_path / "run", "cpu"))
+    assert prepared.pool.artifact.facts["vocab_size"] == 500
+    lines = cut_lines(prepared)
+    assert set(lines) == {"target jazz", "held-out jazz"}
+    rows = len(prepared.targets["jazz"])
+    assert lines["target jazz"].startswith(f"{rows} of {rows} rows (100.0%) were cut to 32 tokens")
+    said = capsys.readouterr().err
+    assert all(f"thresher: warning: {name}-jazz: " in said for name in ("target", "heldout"))
+
+
+def test_a_study_that_cannot_be_tokenised_is_refused_before_anything_is_read():
+    tables = {"pool": PoolTable(data="none"), "target": {"t": TargetTable(data="none")}}
+    for settings, said in (
+        ({"sequence_length": 1}, "sequence_length=1"),
+        ({"vocab_size": 9}, "vocab_size=9"),
+        ({"tokenizer": "./none"}, "there is no such file"),
+    ):
+        with pytest.raises(InputError, match=said):
+            check_study(Study(**settings, **tables))
