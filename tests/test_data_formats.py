@@ -74,7 +74,7 @@ def test_a_byte_order_mark_says_the_encoding_and_is_no_text(tmp_path, encoding, 
 
 def test_a_damaged_wide_encoding_is_named(tmp_path):
     path = write(tmp_path / "x.txt", "\ufeffsoup".encode("utf-16-le")[:-1])
-    with pytest.raises(InputError, match="x.txt is not UTF-16-LE, as its mark says"):
+    with pytest.raises(InputError, match=r"x\.txt is not UTF-16-LE, as its mark says"):
         read(path)
     assert read(write(tmp_path / "y.txt", b"\xef\xbb\xbf")) == []  # only a mark: empty
     with pytest.raises(InputError, match=r"y.jsonl is empty"):
@@ -209,7 +209,7 @@ def test_both_formats_of_arrow_are_read_and_a_damaged_one_named(tmp_path):
     empty = table.slice(0, 0)
     with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink, pa.ipc.new_stream(sink, empty.schema) as writer:
         writer.write_table(empty)
-    with pytest.raises(InputError, match="x.arrow is empty: it has no rows"):
+    with pytest.raises(InputError, match=r"x\.arrow is empty: it has no rows"):
         read(tmp_path / "x.arrow")
 
 

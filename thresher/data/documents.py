@@ -10,7 +10,7 @@ from thresher.data.rows import Row
 from thresher.data.seen import Seen
 from thresher.data.skipped import BadRows, Skipped
 from thresher.data.sources import IdCheck, Source
-from thresher.data.values import Unusable, alike, is_field, joined, name_of, text_of
+from thresher.data.values import Unusable, alike, is_field, joined_id, name_of, text_of
 from thresher.errors import InputError
 
 
@@ -69,7 +69,7 @@ class TextColumns:
     prompt: str | None = None
     domain: str | None = None
     id: str | tuple[str, ...] | None = None
-    """Several columns are joined into one id, so that different values never make the same (`values.joined`)."""
+    """Several columns are joined into one id, so that different values never make the same (`values.joined_id`)."""
     choices: str | None = None
     gold: str | None = None
     classify: str | None = None
@@ -161,7 +161,7 @@ def read_documents(
             continue
         id = None
         try:
-            id = check(joined([make.label(row, column) for column in named]), row) if named else str(number)
+            id = check(joined_id([make.label(row, column) for column in named]), row) if named else str(number)
             if id is None:
                 continue
             document = make(id, row)
