@@ -21,8 +21,10 @@ class DoReMi(Command):
     """A folder for the runs, mixture.json and report.html."""
     model: str = "0.1M"
     """Reference and proxy: parameters, or a model's name."""
+    tokens: int | None = None
+    """Tokens that each trains on; none: what --examples hold."""
     examples: int = 4000
-    """Sequences (or images) that each trains on."""
+    """Images that each trains on; of text, what so many average documents hold."""
     eta: float = 1.0
     """Step size of the weights."""
     smoothing: float = 1e-3
