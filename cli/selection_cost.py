@@ -24,4 +24,5 @@ def selection_flops(
 
 def units_seen(model: Artifact) -> int:
     """Tokens, or images, that a model was trained on, repetitions counted."""
-    return model.facts.get("num_tokens_seen", model.facts["num_examples_seen"])
+    facts = model.facts
+    return facts["num_tokens_seen"] if "num_tokens_seen" in facts else facts["num_examples_seen"]
