@@ -116,7 +116,9 @@ class _TextParts:
         options = {"sequence_length": self.study.sequence_length, "limit": getattr(table, "limit", None)}
 
         def documents(skipped: Skipped) -> Iterable[Document]:
-            return without(part_of(read_documents(source, columns, skipped), low, high, seed=seed), hit, skipped)
+            return without(
+                part_of(read_documents(source, columns, skipped, whole_rows=True), low, high, seed=seed), hit, skipped
+            )
 
         artifact = prepare_text(
             documents,

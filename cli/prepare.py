@@ -130,7 +130,7 @@ class Prepare(Command):
             tokenizer = trained.path
 
         def documents(skipped):
-            part = part_of(read_documents(source, columns, skipped), *self.part, seed=self.seed)
+            part = part_of(read_documents(source, columns, skipped, whole_rows=True), *self.part, seed=self.seed)
             return without(part, hit, skipped)
 
         return prepare_text(

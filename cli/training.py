@@ -22,11 +22,13 @@ from thresher.settings import record
 
 @dataclass(frozen=True)
 class Run:
-    """One model to train: the name of its artefact, its seed, and the positions it is trained on."""
+    """One model to train: the name of its artefact, its seed, the positions it is trained on, and how many of their
+    tokens (images) make an epoch; None: all."""
 
     name: str
     seed: int
     indices: np.ndarray
+    budget: int | None = None
 
 
 def train_model(
@@ -46,6 +48,7 @@ def train_run(pool: Examples, table: ModelTable, run: Run, space: Workspace) -> 
         recipe=recipe_of(table, spec),
         seed=run.seed,
         indices=run.indices,
+        budget=run.budget,
         device=space.device,
         progress=space.progress,
     )
@@ -91,14 +94,15 @@ def grouped(
 ) -> list[list[AnyRun]]:
     """Runs that are trained as one (see `proxies.stacked`), shared out among the workers."""
     spec, count = model_spec(table.size, pool), num_workers(workers, space.device, space.executor)
-    groups = groups_of(spec, recipe_of(table, spec), [len(run.indices) for run in runs], count)
+    sizes = [(len(run.indices), getattr(run, "budget", None)) for run in runs]
+    groups = groups_of(spec, recipe_of(table, spec), sizes, count)
     return [[runs[position] for position in group] for group in groups]
 
 
 def train_group(pool: Examples, table: ModelTable, runs: Sequence[Run], space: Workspace) -> list[Artifact]:
     """The models of one group, trained as one where that is faster."""
     spec = model_spec(table.size, pool)
-    members = [Member(place_of(pool, table, run, space), run.seed, run.indices) for run in runs]
+    members = [Member(place_of(pool, table, run, space), run.seed, run.indices, run.budget) for run in runs]
     options = {"recipe": recipe_of(table, spec), "device": space.device, "progress": space.progress}
     return train_stack(spec, pool, members, **options)
 
@@ -111,7 +115,8 @@ def place_of(pool: Examples, table: ModelTable, run: Run, space: Workspace) -> P
     """Where `train_run` puts the model, whether it is there or not."""
     spec = model_spec(table.size, pool)
     indices = hash_array(run.indices)
-    return space.place(run.name, spec, record(recipe_of(table, spec)), pool.content_hash, indices, run.seed)
+    made_from = (spec, record(recipe_of(table, spec)), pool.content_hash, indices, run.seed, run.budget)
+    return space.place(run.name, *made_from)
 
 
 def recipe_of(table: ModelTable, spec: Spec) -> Recipe:

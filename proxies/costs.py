@@ -10,7 +10,7 @@ from thresher.outputs import logits_of
 
 def forward_flops(model: nn.Module, examples: Examples) -> int:
     """FLOPs of one forward pass of the longest of `examples`, counted operation by operation (a multiply-add is 2)."""
-    longest = int(examples.lengths().argmax())
+    longest = int(examples.windows.lengths.argmax())
     batch = examples.batch([longest])
     device = next(model.parameters()).device
     training = model.training
@@ -26,7 +26,7 @@ def training_flops_per_unit(model: nn.Module, examples: Examples) -> float:
     the gradients of the parameters, as far as these are trained."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     trained = sum(count for count, is_trained in counts if is_trained) / sum(count for count, _ in counts)
-    return (2 + trained) * forward_flops(model, examples) / float(examples.lengths().max())
+    return (2 + trained) * forward_flops(model, examples) / float(examples.windows.lengths.max())
 
 
 def training_flops(num_parameters: int, num_tokens: int) -> int:

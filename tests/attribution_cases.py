@@ -12,6 +12,7 @@ from thresher.artifacts import build
 from thresher.attribution.features import FeatureStore
 from thresher.attribution.packing import pack
 from thresher.data.examples import ImageExamples, TokenExamples
+from thresher.data.token_files import save_rows
 
 
 def write_array(draft, name, array):
@@ -53,10 +54,8 @@ def token_examples(path, lengths, vocabulary=19, width=12, seed=0, prefix="z", i
     spans = np.stack([lengths, np.ones(len(lengths)), lengths], axis=1).astype(np.int32)
 
     def write(draft):
-        write_array(draft, "tokens.npy", tokens)
-        write_array(draft, "spans.npy", spans)
         write_ids(draft, ids or [f"{prefix}{i}" for i in range(len(lengths))])
-        return {"num_examples": len(lengths), "vocab_size": vocabulary}
+        return save_rows(draft, tokens, spans, vocab_size=vocabulary)
 
     config = {"lengths": np.asarray(lengths).tolist(), "seed": seed, "prefix": prefix}
     return TokenExamples(build(path, kind="text-examples", config=config, seed=seed, inputs={}, write=write))

@@ -1,5 +1,6 @@
 """Documents out of a source's rows: whole text, prompts with continuations, multiple choice, or labelled text."""
 
+import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -22,6 +23,8 @@ class Document(NamedTuple):
     """Which of the choices `text` is."""
     group: str = ""
     """Documents of one group, if named, stay on one side of every split."""
+    columns: Mapping[str, Any] | None = None
+    """The source's row, to be handed on with the document; a column that is `text` or `prompt` itself holds None."""
 
     @property
     def content(self) -> bytes:
@@ -87,8 +90,12 @@ class _Unusable(Exception):
     """A row that gives no document: a reason to count it by, and what is said where it is refused."""
 
 
-def read_documents(source: Source, columns: TextColumns, skipped: Skipped | None = None) -> Iterator[Document]:
+def read_documents(
+    source: Source, columns: TextColumns, skipped: Skipped | None = None, *, whole_rows: bool = False
+) -> Iterator[Document]:
     """Documents in the source's order; empty ones are left out, counted and listed in `skipped`.
+
+    With `whole_rows` each remembers all columns of its row, not only those that are named.
 
     A row that cannot be used (no text in a text column, an id that occurs twice, no right answer) is handled as
     `source.bad_rows` says; under `refuse` it is an InputError that names it.
@@ -98,7 +105,7 @@ def read_documents(source: Source, columns: TextColumns, skipped: Skipped | None
     named, check = columns.id or source.natural_id, IdCheck(source, bad)
     make = _Reader(columns, bad)
     needed = columns.needed() if columns.id or named is None else [*columns.needed(), named]
-    for number, row in enumerate(source.read(needed, skipped)):
+    for number, row in enumerate(source.read(needed, skipped, whole_rows=whole_rows)):
         if row.values is None:
             continue
         id = None
@@ -114,7 +121,25 @@ def read_documents(source: Source, columns: TextColumns, skipped: Skipped | None
         if document is None:
             skipped.add("empty", file=row.file, row=row.number, id=id)
         else:
-            yield document
+            yield document._replace(columns=_own_columns(row, columns, source.natural_id)) if whole_rows else document
+
+
+def _own_columns(row: Row, columns: TextColumns, path: str | None) -> dict[str, Any]:
+    """All columns of a row as JSON can hold them, without the texts that the document holds itself."""
+    assert row.values is not None
+    is_there = set() if columns.has_choices else {columns.text, columns.prompt}
+    return {name: None if name in is_there else _jsonable(value) for name, value in row.values.items() if name != path}
+
+
+def _jsonable(value: Any) -> Any:
+    """Dates as ISO 8601, decimal numbers as text, bytes as base64."""
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def read_whole_rows(source: Source) -> Iterator[Document]:

@@ -17,13 +17,22 @@ PIECE = 2**16
 AHEAD = 2
 
 
+class Piece(NamedTuple):
+    """A prompt and what follows it as tokens, uint32 [t]."""
+
+    tokens: np.ndarray
+    first: int
+    """So many tokens at the beginning are the prompt's."""
+    breaks: np.ndarray
+    """[t] of bool: a character begins with this token, so that a cut before it falls between characters."""
+
+
 class Encoded(NamedTuple):
-    """A document and its tokens, uint32 each."""
+    """A document and its tokens, and those of each of its choices."""
 
     document: Document
-    prompt: np.ndarray
-    text: np.ndarray
-    choices: list[np.ndarray]
+    piece: Piece
+    choices: list[Piece]
 
 
 def encode(documents: Iterable[Document], tokenizer) -> Iterator[Encoded]:
@@ -65,7 +74,21 @@ def _encode(batch: Sequence[Document], tokenizer) -> list[Encoded]:
         space = " " if document.prompt and not document.prompt[-1].isspace() else ""
         texts += [document.prompt, *(space + text for text in (document.text, *document.choices))]
     ids = iter(encode_texts(texts, tokenizer))
-    return [Encoded(one, next(ids), next(ids), [next(ids) for _ in one.choices]) for one in batch]
+
+    def piece(prompt: np.ndarray, text: np.ndarray) -> Piece:
+        return Piece(np.concatenate([prompt, text]), len(prompt), np.ones(len(prompt) + len(text), bool))
+
+    encoded = []
+    for one in batch:
+        prompt = next(ids)
+        encoded.append(Encoded(one, piece(prompt, next(ids)), [piece(prompt, next(ids)) for _ in one.choices]))
+    return encoded
+
+
+def joined(prompt: str, text: str) -> str:
+    """A prompt and what follows it as one text: with a space between them where neither has white space there."""
+    space = " " if prompt and not prompt[-1].isspace() else ""
+    return prompt + space + text
 
 
 def encode_texts(texts: Sequence[str], tokenizer) -> list[np.ndarray]:

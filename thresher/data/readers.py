@@ -86,8 +86,10 @@ def read_text_files(files: Sequence[Path], columns: Sequence[str], bad: BadRows)
         yield Row(str(file), None, {"text": text, "file": file.relative_to(common).as_posix()})
 
 
-def read_parquet(files: Sequence[Path], columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
-    """Only the named columns are read (all, if none is named), a few hundred rows at a time."""
+def read_parquet(
+    files: Sequence[Path], columns: Sequence[str], bad: BadRows, *, whole_rows: bool = False
+) -> Iterator[Row]:
+    """Only the named columns are read (all, if none is named or with `whole_rows`), a few hundred rows at a time."""
     for file in files:
         try:
             # Read ahead, what has been read would be held until the end: 0.56 MB a MB (pyarrow 26).
@@ -99,8 +101,9 @@ def read_parquet(files: Sequence[Path], columns: Sequence[str], bad: BadRows) ->
                 raise InputError(f"{file} is empty: it has no rows; leave it out, or give a file with rows")
             _check_columns(file, opened.schema_arrow.names, columns)
             labels, number = _class_names(opened.schema_arrow), 0
+            wanted = None if whole_rows else list(dict.fromkeys(columns)) or None
             try:
-                for batch in opened.iter_batches(PARQUET_BATCH, columns=list(dict.fromkeys(columns)) or None):
+                for batch in opened.iter_batches(PARQUET_BATCH, columns=wanted):
                     for row in _plain_rows(batch, file, number, bad):
                         number += 1
                         for name in labels.keys() & row.keys():

@@ -7,7 +7,7 @@ stays text: an id such as 007 or a word such as NA is not taken for a number or 
 import glob
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,12 @@ READERS = {
     ".py": "text",
 }
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
-PLAIN = {"text": read_text_files, "jsonl": read_json_lines, "csv": read_csv, "parquet": read_parquet}
+PLAIN: dict[str, Callable[..., Iterator[Row]]] = {
+    "text": read_text_files,
+    "jsonl": read_json_lines,
+    "csv": read_csv,
+    "parquet": read_parquet,
+}
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,11 @@ class Source:
             if row.values is not None:
                 yield row.values
 
-    def read(self, columns: Sequence[str], skipped: Skipped | None = None) -> Iterator[Row]:
-        """Rows in order, each with at least `columns`; rows that are files have the column `file`, text files `text`.
+    def read(
+        self, columns: Sequence[str], skipped: Skipped | None = None, *, whole_rows: bool = False
+    ) -> Iterator[Row]:
+        """Rows in order, each with at least `columns` (`whole_rows`: with all there are); rows that are files have the
+        column `file`, text files `text`.
 
         Labels are given by name, images undecoded ({"bytes", "path"}). A row that cannot be read is handled as
         `bad_rows` says: InputError, naming the file and where in it, or counted in `skipped` and given without values.
@@ -87,10 +95,11 @@ class Source:
         reader, files = self._resolved
         bad = BadRows(self.bad_rows, skipped or Skipped())
         if reader in PLAIN:
-            yield from PLAIN[reader](files, columns, bad)
+            options = {"whole_rows": whole_rows} if reader == "parquet" else {}
+            yield from PLAIN[reader](files, columns, bad, **options)
             return
         try:
-            for number, row in enumerate(self._stream(reader, files, columns), start=1):
+            for number, row in enumerate(self._stream(reader, files, [] if whole_rows else columns), start=1):
                 missing = [column for column in columns if column not in row]
                 if missing:
                     where = f"{self.name} row {number} has no column {missing[0]!r}"
