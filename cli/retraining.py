@@ -144,7 +144,13 @@ def retrain(
             pq.write_table(pa.table({"id": pa.array(target.ids, pa.string())}), file)
         accuracy = float(np.mean([result["correct"].mean() for result in results]))
         flops = sum(int(result["flops"][0]) for result in results)
-        return {"num_runs": len(runs), "budget": budget, "accuracy": accuracy, "flops": flops, "num_targets": len(target)}
+        return {
+            "num_runs": len(runs),
+            "budget": budget,
+            "accuracy": accuracy,
+            "flops": flops,
+            "num_targets": len(target),
+        }
 
     out = space.place("retrainings", spec, record(recipe), inputs, num_subsets, fraction, repeats, seed)
     return Retrainings(build(out, kind="retrainings", config=config, seed=seed, inputs=inputs, write=write))

@@ -55,9 +55,7 @@ def select_arms(
 
 def select_ahead(study: Study, prepared: Prepared, space: Workspace) -> dict[str, Artifact]:
     """The selections that take no model; of the others what can be refused is refused, before a proxy is trained."""
-    plain = Sources(
-        space=space, pool=prepared.pool, targets=prepared.targets, weights=_weights(study), seed=study.seed
-    )
+    plain = Sources(space=space, pool=prepared.pool, targets=prepared.targets, weights=_weights(study), seed=study.seed)
     evidence, budget = plain.evidence(study.seed), budget_of(study)
     made = {}
     for name, method, seed in _arms(study):
@@ -84,9 +82,11 @@ def _arms(study: Study) -> Iterator[tuple[str, str, int]]:
     """(name of the selection, its method, its seed)."""
     for method in dict.fromkeys([study.select.method, *study.validate.controls, BASELINE]):
         for repeat in range(study.reference.seeds if method == BASELINE else 1):
-            yield f"{method}/{repeat}" if method == BASELINE else method, method, derive(
-                study.seed, method, repeat
-            ) % 2**31
+            yield (
+                f"{method}/{repeat}" if method == BASELINE else method,
+                method,
+                derive(study.seed, method, repeat) % 2**31,
+            )
 
 
 def _weights(study: Study) -> dict[str, float]:

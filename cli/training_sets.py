@@ -184,7 +184,9 @@ def draw_sets(settings: Any, progress: Progress) -> tuple[Examples, Sources, dic
         seed=settings.seed,
     )
     if len(wanted) < 3 or settings.seeds < 1:
-        raise InputError(f"{len(wanted)} recipes and {settings.seeds} repeats; decisions are judged on 3 recipes or more")
+        raise InputError(
+            f"{len(wanted)} recipes and {settings.seeds} repeats; decisions are judged on 3 recipes or more"
+        )
     seeds = [derive(settings.seed, "recipe", repeat) % 2**31 for repeat in range(settings.seeds)]
     # What may need models comes last, so that what cannot be drawn is refused before anything is computed.
     draws = {

@@ -128,7 +128,14 @@ def plan_runs(recipes: Mapping[str, Sequence[Drawn]], seed: int, budget: int) ->
     if len(recipes) < 3 or len(repeats) != 1:
         raise InputError(f"{len(recipes)} recipes; decisions are judged on 3 or more, with as many repeats each")
     return [
-        Planned(recipe, repeat, derive(seed, "transfer", repeat) % 2**31, draws[repeat].positions, budget, draws[repeat].mixture)
+        Planned(
+            recipe,
+            repeat,
+            derive(seed, "transfer", repeat) % 2**31,
+            draws[repeat].positions,
+            budget,
+            draws[repeat].mixture,
+        )
         for repeat in range(repeats.pop())
         for recipe, draws in recipes.items()
     ]

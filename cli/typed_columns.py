@@ -83,7 +83,9 @@ def _same(value: Any, other: Any) -> bool:
     if isinstance(value, bool) or isinstance(other, bool):
         return value is other
     if isinstance(value, dict):
-        return isinstance(other, dict) and value.keys() == other.keys() and all(_same(value[k], other[k]) for k in value)
+        return (
+            isinstance(other, dict) and value.keys() == other.keys() and all(_same(value[k], other[k]) for k in value)
+        )
     if isinstance(value, list):
         return isinstance(other, list) and len(value) == len(other) and all(map(_same, value, other))
     return value == other or (value != value and other != other)
@@ -100,4 +102,3 @@ def _has_empty_struct(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return kind.num_fields == 0 or any(_has_empty_struct(kind.field(i).type) for i in range(kind.num_fields))
     return pa.types.is_list(kind) and _has_empty_struct(kind.value_type)
-

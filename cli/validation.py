@@ -56,9 +56,7 @@ class Plan:
     """Trainings at once; None: one a core, or one on a GPU."""
 
 
-def random_arm(
-    lengths: Int[np.ndarray, "n"], budget: int, *, num_seeds: int, seed: int, name: str = BASELINE
-) -> Arm:
+def random_arm(lengths: Int[np.ndarray, "n"], budget: int, *, num_seeds: int, seed: int, name: str = BASELINE) -> Arm:
     """Random examples that hold at least `budget` tokens (images), drawn anew for each seed, so that the interval
     covers the draw too. The smaller of two budgets lies inside the larger."""
 

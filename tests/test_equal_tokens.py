@@ -9,7 +9,7 @@ import pytest
 from thresher.cli.main import main
 from thresher.cli.study import ModelTable
 from thresher.cli.summary import held_lines
-from thresher.cli.validation import Arm, Plan, random_arm, read_runs, validate
+from thresher.cli.validation import Arm, Plan, plan_arms, random_arm, read_runs, validate
 from thresher.cli.validation_runs import finish_runs
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import open_examples
@@ -95,11 +95,7 @@ def test_a_validation_of_unequal_arms_trains_equally_and_says_what_they_hold(mad
 
 
 def test_arms_of_documents_take_as_many_steps(made, tmp_path):
-    from thresher.cli.validation import plan_arms
-
     pool, target = open_examples(made / "pool"), open_examples(made / "target")
-    if not pool.layout.packed:
-        pytest.skip("rows are sequences of their own")
     arms = arms_of(pool)
     runs = finish_runs(
         pool,
@@ -109,7 +105,9 @@ def test_arms_of_documents_take_as_many_steps(made, tmp_path):
         workers=1,
         space=Workspace(tmp_path, "cpu"),
     )
-    assert {(run.model.facts["num_tokens_seen"], run.model.facts["num_steps"]) for run in runs} == {(100, 1)}
+    assert {run.model.facts["num_tokens_seen"] for run in runs} == {100}
+    if pool.layout.packed:  # rows are sequences of their own, so an arm may have fewer of them than steps
+        assert {run.model.facts["num_steps"] for run in runs} == {1}
 
 
 def test_random_draws_nest_and_reach_any_budget():

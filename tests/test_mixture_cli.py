@@ -12,7 +12,6 @@ from toy_corpus import write_corpus
 from thresher.cli.main import main
 from thresher.cli.mix_training import check_domains, run_budget, supply
 from thresher.data.examples import open_examples
-from thresher.data.examples import open_examples
 from thresher.errors import InputError
 from thresher.proxies import Recipe
 from thresher.proxies.order import Order
