@@ -23,7 +23,7 @@ from thresher.proxies.fleet import run_jobs
 
 @dataclass(frozen=True)
 class MixtureRun:
-    """One run to make: shares of the domains, how many tokens (images) in all, and the seed it shares with its pairs."""
+    """One run to make: shares of the domains, how many tokens (images) in all, the seed it shares with its pairs."""
 
     name: str
     weights: Mapping[str, float]

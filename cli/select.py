@@ -109,8 +109,8 @@ class Select(Command):
         rows = (
             "Ids of examples, one a line, in the order of the ranking."
             if self.format == "ids"
-            else "Each row is a whole document with the source's own columns, its text as it was written, in the order of "
-            "the ranking; `id`, `score` and `rank` are called `thresher_...` where the source has such a column."
+            else "Each row is a whole document with the source's own columns, its text as it was written, in the order "
+            "of the ranking; `id`, `score` and `rank` are called `thresher_...` where the source has such a column."
         )
         made = export(
             selection,

@@ -151,7 +151,7 @@ def draw(
     lengths: Int[np.ndarray, "n"],
     shuffled: Callable[[int], Int[np.ndarray, "m"]],
 ) -> Int[np.ndarray, "k"]:
-    """At least `total` of `members`, drawn at random: part of one pass, or whole passes and a part where they have less.
+    """At least `total` of `members`, drawn at random: part of a pass, or whole passes and a part where they hold less.
 
     `shuffled(turn)` gives the members in the order of a pass, anew for each. Returns positions in the order drawn.
     """

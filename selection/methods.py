@@ -134,7 +134,7 @@ def select(
     weights: Mapping[str, float] | None = None,
     gradient_norms: Float[np.ndarray, "n"] | None = None,
 ) -> Selected:
-    """Keep a `fraction` of the pool's tokens, or `count` examples, by a spec that needs scores and gradient norms alone.
+    """Keep a `fraction` of the pool's tokens, or `count` examples, by a spec that needs no more than these.
 
     `targets` (None: all) are normalised and averaged with `weights` (see `dsdm.combine`). For any other evidence see
     `chain.select_by`. Raises InputError for what cannot be used.
