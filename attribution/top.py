@@ -12,6 +12,7 @@ from torch import Tensor
 from thresher.artifacts import Draft
 from thresher.attribution.features import FeatureStore, Shard
 from thresher.attribution.trak import Kernel
+from thresher.devices import full_float32
 
 # Scores held at once: 16 MB of float32.
 BLOCK_NUMBERS = 2**22
@@ -50,6 +51,7 @@ class TopExamples:
         solved = [kernel.solve(torch.from_numpy(block).T).float() for _, block in self.target.blocks(checkpoint)]
         self._queries.append(torch.cat(solved, dim=1))
 
+    @full_float32()
     def merge(self, shards: list[Shard], weights: Float[np.ndarray, " rows"]) -> None:
         """Take in one shard of the pool, given under every checkpoint."""
         step = max(self.extremes.k, BLOCK_NUMBERS // self.target.num_examples)

@@ -47,14 +47,18 @@ def source_of(table: PoolTable | TargetTable) -> Source:
     return Source(data, table.split, table.subset, table.bad_rows)
 
 
+def ids_of(table: PoolTable | TargetTable) -> str | tuple[str, ...] | None:
+    return tuple(table.id) if isinstance(table.id, list) else table.id
+
+
 def columns_of(table: PoolTable | TargetTable) -> TextColumns:
     """Which columns a table of a text study names; one pass over the source where its classes are not given."""
     if isinstance(table, PoolTable):
-        return TextColumns(text=table.text, domain=table.domain, id=table.id, group=table.group)
+        return TextColumns(text=table.text, domain=table.domain, id=ids_of(table), group=table.group)
     return TextColumns(
         text=table.continuation or table.text,
         prompt=table.prompt,
-        id=table.id,
+        id=ids_of(table),
         choices=table.choices,
         gold=table.gold,
         classify=table.classify,
@@ -146,7 +150,7 @@ class _ImageParts:
 
     def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
         source, limit = source_of(table), getattr(table, "limit", None)
-        columns = {"image": table.image, "label": table.label, "id": table.id, "size": self.study.pool.size}
+        columns = {"image": table.image, "label": table.label, "id": ids_of(table), "size": self.study.pool.size}
         config = {**columns, "part": [low, high], "limit": limit}
         inputs = {"source": source.fingerprint()}
         images = part_of(read_images(source, **columns), low, high, seed=self.study.seed)
@@ -156,6 +160,7 @@ class _ImageParts:
             classes=self.classes,
             config=config,
             inputs=inputs,
+            left_out=source.left_out(),
             seed=self.study.seed,
             progress=self.space.progress,
         )

@@ -19,10 +19,11 @@ class Prepare(Command):
     """Where the prepared artefact goes."""
     task: str = "language"
     """language or vision."""
-    split: str = "train"
-    """Of a hub data set."""
+    split: str | None = None
+    """The split of a hub data set, or of a folder whose files or folders are named after splits; all: every one. None:
+    train, and of files that are named one by one all."""
     subset: Annotated[str | None, tyro.conf.arg(aliases=["--config"])] = None
-    """The configuration of a hub data set that has several."""
+    """The configuration of a hub data set that has several; the folder of that name in a folder."""
     text: str = "text"
     """The text column (text files have one row each, with the columns text and file)."""
     prompt: str | None = None
@@ -37,8 +38,8 @@ class Prepare(Command):
     question: str = "\nLabel:"
     """What stands between a text and its class."""
     domain: str | None = None
-    id: str | None = None
-    """A column of unique ids; None: rows are numbered."""
+    id: tuple[str, ...] = ()
+    """A column of unique ids, or several that together are unique; none: rows are numbered, files go by their path."""
     bad_rows: str = "refuse"
     """refuse, skip or replace (broken UTF-8 by U+FFFD): rows that cannot be used; skipped ones are listed."""
     group: str | None = None
@@ -87,7 +88,7 @@ class Prepare(Command):
             text=self.continuation or self.text,
             prompt=self.prompt,
             domain=self.domain,
-            id=self.id,
+            id=self.id or None,
             choices=self.choices,
             gold=self.gold,
             classify=self.classify,
@@ -156,7 +157,7 @@ class Prepare(Command):
 
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit={self.limit} keeps nothing; pass 1 or more, or none")
-        columns = {"image": self.image, "label": self.label, "id": self.id, "size": self.size}
+        columns = {"image": self.image, "label": self.label, "id": self.id or None, "size": self.size}
         classes = list(self.classes) or classes_of(source, label=self.label)
         return prepare_images(
             islice(part_of(read_images(source, **columns), *self.part, seed=self.seed), self.limit),
@@ -164,6 +165,7 @@ class Prepare(Command):
             classes=classes,
             config={**columns, "part": list(self.part), "limit": self.limit},
             inputs={"source": source.fingerprint()},
+            left_out=source.left_out(),
             seed=self.seed,
             progress=progress,
         )

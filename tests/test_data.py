@@ -181,7 +181,7 @@ def test_parts_are_disjoint_cover_everything_and_ignore_order():
         ("column.jsonl", b'{"body": "a"}\n', "has no column 'text'; its columns are: body"),
         ("number.jsonl", b'{"text": 3}\n', "row 1: column 'text' holds int, not text"),
         ("not.parquet", b"PAR0", "is not a Parquet file"),
-        ("list.jsonl", b"[1]\n", "line 1 is list, not an object"),
+        ("list.jsonl", b"[1]\n", "row 1 is int, not an object"),
         ("short.csv", b"text,source\na\n", "line 2 has not as many fields as the header"),
         ("null.jsonl", b'{"text": "a"}\n{"text": 3}\n', "row 2: column 'text' holds int"),
         ("broken.jsonl.gz", b"no gzip", "cannot be decompressed"),

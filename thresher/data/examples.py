@@ -7,7 +7,7 @@ one or more windows: a document that is longer than the sequence length in sever
 import base64
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -365,9 +365,3 @@ def open_examples(path: Path) -> Examples:
     if artifact.kind not in KINDS:
         open_artifact(path, "text-examples")  # refuses, and says what it is
     return KINDS[artifact.kind](artifact)
-
-
-def batches(examples: Examples, indices: np.ndarray, batch_size: int) -> Iterator[Batch]:
-    """The examples at `indices`, in order, `batch_size` at a time."""
-    for start in range(0, len(indices), batch_size):
-        yield examples.batch(indices[start : start + batch_size])

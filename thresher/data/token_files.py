@@ -112,9 +112,16 @@ def predicted_in(
     return np.maximum(np.minimum(stop, end) - np.maximum(start + (np.asarray(first) > 0), first), 0)
 
 
-def save_rows(draft: Draft, tokens: np.ndarray, spans: Int[np.ndarray, "n 3"], *, vocab_size: int) -> dict[str, int]:
-    """Tokens [n, t] and their spans as the files of unpacked examples; returns their facts."""
-    layout = Layout(sequence_length=tokens.shape[1], vocab_size=vocab_size)
+def save_rows(
+    draft: Draft,
+    tokens: np.ndarray,
+    spans: Int[np.ndarray, "n 3"],
+    *,
+    vocab_size: int,
+    sequence_length: int | None = None,
+) -> dict[str, int]:
+    """Tokens [n, t] and their spans as the files of unpacked examples (`sequence_length` by default t); their facts."""
+    layout = Layout(sequence_length=sequence_length or tokens.shape[1], vocab_size=vocab_size)
     layout.save(draft)
     with TokenWriter(draft, layout) as writer:
         for row, (length, first, end) in zip(tokens, np.asarray(spans).tolist(), strict=True):
