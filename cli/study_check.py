@@ -30,6 +30,13 @@ def check_study(study: Study, where: str = "study") -> Study:
         _spec(f"{where}: validate.controls", control)
     if study.select.tokens is not None and study.select.tokens < 1:
         raise InputError(f"{where}: select.tokens = {study.select.tokens} keeps nothing; give 1 or more")
+    if study.select.tokens is not None and study.task == "vision":
+        raise InputError(f"{where}: select.tokens = {study.select.tokens} is for text; give select.fraction")
+    budgets = study.validate.random_budgets
+    if any(times <= 0 or times == float("inf") for times in budgets) or (budgets and len({1.0, *budgets}) < 3):
+        raise InputError(
+            f"{where}: validate.random_budgets = {budgets}; give at least two above 0 beside 1, such as [0.5, 2, 4]"
+        )
     _known(f"{where}: attribution.projection", table.projection, PROJECTIONS)
     _known(f"{where}: attribution.q", table.q, Q_CHOICES)
     _known(f"{where}: attribution.output", table.output, ("margin", "loss"))
