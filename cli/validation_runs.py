@@ -10,7 +10,7 @@ import numpy as np
 from thresher.artifacts import Artifact, is_artifact
 from thresher.cli.measure import measure
 from thresher.cli.study import ModelTable
-from thresher.cli.training import Run, check_models, grouped, place_of, train_group, train_run
+from thresher.cli.training import Run, check_trainable, grouped, place_of, train_group, train_run
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
 from thresher.progress import SILENT
@@ -19,18 +19,21 @@ from thresher.proxies.fleet import run_jobs
 
 @dataclass(frozen=True)
 class Planned:
-    """One run to make: the arm and the repeat it belongs to, its seed, and the positions it is trained on."""
+    """One run to make: the arm and the repeat it belongs to, its seed, the positions it is trained on, and how many of
+    their tokens (images) make an epoch; with shares of domains, so much of each."""
 
     arm: str
     repeat: int
     seed: int
     positions: np.ndarray
+    budget: int | None = None
+    mixture: Mapping[str, float] | None = None
 
     @property
     def run(self) -> Run:
         """The model to train."""
         plain = re.sub(r"[^\w.-]+", "-", self.arm)
-        return Run(f"reference/{plain}-{self.repeat}", self.seed, self.positions)
+        return Run(f"reference/{plain}-{self.repeat}", self.seed, self.positions, self.budget, self.mixture)
 
     @property
     def indices(self) -> np.ndarray:
@@ -64,7 +67,7 @@ def finish_runs(
     space: Workspace,
 ) -> list[Finished]:
     """Train and measure what is missing of `planned`, `workers` at once; then every run, in the order planned."""
-    check_models([table], pool, *tasks.values())
+    check_trainable(pool, table, tasks)
     missing = [plan for plan in planned if not is_artifact(place_of(pool, table, plan.run, space))]
     jobs = [
         _Job(group, table, pool.artifact.path, _paths(tasks), space.root, space.device)

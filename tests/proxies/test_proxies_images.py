@@ -79,7 +79,7 @@ def test_classes_are_matched_by_name_number_or_where_there_are_no_names_by_posit
     assert match("m", ["dog", "cat", "cow"], ["cat", "dog"])["label_order"] == [1, 0]
     assert match("m", ["negative", "positive"], ["1", "0"])["label_order"] == [1, 0]
     assert match("m", ["crane", "dog", "crane"], ["dog"])["label_order"] == [1]
-    with pytest.raises(InputError, match="class 'crane' .*stands for 2 of its labels"):
+    with pytest.raises(InputError, match=r"class 'crane' .*stands for 2 of its labels"):
         match("m", ["crane", "dog", "crane"], ["crane", "dog"])
     assert match("m", ["1", "0"], ["0", "1"])["label_order"] == [1, 0]  # names that are numbers are names
     found = match("m", ["LABEL_0", "LABEL_1"], ["cat", "dog"])

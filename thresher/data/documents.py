@@ -2,11 +2,12 @@
 
 import base64
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from thresher.data.rows import Row
+from thresher.data.seen import Seen
 from thresher.data.skipped import BadRows, Skipped
 from thresher.data.sources import IdCheck, Source
 from thresher.data.values import Unusable, alike, is_field, joined_id, name_of, text_of
@@ -36,6 +37,23 @@ class Document(NamedTuple):
         if not own.isascii():
             own = unicodedata.normalize("NFKC", own)
         return " ".join(own.casefold().split()).encode("utf-8", "surrogatepass")
+
+
+def as_one_text(prompt: str, text: str) -> str:
+    """A prompt and what follows it as one text: with a space between them where neither has white space there."""
+    apart = not prompt or not text or prompt[-1].isspace() or text[0].isspace()
+    return prompt + text if apart else f"{prompt} {text}"
+
+
+def texts_to_learn_from(documents: Iterable[Document]) -> Iterator[str]:
+    """Every text of `documents` that a tokenizer meets: each with its prompt, then what else could follow prompts, each
+    choice the first time it occurs (the classes of labelled text are the same for all)."""
+    seen = Seen()
+    for document in documents:
+        yield as_one_text(document.prompt, document.text)
+        for choice in document.choices:
+            if choice != document.text and seen.add(choice):
+                yield as_one_text(document.prompt, choice)[len(document.prompt) :]
 
 
 @dataclass(frozen=True, kw_only=True)
