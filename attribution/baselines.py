@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from thresher.attribution.features import FeatureStore, balanced_batches
 from thresher.data.examples import Examples
-from thresher.devices import pick_device
+from thresher.devices import full_float32, pick_device
 from thresher.errors import InputError
 from thresher.outputs import logits_of
 from thresher.seeds import numpy_rng
@@ -60,6 +60,7 @@ def bm25_scores(pool: Sequence[str], target: Sequence[str]) -> Blocks:
     yield 0, np.stack(columns, axis=1).astype(np.float64)
 
 
+@full_float32()
 def embeddings(model: nn.Module, examples: Examples, *, device: str = "auto") -> Float[np.ndarray, "n d"]:
     """What enters the model's last linear layer, the mean over positions with a label where there are positions, and
     over the windows of a document by their shares of those."""

@@ -103,6 +103,12 @@ class FeatureStore:
     def domains(self) -> np.ndarray:
         return np.asarray(self._column("domain"))
 
+    @cached_property
+    def lengths(self) -> Int[np.ndarray, "n"] | None:
+        """Tokens of each example, 1 of an image; None where whoever made the store did not say."""
+        names = pq.read_schema(self.artifact.file("examples.parquet")).names
+        return np.asarray(self._column("length"), dtype=np.int64) if "length" in names else None
+
     def blocks(self, checkpoint: int) -> Iterator[tuple[int, Float[np.ndarray, "rows k"]]]:
         """(index of the first row, float32 features) of each shard in turn; one shard in memory at a time."""
         for shard in self.shards(checkpoint):
@@ -299,7 +305,8 @@ class _Work:
         return np.arange(index * self.shard_size, min((index + 1) * self.shard_size, len(self.examples)))
 
     def write_examples(self, draft: Draft) -> None:
-        table = pa.table({"id": pa.array(self.examples.ids, pa.string()), "domain": pa.array(self.examples.domains)})
+        columns = {"id": pa.array(self.examples.ids, pa.string()), "domain": pa.array(self.examples.domains)}
+        table = pa.table(columns | {"length": pa.array(np.asarray(self.examples.lengths()), pa.int64())})
         with draft.file("examples.parquet") as file:
             # One row group a shard, so that ids are read with the shard they belong to; ids mostly share a beginning.
             encoding = {"use_dictionary": ["domain"], "column_encoding": {"id": "DELTA_BYTE_ARRAY"}}

@@ -21,7 +21,7 @@ from thresher.attribution.folding import find_pairs
 from thresher.attribution.gradients import Capture
 from thresher.attribution.projection import check_projection, check_request, make_projector
 from thresher.attribution.sketches import Block, Rows, layer_sizes, masked_blocks, two_sided_blocks, whole_blocks
-from thresher.devices import autocast
+from thresher.devices import autocast, full_float32
 from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs, logits_of, outputs_of
 from thresher.seeds import derive
@@ -95,6 +95,7 @@ class Featurizer:
         self._fallback = Fallback(self.model, [])
         self._verified = False
 
+    @full_float32()
     def __call__(self, batch: Batch) -> Featurized:
         batch = self._placed(batch)
         if not self._verified:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from thresher.devices import memory_of
+from thresher.devices import full_float32, memory_of, onednn_keeps_float32
 from thresher.errors import InputError
 from thresher.seeds import torch_rng
 
@@ -57,9 +57,11 @@ class Dense:
         self.scale = k / size
         self._kept: tuple[object, list[Tensor]] = (None, [])
 
+    @full_float32()
     def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
         fits = rows.element_size() * self.size * self.num_features <= DENSE_KEPT * memory_of(rows.device)
         fast = rows.device.type == "cpu" and rows.dtype == torch.float32 and torch.backends.mkldnn.is_available()
+        fast = fast and onednn_keeps_float32()
         kind = rows.device, rows.dtype
         if fits and self._kept[0] != kind:
             self._kept = kind, [part.to_mkldnn() if fast else part for part in self._parts(rows)]

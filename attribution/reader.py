@@ -24,6 +24,7 @@ from thresher.attribution.featurizer import Featurizer
 from thresher.attribution.layers import Unsupported
 from thresher.attribution.sketches import Block, Rows, whole_blocks
 from thresher.data.examples import Examples
+from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs
 
@@ -55,6 +56,7 @@ class Gradients(Rows):
     def add_whole(self, block: Block, gradients: Tensor) -> None:
         super().add_whole(self._place(block), gradients)
 
+    @full_float32()
     def inner(self, other: "Gradients") -> Float[Tensor, "b c"]:
         """<g_i, g_j> of each example of this batch and each of the other."""
         total = self.values @ other.values.T
@@ -67,6 +69,7 @@ class Gradients(Rows):
                 total[rows] += products.view(-1, left.shape[1], *its_left.shape[:2]).sum(dim=(1, 3))
         return total
 
+    @full_float32()
     def along(self, directions: Directions) -> Float[Tensor, "b d"]:
         """<g_i, v_d> of each example and each direction; no factored gradient is multiplied out."""
         num_directions = len(next(iter(directions.values())))
@@ -123,6 +126,7 @@ class Reader(Featurizer):
         return self._start(num_examples)
 
     @torch.no_grad()
+    @full_float32()
     def _read(self, batch: Batch) -> tuple[Rows, Outputs]:
         """The rows of a batch and its outputs; refuses what the fallback would have to take over only now."""
         found = self._gradients(self._placed(batch))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from thresher.attribution.layers import Unsupported
 from thresher.attribution.reader import Directions, Part, Reader
 from thresher.attribution.sketches import Block, Rows
+from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs, logits_of, outputs_of
 
@@ -24,6 +25,7 @@ from thresher.outputs import Batch, Outputs, logits_of, outputs_of
 TOLERANCE = 1e-3
 
 
+@full_float32()
 def weighted_gradients(
     model: nn.Module, names: Sequence[str], part: Part, weights: Float[Tensor, "n d"], output: str = "margin"
 ) -> Directions:
@@ -80,6 +82,7 @@ class Slopes(Reader):
         rows, outputs = self._read(batch)
         return rows.values, outputs
 
+    @full_float32()
     def _check(self, probe: Batch, directions: Mapping[str, Tensor]) -> None:
         """Refuse a model whose slopes are not those of plain autograd."""
         found, _ = self.read(probe)

@@ -12,6 +12,7 @@ from torch import Tensor
 from thresher.artifacts import Draft
 from thresher.attribution.features import FeatureStore, Shard
 from thresher.attribution.trak import Kernel
+from thresher.devices import full_float32
 
 # Scores held at once: 16 MB of float32.
 BLOCK_NUMBERS = 2**22
@@ -30,11 +31,30 @@ class Extremes:
         """Take in the scores of the rows from `start` on."""
         for side, (values, places) in self.best.items():
             largest = side == "helpful"
-            block = scores.topk(min(self.k, len(scores)), dim=0, largest=largest)
-            values = torch.cat([values, block.values])
-            kept = values.topk(min(self.k, len(values)), dim=0, largest=largest)
-            places = torch.cat([places, block.indices + start])
-            self.best[side] = kept.values, places.gather(0, kept.indices)
+            block, rows = first(scores, self.k, largest=largest)
+            values, places = torch.cat([values, block]), torch.cat([places, rows + start])
+            # Those from earlier blocks stand first, so that a stable order keeps the earlier of equals.
+            values, order = values.sort(dim=0, descending=largest, stable=True)
+            self.best[side] = values[: self.k], places.gather(0, order[: self.k])
+
+
+def first(values: Float[Tensor, "n t"], k: int, *, largest: bool) -> tuple[Float[Tensor, "m t"], Int[Tensor, "m t"]]:
+    """The m = min(k, n) largest (or smallest) of each column in order, and their rows; among equals the earlier row.
+
+    `topk` takes any of several equals, another one on another machine.
+    """
+    count = min(k, len(values))
+    if count == 0:
+        return values[:0], torch.empty(0, values.shape[1], dtype=torch.int64)
+    found = values.topk(count, dim=0, largest=largest)
+    last = found.values[-1]
+    rows = found.indices
+    tied = ((values >= last if largest else values <= last).sum(dim=0) > count).nonzero()[:, 0]
+    if len(tied):
+        rows[:, tied] = values[:, tied].sort(dim=0, descending=largest, stable=True).indices[:count]
+    rows = rows.sort(dim=0).values
+    kept, order = values.gather(0, rows).sort(dim=0, descending=largest, stable=True)
+    return kept, rows.gather(0, order)
 
 
 class TopExamples:
@@ -50,6 +70,7 @@ class TopExamples:
         solved = [kernel.solve(torch.from_numpy(block).T).float() for _, block in self.target.blocks(checkpoint)]
         self._queries.append(torch.cat(solved, dim=1))
 
+    @full_float32()
     def merge(self, shards: list[Shard], weights: Float[np.ndarray, " rows"]) -> None:
         """Take in one shard of the pool, given under every checkpoint."""
         step = max(self.extremes.k, BLOCK_NUMBERS // self.target.num_examples)

@@ -26,6 +26,7 @@ from thresher.attribution.doubt import check_q, q_of
 from thresher.attribution.score_table import write_scores
 from thresher.attribution.scores import RESERVED
 from thresher.data.examples import Examples
+from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs, logits_of, outputs_of
 from thresher.progress import SILENT, Progress
@@ -34,6 +35,7 @@ PROJECTIONS = ("normal", "rademacher", "identity")
 BATCH_SIZE = 32
 
 
+@full_float32()
 def score_with_traker(
     models: Sequence[tuple[str, Callable[[], nn.Module]]],
     pool: Examples,

@@ -11,15 +11,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from thresher.artifacts import Artifact, Draft, build
-from thresher.cli.mix_training import draw_mixture
 from thresher.data.examples import Examples
 from thresher.outputs import Batch, logits_of
 from thresher.progress import SILENT, Progress
 from thresher.proxies import Recipe, open_model
 from thresher.proxies.models import Spec, private_randomness
-from thresher.proxies.order import Drawn, Order, hash_array
+from thresher.proxies.order import Drawn, Order
 from thresher.proxies.training import Trainer
-from thresher.seeds import derive
 from thresher.selection.mixture.doremi import begin, mean_excess
 from thresher.settings import record
 
@@ -73,7 +71,7 @@ def train_doremi(
     *,
     out: Path,
     recipe: Recipe,
-    num_examples: int,
+    budget: int,
     eta: float,
     smoothing: float,
     seed: int,
@@ -85,10 +83,11 @@ def train_doremi(
     A killed run begins again: the state of the weights is not kept, proxies being small.
     """
     uniform = {str(name): 1.0 for name in np.unique(pool.domains)}
-    indices = draw_mixture(pool.domains, uniform, num_examples, seed=derive(seed, "data"))
+    names = np.unique(pool.domains).tolist()
+    mixture, indices = dict.fromkeys(names, 1 / len(names)), np.arange(len(pool))
 
     def write(draft: Draft) -> Mapping[str, Any]:
-        order = Order(pool, indices, None, recipe, seed=seed)
+        order = Order(pool, indices, mixture, recipe, seed=seed, budget=budget)
         trainer = ReweightedTrainer(
             spec,
             pool,
@@ -107,6 +106,6 @@ def train_doremi(
         facts = trainer.facts()
         return {"domains": trainer.domains, **{name: facts[name] for name in ("num_parameters", "flops", "num_steps")}}
 
-    config = {"spec": spec, "recipe": record(recipe), "eta": eta, "smoothing": smoothing}
-    inputs = {"examples": pool.content_hash, "indices": hash_array(indices), "reference": reference.content_hash}
+    config = {"spec": spec, "recipe": record(recipe), "budget": budget, "eta": eta, "smoothing": smoothing}
+    inputs = {"examples": pool.content_hash, "reference": reference.content_hash}
     return build(out, kind="doremi", config=config, seed=seed, inputs=inputs, write=write)

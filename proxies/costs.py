@@ -2,23 +2,23 @@
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from thresher.data.examples import Examples
-from thresher.outputs import logits_of
+from thresher.data.examples import Examples, TokenExamples
+from thresher.outputs import Batch, logits_of
+from thresher.proxies.flops import counting_flops
 
 
-def forward_flops(model: nn.Module, examples: Examples) -> int:
-    """FLOPs of one forward pass of the longest of `examples`, counted operation by operation (a multiply-add is 2)."""
-    longest = int(examples.windows.lengths.argmax())
-    batch = examples.batch([longest])
+def forward_flops(model: nn.Module, batch: Batch) -> int:
+    """FLOPs of one forward pass of `batch`, from the shapes of its matrix products (`flops`); a multiply-add is 2."""
     device = next(model.parameters()).device
     training = model.training
     model.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        logits_of(model, {name: tensor.to(device) for name, tensor in batch.items()})
-    model.train(training)
-    return counter.get_total_flops()
+    try:
+        with counting_flops() as count:
+            logits_of(model, {name: tensor.to(device) for name, tensor in batch.items()})
+    finally:
+        model.train(training)
+    return count.total
 
 
 def training_flops_per_unit(model: nn.Module, examples: Examples) -> float:
@@ -26,7 +26,17 @@ def training_flops_per_unit(model: nn.Module, examples: Examples) -> float:
     the gradients of the parameters, as far as these are trained."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     trained = sum(count for count, is_trained in counts if is_trained) / sum(count for count, _ in counts)
-    return (2 + trained) * forward_flops(model, examples) / float(examples.windows.lengths.max())
+    batch, num_units = longest_sequence(examples)
+    return (2 + trained) * forward_flops(model, batch) / num_units
+
+
+def longest_sequence(examples: Examples) -> tuple[Batch, int]:
+    """The longest that a model is trained on at once: of packed text a full sequence; and how many tokens (1 image)."""
+    if isinstance(examples, TokenExamples) and examples.layout.packed:
+        tokens = torch.full((1, examples.sequence_length), examples.layout.end_token)
+        return {"input_ids": tokens, "labels": tokens}, examples.sequence_length
+    lengths = examples.windows.lengths
+    return examples.batch([int(lengths.argmax())]), int(lengths.max())
 
 
 def training_flops(num_parameters: int, num_tokens: int) -> int:

@@ -7,12 +7,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from thresher.data.examples import Examples
-from thresher.devices import pick_device
+from thresher.devices import full_float32, pick_device
 from thresher.errors import InputError
 from thresher.proxies.training import training_loss
 from thresher.seeds import numpy_rng, torch_rng
 
 
+@full_float32()
 def largest_eigenvalue(
     model: nn.Module,
     examples: Examples,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from thresher.artifacts import Artifact, build, is_artifact, open_artifact
 from thresher.data.examples import Examples
-from thresher.devices import autocast
+from thresher.devices import autocast, full_float32
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models import Spec, private_randomness
@@ -99,6 +99,7 @@ def train_stack(
     return [open_artifact(member.out, "model") for member in members]
 
 
+@full_float32()
 def _train(
     spec: Spec, examples: Examples, members: Sequence[Member], *, recipe: Recipe, device: str, progress: Progress
 ) -> list[Trainer]:

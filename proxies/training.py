@@ -13,7 +13,7 @@ from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
 from thresher.data.examples import Examples, TokenExamples
-from thresher.devices import autocast, has_bf16
+from thresher.devices import autocast, full_float32, has_bf16
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies.checkpoint import Run
@@ -125,6 +125,7 @@ class Trainer:
         self.objective = objective_of(model, spec, recipe, self.device)
         self.module: Any = self.objective
 
+    @full_float32()
     def run(self, file: Path, checkpoint_every_seconds: float, progress: Progress) -> None:
         """All the steps that are left, keeping the state in `file` as they go by."""
         state, num_steps, first = self.state, self.order.num_steps, self.ranks.is_first

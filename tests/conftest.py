@@ -1,11 +1,34 @@
-"""What many tests stand on: a small text corpus on disk."""
+"""What many tests stand on: a small text corpus on disk, and the arithmetic that a run of the tests asks for."""
 
+import os
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from toy_corpus import write_corpus
+
+# Each of several processes has one core: torch's own threads would only be in each other's way.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+
+# `highest`, `high` or `medium`: how exact float32 matrix products are (torch.set_float32_matmul_precision). Where the
+# chip has faster and coarser ones, `medium` takes them, and every test must hold all the same.
+# oneDNN has the same choice for convolutions, in its own variable ONEDNN_DEFAULT_FPMATH_MODE.
+if precision := os.environ.get("THRESHER_TEST_MATMUL"):
+    torch.set_float32_matmul_precision(precision)
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus") / "corpus.jsonl")
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What a test draws is drawn again each time: no test is right only most of the time."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)

@@ -17,7 +17,7 @@ from thresher.data.examples import open_examples
 from thresher.data.images import read_images
 from thresher.data.skipped import Skipped
 from thresher.data.sources import Source
-from thresher.data.values import alike, joined, name_of, take
+from thresher.data.values import alike, joined_id, name_of, take
 from thresher.errors import InputError
 
 
@@ -142,7 +142,7 @@ def test_several_columns_make_one_id_and_different_rows_never_the_same(tmp_path)
     rows = [{"text": f"soup {n}", "doc": one, "part": two} for n, (one, two) in enumerate(pairs)]
     found = [one.id for one in read_documents(lines(tmp_path / "x.jsonl", *rows), TextColumns(id=("doc", "part")))]
     assert found == ["a/b%2Fc", "a%2Fb/c", "a%252Fb/c", "a/b%252Fc", "a/1", "a1/2"]
-    assert joined(["a/b%"]) == "a/b%"  # one column as it is written
+    assert joined_id(["a/b%"]) == "a/b%"  # one column as it is written
     with pytest.raises(InputError, match="the id 'a/1' twice"):
         list(read_documents(lines(tmp_path / "x.jsonl", rows[4], rows[4]), TextColumns(id=("doc", "part"))))
     with pytest.raises(InputError, match="row 1 has no id"):

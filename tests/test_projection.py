@@ -10,6 +10,7 @@ from trak.projectors import BasicProjector, ProjectionType
 from thresher.attribution.featurizer import Featurizer
 from thresher.attribution.projection import PROJECTIONS, Identity, check_projection, make_projector
 from thresher.attribution.sketches import Block, layer_sizes, masked_blocks, two_sided_blocks
+from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.seeds import derive
 
@@ -19,7 +20,8 @@ from thresher.seeds import derive
 def test_dense_projections_equal_those_of_traker(kind, k, model_id) -> None:
     rows = torch.randn(5, 313, generator=torch.Generator().manual_seed(1))
     theirs = BasicProjector(313, k, seed=7, proj_type=ProjectionType(kind), device="cpu", model_id=model_id)
-    expected = theirs.project(rows, model_id=model_id) / math.sqrt(313)
+    with full_float32():
+        expected = theirs.project(rows, model_id=model_id) / math.sqrt(313)
     found = make_projector(kind, 313, k, seed=7, model_id=model_id)(rows)
     torch.testing.assert_close(found, expected)
 
@@ -93,6 +95,7 @@ def _sides(block):
     return [torch.eye(size) if side is None else side for size, side in both]
 
 
+@full_float32()
 def explicit(projection, model, k, seed, model_id):
     """The whole sketch as one matrix [P, k], of what it does to the unit vectors of each parameter."""
     parameters = dict(model.named_parameters())
@@ -141,7 +144,9 @@ def test_features_are_exact_gradients_times_the_explicit_matrix_of_the_sketch(pr
     found, gradients = features(projection, **options), features("identity")
     matrix, scale = explicit(projection, model, 120, 3, 2)
     assert found.shape == (6, 120)
-    torch.testing.assert_close(found, gradients @ matrix, rtol=1e-4, atol=1e-4 * float(found.abs().max()))
+    torch.testing.assert_close(
+        found, (gradients.double() @ matrix.double()).float(), rtol=1e-4, atol=1e-4 * float(found.abs().max())
+    )
     assert torch.equal(found, features(projection, **options))
     assert not torch.allclose(found, features(projection, **options | {"model_id": 1}))
     assert not torch.allclose(found, features(projection, **options | {"seed": 4}))

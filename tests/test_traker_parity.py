@@ -15,6 +15,7 @@ from thresher.attribution import traker_backend
 from thresher.attribution.features import featurize, open_features
 from thresher.attribution.scores import read_scores, score
 from thresher.attribution.traker_backend import score_with_traker
+from thresher.devices import full_float32
 from thresher.errors import InputError
 
 
@@ -30,6 +31,7 @@ def gpt2(seed=0):
     return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
+@full_float32()
 def traker_scores(models, pool, target, folder, k, projection="normal", seed=0, damping=0.0):
     """[n, t] by traker's own methods and its own classification task."""
     model = models[0][1]()

@@ -2,8 +2,10 @@
 
 import ctypes
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,8 @@ import torch.nn.functional as F
 from thresher.errors import InputError
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# What torch may compute of float32 in fewer bits, each by a setting of its own (torch 2.9 and newer).
+FLOAT32_SETTINGS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 # Of malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -32,23 +36,59 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":
+        # Less than the chip has where torch was told so (ATEN_CPU_CAPABILITY).
+        if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+            return False
         checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
     return False
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager:
-    """`auto`: bf16 where native, else float32. `float32`, `bf16` and `fp16` force it."""
+    """`auto`: bf16 where native, else float32, which is full float32. `float32`, `bf16` and `fp16` force it."""
     if precision not in ("auto", *DTYPES):
         raise InputError(f"precision {precision!r} is unknown; pass auto, {', '.join(DTYPES)}")
     if precision == "auto":
         precision = "bf16" if has_bf16(device) else "float32"
     dtype = DTYPES[precision]
     if dtype == torch.float32:
-        return nullcontext()
+        return full_float32()
     if not _computes(device.type, dtype):
         raise InputError(f"precision {precision} does not work on {device.type} here; pass float32")
     return torch.autocast(device.type, dtype=dtype)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Inside, products and convolutions of float32 are float32, whatever the process allows elsewhere.
+
+    `torch.set_float32_matmul_precision` below "highest", TF32 and oneDNN's variable let a chip that can round factors
+    to bfloat16 or TF32 first: two machines then disagree in the third digit. Also a decorator of functions.
+    """
+    with ExitStack() as stack:
+        if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+            for name in FLOAT32_SETTINGS:
+                library, operation = name.split(".")
+                setting = getattr(getattr(torch.backends, library), operation)
+                if setting.fp32_precision != "ieee":
+                    stack.callback(setattr, setting, "fp32_precision", setting.fp32_precision)
+                    setting.fp32_precision = "ieee"
+        else:
+            stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            stack.callback(setattr, torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
+            torch.set_float32_matmul_precision("highest")
+            torch.backends.cudnn.allow_tf32 = False
+        if not onednn_keeps_float32():
+            mkldnn: Any = torch.backends.mkldnn
+            stack.callback(setattr, mkldnn, "enabled", mkldnn.enabled)
+            mkldnn.enabled = False
+        yield
+
+
+def onednn_keeps_float32() -> bool:
+    """False where oneDNN was told, as the process began, to take fewer bits: no setting of torch overrules that."""
+    modes = (os.environ.get(f"{library}_DEFAULT_FPMATH_MODE", "") for library in ("ONEDNN", "DNNL"))
+    return all(mode.upper() in ("", "STRICT") for mode in modes)
 
 
 @cache

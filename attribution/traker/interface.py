@@ -36,7 +36,7 @@ from thresher.attribution.traker.projection import Blocks, Sketch, adopted
 from thresher.attribution.traker.scoring import array_of, parts_of, places_of, write_scores
 from thresher.attribution.traker.store import Store, fingerprint
 from thresher.attribution.traker.tasks import is_per_example, task_of
-from thresher.devices import pick_device
+from thresher.devices import full_float32, pick_device
 from thresher.errors import InputError
 
 
@@ -115,6 +115,7 @@ class TRAKer(trak.TRAKer):
         self._agree(int(model_id), record=True)
         self.ckpt_loaded = int(model_id)
 
+    @full_float32()
     def featurize(self, batch: Iterable[Tensor], inds: Any = None, num_samples: int | None = None) -> int | None:
         """Write features and Q of those examples of a batch that have none yet; 0 if all had."""
         if self.ckpt_loaded != self.saver.current_model_id:
@@ -137,6 +138,7 @@ class TRAKer(trak.TRAKer):
         self._last_ind = end
         return None
 
+    @full_float32()
     def finalize_features(self, model_ids: Iterable[int] | None = None, del_grads: bool = False) -> None:
         """Phi (Phi^T Phi + lambda I)^{-1} / mean |..| of each checkpoint, all of it featurised; from disk to disk."""
         self.projector.free_memory()
@@ -171,6 +173,7 @@ class TRAKer(trak.TRAKer):
         self._agree(int(model_id), record=False)
         self._num_targets = num_targets
 
+    @full_float32()
     def score(self, batch: Iterable[Tensor], inds: Any = None, num_samples: int | None = None) -> None:
         """Write the features of a batch of targets."""
         if self._num_targets is None:
@@ -180,6 +183,7 @@ class TRAKer(trak.TRAKer):
         self.saver.current_store[name][places] = self._project(batch, len(places))
         self._last_ind_target = end
 
+    @full_float32()
     def finalize_scores(
         self, exp_name: str, model_ids: Iterable[int] | None = None, allow_skip: bool = False
     ) -> np.ndarray:

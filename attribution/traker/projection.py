@@ -13,6 +13,7 @@ from trak.projectors import AbstractProjector, BasicProjector, NoOpProjector
 
 from thresher.attribution.projection import Projector, make_projector
 from thresher.attribution.traker.rows import rows_of
+from thresher.devices import full_float32
 from thresher.errors import InputError
 
 # Share of the memory that drawn blocks may fill.
@@ -79,6 +80,7 @@ class Blocks(AbstractProjector):
         settings = (basic.grad_dim, basic.proj_dim, basic.seed, basic.proj_type, basic.device)
         return cls(*settings, basic.dtype, basic.block_size)
 
+    @full_float32()
     def project(self, grads: Mapping[str, Tensor] | Tensor, model_id: int) -> Float[Tensor, "b k"]:
         rows = rows_of(grads).to(self.device)
         if model_id != self._model_id:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from thresher.attribution.featurizer import Featurizer
 from thresher.cli.models import loaders_of
+from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import logits_of, outputs_of
 from thresher.proxies.evaluation import evaluate
@@ -87,8 +88,9 @@ def test_features_are_the_gradients_of_the_adapters(text, checkpoint, tmp_path):
         assert set(featurize.coverage) == set(names) and "fallback" not in featurize.coverage.values()
     for row in range(5):
         one = {name: value[[row]] for name, value in batch.items()}
-        margin = outputs_of(logits_of(model, one), one["labels"]).margin.sum()
-        gradients = torch.autograd.grad(margin, [model.get_parameter(name) for name in names])
+        with full_float32():
+            margin = outputs_of(logits_of(model, one), one["labels"]).margin.sum()
+            gradients = torch.autograd.grad(margin, [model.get_parameter(name) for name in names])
         assert sum(gradient.numel() for gradient in gradients) == features.shape[1]
         size = torch.cat([gradient.flatten() for gradient in gradients]).norm()
         torch.testing.assert_close(features[row].norm(), size, rtol=1e-4, atol=1e-5)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.progress import Silent
 from thresher.proxies.evaluation import evaluate
@@ -184,6 +185,7 @@ def test_a_mixture_gives_each_domain_its_share_in_passes_without_replacement(tex
     assert order.passes()["textwrap"] == pytest.approx(12, rel=0.02)
 
 
+@full_float32()
 def test_the_loss_is_linear_in_the_weights_so_that_weight_two_is_an_example_twice(text):
     model = build_model(model_spec("60k", text), 1)
     once, twice = text.batch([1, 2, 3, 4]), text.batch([1, 2, 2, 3, 4])
@@ -197,6 +199,7 @@ def test_the_loss_is_linear_in_the_weights_so_that_weight_two_is_an_example_twic
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox"])
+@full_float32()
 def test_the_blockwise_loss_of_a_ladder_model_is_the_plain_one(family, weighted, text, monkeypatch):
     monkeypatch.setattr("thresher.proxies.head.BLOCK_BYTES", {"cpu": 4 * 131 * 17})
     model = build_model(model_spec(f"{family}:60k", text), 1)

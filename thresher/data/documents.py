@@ -2,14 +2,15 @@
 
 import base64
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from thresher.data.rows import Row
+from thresher.data.seen import Seen
 from thresher.data.skipped import BadRows, Skipped
 from thresher.data.sources import IdCheck, Source
-from thresher.data.values import Unusable, alike, is_field, joined, name_of, text_of
+from thresher.data.values import Unusable, alike, is_field, joined_id, name_of, text_of
 from thresher.errors import InputError
 
 
@@ -38,6 +39,23 @@ class Document(NamedTuple):
         return " ".join(own.casefold().split()).encode("utf-8", "surrogatepass")
 
 
+def as_one_text(prompt: str, text: str) -> str:
+    """A prompt and what follows it as one text: with a space between them where neither has white space there."""
+    apart = not prompt or not text or prompt[-1].isspace() or text[0].isspace()
+    return prompt + text if apart else f"{prompt} {text}"
+
+
+def texts_to_learn_from(documents: Iterable[Document]) -> Iterator[str]:
+    """Every text of `documents` that a tokenizer meets: each with its prompt, then what else could follow prompts, each
+    choice the first time it occurs (the classes of labelled text are the same for all)."""
+    seen = Seen()
+    for document in documents:
+        yield as_one_text(document.prompt, document.text)
+        for choice in document.choices:
+            if choice != document.text and seen.add(choice):
+                yield as_one_text(document.prompt, choice)[len(document.prompt) :]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextColumns:
     """Which columns of the source are what. Without an id column, files go by their path, other rows are numbered.
@@ -51,7 +69,7 @@ class TextColumns:
     prompt: str | None = None
     domain: str | None = None
     id: str | tuple[str, ...] | None = None
-    """Several columns are joined into one id, so that different values never make the same (`values.joined`)."""
+    """Several columns are joined into one id, so that different values never make the same (`values.joined_id`)."""
     choices: str | None = None
     gold: str | None = None
     classify: str | None = None
@@ -143,7 +161,7 @@ def read_documents(
             continue
         id = None
         try:
-            id = check(joined([make.label(row, column) for column in named]), row) if named else str(number)
+            id = check(joined_id([make.label(row, column) for column in named]), row) if named else str(number)
             if id is None:
                 continue
             document = make(id, row)

@@ -14,7 +14,7 @@ from thresher.data.pixels import BACKGROUND, COMPOSED, Undecodable, pixels_of
 from thresher.data.rows import Row
 from thresher.data.sources import IdCheck, Source
 from thresher.data.tables import ExamplesTable, chunks
-from thresher.data.values import Unusable, joined, name_of
+from thresher.data.values import Unusable, joined_id, name_of
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track
 
@@ -55,7 +55,7 @@ def read_images(
     for number, row in enumerate(source.read(list(dict.fromkeys([image, label, *given])))):
         if row.values is None:
             continue
-        own = check(joined([_name(row, column) for column in named]), row) if named else str(number)
+        own = check(joined_id([_name(row, column) for column in named]), row) if named else str(number)
         if own is None:
             continue
         name = _name(row, label)

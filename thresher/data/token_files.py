@@ -96,8 +96,9 @@ def cut(length: int, most: int, breaks: np.ndarray | None = None) -> Int[np.ndar
     while edges[-1] < length:
         start, left = edges[-1], length - edges[-1]
         stop = start + -(-left // -(-left // most))
-        while stop < length and breaks is not None and stop > start + 2 and not breaks[stop]:
-            stop -= 1
+        if stop < length and breaks is not None:
+            # Where no character begins in all of a window, it is cut where it ends.
+            stop = next((place for place in range(stop, start + 1, -1) if breaks[place]), stop)
         edges.append(stop)
     windows = np.array([edges[:-1], edges[1:]]).T
     return windows[(windows[:, 1] - windows[:, 0] > 1) | (len(windows) == 1)]
@@ -112,9 +113,16 @@ def predicted_in(
     return np.maximum(np.minimum(stop, end) - np.maximum(start + (np.asarray(first) > 0), first), 0)
 
 
-def save_rows(draft: Draft, tokens: np.ndarray, spans: Int[np.ndarray, "n 3"], *, vocab_size: int) -> dict[str, int]:
-    """Tokens [n, t] and their spans as the files of unpacked examples; returns their facts."""
-    layout = Layout(sequence_length=tokens.shape[1], vocab_size=vocab_size)
+def save_rows(
+    draft: Draft,
+    tokens: np.ndarray,
+    spans: Int[np.ndarray, "n 3"],
+    *,
+    vocab_size: int,
+    sequence_length: int | None = None,
+) -> dict[str, int]:
+    """Tokens [n, t] and their spans as the files of unpacked examples (`sequence_length` by default t); their facts."""
+    layout = Layout(sequence_length=sequence_length or tokens.shape[1], vocab_size=vocab_size)
     layout.save(draft)
     with TokenWriter(draft, layout) as writer:
         for row, (length, first, end) in zip(tokens, np.asarray(spans).tolist(), strict=True):

@@ -43,7 +43,7 @@ def text_of(value: Any, column: str) -> str:
     raise Unusable("not text", f"column {column!r} holds {_kind(value)}, not text; {hint}")
 
 
-def joined(parts: Sequence[str]) -> str:
+def joined_id(parts: Sequence[str]) -> str:
     """One id of the values of several columns: joined by `/`, a `/` in one written %2F and a % written %25, so that
     different values never make the same id. Empty where one of them is."""
     if len(parts) == 1:
