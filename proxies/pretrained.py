@@ -58,7 +58,7 @@ def _described(name: str, signature: str) -> str:
     described |= {"sequence_length": min(sizes.sequence_length, _tokenizer_length(name))}
     if task == CLASSIFIER:
         described |= _labels(config)
-    read_by = tokenizer_hash(name)
+    read_by = tokenizer_hash(name if Path(name).is_dir() else HUB + name)
     return json.dumps(described | ({"tokenizer": read_by} if read_by else {}), default=str)
 
 

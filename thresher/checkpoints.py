@@ -31,7 +31,7 @@ def locate(name: str) -> Path | str:
         return bare
     hint = f"; near it: {', '.join(map(str, near))}" if near else ""
     hub = f", or for the hub write hf:{bare if '/' in bare else 'OWNER/' + bare}" if may_be_hub else ""
-    raise InputError(f"{bare} does not exist{hint}; check the path{hub}")
+    raise InputError(f"{bare} does not exist: there is no such file or folder{hint}; check the path{hub}")
 
 
 def near_paths(path: Path) -> list[Path]:

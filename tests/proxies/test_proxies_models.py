@@ -117,7 +117,7 @@ def test_weights_of_another_architecture_are_refused_by_the_first_tensor_that_di
 def test_what_is_no_model_is_refused_in_one_line(digits, text, tmp_path):
     shutil.copy(__file__, tmp_path / "model.safetensors")
     for action, words in [
-        (lambda: open_model(tmp_path / "nowhere"), "does not exist; check the path"),
+        (lambda: open_model(tmp_path / "nowhere"), "does not exist: there is no such file"),
         (lambda: open_model(digits.artifact.path), "holds 'image-examples', but 'model' is needed"),
         (
             lambda: load_weights(build_model(model_spec("60k", text), 0), tmp_path / "model.safetensors"),
