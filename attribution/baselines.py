@@ -90,9 +90,12 @@ def embeddings(model: nn.Module, examples: Examples, *, device: str = "auto") ->
 def _pooled(entered: Tensor, batch: dict[str, Tensor]) -> Float[Tensor, "b d"]:
     if entered.ndim == 2:
         return entered
-    if batch["labels"].ndim < 2:
+    if "attention_mask" in batch:
+        counted = batch["attention_mask"].float()[..., None]
+    elif batch["labels"].ndim < 2:
         return entered.mean(dim=1)
-    counted = (batch["labels"] != -100).float()[..., None]
+    else:
+        counted = (batch["labels"] != -100).float()[..., None]
     return (entered * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
 
 

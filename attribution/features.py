@@ -31,7 +31,7 @@ from thresher.attribution.featurizer import Featurizer
 from thresher.attribution.packing import OUTPUTS, pack, pack_outputs, unpack_outputs
 from thresher.attribution.sketches import SKETCHES
 from thresher.attribution.views import check_views, featurize_views
-from thresher.data.examples import Examples
+from thresher.data.examples import Examples, reads_alike
 from thresher.devices import keep_memory, pick_device
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
@@ -165,7 +165,7 @@ def check_space(pool: dict[str, Any], name: str, target: FeatureStore) -> None:
     pool, its = dict(pool), target.space
     reads, its_reads = pool.pop("reads", {}), its.pop("reads", {})
     for key in reads.keys() & its_reads.keys():
-        if reads[key] != its_reads[key]:
+        if not reads_alike(key, reads[key], its_reads[key]):
             option = {"tokenizer": "--tokenizer", "classes": "--classes", "image_shape": "--size"}[key]
             raise InputError(
                 f"target {name!r} is of examples with another {key.replace('_', ' ')} than the pool's "

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from thresher.artifacts import Artifact, Draft, build
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, ImageExamples, TokenExamples
+from thresher.data.labelled import LabelledTextExamples
 from thresher.proxies import evaluate, evaluate_choices, open_model, read_spec
 from thresher.proxies.fits import check_all
 
@@ -50,7 +51,7 @@ def measure(model: Artifact, tasks: Mapping[str, Examples], *, out: Path, space:
 
 def chance_of(examples: Examples) -> float:
     """The accuracy of a guess: among the choices, among the classes of images, else 0 (any token may come next)."""
-    if isinstance(examples, ImageExamples):
+    if isinstance(examples, ImageExamples | LabelledTextExamples):
         return 1 / len(examples.classes)
     choices = examples.choices if isinstance(examples, TokenExamples) else None
     if choices is None:

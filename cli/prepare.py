@@ -19,7 +19,7 @@ class Prepare(Command):
     out: Path
     """Where the prepared artefact goes."""
     task: str = "language"
-    """language or vision."""
+    """language, vision, or text-classification: --text and its class in --label, for sequence classifiers."""
     split: str | None = None
     """The split of a hub data set, or of a folder whose files or folders are named after splits; all: every one. None:
     train, and of files that are named one by one all."""
@@ -70,7 +70,7 @@ class Prepare(Command):
 
         self._check()
         source = Source(self.data, self.split, self.subset, self.bad_rows)
-        prepared = self._text(source, progress) if self.task == "language" else self._images(source, progress)
+        prepared = self._images(source, progress) if self.task == "vision" else self._text(source, progress)
         if is_most(prepared.facts):
             warn(str(cut_line(prepared.facts, self.sequence_length)))
         return made(prepared)
@@ -88,8 +88,14 @@ class Prepare(Command):
         from thresher.data.tokenizer import check_vocab_size, open_tokenizer
         from thresher.errors import InputError
 
-        if self.task not in ("language", "vision"):
-            raise InputError(f"task {self.task!r} is unknown; pass language or vision")
+        if self.task not in ("language", "vision", "text-classification"):
+            raise InputError(f"task {self.task!r} is unknown; pass language, vision or text-classification")
+        given = (self.prompt, self.continuation, self.choices, self.gold, self.classify, self.domain)
+        if self.task == "text-classification" and any(option is not None for option in given):
+            raise InputError(
+                "--task text-classification reads --text and --label, and a text's domain is its class; leave out "
+                "--prompt, --continuation, --choices, --gold, --classify and --domain"
+            )
         if self.task == "vision" and (self.bad_rows != "refuse" or self.decontaminate):
             raise InputError("--bad-rows and --decontaminate are for text; leave them out for images")
         check_part(*self.part)
@@ -113,12 +119,12 @@ class Prepare(Command):
         return TextColumns(
             text=self.continuation or self.text,
             prompt=self.prompt,
-            domain=self.domain,
+            domain=self.label if self.task == "text-classification" else self.domain,
             id=self.id or None,
             choices=self.choices,
             gold=self.gold,
             classify=self.classify,
-            classes=self.classes,
+            classes=() if self.task == "text-classification" else self.classes,
             question=self.question,
             group=self.group,
         ).with_classes(source)
@@ -129,6 +135,8 @@ class Prepare(Command):
         from thresher.cli.overlap import find
         from thresher.cli.preparation import learn_tokenizer
         from thresher.data.documents import read_documents
+        from thresher.data.images import classes_of
+        from thresher.data.labelled import prepare_labelled
         from thresher.data.overlap import documents_hit, without
         from thresher.data.parts import part_of
         from thresher.data.text import prepare_text
@@ -155,20 +163,13 @@ class Prepare(Command):
             part = part_of(read_documents(source, columns, skipped, whole_rows=True), *self.part, seed=self.seed)
             return without(part, hit, skipped)
 
-        return prepare_text(
-            documents,
-            out=self.out,
-            tokenizer=tokenizer,
-            sequence_length=self.sequence_length,
-            pack=columns.packed,
-            choices=columns.has_choices,
-            bad_rows=self.bad_rows,
-            config=config,
-            inputs=inputs,
-            limit=self.limit,
-            seed=self.seed,
-            progress=progress,
-        )
+        shared = {"out": self.out, "tokenizer": tokenizer, "sequence_length": self.sequence_length}
+        shared |= {"bad_rows": self.bad_rows, "config": config, "inputs": inputs, "limit": self.limit}
+        shared |= {"seed": self.seed, "progress": progress}
+        if self.task == "text-classification":
+            classes = list(self.classes) or classes_of(source, label=self.label)
+            return prepare_labelled(documents, classes=classes, **shared)
+        return prepare_text(documents, pack=columns.packed, choices=columns.has_choices, **shared)
 
     def _images(self, source, progress):
         from itertools import islice

@@ -12,6 +12,7 @@ from thresher.attribution.baselines import embeddings
 from thresher.cli.models import loaders_of
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, TokenExamples
+from thresher.data.labelled import LabelledTextExamples
 from thresher.proxies import evaluate
 
 
@@ -27,7 +28,8 @@ class _Whole(TokenExamples):
 
 def embeddings_of(models: Sequence[str], examples: Examples, space: Workspace) -> Float[np.ndarray, "n d"]:
     """Mean-pooled states before the last layer under each model, side by side."""
-    whole = _Whole(examples.artifact) if isinstance(examples, TokenExamples) else examples
+    is_text = isinstance(examples, TokenExamples) and not isinstance(examples, LabelledTextExamples)
+    whole = _Whole(examples.artifact) if is_text else examples
     made = [
         _kept("embeddings", hash, examples, space, lambda load=load: embeddings(load(), whole, device=space.device))
         for hash, load in loaders_of(models, examples)

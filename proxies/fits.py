@@ -3,21 +3,29 @@
 from collections.abc import Iterable
 from typing import Any
 
-from thresher.data.examples import Examples, ImageExamples, TokenExamples
+from thresher.data.examples import Examples, ImageExamples, TokenExamples, reads_alike
+from thresher.data.labelled import LabelledTextExamples
 from thresher.errors import InputError
+from thresher.proxies.architecture import CLASSIFIER, LANGUAGE, VISION
 
 Spec = dict[str, Any]
 
 
 def task_of(examples: Examples) -> str:
-    return "language" if isinstance(examples, TokenExamples) else "vision"
+    """`language`, `vision`, or `text-classification` for texts with the class of each."""
+    if isinstance(examples, LabelledTextExamples):
+        return CLASSIFIER
+    return LANGUAGE if isinstance(examples, TokenExamples) else VISION
 
 
 def sizes_of(examples: Examples) -> Spec:
     """What a model of these examples must be able to read."""
     if isinstance(examples, TokenExamples):
         sizes = {"vocab_size": examples.vocab_size, "sequence_length": examples.sequence_length}
-        return sizes | ({"tokenizer": examples.tokenizer_hash} if examples.tokenizer_hash else {})
+        sizes |= {"tokenizer": examples.tokenizer_hash} if examples.tokenizer_hash else {}
+        if isinstance(examples, LabelledTextExamples):
+            sizes |= {"num_classes": len(examples.classes), "classes": list(examples.classes)}
+        return sizes
     assert isinstance(examples, ImageExamples)
     classes = list(examples.classes)
     return {"num_classes": len(classes), "classes": classes, "image_shape": list(examples.image_shape)}
@@ -52,13 +60,15 @@ def check_fits(spec: Spec, examples: Examples) -> None:
             )
     if "image_shape" in there:
         _check_images(spec, there, path, name)
+    if "classes" in there:
+        _check_classes(spec, there, path, name)
 
 
 def check_alike(one: Examples, other: Examples) -> None:
     """Refuse examples that no model reads alike: of another task, tokenizer, size, or with other classes."""
     ours, theirs = sizes_of(one), sizes_of(other)
     for key in ("tokenizer", "classes", "image_shape"):
-        if None not in (ours.get(key), theirs.get(key)) and ours[key] != theirs[key]:
+        if None not in (ours.get(key), theirs.get(key)) and not reads_alike(key, ours[key], theirs[key]):
             raise InputError(
                 f"{other.artifact.path} has another {key.replace('_', ' ')} than {one.artifact.path}; make both alike"
             )
@@ -84,6 +94,9 @@ def _check_images(spec: Spec, there: Spec, path: Any, name: str) -> None:
             f"{path} has images of {height} x {width}, but model {name!r} was made for {its_height} x {its_width}; "
             f"{action}"
         )
+
+
+def _check_classes(spec: Spec, there: Spec, path: Any, name: str) -> None:
     if there["num_classes"] > spec["num_classes"]:
         raise InputError(
             f"{path} has {there['num_classes']} classes, but model {name!r} was made for at most "

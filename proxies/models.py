@@ -1,7 +1,8 @@
 """From a name (`names`) to a complete description of a model, from the description to the model.
 
 Your own function is called with keywords. Text: `vocab_size=..., sequence_length=...`; `model(input_ids=...)` gives the
-logits [b, t, v]. Images: `num_classes=..., image_shape=(c, h, w)`; `model(pixel_values)` gives the logits [b, classes].
+logits [b, t, v]. Texts with a class each: `num_classes=...` too; `model(input_ids=..., attention_mask=...)` gives the
+logits [b, classes]. Images: `num_classes=..., image_shape=(c, h, w)`; `model(pixel_values)` gives the same.
 """
 
 import importlib
@@ -26,6 +27,7 @@ from thresher.proxies import (
     labels,
     ladder,
     names,
+    padding,
     pretrained,
     tables,
     torchvision_weights,
@@ -41,6 +43,9 @@ from thresher.proxies.tensors import load_trained
 from thresher.seeds import seed_everything
 
 Spec = dict[str, Any]
+TASK_OF_KIND = {names.LADDER: "language"} | dict.fromkeys((names.RESNET, names.MLP, names.TORCHVISION), "vision")
+KNOWN = {"language": "a size such as 0.4M, ", "vision": "rn-1/16, torchvision:NAME, mlp-64x2, "}
+KNOWN |= {"text-classification": ""}
 # Models of somebody else's making are tried before they are used.
 TRIED = ("pretrained", "lora", "torchvision", "function")
 
@@ -52,10 +57,8 @@ def model_spec(name: str, examples: Examples, *, trained: bool = False) -> Spec:
     spec = {"name": name, "task": task, **sizes_of(examples)}
     if parsed.kind == names.ARTIFACT:
         return read_artifact_spec(parsed.value) if trained else continued(parsed)
-    wanted = "vision" if parsed.kind in (names.RESNET, names.MLP, names.TORCHVISION) else "language"
-    if parsed.kind in (names.LADDER, names.RESNET, names.MLP, names.TORCHVISION) and task != wanted:
-        known = "a size such as 0.4M" if task == "language" else "rn-1/16, torchvision:NAME, mlp-64x2"
-        raise InputError(f"model {name!r} is unknown for {task}; pass {known}, hf:NAME or module:function")
+    if TASK_OF_KIND.get(parsed.kind, task) != task:
+        raise InputError(f"model {name!r} is unknown for {task}; pass {KNOWN[task]}hf:NAME or module:function")
     return _with_labels(spec | DESCRIBERS[parsed.kind](parsed, spec), examples)
 
 
@@ -86,6 +89,7 @@ def build_model(spec: Spec, seed: int, *, empty: bool = False) -> nn.Module:
         in_float32(model)
         inputs.honour(model, spec.get("inputs", {}))
         labels.honour(model, spec.get("label_order"))
+        padding.honour(model, spec)
         if "initial" in spec and not empty:
             _start_from(model, spec)
         if spec["source"] in TRIED and not empty:
@@ -218,8 +222,9 @@ def _build_torchvision(spec: Spec, empty: bool) -> nn.Module:
 
 
 def _build_own(spec: Spec, empty: bool) -> nn.Module:
-    if spec["task"] == "language":
+    if spec["task"] != "vision":
         sizes = {"vocab_size": spec["vocab_size"], "sequence_length": spec["sequence_length"]}
+        sizes |= {"num_classes": spec["num_classes"]} if spec["task"] == architecture.CLASSIFIER else {}
     else:
         sizes = {"num_classes": spec["num_classes"], "image_shape": tuple(spec["image_shape"])}
     model = import_function(spec["function"])(**sizes)

@@ -72,7 +72,7 @@ def of_predictions(weights: Float[Tensor, "b ..."], losses: Float[Tensor, "b t"]
 
 def num_predictions(batch: Batch) -> int:
     """How many labels of a batch are predicted: of text, all but the first position's that are not -100."""
-    labels = batch["labels"][:, 1:] if "input_ids" in batch else batch["labels"]
+    labels = batch["labels"][:, 1:] if batch["labels"].ndim == 2 else batch["labels"]
     return int((labels != -100).sum())
 
 

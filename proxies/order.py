@@ -124,6 +124,10 @@ class Order:
         batch = self.examples.batch(windows)
         width = batch["input_ids"].shape[1]
         inside = np.arange(width) < rows.stop[:, None]
+        if batch["labels"].ndim == 1:  # of whole texts
+            batch["attention_mask"][torch.from_numpy(~inside)] = 0
+            batch["input_ids"][torch.from_numpy(~inside)] = self.examples.layout.end_token
+            return Drawn(batch, rows.example)
         batch["labels"][torch.from_numpy(~inside)] = -100
         batch["input_ids"][torch.from_numpy(~inside)] = self.examples.layout.end_token
         return Drawn(batch, np.where(inside, rows.example[:, None], -1))

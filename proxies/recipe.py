@@ -75,7 +75,7 @@ class Recipe:
 
     @classmethod
     def for_task(cls, task: str, **changes: Any) -> "Recipe":
-        return cls.for_language(**changes) if task == "language" else cls.for_vision(**changes)
+        return cls.for_vision(**changes) if task == "vision" else cls.for_language(**changes)
 
     def num_units(self, budget: int, sequence_length: float) -> int:
         """Tokens, or images, that the whole run sees, where an epoch is `budget` of them and a batch holds

@@ -383,12 +383,24 @@ class ImageExamples(Examples):
         return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def reads_alike(key: str, one: Any, other: Any) -> bool:
+    """Whether two values of `reading` mean the same: of classes, one may have the first few of the other's."""
+    if key == "classes":
+        shorter = min(len(one), len(other))
+        return list(one)[:shorter] == list(other)[:shorter]
+    return one == other
+
+
 KINDS = {"text-examples": TokenExamples, "image-examples": ImageExamples}
 
 
 def open_examples(path: Path) -> Examples:
     """A prepared pool or target, of whichever kind it is."""
+    from thresher.data.labelled import KIND, LabelledTextExamples  # a subclass of what stands here
+
     artifact = open_artifact(path)
+    if artifact.kind == KIND:
+        return LabelledTextExamples(artifact)
     if artifact.kind not in KINDS:
         open_artifact(path, "text-examples")  # refuses, and says what it is
     return KINDS[artifact.kind](artifact)
