@@ -118,7 +118,7 @@ def make_report(
             study=study_text(study),
             versions={name: library_version(name) or "missing" for name in LIBRARIES},
         ),
-        notes=_notes(result),
+        notes=_notes(study, result),
     )
 
 
@@ -379,11 +379,13 @@ def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trus
     )
 
 
-def _notes(result: StudyResult) -> list[str]:
+def _notes(study: Study, result: StudyResult) -> list[str]:
     """What a reader should be warned of."""
     skipped = result.prepared.pool.artifact.facts.get("skipped")
     left_out = ", ".join(f"{count:,} documents ({why})" for why, count in (skipped or {}).items())
     notes = [f"Left out of the pool: {left_out}."] if left_out else []
+    if study.pool.holdout > 0 and result.prepared.off_target is None:
+        notes.append("The pool is too small for a part to measure off the target: give pool.holdout a larger share.")
     overlap = result.prepared.overlap
     if overlap is None:
         return notes
