@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float
 
+from thresher.data.words import words_of
 from thresher.errors import InputError
 from thresher.selection.evidence import Evidence
 from thresher.selection.ranking import Ranking, by
@@ -18,19 +19,22 @@ def bm25(evidence: Evidence) -> Ranking:
     return by(evidence.combined(similarities(evidence["texts"], texts)))
 
 
+def _words(text: str) -> list[str]:
+    """Without single letters and digits, which say little; a character of Chinese is a word."""
+    return [word for word in words_of(text) if len(word) > 1 or not word.isascii()]
+
+
 def similarities(pool: Sequence[str], targets: dict[str, Sequence[str]]) -> dict[str, Float[np.ndarray, "n"]]:
     import bm25s
 
-    options: Any = {"show_progress": False, "stopwords": None}
-    index, corpus = bm25s.BM25(), cast(Any, bm25s.tokenize(list(pool), **options))
-    if not corpus.vocab:
+    index, corpus = bm25s.BM25(), [_words(text) for text in pool]
+    if not any(corpus):
         raise InputError("no text of the pool has a word of two letters or more; BM25 has nothing to match by")
-    index.index(corpus, show_progress=False)
+    index.index(cast(Any, corpus), show_progress=False)
     found = {}
     for name, texts in targets.items():
         total = np.zeros(len(pool))
-        queries: Any = bm25s.tokenize(list(texts), return_ids=False, **options)
-        for words in queries:
+        for words in map(_words, texts):
             if words:  # a query without a word has no score for anything
                 total += index.get_scores(words) / len(words)
         found[name] = total / len(texts)

@@ -125,15 +125,14 @@ def run(data: Path, out: Path, num_seeds: int) -> dict[str, Any]:
     chosen, costs = select_all(study, budget)
     seconds = time.perf_counter() - start
     arms = [Arm(name, [open_selection(artifact.path).positions]) for name, artifact in chosen.items()]
-    size = len(arms[0].positions(0))
-    arms.append(random_arm(len(study.pool), size, num_seeds=num_seeds, seed=0))
+    arms.append(random_arm(study.pool.lengths(), budget, num_seeds=num_seeds, seed=0))
     made = validate(
         study.pool,
         arms,
         study.heldout,
         {"off-target": study.off_target},
         model=REFERENCE,
-        plan=Plan(num_seeds=num_seeds, random_budgets=RANDOM_BUDGETS),
+        plan=Plan(num_seeds=num_seeds, budget=budget, random_budgets=RANDOM_BUDGETS),
         seed=0,
         space=study.space,
     )

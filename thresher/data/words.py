@@ -17,6 +17,7 @@ UNSEEN = re.compile("[\u00ad\u034f\u061c\u180b-\u180f\u200c-\u200f\u202a-\u202e\
 APOSTROPHE = "\u02bc"
 """By Unicode a letter; others write a quotation mark there, which parts words."""
 ASCII_WORD = re.compile("[a-z0-9]+")
+ASCII_PIECE = re.compile(r"\w+|[^\w\s]+")
 RULE = (
     "letters, digits and their marks, whatever the case and form; Chinese and Japanese by character, "
     "scripts of South East Asia without spaces in pieces of about 3 characters"
@@ -33,11 +34,25 @@ def words_of(text: str) -> list[str]:
     """
     if text.isascii():
         return ASCII_WORD.findall(text.lower())
+    return _cut_all(_patterns()[0].findall(_folded(text).replace("_", " ")))
+
+
+def words_and_marks_of(text: str) -> list[str]:
+    """The words of `text` in the same sense, and the runs of punctuation and symbols between them; _ is a letter."""
+    if text.isascii():
+        return ASCII_PIECE.findall(text.lower())
+    return _cut_all(_patterns()[3].findall(_folded(text)))
+
+
+def _folded(text: str) -> str:
     folded = unicodedata.normalize("NFKC", UNSEEN.sub("", text.replace(APOSTROPHE, "'"))).casefold()
     # The Turkish capital of i is an i with a dot above, once it is folded; the i without a dot is one in capitals.
-    folded = unicodedata.normalize("NFKC", folded).replace("i\u0307", "i").replace("\u0131", "i").replace("_", " ")
+    return unicodedata.normalize("NFKC", folded).replace("i\u0307", "i").replace("\u0131", "i")
+
+
+def _cut_all(found: list[str]) -> list[str]:
     words: list[str] = []
-    for word in _patterns()[0].findall(folded):
+    for word in found:
         if word.isascii():
             words.append(word)
         else:
@@ -47,7 +62,7 @@ def words_of(text: str) -> list[str]:
 
 def _cut(word: str) -> list[str]:
     """A run of letters, cut where its script changes to one without spaces, and that where words may end."""
-    _, parts, characters = _patterns()
+    _, parts, characters, _ = _patterns()
     cut: list[str] = []
     for match in parts.finditer(word):
         part = match.group()
@@ -72,15 +87,15 @@ def _pieces(clusters: list[str]) -> list[str]:
 
 
 @lru_cache(maxsize=1)
-def _patterns() -> tuple[re.Pattern, re.Pattern, re.Pattern]:
-    """Words; the parts of one by script; the characters of a part, each with its marks."""
+def _patterns() -> tuple[re.Pattern, re.Pattern, re.Pattern, re.Pattern]:
+    """Words; the parts of one by script; the characters of a part, each with its marks; words and what is between."""
     marks = _marks()
     word = re.compile(f"\\w[\\w{marks}]*")
     parts = re.compile(
         f"(?P<ideographs>(?:(?![{marks}])[{IDEOGRAPHS}][{marks}]*)+)|(?P<clusters>[{CLUSTERS}][{CLUSTERS}{marks}]*)|"
         f"[^{IDEOGRAPHS}{CLUSTERS}]+"
     )
-    return word, parts, re.compile(f"[^{marks}][{marks}]*|[{marks}]+")
+    return word, parts, re.compile(f"[^{marks}][{marks}]*|[{marks}]+"), re.compile(f"{word.pattern}|[^\\w\\s]+")
 
 
 def _marks() -> str:
