@@ -5,8 +5,11 @@ RUN := $(ENV)/bin
 # On a machine with CUDA: make FAISS=gpu demo
 FAISS ?= cpu
 TASK ?= language
+# Processes that tests run in: one a core, up to four. WORKERS=0: in this one.
+WORKERS ?= auto
+PARALLEL = -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test check bench bench-attribution setup clean
+.PHONY: demo test test-slow check bench bench-attribution machines setup clean
 
 setup: $(ENV)/.ready-$(FAISS)
 
@@ -21,7 +24,11 @@ demo: setup
 	$(RUN)/thresher demo --task $(TASK)
 
 test: setup
-	$(RUN)/python -m pytest -m 'not slow' $(ARGS)
+	$(RUN)/python -m pytest -m 'not slow' $(PARALLEL) --durations=10 $(ARGS)
+
+# Whole studies, killed ones, and what starts other machinery (Ray, torchrun): minutes.
+test-slow: setup
+	$(RUN)/python -m pytest -m slow $(PARALLEL) --durations=10 $(ARGS)
 
 check: setup
 	$(RUN)/ruff format --check .
@@ -36,6 +43,10 @@ bench: setup
 # Beside traker, dattri, kronfluence and bergson: about half an hour. ARGS=--quick: our own part, under 3 minutes.
 bench-attribution: setup
 	$(RUN)/python -m benchmarks.attribution.peers $(ARGS)
+
+# Demos and tests as other processors, thread counts and precisions would run them: an hour or two, resumable.
+machines: setup
+	$(RUN)/python -m benchmarks.machines $(ARGS)
 
 clean:
 	rm -rf $(ENV) build *.egg-info .pytest_cache .ruff_cache .import_linter_cache

@@ -31,11 +31,30 @@ class Extremes:
         """Take in the scores of the rows from `start` on."""
         for side, (values, places) in self.best.items():
             largest = side == "helpful"
-            block = scores.topk(min(self.k, len(scores)), dim=0, largest=largest)
-            values = torch.cat([values, block.values])
-            kept = values.topk(min(self.k, len(values)), dim=0, largest=largest)
-            places = torch.cat([places, block.indices + start])
-            self.best[side] = kept.values, places.gather(0, kept.indices)
+            block, rows = first(scores, self.k, largest=largest)
+            values, places = torch.cat([values, block]), torch.cat([places, rows + start])
+            # Those from earlier blocks stand first, so that a stable order keeps the earlier of equals.
+            values, order = values.sort(dim=0, descending=largest, stable=True)
+            self.best[side] = values[: self.k], places.gather(0, order[: self.k])
+
+
+def first(values: Float[Tensor, "n t"], k: int, *, largest: bool) -> tuple[Float[Tensor, "m t"], Int[Tensor, "m t"]]:
+    """The m = min(k, n) largest (or smallest) of each column in order, and their rows; among equals the earlier row.
+
+    `topk` takes any of several equals, another one on another machine.
+    """
+    count = min(k, len(values))
+    if count == 0:
+        return values[:0], torch.empty(0, values.shape[1], dtype=torch.int64)
+    found = values.topk(count, dim=0, largest=largest)
+    last = found.values[-1]
+    rows = found.indices
+    tied = ((values >= last if largest else values <= last).sum(dim=0) > count).nonzero()[:, 0]
+    if len(tied):
+        rows[:, tied] = values[:, tied].sort(dim=0, descending=largest, stable=True).indices[:count]
+    rows = rows.sort(dim=0).values
+    kept, order = values.gather(0, rows).sort(dim=0, descending=largest, stable=True)
+    return kept, rows.gather(0, order)
 
 
 class TopExamples:

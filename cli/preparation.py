@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
 
 from thresher.artifacts import Artifact, hash_json
+from thresher.cli.command import warn
+from thresher.cli.cut import cut_line, is_most
 from thresher.cli.study import PoolTable, Study, TargetTable
 from thresher.cli.workspace import Workspace
-from thresher.data.documents import Document, TextColumns, read_documents
+from thresher.data.documents import Document, TextColumns, read_documents, texts_to_learn_from
 from thresher.data.examples import Examples, open_examples
 from thresher.data.images import classes_of, prepare_images, read_images
 from thresher.data.overlap import documents_hit, find_overlap, without
@@ -43,6 +46,18 @@ def prepare(study: Study, space: Workspace) -> Prepared:
     return Prepared(pool, targets, heldout, off_target, part.overlap)
 
 
+def cut_lines(prepared: Prepared) -> dict[str, str]:
+    """What `thresher prepare` says of rows that were cut, of every prepared part that has some."""
+    parts = {f"target {name}": examples for name, examples in prepared.targets.items()}
+    parts |= {f"held-out {name}": examples for name, examples in prepared.heldout.items()}
+    lines = {
+        name: cut_line(examples.artifact.facts, examples.artifact.meta["config"]["sequence_length"])
+        for name, examples in parts.items()
+        if "cut" in examples.artifact.facts
+    }
+    return {name: line for name, line in lines.items() if line is not None}
+
+
 def source_of(table: PoolTable | TargetTable) -> Source:
     data = (table.data,) if isinstance(table.data, str) else tuple(table.data)
     return Source(data, table.split, table.subset, table.bad_rows)
@@ -69,6 +84,20 @@ def columns_of(table: PoolTable | TargetTable) -> TextColumns:
     ).with_classes(source_of(table))
 
 
+def learn_tokenizer(
+    source: Source, columns: TextColumns, part: tuple[float, float, int] = (0, 1, 0), *, vocab_size: int, out: Path
+) -> Artifact:
+    """A tokenizer learnt from all texts of a part (low, high, seed) of a source: prompts, what follows, all choices.
+
+    A study learns it from the pool alone. Targets decide no merges: one more of them would make every model another,
+    and what validation measures would have had a part in it.
+    """
+    low, high, seed = part
+    documents = part_of(read_documents(source, columns), low, high, seed=seed)
+    inputs = {"source": source.fingerprint(), "columns": hash_json(asdict(columns)), "part": hash_json(list(part))}
+    return train_tokenizer(texts_to_learn_from(documents), vocab_size=vocab_size, out=out, inputs=inputs)
+
+
 class _TextParts:
     """Prepares parts of text sources with the study's one tokenizer."""
 
@@ -82,13 +111,10 @@ class _TextParts:
     def _train_tokenizer(self) -> Artifact:
         pool = self.study.pool
         source = source_of(pool)
-        inputs = {"pool": source.fingerprint()}
         columns = TextColumns(text=pool.text, group=pool.group)
-        documents = part_of(read_documents(source, columns), 0, pool.share, seed=self.study.seed)
-        out = self.space.place("tokenizer", inputs, columns, pool.share, self.study.seed, self.study.vocab_size)
-        # Trained on exactly what the place is named after.
-        texts = (document.text for document in documents)
-        return train_tokenizer(texts, vocab_size=self.study.vocab_size, out=out, inputs={"pool": hash_json(out.name)})
+        part = (0.0, pool.share, self.study.seed)
+        out = self.space.place("tokenizer", source.fingerprint(), columns, *part, self.study.vocab_size)
+        return learn_tokenizer(source, columns, part, vocab_size=self.study.vocab_size, out=out)
 
     def _find_overlap(self) -> Artifact:
         pool, seed = self.study.pool, self.study.seed
@@ -131,12 +157,15 @@ class _TextParts:
             tokenizer=self.tokenizer,
             pack=columns.packed,
             choices=columns.has_choices,
+            bad_rows=table.bad_rows,
             config=config,
             inputs=inputs,
             seed=seed,
             progress=self.space.progress,
             **options,
         )
+        if is_most(artifact.facts):
+            warn(f"{name}: {cut_line(artifact.facts, self.study.sequence_length)}")
         return open_examples(artifact.path)
 
     def is_empty(self, table: PoolTable, low: float, high: float) -> bool:

@@ -9,6 +9,7 @@ import torch
 
 from thresher.artifacts import LIBRARIES, Artifact, atomic_file, library_version
 from thresher.cli.pipeline import StudyResult
+from thresher.cli.preparation import cut_lines
 from thresher.cli.report.content import (
     Choice,
     Example,
@@ -75,6 +76,7 @@ def finish(
             else {}
         ),
         **({"trust": trust} if trust else {}),
+        "cut": cut_lines(result.prepared),
         "artifacts": {name: str(artifact.path) for name, artifact in _artifacts(result).items()},
     }
     with atomic_file(space.root / "result.json") as file:
@@ -131,6 +133,7 @@ def show(result: Mapping[str, Any]) -> str:
         lines.append(f"flipped labels found: area under the curve {interval}")
     if "trust" in result:
         lines.append(f"can the proxy be trusted? {result['trust']['verdict']['sentence']}")
+    lines += [f"{name}: {line}" for name, line in result["cut"].items()]
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
     lines.append(f"seconds: {seconds}; this run {result['wall_seconds']:.1f}")
     return "\n".join([*lines, f"report: {result['report']}"])
@@ -382,8 +385,9 @@ def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trus
 def _notes(study: Study, result: StudyResult) -> list[str]:
     """What a reader should be warned of."""
     skipped = result.prepared.pool.artifact.facts.get("skipped")
-    left_out = ", ".join(f"{count:,} documents ({why})" for why, count in (skipped or {}).items())
-    notes = [f"Left out of the pool: {left_out}."] if left_out else []
+    listed = ", ".join(f"{count:,} documents ({why})" for why, count in (skipped or {}).items())
+    notes = [f"Left out of the pool or changed: {listed}."] if listed else []
+    notes += [f"{name}: {line}." for name, line in cut_lines(result.prepared).items()]
     if study.pool.holdout > 0 and result.prepared.off_target is None:
         notes.append("The pool is too small for a part to measure off the target: give pool.holdout a larger share.")
     overlap = result.prepared.overlap

@@ -45,10 +45,10 @@ def minhash(
 ) -> Filtered:
     """Of examples linked by a Jaccard similarity of at least `threshold`, the one with the smallest id stays.
 
-    Similarity is of the sets of runs of `ngram` words (`thresher.data.words`: of any script). MinHash signatures (Broder 1997) in bands propose
-    pairs; each proposed pair is verified exactly, so nobody is dropped for a collision. Of pairs at the threshold the
-    bands miss up to 1 %, of more similar ones fewer. Links are transitive. Scores are the similarity to a linked
-    example (the largest found), NaN for those linked to nobody.
+    Similarity is of the sets of runs of `ngram` words (`thresher.data.words`: of any script). MinHash signatures
+    (Broder 1997) in bands propose pairs; each proposed pair is verified exactly, so nobody is dropped for a collision.
+    Of pairs at the threshold the bands miss up to 1 %, of more similar ones fewer. Links are transitive. Scores are the
+    similarity to a linked example (the largest found), NaN for those linked to nobody.
     """
     if not 0 < threshold <= 1:
         raise InputError(

@@ -9,6 +9,11 @@ import pytest
 import torch
 from toy_corpus import write_corpus
 
+# Each of several processes has one core: torch's own threads would only be in each other's way.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+
 # `highest`, `high` or `medium`: how exact float32 matrix products are (torch.set_float32_matmul_precision). Where the
 # chip has faster and coarser ones, `medium` takes them, and every test must hold all the same.
 # oneDNN has the same choice for convolutions, in its own variable ONEDNN_DEFAULT_FPMATH_MODE.

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from toy_corpus import write_corpus
 
-from thresher.data.examples import open_examples
 from thresher.cli.main import COMMANDS, main
+from thresher.data.examples import open_examples
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 

@@ -196,7 +196,7 @@ def test_a_folder_of_save_to_disk_gives_its_data_and_not_its_descriptions(tmp_pa
     with pytest.raises(InputError, match=r"no split 'test'; its splits are: train, tests_of_web"):
         texts(tmp_path / "both", split="test")
     os.remove(tmp_path / "one/data-00000-of-00001.arrow")
-    with pytest.raises(InputError, match=r"is missing, which state\.json beside it names"):
+    with pytest.raises(InputError, match=r"is missing, which state.json beside it names"):
         texts(tmp_path / "one")
 
 

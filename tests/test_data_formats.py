@@ -53,6 +53,11 @@ def test_every_writing_of_json_gives_the_same_rows_whatever_the_ending(tmp_path,
     assert read(path, id="id") == list(zip(IDS, ["soup", "rope"], strict=True))
 
 
+def test_endings_may_be_written_in_capitals(tmp_path):
+    assert read(write(tmp_path / "X.CSV.GZ", gzip.compress(b"text\nsoup\n"))) == [("0", "soup")]
+    assert read(write(tmp_path / "X.TSV", "text\tn\nsoup\t1\n")) == [("0", "soup")]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "txt"])
 def test_a_byte_order_mark_says_the_encoding_and_is_no_text(tmp_path, encoding, ending):
@@ -74,7 +79,7 @@ def test_a_byte_order_mark_says_the_encoding_and_is_no_text(tmp_path, encoding, 
 
 def test_a_damaged_wide_encoding_is_named(tmp_path):
     path = write(tmp_path / "x.txt", "\ufeffsoup".encode("utf-16-le")[:-1])
-    with pytest.raises(InputError, match=r"x\.txt is not UTF-16-LE, as its mark says"):
+    with pytest.raises(InputError, match=r"x.txt is not UTF-16-LE, as its mark says"):
         read(path)
     assert read(write(tmp_path / "y.txt", b"\xef\xbb\xbf")) == []  # only a mark: empty
     with pytest.raises(InputError, match=r"y.jsonl is empty"):
@@ -107,6 +112,7 @@ def test_only_line_feeds_and_carriage_returns_end_lines(tmp_path, letter):
         ('{"data": [{"body": "a"}]}', "has no column 'text'; its columns are: data"),
         ('{"text": {"0": "a"}}', "column 'text' holds objects (fields 0), not text"),
         ('{"text": ["a", "b"]}', "column 'text' holds lists, not text"),
+        ('{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "holds rows in 'train', 'test'; write those"),
         ("[]", "is empty: it has no rows"),
         ("\n \n", "is empty: it has no rows"),
         ('{"text": ' + "9" * 5000 + "}\n", "line 1 is not JSON"),
@@ -209,7 +215,7 @@ def test_both_formats_of_arrow_are_read_and_a_damaged_one_named(tmp_path):
     empty = table.slice(0, 0)
     with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as sink, pa.ipc.new_stream(sink, empty.schema) as writer:
         writer.write_table(empty)
-    with pytest.raises(InputError, match=r"x\.arrow is empty: it has no rows"):
+    with pytest.raises(InputError, match=r"x.arrow is empty: it has no rows"):
         read(tmp_path / "x.arrow")
 
 

@@ -36,6 +36,16 @@ def test_sixteen_bits_are_scaled_to_eight(kind):
     assert between[0, :, 0].tolist() == [0, 1, 255]  # rounded: half of 257 is 128.5
 
 
+def test_sixteen_bits_of_which_zero_is_white_are_turned():
+    raw = written(Image.fromarray(RAMP.astype(np.uint16) * 257), "TIFF", tiffinfo={262: 0})
+    np.testing.assert_array_equal(pixels_of(raw)[0], grey(255 - RAMP))
+
+
+def test_a_deep_value_that_stands_for_nothing_is_white():
+    pixels, notes = pixels_of(written(Image.fromarray(RAMP.astype(np.uint16) * 257), transparency=0))
+    assert pixels[0, :3, 0].tolist() == [255, 1, 2] and notes[-1] == "composed over white"
+
+
 def test_sixteen_bit_portable_grey_maps_are_scaled():
     raw = b"P5 32 8 65535\n" + (RAMP.astype(">u2") * 257).astype(">u2").tobytes()
     np.testing.assert_array_equal(pixels_of(raw)[0], grey(RAMP))
@@ -52,7 +62,7 @@ def test_floats_are_read_from_zero_to_one_and_others_refused():
 
 
 def test_32_bit_whole_numbers_are_refused():
-    with pytest.raises(Undecodable, match="32-bit numbers do not say what is white"):
+    with pytest.raises(Undecodable, match="of 32 bits, do not say what is white"):
         pixels_of(written(Image.fromarray(RAMP.astype(np.int32) * 1000), "TIFF"))
 
 
@@ -111,6 +121,8 @@ def test_a_picture_is_turned_as_its_camera_noted():
     pixels, notes = pixels_of(written(picture, exif=exif))
     assert pixels.shape == (3, 2, 3) and pixels[0, 1].tolist() == [255, 0, 0]
     assert "turned as its orientation says" in notes
+    pixels, notes = pixels_of(written(picture, "TIFF", tiffinfo={274: 6}))
+    assert pixels[0, 1].tolist() == [255, 0, 0] and "turned as its orientation says" in notes
     exif[0x0112] = 1
     assert pixels_of(written(picture, exif=exif))[1] == ("read as RGB",)
 

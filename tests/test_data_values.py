@@ -186,6 +186,23 @@ def test_classes_one_of_which_is_missing_or_written_otherwise(tmp_path):
         TextColumns(classify="label").with_classes(source)
 
 
+def test_a_narrow_float_names_only_what_it_holds_exactly(tmp_path):
+    for kind, exact in ((pa.float32(), 2**24), (pa.float16(), 2**11)):
+        found = read_documents(parquet(tmp_path / "x.parquet", text=["a"], id=pa.array([exact - 1.0], kind)), TextColumns(id="id"))  # fmt: skip  # noqa: E501
+        assert [one.id for one in found] == [str(exact - 1)]
+        with pytest.raises(InputError, match=r"column 'id' holds the .* beyond what is exact"):
+            source = parquet(tmp_path / "x.parquet", text=["a"], id=pa.array([float(exact)], kind))
+            list(read_documents(source, TextColumns(id="id")))
+
+
+def test_a_blank_id_or_class_is_none(tmp_path):
+    source = lines(tmp_path / "x.jsonl", {"text": "a", "label": " "}, {"text": "b", "label": "x"})
+    with pytest.raises(InputError, match="has 1 classes"):
+        TextColumns(classify="label").with_classes(source)
+    with pytest.raises(InputError, match="row 1 has no id"):
+        list(read_documents(source, TextColumns(id="label")))
+
+
 def test_letters_may_be_classes_in_both_cases():
     assert alike(["A", "a", "b"]) is None
     assert alike(["Aa", "aa"]) == ("Aa", "aa")

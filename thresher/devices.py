@@ -36,6 +36,9 @@ def has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":
+        # Less than the chip has where torch was told so (ATEN_CPU_CAPABILITY).
+        if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+            return False
         checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
     return False

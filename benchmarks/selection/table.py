@@ -94,8 +94,7 @@ def select_all(study: Study, budget: int) -> tuple[dict[str, Artifact], dict[str
     models = [str(proxy.path) for proxy in proxies]
     costs = {}
     for name, examples in study.targets.items():
-        sizes = {"num_targets": 1, "num_target_examples": len(examples), "num_pool": len(pool)}
-        costs[name] = sum(selection_flops(proxies, k=table.k, **sizes).values())
+        costs[name] = sum(selection_flops(proxies, pool=pool, targets={name: examples}, k=table.k).values())
     features = {name: open_features(artifact.path) for name, artifact in stores.items()}
     chosen = {}
     for only in (*TARGETS, None):

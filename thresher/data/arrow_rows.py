@@ -80,12 +80,16 @@ def _rows(
     batches: Iterator[pa.RecordBatch], schema: pa.Schema, file: Path, columns: Sequence[str], bad: BadRows
 ) -> Iterator[Row]:
     labels, number = _class_names(schema), 0
+    narrow = {name: exact for name in columns if name in schema.names and (exact := _exact(schema.field(name).type))}
     try:
         for batch in batches:
             for row in _plain_rows(batch, file, number, bad):
                 number += 1
                 for name in labels.keys() & row.keys():
                     row[name] = _class_name(row[name], labels[name], f"{file} row {number}: column {name!r}")
+                for name, exact in narrow.items():
+                    if row[name] is not None and abs(row[name]) >= exact:
+                        row[name] = _NotPlain(f"{schema.field(name).type} {row[name]}")
                 take(row, columns)
                 yield Row(str(file), number, row)
     except (pa.ArrowInvalid, OSError) as error:
@@ -168,7 +172,7 @@ class _NotPlain:
         self._kind = kind
 
     def __str__(self) -> str:
-        return f"a {self._kind} beyond what can be read"
+        return f"the {self._kind} beyond what is exact"
 
 
 def _text_at(value: bytes | None, file: Path, row: int, column: str, bad: BadRows) -> str | None:
@@ -183,6 +187,11 @@ def _not_utf8(file: Path, row: int, column: str, error: UnicodeDecodeError) -> I
         f"{file} row {row}: column {column!r} is not UTF-8 at byte {error.start}; write it again as UTF-8, "
         "or have bad_rows skip or replace it"
     )
+
+
+def _exact(kind: pa.DataType) -> int:
+    """Below it a narrow float holds every whole number exactly; 0 for other types."""
+    return 2**24 if pa.types.is_float32(kind) else 2**11 if pa.types.is_float16(kind) else 0
 
 
 def _class_names(schema: pa.Schema) -> dict[str, list[str]]:

@@ -2,11 +2,12 @@
 
 import base64
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from thresher.data.rows import Row
+from thresher.data.seen import Seen
 from thresher.data.skipped import BadRows, Skipped
 from thresher.data.sources import IdCheck, Source
 from thresher.data.values import Unusable, alike, is_field, joined_id, name_of, text_of
@@ -36,6 +37,23 @@ class Document(NamedTuple):
         if not own.isascii():
             own = unicodedata.normalize("NFKC", own)
         return " ".join(own.casefold().split()).encode("utf-8", "surrogatepass")
+
+
+def as_one_text(prompt: str, text: str) -> str:
+    """A prompt and what follows it as one text: with a space between them where neither has white space there."""
+    apart = not prompt or not text or prompt[-1].isspace() or text[0].isspace()
+    return prompt + text if apart else f"{prompt} {text}"
+
+
+def texts_to_learn_from(documents: Iterable[Document]) -> Iterator[str]:
+    """Every text of `documents` that a tokenizer meets: each with its prompt, then what else could follow prompts, each
+    choice the first time it occurs (the classes of labelled text are the same for all)."""
+    seen = Seen()
+    for document in documents:
+        yield as_one_text(document.prompt, document.text)
+        for choice in document.choices:
+            if choice != document.text and seen.add(choice):
+                yield as_one_text(document.prompt, choice)[len(document.prompt) :]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +128,7 @@ def names_in(source: Source, column: str) -> set[str]:
             except Unusable as error:
                 if source.bad_rows == "refuse":
                     raise InputError(f"{row.where}: {error.args[1]}") from None
-    found.discard("")
+    found = {name for name in found if name.strip()}
     if len(found) < 2:
         raise InputError(f"{source.name} has {len(found)} classes {sorted(found)}; classification needs at least two")
     same = alike(sorted(found))
@@ -265,7 +283,7 @@ class _Reader:
     def _class(self, row: Row) -> int:
         column = str(self.columns.classify)
         value = self.label(row, column)
-        if not value:
+        if not value.strip():
             raise Unusable("no class", f"column {column!r} holds no class; give the row one, or leave it out")
         if value not in self.words:
             there = ", ".join(self.words)

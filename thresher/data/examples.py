@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 
 from thresher.artifacts import Artifact, hash_json, open_artifact
-from thresher.data.encoding import joined
+from thresher.data.documents import as_one_text
 from thresher.data.token_files import Layout, predicted_in, read_layout
 from thresher.outputs import Batch
 
@@ -172,7 +172,7 @@ class TokenExamples(Examples):
 
     def texts(self, indices: Int[np.ndarray, "m"] | Sequence[int]) -> list[str]:
         """The documents at `indices` as the source has them, a prompt and its continuation as one text."""
-        return [joined(row["prompt"], row["text"]) for row in self._documents(indices)]
+        return [as_one_text(row["prompt"], row["text"]) for row in self._documents(indices)]
 
     def source_columns(self, indices: Int[np.ndarray, "m"] | Sequence[int]) -> list[dict[str, Any]]:
         """The source's own rows at `indices`, by the names of their columns; the texts alone where no more was kept."""

@@ -224,7 +224,7 @@ def reader_of(file: Path) -> str:
 
 def suffix_of(file: Path) -> str:
     """The ending, in lower case, without that of a compression."""
-    return (Path(file.stem) if file.suffix in OPENERS else file).suffix.lower()
+    return (Path(file.stem) if file.suffix.lower() in OPENERS else file).suffix.lower()
 
 
 def _fixed_part(pattern: Path) -> Path:

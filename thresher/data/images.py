@@ -10,7 +10,7 @@ import numpy as np
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.arrays import ArrayWriter
 from thresher.data.documents import names_in
-from thresher.data.pixels import BACKGROUND, Undecodable, pixels_of
+from thresher.data.pixels import BACKGROUND, COMPOSED, Undecodable, pixels_of
 from thresher.data.rows import Row
 from thresher.data.sources import IdCheck, Source
 from thresher.data.tables import ExamplesTable, chunks
@@ -59,7 +59,7 @@ def read_images(
         if own is None:
             continue
         name = _name(row, label)
-        if not name:
+        if not name.strip():
             raise InputError(f"{row.where} ({own}): column {label!r} holds no class; give it one, or remove the row")
         try:
             pixels, notes = pixels_of(row.values[image], size, Path(row.file).parent)
@@ -132,7 +132,7 @@ def prepare_images(
             np.save(file, np.asarray(labels, dtype=np.int64))
         facts = {"num_examples": len(labels), "classes": classes, "notes": dict(sorted(notes.items()))}
         facts["skipped"] = dict(left_out or {})
-        return {**facts, "background": list(BACKGROUND)} if "composed over white" in notes else facts
+        return {**facts, "background": list(BACKGROUND)} if COMPOSED in notes else facts
 
     request = {**config, "classes": classes}
     return build(out, kind="image-examples", config=request, seed=seed, inputs=inputs, write=write)

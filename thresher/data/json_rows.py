@@ -100,6 +100,9 @@ def _alone(file: Path, value: dict, twice: str | None, columns: Sequence[str], b
                 where = f"{file} row {number} of {fitting[0]!r}"
                 yield Row(str(file), number, _checked(row, None, where, file, number, columns, bad))
             return
+        if len(fitting) > 1:
+            names = ", ".join(map(repr, fitting))
+            raise InputError(f"{file} holds rows in {names}; write those that are meant to a file of their own")
     yield Row(str(file), 1, _checked(value, twice, f"{file} line 1", file, 1, columns, bad))
 
 

@@ -108,13 +108,13 @@ class open_bytes:
         self.file = file
 
     def __enter__(self) -> IO[bytes]:
-        self.opened = OPENERS.get(self.file.suffix, _open_plain)(self.file)
+        self.opened = OPENERS.get(self.file.suffix.lower(), _open_plain)(self.file)
         return self.opened
 
     def __exit__(self, kind, error, _) -> None:
         self.opened.close()
         broken = isinstance(error, EOFError | lzma.LZMAError | zlib.error) or (
-            isinstance(error, OSError) and self.file.suffix in OPENERS and not error.errno
+            isinstance(error, OSError) and self.file.suffix.lower() in OPENERS and not error.errno
         )
         if broken:
             raise InputError(f"{self.file} cannot be decompressed ({error}); write it again") from None

@@ -13,6 +13,9 @@ import numpy as np
 
 BACKGROUND = (255, 255, 255)
 """Transparent pictures are composed over this (white)."""
+COMPOSED = "composed over white"
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+"""The tag of a TIFF file, and the value of it, by which 0 is white."""
 SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
 # Formats whose pictures of whole numbers ("I") are 16 bits deep, as older versions of Pillow open them.
 SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
@@ -76,25 +79,30 @@ def _in_colour(picture: Any) -> tuple[Any, list[str]]:
     if getattr(picture, "n_frames", 1) > 1:
         notes.append("first of several frames")
     kind, profile = picture.format, picture.info.get("icc_profile")
+    white_is_zero = getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
     if picture.getexif().get(0x0112, 1) != 1:
         picture = ImageOps.exif_transpose(picture)
         notes.append("turned as its orientation says")
     if picture.mode in SIXTEEN or picture.mode in ("I", "F"):
         notes.append("16 bits scaled to 8" if picture.mode != "F" else "0 to 1 scaled to 8 bits")
-        return Image.fromarray(_scaled(picture, kind)).convert("RGB"), notes
+        scaled, clear = _scaled(picture, kind, white_is_zero), picture.info.get("transparency")
+        if isinstance(clear, int):  # a value that stands for nothing
+            scaled[np.asarray(picture) == clear] = 255
+            notes.append(COMPOSED)
+        return Image.fromarray(scaled).convert("RGB"), notes
     if picture.mode in ("RGBa", "La"):
         picture = picture.convert(picture.mode.upper())
     transparent = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
     if transparent:
         picture, composed = _composed(picture)
-        notes += ["composed over white"] if composed else []
+        notes += [COMPOSED] if composed else []
     if profile:
         picture, applied = _by_profile(picture, profile)
         notes += [applied] if applied else []
     return picture.convert("RGB"), notes
 
 
-def _scaled(picture: Any, kind: str | None) -> np.ndarray:
+def _scaled(picture: Any, kind: str | None, white_is_zero: bool) -> np.ndarray:
     """uint8 [h, w] of a picture whose values are more than 8 bits deep."""
     values = np.asarray(picture)
     if picture.mode == "F":
@@ -103,7 +111,9 @@ def _scaled(picture: Any, kind: str | None) -> np.ndarray:
             raise Undecodable(f"its floats reach from {low:g} to {high:g}, and only 0 to 1 says what is white")
         return np.rint(values * 255).astype(np.uint8)
     if picture.mode == "I" and kind not in SIXTEEN_BIT_FORMATS:
-        raise Undecodable("its 32-bit numbers do not say what is white; write 8 or 16 bits")
+        raise Undecodable("its numbers, signed or of 32 bits, do not say what is white; write 8 or 16 bits")
+    if white_is_zero:  # Pillow turns 8 bits only
+        values = 65535 - values
     return np.rint(values.astype(np.float64) * (255 / 65535)).astype(np.uint8)
 
 

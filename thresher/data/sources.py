@@ -145,7 +145,7 @@ class IdCheck:
 
     def __call__(self, id: str, row: Row) -> str | None:
         """The id; None where its row is skipped."""
-        if id == "":
+        if not id.strip():
             message = f"{row.where} has no id; give every row one, or name no id column"
             return self._bad("no id", message, file=row.file, row=row.number)
         if not self._seen.add(id):

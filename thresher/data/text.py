@@ -5,17 +5,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.documents import Document
 from thresher.data.encoding import Encoded, Piece, encode
-from thresher.data.skipped import Skipped
+from thresher.data.skipped import BadRows, Skipped
 from thresher.data.tables import ChoicesTable, DocumentsTable, ExamplesTable, chunks
 from thresher.data.token_files import Layout, TokenWriter
-from thresher.data.tokenizer import open_tokenizer
+from thresher.data.tokenizer import open_tokenizer, vocab_size_of
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track
 
@@ -40,6 +40,14 @@ class Example(NamedTuple):
     choices: list[Tokens] = []  # noqa: RUF012 (never changed)
 
 
+def check_shape(sequence_length: int, limit: int | None) -> None:
+    """Refuses a length or a limit that leaves nothing to learn from."""
+    if limit is not None and limit < 1:
+        raise InputError(f"limit={limit} keeps nothing; pass 1 or more, or none")
+    if sequence_length < 2:
+        raise InputError(f"sequence_length={sequence_length} leaves nothing to predict; pass at least 2")
+
+
 def prepare_text(
     documents: Callable[[Skipped], Iterable[Document]],
     *,
@@ -50,6 +58,7 @@ def prepare_text(
     config: Mapping,
     inputs: Mapping[str, str],
     choices: bool = False,
+    bad_rows: str = "refuse",
     limit: int | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
@@ -62,23 +71,21 @@ def prepare_text(
     Without it an example is a prompt, not predicted, and its continuation, in one window: one too long loses the
     beginning of its prompt, then its end; how many did, and by how much, is the fact `cut`.
     `choices` says that the documents have some: an example is the right one, and all of them lie beside the examples.
+    `bad_rows` says what becomes of a document that the tokenizer cannot write as text (`thresher.data.skipped`).
     `limit` keeps the first so many examples. `documents` is called with the list of what it leaves out, which becomes
     `skipped.parquet`.
     """
+    check_shape(sequence_length, limit)
     encoder, end, tokenizer_hash = open_tokenizer(tokenizer)
-    vocab_size = max(encoder.get_vocab().values()) + 1
-    if limit is not None and limit < 1:
-        raise InputError(f"limit={limit} keeps nothing; pass 1 or more, or none")
-    if sequence_length < 2:
-        raise InputError(f"sequence_length={sequence_length} leaves nothing to predict; pass at least 2")
+    vocab_size = vocab_size_of(encoder)
     layout = Layout(sequence_length=sequence_length, packed=pack, end_token=end, vocab_size=vocab_size)
 
     def write(draft: Draft) -> Mapping:
         with ExitStack() as files:
             skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
-            encoded = encode(documents(skipped), encoder)
+            encoded = encode(documents(skipped), encoder, BadRows(bad_rows, skipped))
             cuts = _Cuts(sequence_length)
-            rows = _whole(encoded, end) if pack else _fitted_rows(encoded, sequence_length, skipped, cuts)
+            rows = _whole(encoded, end, skipped) if pack else _fitted_rows(encoded, sequence_length, skipped, cuts)
             rows = track(rows, "tokenise", limit, progress)
             facts = _write_examples(draft, files, rows, limit, layout, choices)
             if facts["num_examples"] == 0:
@@ -91,7 +98,8 @@ def prepare_text(
         with draft.file("tokenizer.json") as file:
             encoder.save(str(file))
         cut = {} if pack else {"cut": cuts.facts()}
-        return {**facts, **cut, "vocab_size": vocab_size, "skipped": dict(skipped.counts)}
+        facts |= {"vocab_size": vocab_size, "end_token": encoder.id_to_token(end)}
+        return {**facts, **cut, "skipped": dict(skipped.counts)}
 
     request = {**config, "pack": pack, "sequence_length": sequence_length, "limit": limit}
     return build(
@@ -106,7 +114,7 @@ def prepare_text(
 
 def _write_examples(
     draft: Draft, files: ExitStack, rows: Iterable[Example], limit: int | None, layout: Layout, choices: bool
-) -> dict[str, int]:
+) -> dict[str, Any]:
     tokens = files.enter_context(TokenWriter(draft, layout))
     table = files.enter_context(ExamplesTable(files.enter_context(draft.file("examples.parquet")), documents=True))
     written = files.enter_context(DocumentsTable(files.enter_context(draft.file("documents.parquet"))))
@@ -128,9 +136,12 @@ def _write_examples(
     return tokens.facts()
 
 
-def _whole(encoded: Iterable[Encoded], end: int) -> Iterator[Example]:
+def _whole(encoded: Iterable[Encoded], end: int, skipped: Skipped) -> Iterator[Example]:
     """Documents of any length, each with its end token."""
     for document, piece, _ in encoded:
+        if not len(piece.tokens):  # all of it is such as the tokenizer leaves out
+            skipped.add("nothing to predict", id=document.id)
+            continue
         ids, breaks = np.append(piece.tokens, np.uint32(end)), np.append(piece.breaks, True)
         yield Example(document, Tokens(ids, 1, breaks))
 

@@ -96,8 +96,9 @@ def cut(length: int, most: int, breaks: np.ndarray | None = None) -> Int[np.ndar
     while edges[-1] < length:
         start, left = edges[-1], length - edges[-1]
         stop = start + -(-left // -(-left // most))
-        while stop < length and breaks is not None and stop > start + 2 and not breaks[stop]:
-            stop -= 1
+        if stop < length and breaks is not None:
+            # Where no character begins in all of a window, it is cut where it ends.
+            stop = next((place for place in range(stop, start + 1, -1) if breaks[place]), stop)
         edges.append(stop)
     windows = np.array([edges[:-1], edges[1:]]).T
     return windows[(windows[:, 1] - windows[:, 0] > 1) | (len(windows) == 1)]

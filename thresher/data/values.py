@@ -56,6 +56,8 @@ def _kind(value: Any) -> str:
         return f"objects (fields {', '.join(map(str, value))})"
     if isinstance(value, float):
         return "NaN" if math.isnan(value) else f"the float {value!r}"
+    if type(value).__module__.startswith("thresher."):
+        return str(value)  # a reader's own word for what Python has no type for
     return {list: "lists", bytes: "bytes"}.get(type(value), type(value).__name__)
 
 
