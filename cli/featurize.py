@@ -1,5 +1,6 @@
 """`thresher featurize`: projected gradients of prepared examples."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,24 @@ class Featurize(Command):
             progress=progress,
         )
         return made(artifact)
+
+    def show(self, result):
+        lines = [f"path: {result['path']}", f"{result['num_examples']:,} examples, k = {result['k']}"]
+        for name, outputs in zip(self.models, result["outputs"], strict=True):
+            lines.append(f"{name}: {outputs_line(outputs)}")
+        fallback = sorted(name for name, kind in result["coverage"].items() if kind == "fallback")
+        if fallback:
+            shown = ", ".join(fallback[:3]) + (", .." if len(fallback) > 3 else "")
+            lines.append(f"gradients of {len(fallback)} parameters the slow way: {shown}")
+        return "\n".join(lines)
+
+
+def outputs_line(outputs: Mapping[str, float]) -> str:
+    """Loss and accuracy of a model, and a warning where it does no better than to guess."""
+    loss, uniform = outputs["loss"], outputs["uniform_loss"]
+    line = f"loss {loss:.4g} (a uniform guess: {uniform:.4g}), accuracy {outputs['accuracy']:.1%}"
+    guesses = loss > 0.98 * uniform
+    return line + ("; no better than a guess: is it trained, and on such data?" if guesses else "")
 
 
 COMMAND = Featurize
