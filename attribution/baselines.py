@@ -62,24 +62,25 @@ def bm25_scores(pool: Sequence[str], target: Sequence[str]) -> Blocks:
 
 @full_float32()
 def embeddings(model: nn.Module, examples: Examples, *, device: str = "auto") -> Float[np.ndarray, "n d"]:
-    """What enters the model's last linear layer, the mean over positions with a label where there are positions."""
+    """What enters the model's last linear layer, the mean over positions with a label where there are positions, and
+    over the windows of a document by their shares of those."""
     last = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not last:
         raise InputError("the model has no linear layer to take embeddings from; leave out the embedding scorer")
     place, seen = pick_device(device), {}
     model.to(place).eval()
     hook = last[-1].register_forward_hook(lambda module, args, output: seen.update(entered=args[0]))
-    rows = np.arange(len(examples))
-    lengths = np.asarray(examples.lengths())
+    windows = examples.windows
+    lengths = np.asarray(windows.lengths)
     found: np.ndarray | None = None
     try:
         with torch.no_grad():
             for members in balanced_batches(lengths, 8192 if (lengths > 1).any() else 256):
-                batch = {name: value.to(place) for name, value in examples.batch(rows[members]).items()}
+                batch = {name: value.to(place) for name, value in examples.batch(members).items()}
                 logits_of(model, batch)
                 values = _pooled(seen["entered"].float(), batch).cpu().numpy()
-                found = np.empty((len(rows), values.shape[1]), dtype=np.float32) if found is None else found
-                found[members] = values
+                found = np.zeros((len(examples), values.shape[1]), dtype=np.float32) if found is None else found
+                np.add.at(found, windows.example[members], windows.weights[members, None].astype(np.float32) * values)
     finally:
         hook.remove()
     assert found is not None

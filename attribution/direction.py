@@ -124,7 +124,7 @@ class _Task:
 
             def each_tile(held: list[Read]) -> None:
                 for read in held:
-                    cross[read.members] = read.gradients.along(target).cpu().double()
+                    read.shares.add(cross, read.gradients.along(target).cpu())
 
             with progress.task(label, num_pairs(reader, part, self.memory)) as advance:
                 matrix = gram(reader, part, self.memory, each_tile=each_tile, advance=advance)
@@ -149,14 +149,15 @@ class _Task:
 
             def made(start: int) -> dict[str, np.ndarray]:
                 part = Part(self.pool, self._rows(start), self.options.batch_tokens)
-                slopes, confidence = np.empty((len(part), len(self.targets))), np.empty(len(part))
-                for members, batch in part.batches():
+                slopes = torch.zeros(len(part), len(self.targets), dtype=torch.float64)
+                confidence = torch.zeros(len(part), dtype=torch.float64)
+                for shares, batch in part.batches():
                     along, outputs = reader.read(batch)
-                    slopes[members] = along.cpu().numpy()
-                    confidence[members] = outputs.confidence.cpu().numpy()
-                    advance(len(members))
-                self._refuse_nonfinite(slopes, start)
-                return {"slopes": slopes, "confidence": confidence} | facts
+                    shares.add(slopes, along.cpu())
+                    shares.add(confidence, outputs.confidence.cpu())
+                    advance(len(np.unique(shares.owners)))
+                self._refuse_nonfinite(slopes.numpy(), start)
+                return {"slopes": slopes.numpy(), "confidence": confidence.numpy()} | facts
 
             for name, start in shards.items():
                 saved(draft, name, lambda start=start: made(start))

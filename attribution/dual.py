@@ -8,17 +8,18 @@ identity as its projection. Memory is 24 n^2 bytes and a tile of G: for pools of
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.direct import Models, Options, hashes
 from thresher.attribution.doubt import q_of
-from thresher.attribution.gram import Read, batch_size, gram, num_pairs
-from thresher.attribution.reader import GradientReader, all_of
+from thresher.attribution.gram import Read, add_products, batch_size, gram, num_pairs
+from thresher.attribution.reader import GradientReader, Shares, all_of
 from thresher.attribution.score_table import saved, write_scores
 from thresher.attribution.slopes import mean_gradients
 from thresher.attribution.top import Extremes, write_top
@@ -95,7 +96,7 @@ class _Task:
     def run(self, m: int, progress: Progress) -> dict[str, np.ndarray]:
         """`scores` [n, columns] and `confidence` [n] of one checkpoint, and the facts of its kernel."""
         cross = torch.zeros(len(self.pool), self.num_columns, dtype=torch.float64)
-        confidence = np.zeros(len(self.pool))
+        confidence = torch.zeros(len(self.pool), dtype=torch.float64)
         label = f"kernel, checkpoint {m + 1} of {len(self.models)}"
         with closing(GradientReader(self.models[m][1](), self.pool.probe(), **self.options.reading)) as reader:
             size = batch_size(reader, self.memory)
@@ -103,20 +104,20 @@ class _Task:
 
             def each_tile(held: list[Read]) -> None:
                 for read in held:
-                    confidence[read.members] = read.outputs.confidence.cpu().numpy()
+                    read.shares.add(confidence, read.outputs.confidence.cpu())
                     if means is not None:
-                        cross[read.members] = read.gradients.along(means).cpu().double()
+                        read.shares.add(cross, read.gradients.along(means).cpu())
                 for columns, batch in self._target_batches(size) if means is None else ():
                     gradients, _ = reader.read(batch)
                     for read in held:
-                        products = read.gradients.inner(gradients)
-                        cross[read.members[:, None], columns] = products.cpu().double()
+                        products = read.gradients.inner(gradients).cpu().double()
+                        add_products(cross, products, read.shares, columns)
 
             with progress.task(label, num_pairs(reader, self.pool, self.memory)) as advance:
                 matrix = gram(reader, self.pool, self.memory, each_tile=each_tile, advance=advance)
         kernel = factorise(matrix, self.options.multiple * float(matrix.diagonal().mean()))
         facts = {key: np.asarray(value) for key, value in kernel.facts.items()}
-        return {"scores": kernel.solve(cross).numpy(), "confidence": confidence} | facts
+        return {"scores": kernel.solve(cross).numpy(), "confidence": confidence.numpy()} | facts
 
     def together(self, made: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n c"]:
         """mean_m(score_m) * mean_m(Q_m)."""
@@ -137,7 +138,8 @@ class _Task:
             found[name] = part.examples.ids, best
         return found
 
-    def _target_batches(self, size: int) -> Iterator[tuple[Int[np.ndarray, " b"], Batch]]:
+    def _target_batches(self, size: int) -> Iterator[tuple[Shares, Batch]]:
+        """Windows of the targets, their owners counted through all targets."""
         for start, part in zip(self.starts, self.targets.values(), strict=True):
-            for members, batch in part.batches(size):
-                yield start + members, batch
+            for shares, batch in part.batches(size):
+                yield replace(shares, owners=start + shares.owners), batch

@@ -4,10 +4,10 @@ A feature store is an artefact of kind "features": `examples.parquet` (id, domai
 one `.safetensors` file with the features [rows, k] (float16 under one power-of-two scale) and the outputs [rows] (see
 `packing`). A finished shard is a checkpoint of the work: a killed run continues with the first missing one.
 
-Examples are as `prepare` made them. Text longer than a sequence was dealt with there: pools are cut into sequences of
-the chosen length, every token kept; a prompt that is too long with its continuation loses its beginning, then the
-continuation its end, and how many did is a fact of the artefact. Here nothing is cut: batches are by token count, each
-padded to its own longest, whatever the model's context is; a sequence longer than that is the model's to refuse.
+Examples are as `prepare` made them: what a document is read in, and what of a long prompt is cut off, was decided
+there. The features and outputs of a document that is read in several windows are the means over its predicted tokens,
+that is over its windows by their shares of those. Here nothing is cut: batches are by token count, each padded to its
+own longest, whatever the model's context is; a window longer than that is the model's to refuse.
 """
 
 import json
@@ -102,6 +102,12 @@ class FeatureStore:
     @cached_property
     def domains(self) -> np.ndarray:
         return np.asarray(self._column("domain"))
+
+    @cached_property
+    def lengths(self) -> Int[np.ndarray, "n"] | None:
+        """Tokens of each example, 1 of an image; None where whoever made the store did not say."""
+        names = pq.read_schema(self.artifact.file("examples.parquet")).names
+        return np.asarray(self._column("length"), dtype=np.int64) if "length" in names else None
 
     def blocks(self, checkpoint: int) -> Iterator[tuple[int, Float[np.ndarray, "rows k"]]]:
         """(index of the first row, float32 features) of each shard in turn; one shard in memory at a time."""
@@ -226,8 +232,9 @@ class _Work:
         return math.ceil(len(self.examples) / self.shard_size)
 
     @cached_property
-    def lengths(self) -> Int[np.ndarray, " n"]:
-        return np.asarray(self.examples.lengths())
+    def lengths(self) -> Int[np.ndarray, "w"]:
+        """Of windows."""
+        return np.asarray(self.examples.windows.lengths)
 
     @property
     def budget(self) -> int:
@@ -271,14 +278,17 @@ class _Work:
                     save_file(tensors, file)
 
     def _featurize(self, featurizer: Featurizer, rows: np.ndarray, checkpoint: int, advance: Callable) -> dict:
-        features = np.empty((len(rows), featurizer.num_features), dtype=np.float32)
-        outputs = {name: np.empty(len(rows), dtype=np.float32) for name in OUTPUTS}
-        for members in balanced_batches(self.lengths[rows], self.budget):
-            made = featurize_views(featurizer, self.examples.batch(rows[members]), self.views)
-            features[members] = made.features.detach().float().cpu().numpy()
+        features = np.zeros((len(rows), featurizer.num_features), dtype=np.float32)
+        outputs = {name: np.zeros(len(rows), dtype=np.float32) for name in OUTPUTS}
+        windows, owners = self.examples.windows_of(rows)
+        weights = self.examples.windows.weights[windows].astype(np.float32)
+        for members in balanced_batches(self.lengths[windows], self.budget):
+            made = featurize_views(featurizer, self.examples.batch(windows[members]), self.views)
+            share, owner = weights[members], owners[members]
+            np.add.at(features, owner, share[:, None] * made.features.detach().float().cpu().numpy())
             for name in OUTPUTS:
-                outputs[name][members] = getattr(made.outputs, name).detach().float().cpu().numpy()
-            advance(len(members))
+                np.add.at(outputs[name], owner, share * getattr(made.outputs, name).detach().float().cpu().numpy())
+            advance(len(np.unique(owner)))
         self._refuse_nonfinite(features, rows, checkpoint)
         return pack(features, self.store_dtype) | pack_outputs(outputs)
 
@@ -295,7 +305,8 @@ class _Work:
         return np.arange(index * self.shard_size, min((index + 1) * self.shard_size, len(self.examples)))
 
     def write_examples(self, draft: Draft) -> None:
-        table = pa.table({"id": pa.array(self.examples.ids, pa.string()), "domain": pa.array(self.examples.domains)})
+        columns = {"id": pa.array(self.examples.ids, pa.string()), "domain": pa.array(self.examples.domains)}
+        table = pa.table(columns | {"length": pa.array(np.asarray(self.examples.lengths()), pa.int64())})
         with draft.file("examples.parquet") as file:
             # One row group a shard, so that ids are read with the shard they belong to; ids mostly share a beginning.
             encoding = {"use_dictionary": ["domain"], "column_encoding": {"id": "DELTA_BYTE_ARRAY"}}
@@ -305,7 +316,7 @@ class _Work:
     def facts(self, draft: Draft) -> dict:
         padded = 0
         for index in range(self.num_shards):
-            lengths = self.lengths[self._rows(index)]
+            lengths = self.lengths[self.examples.windows_of(self._rows(index))[0]]
             padded += sum(len(batch) * int(lengths[batch].max()) for batch in balanced_batches(lengths, self.budget))
         return {
             "num_examples": len(self.examples),

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from thresher.attribution.reader import GradientReader, Gradients, Part
+from thresher.attribution.reader import GradientReader, Gradients, Part, Shares
 from thresher.errors import InputError
 from thresher.outputs import Outputs
 
@@ -20,8 +20,7 @@ from thresher.outputs import Outputs
 class Read(NamedTuple):
     """A batch of a part, read."""
 
-    members: Int[np.ndarray, " b"]
-    """Positions in the part."""
+    shares: Shares
     gradients: Gradients
     outputs: Outputs
 
@@ -41,14 +40,15 @@ def gram(
     kernel = torch.zeros(len(part), len(part), dtype=torch.float64)
     batches = list(part.memberships(batch_size(reader, memory)))
 
-    def read(members: Int[np.ndarray, " b"]) -> Read:
-        return Read(members, *reader.read(part.batch(members)))
+    def read(members: Int[np.ndarray, "b"]) -> Read:
+        return Read(part.shares(members), *reader.read(part.batch(members)))
 
     def add(first: Read, second: Read) -> None:
         products = first.gradients.inner(second.gradients).cpu().double()
-        kernel[first.members[:, None], second.members] = products
-        kernel[second.members[:, None], first.members] = products.T
-        advance(len(first.members) * len(second.members))
+        add_products(kernel, products, first.shares, second.shares)
+        if first is not second:
+            add_products(kernel, products.T, second.shares, first.shares)
+        advance(len(first.shares) * len(second.shares))
 
     start = 0
     for stop in _tiles(batches, 2 * batch_size(reader, memory)):
@@ -66,8 +66,19 @@ def gram(
     return kernel
 
 
+def add_products(kernel: Float[Tensor, "n t"], products: Float[Tensor, "b c"], rows: Shares, columns: Shares) -> None:
+    """Add products of windows to the kernel of the examples: <sum_w a_w g_w, sum_v b_v g_v>."""
+    some, inside = np.unique(columns.owners, return_inverse=True)
+    summed = torch.zeros(products.shape[0], len(some), dtype=kernel.dtype)
+    summed.index_add_(1, torch.from_numpy(inside), products * torch.from_numpy(columns.weights))
+    owners, at = np.unique(rows.owners, return_inverse=True)
+    block = torch.zeros(len(owners), len(some), dtype=kernel.dtype)
+    block.index_add_(0, torch.from_numpy(at), summed * torch.from_numpy(rows.weights)[:, None])
+    kernel[torch.from_numpy(owners)[:, None], torch.from_numpy(some)] += block
+
+
 def num_pairs(reader: GradientReader, part: Part, memory: float) -> int:
-    """Pairs of examples that `gram` multiplies: all with each other once, within a batch twice."""
+    """Pairs of windows that `gram` multiplies: all with each other once, within a batch twice."""
     sizes = np.array([len(members) for members in part.memberships(batch_size(reader, memory))])
     return int((sizes.sum() ** 2 + (sizes**2).sum()) // 2)
 

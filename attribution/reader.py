@@ -12,6 +12,7 @@ sums holds their cross terms. Vectors, lookups and what only the fallback reache
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -192,37 +193,71 @@ class _Uses(Rows):
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of prepared examples, in batches of like length."""
+    """Some rows of prepared examples, their windows in batches of like length.
+
+    What is read is of windows; `Shares` turns it into what holds for examples.
+    """
 
     examples: Examples
-    rows: Int[np.ndarray, " n"]
+    rows: Int[np.ndarray, "n"]
     batch_tokens: int | None = None
     """Tokens, or images, in a batch once padded; None: 8,192 or 256."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batches(self, most: int | None = None) -> Iterator[tuple[Int[np.ndarray, " b"], Batch]]:
-        """(positions in `rows`, the batch), at most `most` examples in each."""
-        for members in self.memberships(most):
-            yield members, self.batch(members)
+    @cached_property
+    def _windows(self) -> tuple[Int[np.ndarray, "w"], Int[np.ndarray, "w"]]:
+        """Their numbers, and the position in `rows` of the example of each."""
+        return self.examples.windows_of(self.rows)
 
-    def memberships(self, most: int | None = None) -> Iterator[Int[np.ndarray, " b"]]:
+    @property
+    def num_windows(self) -> int:
+        return len(self._windows[0])
+
+    def batches(self, most: int | None = None) -> Iterator[tuple["Shares", Batch]]:
+        """(whose windows they are, the batch), at most `most` windows in each."""
+        for members in self.memberships(most):
+            yield self.shares(members), self.batch(members)
+
+    def memberships(self, most: int | None = None) -> Iterator[Int[np.ndarray, "b"]]:
+        """Windows of the part, counted from 0, in batches."""
         lengths = self._lengths()
         budget = self.batch_tokens or (8192 if bool((lengths > 1).any()) else 256)
         for members in balanced_batches(lengths, budget):
             for low in range(0, len(members), most or len(members)):
                 yield members[low : low + (most or len(members))]
 
-    def batch(self, members: Int[np.ndarray, " b"]) -> Batch:
-        return self.examples.batch(self.rows[members])
+    def shares(self, members: Int[np.ndarray, "b"]) -> "Shares":
+        windows, owners = self._windows
+        return Shares(owners[members], self.examples.windows.weights[windows[members]])
+
+    def batch(self, members: Int[np.ndarray, "b"]) -> Batch:
+        return self.examples.batch(self._windows[0][members])
 
     def probe(self) -> Batch:
         """The longest: they have the most positions."""
         return self.batch(np.argsort(-self._lengths(), kind="stable")[:PROBE])
 
-    def _lengths(self) -> Int[np.ndarray, " n"]:
-        return np.asarray(self.examples.lengths())[self.rows]
+    def _lengths(self) -> Int[np.ndarray, "w"]:
+        return np.asarray(self.examples.windows.lengths)[self._windows[0]]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Which example each window of a batch is of, and the share of it that it counts for."""
+
+    owners: Int[np.ndarray, "b"]
+    """Positions in the part."""
+    weights: Float[np.ndarray, "b"]
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+    def add(self, total: Tensor, values: Float[Tensor, "b ..."]) -> None:
+        """Add what was read of the windows to `total` [n, ...] of the examples."""
+        weights = torch.from_numpy(self.weights).to(total).view(-1, *[1] * (values.ndim - 1))
+        total.index_add_(0, torch.from_numpy(self.owners), values.to(total) * weights)
 
 
 def all_of(examples: Examples, batch_tokens: int | None = None) -> Part:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors.numpy import load_file, save_file
 
 from thresher.artifacts import Draft, atomic_file
@@ -22,18 +22,25 @@ def write_scores(
     num_checkpoints: int,
     targets: Mapping[str, Examples],
 ) -> dict:
-    """Write `scores.parquet`: id, domain, a float32 column a target; the facts that every scores artefact has."""
+    """Write `scores.parquet`: id, domain, a float32 column a target; the facts that every scores artefact has; and
+    `lengths.npy`: what each example holds, so that a budget can be in tokens."""
     labels = pq.read_table(pool.artifact.file("examples.parquet"), columns=["id", "domain"])
     named = {name: labels[name].cast(pa.string()) for name in ("id", "domain")}
     table = pa.table(named | {name: column.astype(np.float32) for name, column in columns.items()})
     with draft.file("scores.parquet") as file:
         pq.write_table(table, file, compression="zstd", row_group_size=ROWS_A_GROUP)
+    write_lengths(draft, pool.lengths())
     return {
         "num_examples": len(pool),
         "num_checkpoints": num_checkpoints,
         "targets": {name: {"mean": float(v.mean()), "sd": float(v.std())} for name, v in columns.items()},
         "num_target_examples": {name: len(target) for name, target in targets.items()},
     }
+
+
+def write_lengths(draft: Draft, lengths: Int[np.ndarray, " n"]) -> None:
+    with draft.file("lengths.npy") as file, open(file, "wb") as stream:
+        np.save(stream, np.asarray(lengths, dtype=np.int64))
 
 
 def saved(draft: Draft, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.doubt import q_of, resolve_q
 from thresher.attribution.features import FeatureStore, Shard, check_space
+from thresher.attribution.score_table import write_lengths
 from thresher.attribution.top import TopExamples, write_top
 from thresher.attribution.trak import Damping, Kernel, fit_kernel
 from thresher.errors import InputError
@@ -166,7 +167,7 @@ def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndar
 def stream_scores(
     draft: Draft, pool: FeatureStore, names: list[str], columns: Columns, progress: Progress
 ) -> dict[str, dict[str, float]]:
-    """Write `scores.parquet`, a row group a shard; the mean and standard deviation of each column."""
+    """Write `scores.parquet`, a row group a shard, and `lengths.npy`; each column's mean and standard deviation."""
     sums, squares = np.zeros(len(names)), np.zeros(len(names))
     fields = [("id", pa.string()), ("domain", pa.string()), *((name, pa.float32()) for name in names)]
     with (
@@ -181,6 +182,8 @@ def stream_scores(
             values = np.stack(list(made.values())).astype(np.float64)
             sums, squares = sums + values.sum(axis=1), squares + np.square(values).sum(axis=1)
             advance(len(table))
+    if pool.lengths is not None:
+        write_lengths(draft, pool.lengths)
     means = sums / pool.num_examples
     spreads = np.sqrt(np.maximum(squares / pool.num_examples - means**2, 0))
     return {name: {"mean": float(m), "sd": float(s)} for name, m, s in zip(names, means, spreads, strict=True)}

@@ -38,14 +38,14 @@ def weighted_gradients(
         for parameter, dtype in zip(parameters, dtypes, strict=True)
     ]
     device = parameters[0].device
-    for members, batch in part.batches():
+    for shares, batch in part.batches():
         batch = {name: value.to(device) for name, value in batch.items()}
         with torch.enable_grad():
             values = getattr(outputs_of(logits_of(model, batch), batch["labels"]), output)
         for column in range(num_directions):
-            some = weights[torch.from_numpy(members), column].to(values)
+            some = weights[torch.from_numpy(shares.owners), column] * torch.from_numpy(shares.weights).to(weights)
             more = column + 1 < num_directions
-            made = torch.autograd.grad(values, parameters, some, retain_graph=more, materialize_grads=True)
+            made = torch.autograd.grad(values, parameters, some.to(values), retain_graph=more, materialize_grads=True)
             for total, gradient in zip(totals, made, strict=True):
                 total[column] += gradient
     return dict(zip(names, totals, strict=True))

@@ -1,7 +1,9 @@
 """Scores by the `traker` package (0.3.2): its projections, kernel and scale, into the same scores artefact as ours.
 
-traker differentiates, projects and inverts; what it would do as an n x t matrix (`finalize_scores`) is done here by its
-own features and the mean of its target gradients, which is the same number. Its features are n x k in memory.
+traker knows windows, not documents: its kernel is over the windows of the pool, and a document's score the mean of its
+windows' by their shares of predicted tokens. traker differentiates, projects and inverts; what it would do as an n x t
+matrix (`finalize_scores`) is done here by its own features and the mean of its target gradients, which is the same
+number. Its features are n x k in memory.
 """
 
 import io
@@ -56,9 +58,10 @@ def score_with_traker(
     _check(models, targets, projection, q, k)
 
     def write(draft: Draft) -> dict:
-        traker = _Traker(models[0][1](), len(pool), draft.state / "traker", projection, k, seed, damping)
-        total = np.zeros((len(pool), len(targets)))
-        doubt = np.zeros(len(pool))
+        windows = pool.windows
+        traker = _Traker(models[0][1](), len(windows.example), draft.state / "traker", projection, k, seed, damping)
+        total = np.zeros((len(windows.example), len(targets)))
+        doubt = np.zeros(len(windows.example))
         num_batches = len(models) * sum(len(list(_batches(e))) for e in (pool, *targets.values()))
         with progress.task("traker", num_batches) as advance:
             for model_id, (_, load) in enumerate(models):
@@ -69,7 +72,8 @@ def score_with_traker(
                 total += features @ np.stack(means, axis=1) / len(models)
                 doubt += doubts / len(models)
         total *= q_of([1 - doubt], q, "margin")[:, None]
-        return write_scores(draft, pool, dict(zip(targets, total.T, strict=True)), len(models), targets)
+        columns = [np.bincount(windows.example, windows.weights * column, len(pool)) for column in total.T]
+        return write_scores(draft, pool, dict(zip(targets, columns, strict=True)), len(models), targets)
 
     inputs = {"pool": pool.content_hash} | {f"target {name}": target.content_hash for name, target in targets.items()}
     inputs |= {f"model {i}": name for i, (name, _) in enumerate(models)}
@@ -156,11 +160,11 @@ class _Traker:
 
     def mean_gradient(self, target: Examples, model_id: int, advance: Callable) -> Float[np.ndarray, " k"]:
         """Mean projected gradient of the target examples, scaled as traker's `score` does."""
-        total = np.zeros(self.traker.proj_dim)
+        total, weights = np.zeros(self.traker.proj_dim), torch.from_numpy(target.windows.weights)
         for rows in _batches(target):
             gradients = self.traker.gradient_computer.compute_per_sample_grad(self._tuple(target.batch(rows)))
             projected = self.projector.project(gradients, model_id=model_id) / self.traker.normalize_factor
-            total += projected.double().sum(dim=0).numpy()
+            total += (projected.double() * weights[rows, None]).sum(dim=0).numpy()
             advance(1)
         return total / len(target)
 
@@ -178,7 +182,9 @@ class _Traker:
 
 
 def _batches(examples: Examples) -> Iterator[np.ndarray]:
-    return (np.arange(start, min(start + BATCH_SIZE, len(examples))) for start in range(0, len(examples), BATCH_SIZE))
+    """Windows, some at a time."""
+    count = len(examples.windows.example)
+    return (np.arange(start, min(start + BATCH_SIZE, count)) for start in range(0, count, BATCH_SIZE))
 
 
 def _singles(batch: Sequence[Tensor]) -> Iterator[list[Tensor]]:

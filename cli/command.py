@@ -1,5 +1,6 @@
 """What every command shares: the two output options, how a result is shown, and how named paths are written."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,11 @@ class Command:
     def show(self, result: Mapping[str, Any]) -> str:
         """The result as lines for a person."""
         return "\n".join(f"{key}: {_line(value)}" for key, value in result.items())
+
+
+def warn(message: str) -> None:
+    """Say on stderr what a person should know before they go on; --quiet silences progress, not this."""
+    print(f"thresher: warning: {message}", file=sys.stderr)
 
 
 def made(artifact: Artifact) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from thresher.artifacts import Artifact, Draft, build
 from thresher.cli.measure import means
 from thresher.cli.study import ModelTable
+from thresher.cli.training import check_trainable
+from thresher.cli.training_sets import Drawn
 from thresher.cli.transfer import finish_ladder, plan_runs
 from thresher.cli.validation_runs import Finished
 from thresher.cli.workspace import Workspace
@@ -32,7 +34,7 @@ Rates = Mapping[float, Sequence[Finished]]
 
 def learning_rate(
     pool: Examples,
-    recipes: Mapping[str, Sequence[np.ndarray]],
+    recipes: Mapping[str, Sequence[Drawn]],
     test_sets: Mapping[str, Examples],
     *,
     proxy: ModelTable,
@@ -40,6 +42,7 @@ def learning_rate(
     reference: ModelTable,
     reference_rates: Sequence[float],
     standard: float,
+    budget: int,
     seed: int,
     workers: int | None,
     space: Workspace,
@@ -55,7 +58,9 @@ def learning_rate(
     if len(set(rates)) < 2 or not reference_rates or min([*rates, *reference_rates, standard]) <= 0:
         raise InputError(f"rates {list(rates)} and {list(reference_rates)}; pass 2 or more of the proxy, 1 or more of "
                          "the reference, all above 0")  # fmt: skip
-    planned, training = plan_runs(recipes, seed), {"workers": workers, "space": space}
+    for table in (proxy, reference):
+        check_trainable(pool, table, test_sets)
+    planned, training = plan_runs(recipes, seed, budget), {"workers": workers, "space": space}
     small = _at_rates(pool, proxy, sorted(set(rates)), planned, test_sets, **training)
     large = _at_rates(pool, reference, sorted(set(reference_rates)), planned, test_sets, **training)
     named = {

@@ -21,8 +21,10 @@ class DoReMi(Command):
     """A folder for the runs, mixture.json and report.html."""
     model: str = "0.1M"
     """Reference and proxy: parameters, or a model's name."""
+    tokens: int | None = None
+    """Tokens that each trains on; none: what --examples hold."""
     examples: int = 4000
-    """Sequences (or images) that each trains on."""
+    """Images that each trains on; of text, what so many average documents hold."""
     eta: float = 1.0
     """Step size of the weights."""
     smoothing: float = 1e-3
@@ -38,9 +40,9 @@ class DoReMi(Command):
         import numpy as np
 
         from thresher.cli.mix_reweighting import train_doremi
-        from thresher.cli.mix_training import draw_mixture, supply
+        from thresher.cli.mix_training import run_budget, supply
         from thresher.cli.study import ModelTable
-        from thresher.cli.training import recipe_of, train_model
+        from thresher.cli.training import Run, recipe_of, train_run
         from thresher.cli.workspace import Workspace
         from thresher.data.examples import open_examples
         from thresher.errors import InputError
@@ -49,11 +51,11 @@ class DoReMi(Command):
         from thresher.selection.mixture.baselines import natural
         from thresher.selection.mixture.doremi import summarise
 
-        if self.seeds < 1 or self.examples < 1:
-            raise InputError("--seeds and --examples must be 1 or more; check them")
+        if self.seeds < 1:
+            raise InputError(f"--seeds {self.seeds}; pass 1 or more")
         space = Workspace(self.out, self.device, progress)
         pool = open_examples(self.pool)
-        tokens = supply(pool)
+        tokens, budget = supply(pool), run_budget(pool, self.tokens, self.examples)
         table = ModelTable(size=self.model, epochs=1.0, batch_size=self.batch_size, learning_rate=self.learning_rate)
         spec = model_spec(self.model, pool)
         recipe = recipe_of(table, spec)
@@ -62,8 +64,8 @@ class DoReMi(Command):
         with progress.task("DoReMi", 2 * self.seeds) as advance:
             for repeat in range(self.seeds):
                 run_seed = derive(self.seed, "doremi", repeat) % 2**31
-                indices = draw_mixture(pool.domains, uniform, self.examples, seed=derive(run_seed, "data"))
-                reference = train_model(pool, table, f"reference-{repeat}", seed=run_seed, indices=indices, space=space)
+                run = Run(f"reference-{repeat}", run_seed, np.arange(len(pool)), budget, uniform)
+                reference = train_run(pool, table, run, space)
                 advance(1)
                 proxy = train_doremi(
                     spec,
@@ -71,7 +73,7 @@ class DoReMi(Command):
                     reference,
                     out=space.place(f"doremi-{repeat}", reference.content_hash, self.eta, self.smoothing, recipe),
                     recipe=recipe,
-                    num_examples=self.examples,
+                    budget=budget,
                     eta=self.eta,
                     smoothing=self.smoothing,
                     seed=derive(run_seed, "proxy") % 2**31,

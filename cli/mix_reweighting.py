@@ -7,19 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from thresher.artifacts import Artifact, Draft, build
-from thresher.cli.mix_training import draw_mixture
 from thresher.data.examples import Examples
 from thresher.outputs import Batch, logits_of
 from thresher.progress import SILENT, Progress
 from thresher.proxies import Recipe, open_model
 from thresher.proxies.models import Spec, private_randomness
-from thresher.proxies.order import Order, hash_array
+from thresher.proxies.order import Drawn, Order
 from thresher.proxies.training import Trainer
-from thresher.seeds import derive
 from thresher.selection.mixture.doremi import begin, mean_excess
 from thresher.settings import record
 
@@ -36,12 +34,12 @@ class ReweightedTrainer(Trainer):
         self.path: list[np.ndarray] = []
 
     def _step(self, step: int) -> None:
-        rows = self.order.batch(step)
-        batch = {name: tensor.to(self.device) for name, tensor in self.examples.batch(rows).items()}
+        drawn = self.order.batch(step)
+        batch = {name: tensor.to(self.device) for name, tensor in drawn.batch.items()}
         with torch.no_grad():
-            ours, where = token_losses(self.state.model, batch)
-            theirs, _ = token_losses(self.reference, batch)
-        excess = mean_excess(ours.numpy(), theirs.numpy(), self.place[rows][where.numpy()], len(self.domains))
+            ours, theirs = token_losses(self.state.model, batch), token_losses(self.reference, batch)
+        domains = self.place[predicted_owners(drawn)]
+        excess = mean_excess(ours.numpy(), theirs.numpy(), domains, len(self.domains))
         self.doremi = self.doremi.step(excess)
         self.path.append(self.doremi.weights)
         # Draws are uniform over domains, so the share of a domain in the loss is its weight; 1 on average.
@@ -50,15 +48,20 @@ class ReweightedTrainer(Trainer):
         super()._step(step)
 
 
-def token_losses(model: nn.Module, batch: Batch) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
-    """The loss of every prediction of a batch, and which example it belongs to."""
+def predicted_owners(drawn: Drawn) -> Int[np.ndarray, "p"]:
+    """The position in the pool that each prediction of a batch is of, in the order of `token_losses`."""
+    if drawn.owners.ndim == 1:
+        return drawn.owners
+    return drawn.owners[:, 1:][drawn.batch["labels"][:, 1:].numpy() != -100]
+
+
+def token_losses(model: nn.Module, batch: Batch) -> Float[Tensor, "p"]:
+    """The loss of every prediction of a batch."""
     logits, labels = logits_of(model, batch), batch["labels"]
     if logits.ndim == 3:
         labels = F.pad(labels[:, 1:], (0, 1), value=-100)
     losses = F.cross_entropy(logits.float().flatten(0, -2), labels.flatten(), reduction="none")
-    predicted = labels.flatten() != -100
-    where = torch.arange(len(labels)).repeat_interleave(labels[0].numel())
-    return losses[predicted].cpu(), where[predicted.cpu()]
+    return losses[labels.flatten() != -100].cpu()
 
 
 def train_doremi(
@@ -68,7 +71,7 @@ def train_doremi(
     *,
     out: Path,
     recipe: Recipe,
-    num_examples: int,
+    budget: int,
     eta: float,
     smoothing: float,
     seed: int,
@@ -80,17 +83,11 @@ def train_doremi(
     A killed run begins again: the state of the weights is not kept, proxies being small.
     """
     uniform = {str(name): 1.0 for name in np.unique(pool.domains)}
-    indices = draw_mixture(pool.domains, uniform, num_examples, seed=derive(seed, "data"))
+    names = np.unique(pool.domains).tolist()
+    mixture, indices = dict.fromkeys(names, 1 / len(names)), np.arange(len(pool))
 
     def write(draft: Draft) -> Mapping[str, Any]:
-        order = Order(
-            pool,
-            indices,
-            None,
-            seed=seed,
-            num_steps=recipe.num_steps(len(indices)),
-            num_draws=recipe.num_draws(len(indices)),
-        )
+        order = Order(pool, indices, mixture, recipe, seed=seed, budget=budget)
         trainer = ReweightedTrainer(
             spec,
             pool,
@@ -109,6 +106,6 @@ def train_doremi(
         facts = trainer.facts()
         return {"domains": trainer.domains, **{name: facts[name] for name in ("num_parameters", "flops", "num_steps")}}
 
-    config = {"spec": spec, "recipe": record(recipe), "eta": eta, "smoothing": smoothing}
-    inputs = {"examples": pool.content_hash, "indices": hash_array(indices), "reference": reference.content_hash}
+    config = {"spec": spec, "recipe": record(recipe), "budget": budget, "eta": eta, "smoothing": smoothing}
+    inputs = {"examples": pool.content_hash, "reference": reference.content_hash}
     return build(out, kind="doremi", config=config, seed=seed, inputs=inputs, write=write)

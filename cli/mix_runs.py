@@ -24,8 +24,10 @@ class Runs(Training, Proposing):
     """A folder for all runs, the table and the report."""
     model: str = "0.1M"
     """The proxy: parameters, or a model's name."""
+    tokens: int | None = None
+    """Tokens that each run trains on, repetitions counted; none: what --examples hold."""
     examples: int = 2000
-    """Sequences (or images) that each run trains on, repetitions counted."""
+    """Images that each run trains on, repetitions counted; of text, what so many average documents hold."""
     design: str = "space-filling"
     """space-filling, dirichlet (around the prior), or ddo (AutoScale's 2m+1 runs)."""
     runs: int | None = None
@@ -42,14 +44,14 @@ class Runs(Training, Proposing):
     """How the proposal is made; none: the default law, or autoscale after a ddo."""
 
     def run(self, progress):
-        from thresher.cli.mix_training import supply
+        from thresher.cli.mix_training import run_budget, supply
         from thresher.data.examples import open_examples
 
         self._check_method()
         pool = open_examples(self.pool)
         tokens = supply(pool)
         bench = self.bench(self.out)
-        done = self._make(bench, tokens, progress)
+        done = self._make(bench, tokens, run_budget(pool, self.tokens, self.examples), progress)
         return self._propose(done, bench, tokens, progress)
 
     def show(self, result):
@@ -67,7 +69,7 @@ class Runs(Training, Proposing):
         if self.method is not None and self.method not in ("autoscale", *BASELINES):
             method_named(self.method)
 
-    def _make(self, bench: "Bench", tokens: Mapping[str, int], progress) -> list[dict[str, Any]]:
+    def _make(self, bench: "Bench", tokens: Mapping[str, int], base: int, progress) -> list[dict[str, Any]]:
         """All runs, in the order they were designed."""
         from thresher.errors import InputError
         from thresher.selection.mixture.design import plan_runs
@@ -79,8 +81,8 @@ class Runs(Training, Proposing):
         self.checked_resamples()
         # How often a domain may be repeated in the training to come does not bind the small runs.
         constraints = self.constraints(domains, tokens, capped=False)
-        if self.repeats < 1 or self.batch < 1 or self.examples < 1:
-            raise InputError("--repeats, --batch and --examples must be 1 or more; check them")
+        if self.repeats < 1 or self.batch < 1:
+            raise InputError("--repeats and --batch must be 1 or more; check them")
         if self.design == "ddo":
             plan = plan_runs(constraints, self.runs, kind="ddo", seed=self.seed)
             total = len(plan.weights)
@@ -99,34 +101,34 @@ class Runs(Training, Proposing):
         for start in range(0, len(sizes), step):
             if not (rows and self._spent(rows)):
                 part = slice(start, start + step)
-                rows += self._train(bench, domains, designed[part], sizes[part], start, progress)
+                rows += self._train(bench, domains, designed[part], base * sizes[part], start, base, progress)
         while len(rows) < total * self.repeats and not self._spent(rows):
             batch = min(self.batch, total - len(rows) // self.repeats)
             asked = self._next(rows, bench, tokens, batch)
-            rows += self._train(bench, domains, asked, [1.0] * batch, len(rows) // self.repeats, progress)
+            rows += self._train(bench, domains, asked, [base] * batch, len(rows) // self.repeats, base, progress)
         return rows
 
     def _train(
-        self, bench: "Bench", domains: Sequence[str], weights, sizes, start: int, progress
+        self, bench: "Bench", domains: Sequence[str], weights, budgets, start: int, base: int, progress
     ) -> list[dict[str, Any]]:
         from thresher.cli.mix_training import MixtureRun, make_runs
         from thresher.seeds import derive
 
         planned: list[MixtureRun] = []
-        for place, (row, size) in enumerate(zip(weights, sizes, strict=True)):
+        for place, (row, budget) in enumerate(zip(weights, budgets, strict=True)):
             shares = {domain: float(share) for domain, share in zip(domains, row, strict=True)}
             planned += [
                 MixtureRun(
                     f"{start + place}-{repeat}",
                     shares,
-                    max(1, round(self.examples * float(size))),
+                    max(1, round(float(budget))),
                     derive(self.seed, "mixture-run", repeat),
                 )
                 for repeat in range(self.repeats)
             ]
         made = make_runs(planned, bench, workers=self.workers, progress=progress)
         return [
-            {"run": run.name, "weights": run.weights, "data": run.num_examples / self.examples, **facts}
+            {"run": run.name, "weights": run.weights, "data": run.budget / base, **facts}
             for run, facts in zip(planned, made, strict=True)
         ]
 

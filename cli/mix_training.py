@@ -1,4 +1,5 @@
-"""Runs on mixtures: exact shares of a pool, trained and evaluated, several processes at once, each run an artefact."""
+"""Runs on mixtures: exact shares of a pool's tokens, trained and evaluated, several processes at once, each run an
+artefact."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,29 +9,25 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import Int
 
 from thresher.cli.measure import measure
+from thresher.cli.selection_cost import units_seen
 from thresher.cli.study import ModelTable
-from thresher.cli.training import train_model
+from thresher.cli.training import Run, check_trainable, train_run
 from thresher.cli.workspace import Workspace
-from thresher.data.examples import Examples, open_examples
+from thresher.data.examples import Examples, ImageExamples, open_examples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
-from thresher.proxies import model_spec
 from thresher.proxies.fleet import run_jobs
-from thresher.proxies.models import check_fits
-from thresher.proxies.order import apportion
-from thresher.seeds import derive, numpy_rng
 
 
 @dataclass(frozen=True)
 class MixtureRun:
-    """One run to make: shares of the domains, how many examples in all, and the seed it shares with its pairs."""
+    """One run to make: shares of the domains, how many tokens (images) in all, the seed it shares with its pairs."""
 
     name: str
     weights: Mapping[str, float]
-    num_examples: int
+    budget: int
     seed: int
 
 
@@ -46,25 +43,12 @@ class Bench:
     executor: str = "processes"
 
 
-def draw_mixture(
-    domains: np.ndarray, weights: Mapping[str, float], num_examples: int, *, seed: int
-) -> Int[np.ndarray, "n"]:
-    """Positions in a pool whose examples have `domains`: exact shares, each domain in passes without replacement.
-
-    Two mixtures with one seed share their examples as far as their shares overlap, so that paired runs differ less.
-    """
-    wanted = {name: np.flatnonzero(domains == name) for name, share in weights.items() if share > 0}
-    if missing := [name for name, members in wanted.items() if not len(members)]:
-        known = ", ".join(np.unique(domains).tolist())
-        raise InputError(f"the pool has no example of domain {missing[0]!r}; its domains are {known}")
-    counts = apportion({name: float(weights[name]) for name in wanted}, wanted, num_examples)
-    drawn = []
-    for (name, members), count in zip(wanted.items(), counts, strict=True):
-        turns = [
-            numpy_rng(seed, "mixture", name, turn).permutation(members) for turn in range(-(-count // len(members)))
-        ]
-        drawn.append(np.concatenate([members[:0], *turns])[:count])
-    return np.sort(np.concatenate(drawn))
+def check_domains(domains: np.ndarray, weights: Mapping[str, float]) -> None:
+    """Refuse shares of domains that no example of the pool has."""
+    known = set(domains.tolist())
+    if missing := [name for name, share in weights.items() if share > 0 and name not in known]:
+        there = ", ".join(sorted(map(str, known)))
+        raise InputError(f"the pool has no example of domain {missing[0]!r}; its domains are {there}")
 
 
 def supply(pool: Examples) -> dict[str, int]:
@@ -83,9 +67,10 @@ def make_runs(
 
     Targets that the model cannot read, or reads with another tokenizer, are refused before anything is trained.
     """
-    spec = model_spec(bench.model.size, open_examples(bench.pool))
-    for path in bench.targets.values():
-        check_fits(spec, open_examples(path))
+    pool = open_examples(bench.pool)
+    check_trainable(pool, bench.model, {name: open_examples(path) for name, path in bench.targets.items()})
+    for run in runs:
+        check_domains(np.asarray(pool.domains), run.weights)
     found: dict[int, dict[str, Any]] = {}
     work = partial(make_run, bench)
     with progress.task("runs", len(runs)) as advance:
@@ -96,15 +81,16 @@ def make_runs(
 
 
 def make_run(bench: Bench, run: MixtureRun) -> dict[str, Any]:
-    """Train and evaluate one run, or open what is there.
+    """Train and evaluate one run, or open what is there. Two with one seed see the same passes over each domain, as far
+    as their shares go, so that paired runs differ less.
 
     `losses` by target, `flops`, `seen` (tokens, or images), `seconds` of both, `num_parameters`.
     """
     space = Workspace(bench.root, bench.device)
     pool = open_examples(bench.pool)
     targets = {name: open_examples(path) for name, path in bench.targets.items()}
-    indices = draw_mixture(pool.domains, run.weights, run.num_examples, seed=derive(run.seed, "data"))
-    model = train_model(pool, bench.model, f"models/{run.name}", seed=run.seed % 2**31, indices=indices, space=space)
+    wanted = Run(f"models/{run.name}", run.seed % 2**31, np.arange(len(pool)), run.budget, run.weights)
+    model = train_run(pool, bench.model, wanted, space)
     hashes = {name: examples.content_hash for name, examples in targets.items()}
     out = space.place(f"evaluations/{run.name}", model.content_hash, hashes)
     evaluation = measure(model, targets, out=out, space=space)
@@ -114,7 +100,21 @@ def make_run(bench: Bench, run: MixtureRun) -> dict[str, Any]:
     return {
         "losses": {row["task"]: row["loss_mean"] for row in means},
         "flops": facts["flops"],
-        "seen": facts.get("num_tokens_seen", facts["num_examples_seen"]),
+        "seen": units_seen(model),
         "seconds": facts["seconds"] + evaluation.facts["seconds"],
         "num_parameters": facts["num_parameters"],
     }
+
+
+def run_budget(pool: Examples, tokens: int | None, examples: int) -> int:
+    """Tokens (images) of a run: `tokens`, or what `examples` average ones of the pool hold."""
+    if isinstance(pool, ImageExamples):
+        if tokens is not None:
+            raise InputError(f"--tokens {tokens}: the pool holds images; pass --examples")
+    elif tokens is not None:
+        if tokens < 1:
+            raise InputError(f"--tokens {tokens} trains nothing; pass 1 or more")
+        return tokens
+    if examples < 1:
+        raise InputError(f"--examples {examples} trains nothing; pass 1 or more")
+    return max(1, round(examples * int(pool.lengths().sum()) / len(pool)))

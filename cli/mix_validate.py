@@ -25,14 +25,16 @@ class Validate(Training):
     """A folder for all runs, the comparison and its page."""
     model: str = "1.6M"
     """The reference: parameters, or a model's name."""
+    tokens: int | None = None
+    """Tokens that each run trains on, repetitions counted; none: what --examples hold."""
     examples: int = 8000
-    """Sequences (or images) that each run trains on, repetitions counted."""
+    """Images that each run trains on, repetitions counted; of text, what so many average documents hold."""
     seeds: int = 3
     """Paired seeds: the initialisations and draws that every arm is trained from."""
     seed: int = 0
 
     def run(self, progress):
-        from thresher.cli.mix_training import MixtureRun, make_runs, supply
+        from thresher.cli.mix_training import MixtureRun, make_runs, run_budget, supply
         from thresher.data.examples import open_examples
         from thresher.errors import InputError
         from thresher.seeds import derive
@@ -40,15 +42,14 @@ class Validate(Training):
 
         if self.seeds < 2:
             raise InputError(f"{self.seeds} seed gives no interval; pass at least 2")
-        if self.examples < 1:
-            raise InputError(f"{self.examples} examples train nothing; pass 1 or more")
-        tokens = supply(open_examples(self.pool))
+        pool = open_examples(self.pool)
+        tokens, budget = supply(pool), run_budget(pool, self.tokens, self.examples)
         arms = _read_arms(named_paths(self.mixtures, "--mixtures"))
         names = list(tokens)
         arms["natural"] = dict(zip(names, natural(names, tokens).tolist(), strict=True))
         arms["uniform"] = dict(zip(names, uniform(len(names)).tolist(), strict=True))
         planned = [
-            MixtureRun(f"{arm}-{repeat}", weights, self.examples, derive(self.seed, "reference", repeat))
+            MixtureRun(f"{arm}-{repeat}", weights, budget, derive(self.seed, "reference", repeat))
             for repeat in range(self.seeds)
             for arm, weights in arms.items()
         ]
@@ -81,6 +82,7 @@ class Validate(Training):
         config = {
             "mixtures": arms,
             "model": self.model,
+            "tokens": self.tokens,
             "examples": self.examples,
             "seeds": self.seeds,
             "batch_size": self.batch_size,
@@ -125,7 +127,7 @@ class Validate(Training):
             arm: ", ".join(f"{domain} {share:.3f}" for domain, share in weights.items() if share > 0)
             for arm, weights in arms.items()
         }
-        budget = f"{self.examples:,} examples, one seed's draws shared"
+        budget = f"{facts[0]['seen']:,} tokens (images), one seed's draws shared"
         return render(
             Report(
                 title="Mixtures on the reference",

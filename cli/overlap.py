@@ -22,10 +22,11 @@ class Overlap(Command):
     """NAME=DATA of each target, a file or the name of a data set on the hub; all its columns of text are looked at."""
     out: Path
     """Where the overlap artefact goes."""
-    split: str = "train"
+    split: str | None = None
     subset: Annotated[str | None, tyro.conf.arg(aliases=["--config"])] = None
     text: str = "text"
-    id: str | None = None
+    id: tuple[str, ...] = ()
+    """A column of unique ids, or several that together are unique; none: rows are numbered."""
     bad_rows: str = "refuse"
     ngram: int = 13
     """Words in a row, in lower case and without punctuation."""
@@ -35,7 +36,7 @@ class Overlap(Command):
         from thresher.data.sources import Source
 
         source = Source(self.data, self.split, self.subset, self.bad_rows)
-        columns = TextColumns(text=self.text, id=self.id)
+        columns = TextColumns(text=self.text, id=self.id or None)
         return made(find(source, columns, self.targets, out=self.out, ngram=self.ngram, progress=progress))
 
     def show(self, result):
@@ -55,8 +56,10 @@ def find(source, columns, targets, *, out, ngram, progress):
     from thresher.data.documents import read_documents, read_whole_rows
     from thresher.data.overlap import find_overlap
     from thresher.data.sources import Source
+    from thresher.data.splits import ALL
 
-    named = {name: Source((str(path),)) for name, path in named_paths(targets, "--targets").items()}
+    # A document may not hold what any split of a target holds.
+    named = {name: Source((str(path),), split=ALL) for name, path in named_paths(targets, "--targets").items()}
     return find_overlap(
         lambda: read_documents(source, columns),
         {name: lambda target=target: read_whole_rows(target) for name, target in named.items()},

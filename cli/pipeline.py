@@ -19,17 +19,19 @@ from thresher.attribution.scores import score
 from thresher.attribution.traker_backend import score_with_traker
 from thresher.cli.models import loaders_of
 from thresher.cli.preparation import Prepared, prepare
-from thresher.cli.selecting_arms import select_arms
+from thresher.cli.selecting_arms import amount_of, select_ahead, select_arms
 from thresher.cli.selection_cost import selection_flops
-from thresher.cli.study import OFF_TARGET, AttributionTable, ProxyTable, Study
+from thresher.cli.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
 from thresher.cli.study_check import check_study
-from thresher.cli.training import Run, train_models, train_run
+from thresher.cli.training import Run, check_trainable, train_models, train_run
 from thresher.cli.transfer import Ladder, compare_sizes
-from thresher.cli.validation import Arm, Plan, plan_arms, validate
+from thresher.cli.validation import Arm, Plan, check_plan, plan_arms, validate
 from thresher.cli.validation_runs import finish_runs
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
+from thresher.proxies.fleet import num_workers
 from thresher.seeds import derive, numpy_rng
+from thresher.selection.budget import Budget
 from thresher.selection.evidence import FROM_MODELS
 from thresher.selection.methods import needs_of
 from thresher.selection.selection import open_selection
@@ -61,6 +63,7 @@ def run_study(study: Study, space: Workspace) -> StudyResult:
     check_study(study)
     start, table, seed = time.perf_counter(), study.attribution, study.seed
     prepared = prepare(study, space)
+    check_prepared(study, prepared, space)
     pool, targets = prepared.pool, prepared.targets
     proxies = train_proxies(pool, study.proxy, seed=seed, space=space)
     if table.backend == "thresher":
@@ -89,11 +92,30 @@ def run_study(study: Study, space: Workspace) -> StudyResult:
     )
 
 
+def check_prepared(study: Study, prepared: Prepared, space: Workspace) -> None:
+    """Refuse whatever of `study` can be refused before a model is trained; selections that take none are made."""
+    pool, tasks = prepared.pool, {**prepared.heldout, **_off_targets(prepared)}
+    for table, examples in ((study.proxy, prepared.targets), (study.reference, tasks)):
+        check_trainable(pool, table, examples)
+    num_workers(study.validate.workers, space.device, space.executor)
+    names = [study.select.method, *study.validate.controls, BASELINE]
+    check_plan(names, plan_of(study, prepared, {}), pool, prepared.heldout, _off_targets(prepared))
+    select_ahead(study, prepared, space)
+
+
 def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, space: Workspace) -> list[Artifact]:
-    """`table.count` proxies, each on its own random part of the pool and from its own initialisation."""
-    size = max(1, round(table.fraction * len(pool)))
-    parts = [np.sort(numpy_rng(seed, "proxy", m).choice(len(pool), size, replace=False)) for m in range(table.count)]
-    runs = [Run(f"proxies/{m}", derive(seed, "proxy", m) % 2**31, part) for m, part in enumerate(parts)]
+    """`table.count` proxies, each on its own random part of the pool's tokens and from its own initialisation."""
+    amount = Budget(fraction=table.fraction).of(pool.lengths())
+    orders = [numpy_rng(seed, "proxy", m).permutation(len(pool)) for m in range(table.count)]
+    runs = [
+        Run(
+            f"proxies/{m}",
+            derive(seed, "proxy", m) % 2**31,
+            np.sort(amount.take(order, pool.domains).kept),
+            amount.total,
+        )
+        for m, order in enumerate(orders)
+    ]
     if space.executor != "processes":
         return train_models(pool, table, runs, label="proxies", workers=None, space=space)
     # One after another, all cores on each.
@@ -182,9 +204,8 @@ def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], sc
     """FLOPs of models that the study's selection took: of all stages up to scores, or 0 where it looks at none."""
     if not set(needs_of(study.select.method)) & FROM_MODELS:
         return 0.0
-    targets = prepared.targets
-    sizes = {"num_targets": len(targets), "num_target_examples": sum(len(examples) for examples in targets.values())}
-    return sum(selection_flops(proxies, num_pool=len(prepared.pool), k=scores.facts["k"], **sizes).values())
+    k = scores.facts["k"]
+    return sum(selection_flops(proxies, pool=prepared.pool, targets=prepared.targets, k=k).values())
 
 
 def arms_of(selections: Mapping[str, Artifact]) -> list[Arm]:
@@ -199,12 +220,7 @@ def validate_study(
     study: Study, prepared: Prepared, arms: Sequence[Arm], cost: float | None, space: Workspace
 ) -> Artifact:
     """Train the reference on every arm and compare; `cost` is what the study's own method took."""
-    plan = Plan(
-        num_seeds=study.reference.seeds,
-        random_budgets=study.validate.random_budgets,
-        costs={} if cost is None else {study.select.method: cost},
-        workers=study.validate.workers,
-    )
+    plan = plan_of(study, prepared, {} if cost is None else {study.select.method: cost})
     return validate(
         prepared.pool,
         arms,
@@ -217,6 +233,17 @@ def validate_study(
     )
 
 
+def plan_of(study: Study, prepared: Prepared, costs: Mapping[str, float]) -> Plan:
+    """What the validation of a study trains, all of it known before anything is."""
+    return Plan(
+        num_seeds=study.reference.seeds,
+        budget=amount_of(study, prepared),
+        random_budgets=study.validate.random_budgets,
+        costs=costs,
+        workers=study.validate.workers,
+    )
+
+
 def asks_for_trust(study: Study, arms: Sequence[Arm]) -> bool:
     """Decisions are judged on three arms or more, and between two sizes."""
     return study.validate.verdict and len(arms) > 2 and study.proxy.size != study.reference.size
@@ -224,7 +251,7 @@ def asks_for_trust(study: Study, arms: Sequence[Arm]) -> bool:
 
 def trust_study(study: Study, prepared: Prepared, arms: Sequence[Arm], space: Workspace) -> Artifact:
     """Every arm trained at the proxy's size too, from the same seeds: would its decisions have held?"""
-    planned = plan_arms(arms, study.reference.seeds, study.seed)
+    planned = plan_arms(arms, study.reference.seeds, study.seed, amount_of(study, prepared))
     small = replace(space, root=space.root / "small")
     tables = {study.proxy.size: study.proxy, study.reference.size: study.reference}
     finished = {

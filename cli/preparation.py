@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
 
 from thresher.artifacts import Artifact, hash_json
+from thresher.cli.command import warn
+from thresher.cli.cut import cut_line, is_most
 from thresher.cli.study import PoolTable, Study, TargetTable
 from thresher.cli.workspace import Workspace
-from thresher.data.documents import Document, TextColumns, read_documents
+from thresher.data.documents import Document, TextColumns, read_documents, texts_to_learn_from
 from thresher.data.examples import Examples, open_examples
 from thresher.data.images import classes_of, prepare_images, read_images
 from thresher.data.overlap import documents_hit, find_overlap, without
@@ -42,19 +45,35 @@ def prepare(study: Study, space: Workspace) -> Prepared:
     return Prepared(pool, targets, heldout, off_target, part.overlap)
 
 
+def cut_lines(prepared: Prepared) -> dict[str, str]:
+    """What `thresher prepare` says of rows that were cut, of every prepared part that has some."""
+    parts = {f"target {name}": examples for name, examples in prepared.targets.items()}
+    parts |= {f"held-out {name}": examples for name, examples in prepared.heldout.items()}
+    lines = {
+        name: cut_line(examples.artifact.facts, examples.artifact.meta["config"]["sequence_length"])
+        for name, examples in parts.items()
+        if "cut" in examples.artifact.facts
+    }
+    return {name: line for name, line in lines.items() if line is not None}
+
+
 def source_of(table: PoolTable | TargetTable) -> Source:
     data = (table.data,) if isinstance(table.data, str) else tuple(table.data)
     return Source(data, table.split, table.subset, table.bad_rows)
 
 
+def ids_of(table: PoolTable | TargetTable) -> str | tuple[str, ...] | None:
+    return tuple(table.id) if isinstance(table.id, list) else table.id
+
+
 def columns_of(table: PoolTable | TargetTable) -> TextColumns:
     """Which columns a table of a text study names; one pass over the source where its classes are not given."""
     if isinstance(table, PoolTable):
-        return TextColumns(text=table.text, domain=table.domain, id=table.id, group=table.group)
+        return TextColumns(text=table.text, domain=table.domain, id=ids_of(table), group=table.group)
     return TextColumns(
         text=table.continuation or table.text,
         prompt=table.prompt,
-        id=table.id,
+        id=ids_of(table),
         choices=table.choices,
         gold=table.gold,
         classify=table.classify,
@@ -62,6 +81,20 @@ def columns_of(table: PoolTable | TargetTable) -> TextColumns:
         question=table.question,
         group=table.group,
     ).with_classes(source_of(table))
+
+
+def learn_tokenizer(
+    source: Source, columns: TextColumns, part: tuple[float, float, int] = (0, 1, 0), *, vocab_size: int, out: Path
+) -> Artifact:
+    """A tokenizer learnt from all texts of a part (low, high, seed) of a source: prompts, what follows, all choices.
+
+    A study learns it from the pool alone. Targets decide no merges: one more of them would make every model another,
+    and what validation measures would have had a part in it.
+    """
+    low, high, seed = part
+    documents = part_of(read_documents(source, columns), low, high, seed=seed)
+    inputs = {"source": source.fingerprint(), "columns": hash_json(asdict(columns)), "part": hash_json(list(part))}
+    return train_tokenizer(texts_to_learn_from(documents), vocab_size=vocab_size, out=out, inputs=inputs)
 
 
 class _TextParts:
@@ -77,13 +110,10 @@ class _TextParts:
     def _train_tokenizer(self) -> Artifact:
         pool = self.study.pool
         source = source_of(pool)
-        inputs = {"pool": source.fingerprint()}
         columns = TextColumns(text=pool.text, group=pool.group)
-        documents = part_of(read_documents(source, columns), 0, pool.share, seed=self.study.seed)
-        out = self.space.place("tokenizer", inputs, columns, pool.share, self.study.seed, self.study.vocab_size)
-        # Trained on exactly what the place is named after.
-        texts = (document.text for document in documents)
-        return train_tokenizer(texts, vocab_size=self.study.vocab_size, out=out, inputs={"pool": hash_json(out.name)})
+        part = (0.0, pool.share, self.study.seed)
+        out = self.space.place("tokenizer", source.fingerprint(), columns, *part, self.study.vocab_size)
+        return learn_tokenizer(source, columns, part, vocab_size=self.study.vocab_size, out=out)
 
     def _find_overlap(self) -> Artifact:
         pool, seed = self.study.pool, self.study.seed
@@ -116,7 +146,9 @@ class _TextParts:
         options = {"sequence_length": self.study.sequence_length, "limit": getattr(table, "limit", None)}
 
         def documents(skipped: Skipped) -> Iterable[Document]:
-            return without(part_of(read_documents(source, columns, skipped), low, high, seed=seed), hit, skipped)
+            return without(
+                part_of(read_documents(source, columns, skipped, whole_rows=True), low, high, seed=seed), hit, skipped
+            )
 
         artifact = prepare_text(
             documents,
@@ -124,12 +156,15 @@ class _TextParts:
             tokenizer=self.tokenizer,
             pack=columns.packed,
             choices=columns.has_choices,
+            bad_rows=table.bad_rows,
             config=config,
             inputs=inputs,
             seed=seed,
             progress=self.space.progress,
             **options,
         )
+        if is_most(artifact.facts):
+            warn(f"{name}: {cut_line(artifact.facts, self.study.sequence_length)}")
         return open_examples(artifact.path)
 
 
@@ -144,7 +179,7 @@ class _ImageParts:
 
     def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
         source, limit = source_of(table), getattr(table, "limit", None)
-        columns = {"image": table.image, "label": table.label, "id": table.id, "size": self.study.pool.size}
+        columns = {"image": table.image, "label": table.label, "id": ids_of(table), "size": self.study.pool.size}
         config = {**columns, "part": [low, high], "limit": limit}
         inputs = {"source": source.fingerprint()}
         images = part_of(read_images(source, **columns), low, high, seed=self.study.seed)
@@ -154,6 +189,7 @@ class _ImageParts:
             classes=self.classes,
             config=config,
             inputs=inputs,
+            left_out=source.left_out(),
             seed=self.study.seed,
             progress=self.space.progress,
         )

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from thresher.cli.command import Command, made
+from thresher.cli.command import Command, made, warn
+from thresher.cli.cut import cut_line, is_most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +20,11 @@ class Prepare(Command):
     """Where the prepared artefact goes."""
     task: str = "language"
     """language or vision."""
-    split: str = "train"
-    """Of a hub data set."""
+    split: str | None = None
+    """The split of a hub data set, or of a folder whose files or folders are named after splits; all: every one. None:
+    train, and of files that are named one by one all."""
     subset: Annotated[str | None, tyro.conf.arg(aliases=["--config"])] = None
-    """The configuration of a hub data set that has several."""
+    """The configuration of a hub data set that has several; the folder of that name in a folder."""
     text: str = "text"
     """The text column (text files have one row each, with the columns text and file)."""
     prompt: str | None = None
@@ -37,8 +39,8 @@ class Prepare(Command):
     question: str = "\nLabel:"
     """What stands between a text and its class."""
     domain: str | None = None
-    id: str | None = None
-    """A column of unique ids; None: rows are numbered."""
+    id: tuple[str, ...] = ()
+    """A column of unique ids, or several that together are unique; none: rows are numbered, files go by their path."""
     bad_rows: str = "refuse"
     """refuse, skip or replace (broken UTF-8 by U+FFFD): rows that cannot be used; skipped ones are listed."""
     group: str | None = None
@@ -65,15 +67,40 @@ class Prepare(Command):
 
     def run(self, progress):
         from thresher.data.sources import Source
+
+        self._check()
+        source = Source(self.data, self.split, self.subset, self.bad_rows)
+        prepared = self._text(source, progress) if self.task == "language" else self._images(source, progress)
+        if is_most(prepared.facts):
+            warn(str(cut_line(prepared.facts, self.sequence_length)))
+        return made(prepared)
+
+    def show(self, result):
+        line = cut_line(result, self.sequence_length)
+        shown = {key: value for key, value in result.items() if key != "cut"}
+        return super().show(shown if line is None else {**shown, "cut": line})
+
+    def _check(self):
+        """Refuses settings that can be seen to be wrong before anything is read or trained."""
+        from thresher.data.parts import check_part
+        from thresher.data.skipped import BadRows
+        from thresher.data.text import check_shape
+        from thresher.data.tokenizer import check_vocab_size, open_tokenizer
         from thresher.errors import InputError
 
         if self.task not in ("language", "vision"):
             raise InputError(f"task {self.task!r} is unknown; pass language or vision")
         if self.task == "vision" and (self.bad_rows != "refuse" or self.decontaminate):
             raise InputError("--bad-rows and --decontaminate are for text; leave them out for images")
-        source = Source(self.data, self.split, self.subset, self.bad_rows)
-        prepared = self._text(source, progress) if self.task == "language" else self._images(source, progress)
-        return made(prepared)
+        check_part(*self.part)
+        BadRows(self.bad_rows)
+        if self.task == "vision":
+            return
+        check_shape(self.sequence_length, self.limit)
+        if self.tokenizer is None:
+            check_vocab_size(self.vocab_size)
+        else:
+            open_tokenizer(self.tokenizer)
 
     def _columns(self, source):
         from thresher.data.documents import TextColumns
@@ -87,7 +114,7 @@ class Prepare(Command):
             text=self.continuation or self.text,
             prompt=self.prompt,
             domain=self.domain,
-            id=self.id,
+            id=self.id or None,
             choices=self.choices,
             gold=self.gold,
             classify=self.classify,
@@ -100,11 +127,11 @@ class Prepare(Command):
         from dataclasses import asdict
 
         from thresher.cli.overlap import find
+        from thresher.cli.preparation import learn_tokenizer
         from thresher.data.documents import read_documents
         from thresher.data.overlap import documents_hit, without
         from thresher.data.parts import part_of
         from thresher.data.text import prepare_text
-        from thresher.data.tokenizer import train_tokenizer
 
         columns = self._columns(source)
         config = {"columns": asdict(columns), "part": list(self.part), "bad_rows": self.bad_rows}
@@ -121,16 +148,11 @@ class Prepare(Command):
             inputs["overlap"], hit = overlap.content_hash, documents_hit(overlap)
         tokenizer = self.tokenizer
         if tokenizer is None:
-            trained = train_tokenizer(
-                (document.text for document in read_documents(source, columns)),
-                vocab_size=self.vocab_size,
-                out=self.out.with_name(f"{self.out.name}-tokenizer"),
-                inputs={"source": inputs["source"]},
-            )
-            tokenizer = trained.path
+            place = self.out.with_name(f"{self.out.name}-tokenizer")
+            tokenizer = learn_tokenizer(source, columns, vocab_size=self.vocab_size, out=place).path
 
         def documents(skipped):
-            part = part_of(read_documents(source, columns, skipped), *self.part, seed=self.seed)
+            part = part_of(read_documents(source, columns, skipped, whole_rows=True), *self.part, seed=self.seed)
             return without(part, hit, skipped)
 
         return prepare_text(
@@ -140,6 +162,7 @@ class Prepare(Command):
             sequence_length=self.sequence_length,
             pack=columns.packed,
             choices=columns.has_choices,
+            bad_rows=self.bad_rows,
             config=config,
             inputs=inputs,
             limit=self.limit,
@@ -156,7 +179,7 @@ class Prepare(Command):
 
         if self.limit is not None and self.limit < 1:
             raise InputError(f"limit={self.limit} keeps nothing; pass 1 or more, or none")
-        columns = {"image": self.image, "label": self.label, "id": self.id, "size": self.size}
+        columns = {"image": self.image, "label": self.label, "id": self.id or None, "size": self.size}
         classes = list(self.classes) or classes_of(source, label=self.label)
         return prepare_images(
             islice(part_of(read_images(source, **columns), *self.part, seed=self.seed), self.limit),
@@ -164,6 +187,7 @@ class Prepare(Command):
             classes=classes,
             config={**columns, "part": list(self.part), "limit": self.limit},
             inputs={"source": source.fingerprint()},
+            left_out=source.left_out(),
             seed=self.seed,
             progress=progress,
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from safetensors.numpy import load_file, save_file
 
 from thresher.artifacts import Artifact, Draft, atomic_file, build, open_artifact
@@ -26,7 +26,8 @@ from thresher.outputs import Outputs
 from thresher.proxies import Recipe, evaluate, model_spec, open_model
 from thresher.proxies.fleet import num_workers, run_jobs
 from thresher.proxies.stacked import Member, train_stack
-from thresher.seeds import derive
+from thresher.seeds import derive, numpy_rng
+from thresher.selection.budget import Budget, take
 from thresher.settings import record
 
 
@@ -48,6 +49,19 @@ def open_retrainings(path: Path) -> Retrainings:
     return Retrainings(open_artifact(path, "retrainings"))
 
 
+def subsets_of(
+    lengths: Int[np.ndarray, "n"], num_subsets: int, fraction: float, seed: int
+) -> tuple[Bool[np.ndarray, "m n"], int]:
+    """Random subsets that each hold `fraction` of all tokens (images), and how much that is."""
+    subsets = draw_subsets(num_subsets, len(lengths), fraction, seed)  # of examples; refuses what cannot be
+    budget = Budget(fraction=fraction).of(lengths).total
+    if lengths.min() != lengths.max():
+        subsets[:] = False
+        for s, subset in enumerate(subsets):
+            subset[take(numpy_rng(seed, "subset", s).permutation(len(lengths)), budget, lengths).kept] = True
+    return subsets, min(budget, int((subsets @ lengths).min()))
+
+
 @dataclass(frozen=True)
 class _Retraining:
     folder: Path
@@ -55,6 +69,7 @@ class _Retraining:
     result: Path
     indices: np.ndarray
     seed: int
+    budget: int
 
 
 @dataclass(frozen=True)
@@ -83,9 +98,11 @@ def retrain(
 ) -> Retrainings:
     """Train `table` on `num_subsets` random subsets of `fraction` of the pool, `repeats` times each from other seeds.
 
+    The fraction is of its tokens (images): subsets hold that, to within the document that reaches it, and all models
+    are trained on exactly that, so that what retraining shows is what is in a subset and not how much there is.
     Run by run resumable, `workers` processes at once (None: one a core; one on a GPU). Models are not kept.
     """
-    subsets = draw_subsets(num_subsets, len(pool), fraction, seed)
+    subsets, budget = subsets_of(np.asarray(pool.lengths()), num_subsets, fraction, seed)
     if repeats < 1:
         raise InputError(f"repeats={repeats}; pass 1 or more")
     spec = model_spec(table.size, pool)
@@ -103,6 +120,7 @@ def retrain(
                 result=draft.state / f"run-{s:04d}-{r}.safetensors",
                 indices=np.flatnonzero(subsets[s]),
                 seed=derive(seed, "retraining", r, s) % 2**31,
+                budget=budget,
             )
             for s, r in np.ndindex(num_subsets, repeats)
         ]
@@ -126,7 +144,13 @@ def retrain(
             pq.write_table(pa.table({"id": pa.array(target.ids, pa.string())}), file)
         accuracy = float(np.mean([result["correct"].mean() for result in results]))
         flops = sum(int(result["flops"][0]) for result in results)
-        return {"num_runs": len(runs), "accuracy": accuracy, "flops": flops, "num_targets": len(target)}
+        return {
+            "num_runs": len(runs),
+            "budget": budget,
+            "accuracy": accuracy,
+            "flops": flops,
+            "num_targets": len(target),
+        }
 
     out = space.place("retrainings", spec, record(recipe), inputs, num_subsets, fraction, repeats, seed)
     return Retrainings(build(out, kind="retrainings", config=config, seed=seed, inputs=inputs, write=write))
@@ -135,7 +159,7 @@ def retrain(
 def _run(job: _Job) -> None:
     """Retrainings in whichever process: the outputs on the target of each land in its `result`."""
     pool, target = open_examples(job.pool), open_examples(job.target)
-    members = [Member(run.folder, run.seed, run.indices) for run in job.runs]
+    members = [Member(run.folder, run.seed, run.indices, run.budget) for run in job.runs]
     models = train_stack(job.spec, pool, members, recipe=job.recipe, device=job.device)
     for run, trained in zip(job.runs, models, strict=True):
         outputs = evaluate(open_model(trained.path), target, device=job.device)

@@ -33,11 +33,11 @@ class Select(Command):
     target_features: tuple[str, ...] = ()
     """NAME=PATH of the targets' features."""
     fraction: float | None = None
-    """The share of the pool to keep, in (0, 1]."""
+    """The share of the pool's tokens (or images) to keep, in (0, 1]: in order, until it is reached."""
     count: int | None = None
     """Or how many examples."""
     tokens: int | None = None
-    """Or how many tokens: in order, until the next example would exceed it."""
+    """Or how many tokens: in order, until they are reached; the last document is kept whole."""
     weights: tuple[float, ...] = ()
     """A weight for each of --targets; none: equal."""
     evidence: Path | None = None
@@ -45,8 +45,8 @@ class Select(Command):
     export: Path | None = None
     """A folder for what is kept, to hand on, with a card (card.md, card.html) that says what it is."""
     format: str = "parquet"
-    """With --export: parquet, jsonl, jsonl.zst (id, domain, score, rank, documents, text: an example of the pool
-    decoded, so of a packed pool a sequence, not a document), or ids."""
+    """With --export: parquet, jsonl, jsonl.zst (whole documents: the source's own columns, the text as it was written,
+    and id, score and rank, called thresher_... where the source has such a column), or ids."""
     rows_per_shard: int = 100_000
     """With --export: the most examples in one file."""
     compare: tuple[str, ...] = ()
@@ -109,8 +109,8 @@ class Select(Command):
         rows = (
             "Ids of examples, one a line, in the order of the ranking."
             if self.format == "ids"
-            else "Each row is an example of the pool, in the order of the ranking: of a packed pool one sequence of "
-            "tokens, decoded, which may begin or end inside a document; `documents` lists those it is cut from."
+            else "Each row is a whole document with the source's own columns, its text as it was written, in the order "
+            "of the ranking; `id`, `score` and `rank` are called `thresher_...` where the source has such a column."
         )
         made = export(
             selection,
@@ -123,17 +123,17 @@ class Select(Command):
         return str(made.path)
 
     def show(self, result):
-        lines = [
-            f"{key}: {result[key]}"
-            for key in ("path", "num_kept", "num_dropped", "num_tokens", "export")
-            if key in result
-        ]
+        lines = [f"{key}: {result[key]}" for key in ("path", "num_kept", "num_dropped") if key in result]
+        if "num_tokens" in result:
+            lines.append(f"num_tokens: {result['num_tokens']} ({result['share_of_tokens']:.1%} of the pool's)")
+        lines += [f"export: {result['export']}"] if "export" in result else []
         lines += [
             f"  {row['stage']}: {row['kept']} of {row['from']} ({row['seconds']:.1f} s)" for row in result["stages"]
         ]
         shares = sorted(result["domain_shares"].items(), key=lambda item: -item[1]["after"])
         if len(shares) > 1:
-            lines.append("domains, share of the pool and of what is kept")
+            unit = " of tokens" if "num_tokens" in result else ""
+            lines.append(f"domains, share{unit} in the pool and in what is kept")
             lines += [f"  {name:<20} {row['before']:6.1%} {row['after']:6.1%}" for name, row in shares]
         return "\n".join(lines)
 

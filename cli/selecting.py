@@ -21,11 +21,10 @@ from thresher.data.examples import Examples, TokenExamples
 from thresher.errors import InputError
 from thresher.selection.chain import select_by
 from thresher.selection.evidence import Evidence
+from thresher.selection.methods import stages_of
 from thresher.selection.scores import Scores, open_scores
 from thresher.selection.selection import write_selection
 
-# Texts decoded at once.
-DECODED = 1024
 FROM_PREPARED = "--pool, --targets NAME=PATH and --models"
 ADVICE = {
     "scores": f"pass --scores, or --features and --target-features, or {FROM_PREPARED} to make them",
@@ -37,7 +36,7 @@ ADVICE = {
     "target_embeddings": f"pass {FROM_PREPARED}",
     "texts": "pass --pool, a prepared pool of text",
     "target_texts": "pass --targets NAME=PATH, prepared targets of text",
-    "lengths": "pass --pool",
+    "lengths": "pass --pool, or scores or features that know them",
 }
 
 
@@ -77,6 +76,20 @@ class Sources:
         return next(one.domains for one in (self.pool, self._scores, self.features) if one is not None)
 
     @cached_property
+    def lengths(self) -> np.ndarray:
+        """What each example costs of a budget: tokens, or 1 of an image."""
+        known = [own.lengths for own in (self._scores, self.features) if own is not None and own.lengths is not None]
+        if self.pool is not None:
+            known.insert(0, self.pool.lengths())
+        if not known:
+            raise InputError("these scores do not say how long their examples are; pass --pool")
+        return np.asarray(known[0])
+
+    @property
+    def holds_images(self) -> bool:
+        return bool((self.lengths == 1).all())
+
+    @cached_property
     def inputs(self) -> dict[str, str]:
         """The content hash of everything given."""
         named: dict[str, Any] = {"scores": self.scores, "features": self.features, "pool": self.pool}
@@ -109,7 +122,7 @@ class Sources:
                 bool(targets) and all(isinstance(own, TokenExamples) for own in targets.values()),
                 lambda: {name: text(own) for name, own in targets.items()},
             ),
-            "lengths": (pool is not None, lambda: self._given_pool.lengths()),
+            "lengths": (True, lambda: self.lengths),
         }
         can = {name: make for name, (possible, make) in facts.items() if possible}
         return Evidence(self.ids, self.domains, seed=seed, weights=self.weights, advice=ADVICE, **can)
@@ -176,17 +189,9 @@ class Sources:
         return {name: one for name, one in by_target.items() if not self.only or name in self.only}
 
     def _texts(self, examples: Examples) -> list[str]:
+        """As they were written, in whole."""
         assert isinstance(examples, TokenExamples)
-        return [text for _, text in decoded(examples, np.arange(len(examples)))]
-
-
-def decoded(examples: TokenExamples, rows: np.ndarray):
-    """(row, text without special tokens) of some rows, in their order."""
-    lengths = examples.lengths()
-    for start in range(0, len(rows), DECODED):
-        some = rows[start : start + DECODED]
-        tokens = [examples.tokens[row, : lengths[row]].tolist() for row in some.tolist()]
-        yield from zip(some.tolist(), examples.tokenizer.decode_batch(tokens, skip_special_tokens=True), strict=True)
+        return examples.texts(np.arange(len(examples)))
 
 
 def select_from(
@@ -202,6 +207,7 @@ def select_from(
 ) -> Artifact:
     """The selection artefact of `spec` at `out`; several selections may share one `evidence` (of the same seed)."""
     budget = {"fraction": fraction, "count": count, "tokens": tokens}
+    check_unit(spec, sources, tokens)
     return write_selection(
         lambda: select_by(spec, evidence or sources.evidence(seed), **budget),
         sources.ids,
@@ -211,5 +217,12 @@ def select_from(
         config={**budget, "targets": list(sources.only), "weights": sources.weights},
         seed=seed,
         inputs=sources.inputs,
-        lengths=None if sources.pool is None else sources.pool.lengths(),
+        lengths=sources.lengths,
     )
+
+
+def check_unit(spec: str, sources: Sources, tokens: int | None) -> None:
+    """Images have no tokens."""
+    asked = tokens or next((stage.values["tokens"] for stage in stages_of(spec) if "tokens" in stage.values), None)
+    if asked is not None and sources.holds_images:
+        raise InputError(f"{asked} tokens asked for, but the pool holds images; pass a count or a fraction of them")

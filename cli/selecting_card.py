@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from thresher.artifacts import is_artifact, open_artifact
 from thresher.cli.report import numbers
 from thresher.cli.selecting import Sources
+from thresher.data.examples import Examples, TokenExamples
 from thresher.selection.selection import Selection
 
 NUM_SHOWN = 5
@@ -91,10 +92,18 @@ def _examples(selection: Selection, sources: Sources, *, best: bool) -> Sequence
     return [
         {
             **{name: table[name][row].as_py() for name in ("id", "domain", "score", "rank")},
-            "text": "" if sources.pool is None else sources.pool.preview(position)[:EXCERPT],
+            "text": _excerpt(sources.pool, position),
         }
         for position, row in chosen.items()
     ]
+
+
+def _excerpt(pool: Examples | None, position: int) -> str:
+    """The beginning of a document as it was written."""
+    if pool is None:
+        return ""
+    text = pool.texts([position])[0] if isinstance(pool, TokenExamples) else pool.preview(position)
+    return text if len(text) <= EXCERPT else f"{text[:EXCERPT]} ..."
 
 
 def _template(name: str, *, escape: bool):
@@ -107,6 +116,6 @@ def _template(name: str, *, escape: bool):
     )
     filters = (numbers.fixed, numbers.scaled, numbers.duration, numbers.share)
     environment.filters |= {function.__name__: function for function in filters}
-    environment.filters["quoted"] = lambda text: "\n".join(f"    {line}" for line in text.splitlines())
-    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
+    environment.filters["quoted"] = lambda text: "\n".join(f"    {line}" for line in text.split("\n"))
+    environment.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").splitlines())
     return environment.get_template(name)

@@ -16,11 +16,13 @@ class PoolTable:
 
     data: str | list[str]
     """Files, globs, a folder, or the name of a data set on the hub."""
-    split: str = "train"
+    split: str | None = None
+    """None: train, and of files that are named one by one all; `all`: every split."""
     subset: str | None = None
     text: str = "text"
     domain: str | None = None
-    id: str | None = None
+    id: str | list[str] | None = None
+    """A column of unique ids, or several that together are unique."""
     image: str = "image"
     label: str = "label"
     size: int | None = None
@@ -43,7 +45,8 @@ class TargetTable:
     """`[target.NAME]`: examples of a task one cares about."""
 
     data: str | list[str]
-    split: str = "train"
+    split: str | None = None
+    """None: train, and of files that are named one by one all; `all`: every split."""
     subset: str | None = None
     text: str = "text"
     prompt: str | None = None
@@ -61,7 +64,8 @@ class TargetTable:
     """What stands between a text and its class."""
     group: str | None = None
     """Rows with the same value here stay on one side of the split."""
-    id: str | None = None
+    id: str | list[str] | None = None
+    """A column of unique ids, or several that together are unique."""
     image: str = "image"
     label: str = "label"
     weight: float = 1.0

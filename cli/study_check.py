@@ -7,6 +7,8 @@ from thresher.attribution.projection import PROJECTIONS
 from thresher.attribution.views import VIEWS
 from thresher.cli.study import BASELINE, OFF_TARGET, Study, TargetTable
 from thresher.data.skipped import POLICIES
+from thresher.data.text import check_shape
+from thresher.data.tokenizer import check_vocab_size, open_tokenizer
 from thresher.errors import InputError
 from thresher.selection.comparison import POOLED
 from thresher.selection.methods import METHODS, stages_of
@@ -19,6 +21,8 @@ def check_study(study: Study, where: str = "study") -> Study:
     """`study` as it is, or an InputError that names the first setting that cannot be used; `where` it was written."""
     table = study.attribution
     _known(f"{where}: task", study.task, ("language", "vision"))
+    if study.task == "language":
+        _check_text(where, study)
     if study.select.method == BASELINE:
         raise InputError(f"{where}: select.method = {BASELINE!r} is what selections are compared with; name another")
     _spec(f"{where}: select.method", study.select.method)
@@ -26,6 +30,13 @@ def check_study(study: Study, where: str = "study") -> Study:
         _spec(f"{where}: validate.controls", control)
     if study.select.tokens is not None and study.select.tokens < 1:
         raise InputError(f"{where}: select.tokens = {study.select.tokens} keeps nothing; give 1 or more")
+    if study.select.tokens is not None and study.task == "vision":
+        raise InputError(f"{where}: select.tokens = {study.select.tokens} is for text; give select.fraction")
+    budgets = study.validate.random_budgets
+    if any(times <= 0 or times == float("inf") for times in budgets) or (budgets and len({1.0, *budgets}) < 3):
+        raise InputError(
+            f"{where}: validate.random_budgets = {budgets}; give at least two above 0 beside 1, such as [0.5, 2, 4]"
+        )
     _known(f"{where}: attribution.projection", table.projection, PROJECTIONS)
     _known(f"{where}: attribution.q", table.q, Q_CHOICES)
     _known(f"{where}: attribution.output", table.output, ("margin", "loss"))
@@ -58,6 +69,17 @@ def check_study(study: Study, where: str = "study") -> Study:
     return study
 
 
+def _check_text(where: str, study: Study) -> None:
+    try:
+        check_shape(study.sequence_length, None)
+        if study.tokenizer is None:
+            check_vocab_size(study.vocab_size)
+        else:
+            open_tokenizer(study.tokenizer)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
 def _check_target(where: str, name: str, target: TargetTable) -> None:
     if name in RESERVED:
         raise InputError(f"{where} cannot be named {name!r}, which stands for something else; give it another name")
@@ -65,6 +87,8 @@ def _check_target(where: str, name: str, target: TargetTable) -> None:
         raise InputError(f"{where} {name!r}: the name cannot be part of a file name; leave out / and a leading .")
     if not 0 < target.holdout < 1:
         raise InputError(f"{where}.{name}.holdout = {target.holdout}; give a share above 0 and below 1")
+    if target.limit is not None and target.limit < 1:
+        raise InputError(f"{where}.{name}.limit = {target.limit} keeps nothing; give 1 or more, or leave it out")
     if target.weight < 0:
         raise InputError(f"{where}.{name}.weight = {target.weight}; pass 0 or more")
     if target.choices is not None and target.continuation is not None:

@@ -92,9 +92,7 @@ def judge_size(table, name: str, reference: str, settings: Any) -> dict[str, Any
         "judged": judge(means(ours, recipes, sets), means(theirs, recipes, sets), **options),
         "num_recipes": len(recipes),
         "num_sets": len(sets),
-        "left_out": sorted(set(ours) | set(theirs) - set(recipes))
-        if len(recipes) < len(set(ours) | set(theirs))
-        else [],
+        "left_out": sorted((set(ours) | set(theirs)) - set(recipes)),
     }
     if all(len(ours[recipe][sets[0]]) > 1 for recipe in recipes):
         found["spread_over_noise"] = spread_over_noise({name: [ours[r][name] for r in recipes] for name in sets})

@@ -31,8 +31,10 @@ class LearningRate(Command):
     out: Path
     standard: float | None = None
     """The proxy's usual rate, which the reduced one is compared with; none: the ladder's rule."""
+    tokens: int | None = None
+    """Each recipe is trained on so many tokens an epoch; none: a fifth of the pool."""
     examples: int | None = None
-    """Each recipe is drawn to so many examples; none: a fifth of the pool."""
+    """Or on what so many average examples of the pool hold; of images, so many."""
     seeds: int = 2
     targets: tuple[str, ...] = ()
     """NAME=PREPARED for recipes that select by targets."""
@@ -55,7 +57,7 @@ class LearningRate(Command):
         from thresher.cli.training import usual_rate
         from thresher.cli.training_sets import draw_sets
 
-        pool, sources, draws = draw_sets(self, progress)
+        pool, sources, draws, budget = draw_sets(self, progress)
         common = {"epochs": self.epochs, "batch_size": self.batch_size, "optimizer": self.optimizer}
         proxy = ModelTable(size=self.proxy, **common)
         from thresher.data.examples import open_examples
@@ -69,6 +71,7 @@ class LearningRate(Command):
             reference=ModelTable(size=self.reference, **common),
             reference_rates=self.reference_rates,
             standard=self.standard or usual_rate(proxy, pool),
+            budget=budget,
             seed=self.seed,
             workers=self.workers,
             space=sources.space,

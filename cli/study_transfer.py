@@ -23,8 +23,10 @@ class Transfer(Command):
     sizes: tuple[str, ...]
     """Models from small to large; the last is the reference."""
     out: Path
+    tokens: int | None = None
+    """Each recipe is trained on so many tokens an epoch; none: a fifth of the pool."""
     examples: int | None = None
-    """Each recipe is drawn to so many examples; none: a fifth of the pool."""
+    """Or on what so many average examples of the pool hold; of images, so many."""
     seeds: int = 2
     """Repeats of every recipe at every size, draws and initialisations paired."""
     targets: tuple[str, ...] = ()
@@ -55,7 +57,7 @@ class Transfer(Command):
         from thresher.cli.transfer_verdict import judged
         from thresher.data.examples import open_examples
 
-        pool, sources, draws = draw_sets(self, progress)
+        pool, sources, draws, budget = draw_sets(self, progress)
         tables = {
             size: ModelTable(
                 size=size,
@@ -71,6 +73,7 @@ class Transfer(Command):
             draws,
             {name: open_examples(path) for name, path in named_paths(self.test_sets, "--test-sets").items()},
             Ladder(tables=tables),
+            budget=budget,
             seed=self.seed,
             workers=self.workers,
             space=sources.space,

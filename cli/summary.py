@@ -9,6 +9,7 @@ import torch
 
 from thresher.artifacts import LIBRARIES, Artifact, atomic_file, library_version
 from thresher.cli.pipeline import StudyResult
+from thresher.cli.preparation import cut_lines
 from thresher.cli.report.content import (
     Choice,
     Example,
@@ -66,7 +67,8 @@ def finish(
             "proxy": result.proxies[0].facts["num_parameters"],
             "reference": facts["num_parameters"],
         },
-        "num_selected": facts["num_examples"],
+        **{name: facts[name] for name in ("unit", "budget", "held", "tokens_seen")},
+        "num_selected": result.selections[study.select.method].facts["num_kept"],
         "num_pool": len(result.prepared.pool),
         **(
             {"flipped_labels": {"auc": flips.auc, "low": flips.low, "high": flips.high, "num_flipped": flips.num_noisy}}
@@ -74,6 +76,7 @@ def finish(
             else {}
         ),
         **({"trust": trust} if trust else {}),
+        "cut": cut_lines(result.prepared),
         "artifacts": {name: str(artifact.path) for name, artifact in _artifacts(result).items()},
     }
     with atomic_file(space.root / "result.json") as file:
@@ -130,6 +133,7 @@ def show(result: Mapping[str, Any]) -> str:
         lines.append(f"flipped labels found: area under the curve {interval}")
     if "trust" in result:
         lines.append(f"can the proxy be trusted? {result['trust']['verdict']['sentence']}")
+    lines += [f"{name}: {line}" for name, line in result["cut"].items()]
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
     lines.append(f"seconds: {seconds}; this run {result['wall_seconds']:.1f}")
     return "\n".join([*lines, f"report: {result['report']}"])
@@ -156,13 +160,27 @@ def validation_lines(facts: Mapping[str, Any]) -> list[str]:
 
 
 def remark_lines(facts: Mapping[str, Any]) -> list[str]:
-    """Places, ties shared, and compute multipliers."""
-    places = [
+    """What arms hold where they differ, places, ties shared, and compute multipliers."""
+    places = held_lines(facts) + [
         f"places, {task}: " + ", ".join(f"{place['rank']} {place['arm']}" for place in of_task)
         for task, of_task in facts["standings"].items()
     ]
     return places + [
         f"compute multiplier, {row['arm']}, {row['task']}: {_multiplier(row)}" for row in facts["multipliers"]
+    ]
+
+
+def held_lines(facts: Mapping[str, Any]) -> list[str]:
+    """By how much arms differ in what they hold, if they do: each is trained on the same amount all the same."""
+    held = facts["held"]
+    smallest = min(held, key=lambda arm: held[arm]["smallest"])
+    largest = max(held, key=lambda arm: held[arm]["largest"])
+    low, high = held[smallest]["smallest"], held[largest]["largest"]
+    if low == high == facts["budget"]:
+        return []
+    return [
+        f"arms hold {low:,} ({smallest}) to {high:,} ({largest}) {facts['unit']}; an epoch of every arm is "
+        f"{facts['budget']:,}"
     ]
 
 
@@ -226,10 +244,14 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
         "Proxies": f"{proxy.count} of size {proxy.size}, each on a random {proxy.fraction:.0%} of the pool",
         "Attribution": f"TRAK, {table.projection} projection to k = {table.k}, backend {table.backend}",
         "Selection": f"{study.select.method}, "
-        + (f"{study.select.tokens:,} tokens" if study.select.tokens else f"{study.select.fraction:.0%} of the pool"),
+        + (
+            f"{study.select.tokens:,} tokens"
+            if study.select.tokens
+            else f"{study.select.fraction:.0%} of the pool's {unit}"
+        ),
         "Reference": f"size {reference.size}, {reference.seeds} paired seeds",
         "Proxy to reference": f"1 to {_total(facts) / _total(result.proxies[0].facts):.1f} in parameters",
-        "Training": f"every arm on {facts['num_examples']:,} examples, epochs: {epochs}; {unit} seen: "
+        "Training": f"every arm on {facts['budget']:,} {unit} an epoch, epochs: {epochs}; {unit} seen: "
         + (f"{min(seen):,}" if min(seen) == max(seen) else f"{min(seen):,} to {max(seen):,}"),
         "Machine": f"{result.proxies[0].facts['device']}, {torch.get_num_threads()} threads",
         "Seed": str(study.seed),
@@ -254,6 +276,7 @@ def _choice(study: Study, result: StudyResult) -> Choice:
         method=study.select.method,
         num_pool=len(pool),
         num_kept=artifact.facts["num_kept"],
+        share=artifact.facts.get("share_of_tokens"),
         seed=study.seed,
         domain_shares=shares if len(shares) > 1 else {},
         top=_examples(result, order[:NUM_SHOWN], scores),
@@ -327,9 +350,8 @@ def _flops(result: StudyResult) -> dict[str, float]:
     prepared = result.prepared
     return {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])} | selection_flops(
         result.proxies,
-        num_pool=len(prepared.pool),
-        num_targets=len(prepared.targets),
-        num_target_examples=sum(len(examples) for examples in prepared.targets.values()),
+        pool=prepared.pool,
+        targets=prepared.targets,
         k=result.scores.facts["k"] if result.features else None,
     )
 
@@ -363,8 +385,9 @@ def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trus
 def _notes(result: StudyResult) -> list[str]:
     """What a reader should be warned of."""
     skipped = result.prepared.pool.artifact.facts.get("skipped")
-    left_out = ", ".join(f"{count:,} documents ({why})" for why, count in (skipped or {}).items())
-    notes = [f"Left out of the pool: {left_out}."] if left_out else []
+    listed = ", ".join(f"{count:,} documents ({why})" for why, count in (skipped or {}).items())
+    notes = [f"Left out of the pool or changed: {listed}."] if listed else []
+    notes += [f"{name}: {line}." for name, line in cut_lines(result.prepared).items()]
     overlap = result.prepared.overlap
     if overlap is None:
         return notes

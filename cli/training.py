@@ -1,6 +1,6 @@
 """Train a model of a study's table: the one place where a table becomes a specification and a recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -14,7 +14,7 @@ from thresher.data.examples import Examples, open_examples
 from thresher.progress import SILENT
 from thresher.proxies import Recipe, model_spec, train
 from thresher.proxies.fleet import num_workers, run_jobs
-from thresher.proxies.models import Spec, model_width
+from thresher.proxies.models import Spec, check_fits, model_width
 from thresher.proxies.order import hash_array
 from thresher.proxies.stacked import Member, groups_of, train_stack
 from thresher.settings import record
@@ -22,11 +22,14 @@ from thresher.settings import record
 
 @dataclass(frozen=True)
 class Run:
-    """One model to train: the name of its artefact, its seed, and the positions it is trained on."""
+    """One model to train: the name of its artefact, its seed, the positions it is trained on, and how many of their
+    tokens (images) make an epoch; None: all. With shares of domains, so much of an epoch is of each."""
 
     name: str
     seed: int
     indices: np.ndarray
+    budget: int | None = None
+    mixture: Mapping[str, float] | None = None
 
 
 def train_model(
@@ -46,6 +49,8 @@ def train_run(pool: Examples, table: ModelTable, run: Run, space: Workspace) -> 
         recipe=recipe_of(table, spec),
         seed=run.seed,
         indices=run.indices,
+        budget=run.budget,
+        mixture=None if run.mixture is None else dict(run.mixture),
         device=space.device,
         progress=space.progress,
     )
@@ -91,14 +96,21 @@ def grouped(
 ) -> list[list[AnyRun]]:
     """Runs that are trained as one (see `proxies.stacked`), shared out among the workers."""
     spec, count = model_spec(table.size, pool), num_workers(workers, space.device, space.executor)
-    groups = groups_of(spec, recipe_of(table, spec), [len(run.indices) for run in runs], count)
-    return [[runs[position] for position in group] for group in groups]
+    # A stack sees examples as they are, so runs on mixtures are made one by one.
+    mixed = [getattr(run, "mixture", None) is not None for run in runs]
+    plain = [run for run, is_mixed in zip(runs, mixed, strict=True) if not is_mixed]
+    sizes = [(len(run.indices), getattr(run, "budget", None)) for run in plain]
+    groups = groups_of(spec, recipe_of(table, spec), sizes, count)
+    alone = [[run] for run, is_mixed in zip(runs, mixed, strict=True) if is_mixed]
+    return [[plain[position] for position in group] for group in groups] + alone
 
 
 def train_group(pool: Examples, table: ModelTable, runs: Sequence[Run], space: Workspace) -> list[Artifact]:
     """The models of one group, trained as one where that is faster."""
+    if any(run.mixture is not None for run in runs):
+        return [train_run(pool, table, run, space) for run in runs]
     spec = model_spec(table.size, pool)
-    members = [Member(place_of(pool, table, run, space), run.seed, run.indices) for run in runs]
+    members = [Member(place_of(pool, table, run, space), run.seed, run.indices, run.budget) for run in runs]
     options = {"recipe": recipe_of(table, spec), "device": space.device, "progress": space.progress}
     return train_stack(spec, pool, members, **options)
 
@@ -111,7 +123,16 @@ def place_of(pool: Examples, table: ModelTable, run: Run, space: Workspace) -> P
     """Where `train_run` puts the model, whether it is there or not."""
     spec = model_spec(table.size, pool)
     indices = hash_array(run.indices)
-    return space.place(run.name, spec, record(recipe_of(table, spec)), pool.content_hash, indices, run.seed)
+    made_from = (spec, record(recipe_of(table, spec)), pool.content_hash, indices, run.seed, run.budget)
+    return space.place(run.name, *made_from, *([] if run.mixture is None else [dict(run.mixture)]))
+
+
+def check_trainable(pool: Examples, table: ModelTable, tasks: Mapping[str, Examples]) -> None:
+    """Refuse, before anything is trained, a model or recipe that cannot be, and tasks that the model cannot read."""
+    spec = model_spec(table.size, pool)
+    recipe_of(table, spec)
+    for examples in (pool, *tasks.values()):
+        check_fits(spec, examples)
 
 
 def recipe_of(table: ModelTable, spec: Spec) -> Recipe:

@@ -19,6 +19,8 @@ from thresher.artifacts import Artifact, Draft, build
 from thresher.cli.measure import chance_of
 from thresher.cli.report.charts import scatter, standalone
 from thresher.cli.study import ModelTable
+from thresher.cli.training import check_trainable
+from thresher.cli.training_sets import Drawn
 from thresher.cli.validation_runs import Finished, Planned, finish_runs
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
@@ -42,22 +44,26 @@ class Ladder:
 
 def transfer(
     pool: Examples,
-    recipes: Mapping[str, Sequence[np.ndarray]],
+    recipes: Mapping[str, Sequence[Drawn]],
     test_sets: Mapping[str, Examples],
     ladder: Ladder,
     *,
+    budget: int,
     seed: int,
     workers: int | None,
     space: Workspace,
 ) -> Artifact:
-    """Train every size on every recipe (name -> positions, one array a repeat) and measure all on `test_sets`.
+    """Train every size on every recipe (name -> one draw a repeat), `budget` tokens or images an epoch, and measure all
+    on `test_sets`.
 
     An artefact of kind "transfer": `losses.csv` (size, recipe, seed, test_set, loss, correct, flops), which
     `thresher study from-table` reads too; `per_sample.parquet` (size, test_set, id, r2): how well the losses of each
     example at that size go with those at the reference, over recipes; `scatter-SIZE.svg`. Repeat r of every recipe and
     size shares a seed. Each run is an artefact of its own, so a killed study trains nothing again.
     """
-    planned = plan_runs(recipes, seed)
+    for table in ladder.tables.values():
+        check_trainable(pool, table, test_sets)
+    planned = plan_runs(recipes, seed, budget)
     finished = finish_ladder(pool, ladder.tables, planned, test_sets, workers=workers, space=space)
     return compare_sizes(finished, ladder, list(recipes), test_sets, seed=seed, space=space)
 
@@ -116,13 +122,20 @@ def read_rows(study: Artifact) -> list[dict[str, Any]]:
         return [row | {name: float(row[name]) for name in numbers} for row in csv.DictReader(file)]
 
 
-def plan_runs(recipes: Mapping[str, Sequence[np.ndarray]], seed: int) -> list[Planned]:
+def plan_runs(recipes: Mapping[str, Sequence[Drawn]], seed: int, budget: int) -> list[Planned]:
     """Repeat by repeat, every recipe; a repeat's runs share a seed."""
     repeats = {len(draws) for draws in recipes.values()}
     if len(recipes) < 3 or len(repeats) != 1:
         raise InputError(f"{len(recipes)} recipes; decisions are judged on 3 or more, with as many repeats each")
     return [
-        Planned(recipe, repeat, derive(seed, "transfer", repeat) % 2**31, draws[repeat])
+        Planned(
+            recipe,
+            repeat,
+            derive(seed, "transfer", repeat) % 2**31,
+            draws[repeat].positions,
+            budget,
+            draws[repeat].mixture,
+        )
         for repeat in range(repeats.pop())
         for recipe, draws in recipes.items()
     ]

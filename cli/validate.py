@@ -17,7 +17,7 @@ class Validate(ModelOptions):
     pool: Path
     """The prepared pool that was selected from."""
     arms: tuple[str, ...]
-    """NAME=SELECTION of each arm; all keep the same number of examples. Random data of that number is added."""
+    """NAME=SELECTION of each arm. All are trained on as many tokens as the smallest holds; random data is added."""
     targets: tuple[str, ...]
     """NAME=PREPARED of each held-out target (a part that selection has not seen)."""
     out: Path
@@ -27,7 +27,7 @@ class Validate(ModelOptions):
     model: str = "1.6M"
     """The reference: parameters, or a model's name."""
     random_budgets: tuple[float, ...] = ()
-    """Random data of so many times the arms' size as well, such as 0.5 2 4: gives the compute multiplier."""
+    """Random data of so many times the arms' tokens as well, such as 0.5 2 4: gives the compute multiplier."""
     costs: tuple[str, ...] = ()
     """NAME=FLOPS of what choosing an arm's data took, for the multiplier with that cost."""
     workers: int | None = None
@@ -47,14 +47,16 @@ class Validate(ModelOptions):
     def run(self, progress):
         from thresher.cli.choices import kept_positions
         from thresher.cli.study import ModelTable
-        from thresher.cli.validation import Arm, Plan, random_arm, validate
+        from thresher.cli.validation import Arm, Plan, held_by, random_arm, validate
         from thresher.cli.workspace import Workspace
         from thresher.data.examples import open_examples
 
         pool = open_examples(self.pool)
         arms = [Arm(name, [kept_positions(path, pool)]) for name, path in named_paths(self.arms, "--arms").items()]
         if "random" not in {arm.name for arm in arms}:
-            arms.append(random_arm(len(pool), len(arms[0].positions(0)), num_seeds=self.seeds, seed=self.seed))
+            lengths = pool.lengths()
+            smallest = min(min(held) for held in held_by(arms, lengths, 1).values())
+            arms.append(random_arm(lengths, smallest, num_seeds=self.seeds, seed=self.seed))
         off_targets = named_paths(self.off_targets, "--off-targets") if self.off_targets else {}
         table = ModelTable(
             size=self.model,

@@ -19,18 +19,21 @@ from thresher.proxies.fleet import run_jobs
 
 @dataclass(frozen=True)
 class Planned:
-    """One run to make: the arm and the repeat it belongs to, its seed, and the positions it is trained on."""
+    """One run to make: the arm and the repeat it belongs to, its seed, the positions it is trained on, and how many of
+    their tokens (images) make an epoch; with shares of domains, so much of each."""
 
     arm: str
     repeat: int
     seed: int
     positions: np.ndarray
+    budget: int | None = None
+    mixture: Mapping[str, float] | None = None
 
     @property
     def run(self) -> Run:
         """The model to train."""
         plain = re.sub(r"[^\w.-]+", "-", self.arm)
-        return Run(f"reference/{plain}-{self.repeat}", self.seed, self.positions)
+        return Run(f"reference/{plain}-{self.repeat}", self.seed, self.positions, self.budget, self.mixture)
 
     @property
     def indices(self) -> np.ndarray:

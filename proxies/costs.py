@@ -1,8 +1,9 @@
 """Floating-point operations: measured of a model, and Small-to-Large's model of training and attribution."""
 
+import torch
 from torch import nn
 
-from thresher.data.examples import Examples
+from thresher.data.examples import Examples, TokenExamples
 from thresher.outputs import Batch, logits_of
 from thresher.proxies.flops import counting_flops
 
@@ -25,9 +26,17 @@ def training_flops_per_unit(model: nn.Module, examples: Examples) -> float:
     the gradients of the parameters, as far as these are trained."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     trained = sum(count for count, is_trained in counts if is_trained) / sum(count for count, _ in counts)
-    lengths = examples.lengths()
-    longest = int(lengths.argmax())
-    return (2 + trained) * forward_flops(model, examples.batch([longest])) / float(lengths[longest])
+    batch, num_units = longest_sequence(examples)
+    return (2 + trained) * forward_flops(model, batch) / num_units
+
+
+def longest_sequence(examples: Examples) -> tuple[Batch, int]:
+    """The longest that a model is trained on at once: of packed text a full sequence; and how many tokens (1 image)."""
+    if isinstance(examples, TokenExamples) and examples.layout.packed:
+        tokens = torch.full((1, examples.sequence_length), examples.layout.end_token)
+        return {"input_ids": tokens, "labels": tokens}, examples.sequence_length
+    lengths = examples.windows.lengths
+    return examples.batch([int(lengths.argmax())]), int(lengths.max())
 
 
 def training_flops(num_parameters: int, num_tokens: int) -> int:

@@ -27,14 +27,14 @@ def largest_eigenvalue(
 ) -> float:
     """The eigenvalue of largest absolute value of the Hessian of the mean loss, by power iteration on products with it.
 
-    On `num_examples` random ones; stops when a step changes it by less than `tolerance` of itself. The loss is that of
-    training, its mean over batches. Gradient descent is stable below 2 over it.
+    On `num_examples` random windows of them; stops when a step changes it by less than `tolerance` of itself. The loss
+    is that of training, its mean over batches. Gradient descent is stable below 2 over it.
     """
     if num_iterations < 1 or num_examples < 1:
         raise InputError(f"num_iterations={num_iterations}, num_examples={num_examples}; pass 1 or more of both")
     place = pick_device(device)
     model = model.to(place).eval()
-    rows = numpy_rng(seed, "curvature").permutation(len(examples))[:num_examples]
+    rows = numpy_rng(seed, "curvature").permutation(len(examples.windows.example))[:num_examples]
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     generator = torch_rng(seed, "curvature")

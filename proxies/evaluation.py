@@ -28,31 +28,33 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
     """Per-example `margin`, `loss`, `confidence`, `correct` (`thresher.outputs`), float32 [m], in `indices`' order.
 
-    Examples are taken from the longest to the shortest, so that a batch holds little padding and memory runs out at
-    once or never. The model is left on its device and in the mode it came in.
+    Of a document that is read in several windows, the mean over the predicted tokens of all. Windows are taken from the
+    longest to the shortest, so that a batch holds little padding and memory runs out at once or never. The model is
+    left on its device and in the mode it came in.
     """
     indices = np.arange(len(examples)) if indices is None else np.asarray(indices)
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size={batch_size}; pass 1 or more")
     home, mode = next(model.parameters()).device, model.training
     target = pick_device(device)
-    lengths = examples.lengths()[indices]
+    windows, member = examples.windows_of(indices)
+    lengths, weights = examples.windows.lengths[windows], examples.windows.weights[windows]
     order = np.argsort(-lengths, kind="stable")
     size = batch_size or _fitting_batch_size(examples, lengths)
-    results = {name: np.empty(len(indices), dtype=np.float32) for name in Outputs._fields}
+    results = {name: np.zeros(len(indices)) for name in Outputs._fields}
     model.to(target).eval()
     try:
-        with progress.task("evaluate", len(indices)) as advance, torch.no_grad(), autocast(target, precision):
+        with progress.task("evaluate", len(windows)) as advance, torch.no_grad(), autocast(target, precision):
             for start in range(0, len(order), size):
                 rows = order[start : start + size]
-                batch = {name: tensor.to(target) for name, tensor in examples.batch(indices[rows]).items()}
+                batch = {name: tensor.to(target) for name, tensor in examples.batch(windows[rows]).items()}
                 outputs = outputs_of(logits_of(model, batch), batch["labels"])
                 for name, values in outputs._asdict().items():
-                    results[name][rows] = values.float().cpu().numpy()
+                    np.add.at(results[name], member[rows], weights[rows] * values.float().cpu().numpy())
                 advance(len(rows))
     finally:
         model.to(home).train(mode)
-    return results
+    return {name: values.astype(np.float32) for name, values in results.items()}
 
 
 def evaluate_choices(model: nn.Module, choices: Choices, **options: Any) -> dict[str, np.ndarray]:

@@ -18,16 +18,17 @@ BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}
 
 
 def language_loss(
-    model: nn.Module, batch: Batch, weights: Float[Tensor, " b"] | None, total: int | None = None
+    model: nn.Module, batch: Batch, weights: Float[Tensor, "b ..."] | None, total: int | None = None
 ) -> Float[Tensor, ""]:
     """`objective.training_loss` of a ladder model, whose logits are `matrix hidden` and nothing more."""
     transformer: Any = model
     hidden = transformer.base_model(input_ids=batch["input_ids"]).last_hidden_state[:, :-1]
     predicted = batch["labels"][:, 1:] != -100
     labels = batch["labels"][:, 1:][predicted]
-    scale = (
-        torch.ones_like(predicted, dtype=torch.float32) if weights is None else weights[:, None].expand(predicted.shape)
-    )
+    if weights is None:
+        scale = torch.ones_like(predicted, dtype=torch.float32)
+    else:
+        scale = weights[:, None].expand(predicted.shape) if weights.ndim == 1 else weights[:, 1:]
     count = max(1, len(labels) if total is None else total)
     return head_loss(hidden[predicted], transformer.get_output_embeddings().weight, labels, scale[predicted] / count)
 

@@ -45,10 +45,10 @@ def objective_of(model: nn.Module, spec: Spec, recipe: Recipe, device: torch.dev
 
 
 def training_loss(
-    model: nn.Module, batch: Batch, weights: Float[Tensor, " b"] | None, total: int | None = None
+    model: nn.Module, batch: Batch, weights: Float[Tensor, "b ..."] | None, total: int | None = None
 ) -> Float[Tensor, ""]:
-    """`sum_i w_i sum_j -log p_ij / total`: linear in the weights [b]; by default `total` is the batch's number of
-    predictions, so the loss is their mean."""
+    """`sum_i w_i sum_j -log p_ij / total`: linear in the weights, of examples [b] or of the tokens that are predicted
+    [b, t]; by default `total` is the batch's number of predictions, so the loss is their mean."""
     logits, labels = logits_of(model, batch), batch["labels"]
     if logits.ndim == 3:
         # Shifted labels in place of shifted logits: no copy of the largest tensor.
@@ -56,11 +56,18 @@ def training_loss(
     logits = logits.float().flatten(0, -2)
     if weights is None:
         if total is None:
-            return F.cross_entropy(logits, labels.flatten())
+            return F.cross_entropy(logits, labels.flatten(), reduction="sum") / (labels != -100).sum().clamp(min=1)
         return F.cross_entropy(logits, labels.flatten(), reduction="sum") / max(1, total)
     losses = F.cross_entropy(logits, labels.flatten(), reduction="none").view(len(labels), -1)
     count = (labels != -100).sum() if total is None else torch.tensor(total)
-    return (losses.sum(dim=1) * weights).sum() / count.clamp(min=1)
+    return (losses * of_predictions(weights, losses)).sum() / count.clamp(min=1)
+
+
+def of_predictions(weights: Float[Tensor, "b ..."], losses: Float[Tensor, "b t"]) -> Float[Tensor, "b t"]:
+    """Weights of examples [b], or of tokens [b, t], by the place that predicts each token."""
+    if weights.ndim == 1:
+        return weights[:, None].expand(losses.shape)
+    return F.pad(weights[:, 1:], (0, 1))
 
 
 def num_predictions(batch: Batch) -> int:

@@ -30,6 +30,7 @@ class Recipe:
     clip: float | None = 1.0
     """Largest norm of the whole gradient."""
     batch_size: int = 16
+    """Sequences in a batch: of packed text, of rows, or images."""
     epochs: float = 1.0
     steps: int | None = None
     """Number of steps, instead of `epochs`."""
@@ -76,12 +77,17 @@ class Recipe:
     def for_task(cls, task: str, **changes: Any) -> "Recipe":
         return cls.for_language(**changes) if task == "language" else cls.for_vision(**changes)
 
-    def num_steps(self, num_examples: int) -> int:
-        return self.steps or max(1, math.ceil(round(self.epochs * num_examples) / self.batch_size))
+    def num_units(self, budget: int, sequence_length: float) -> int:
+        """Tokens, or images, that the whole run sees, where an epoch is `budget` of them and a batch holds
+        `batch_size` sequences of `sequence_length`."""
+        if self.steps is not None:
+            return max(1, round(self.steps * self.batch_size * sequence_length))
+        return max(1, round(self.epochs * budget))
 
-    def num_draws(self, num_examples: int) -> int:
-        """How many examples are seen in the whole run, repetitions counted."""
-        return self.steps * self.batch_size if self.steps else max(1, round(self.epochs * num_examples))
+    def num_steps(self, num_units: int, sequence_length: float) -> int:
+        """Steps that see `num_units` tokens, or images, in all."""
+        # Rounded first: a whole number of batches must not become one more by a rounding.
+        return self.steps or max(1, math.ceil(round(num_units / (self.batch_size * sequence_length), 6)))
 
     def peak_rate(self, *, source: str, width: int | None) -> float:
         """The learning rate asked for, or the rule's: by batch for SGD, by width for AdamW, small if pretrained."""

@@ -19,6 +19,7 @@ def request_of(
     *,
     seed: int,
     indices: Int[np.ndarray, " m"],
+    budget: int | None = None,
     weights: Float[np.ndarray, " n"] | None = None,
     mixture: dict[str, float] | None = None,
 ) -> dict[str, Any]:
@@ -26,5 +27,5 @@ def request_of(
     inputs = {"examples": examples.content_hash, "indices": hash_array(indices)}
     if weights is not None:
         inputs["weights"] = hash_array(weights)
-    config = {"spec": spec, "recipe": record(recipe), "mixture": mixture}
+    config = {"spec": spec, "recipe": record(recipe), "mixture": mixture, "budget": budget}
     return {"kind": "model", "config": config, "seed": seed, "inputs": inputs}

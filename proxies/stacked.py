@@ -40,18 +40,19 @@ class Member:
     out: Path
     seed: int
     indices: np.ndarray
+    budget: int | None = None
 
 
 def can_stack(spec: Spec, recipe: Recipe) -> bool:
     return spec["source"] == "mlp" and recipe.accumulate == 1 and not recipe.compile
 
 
-def groups_of(spec: Spec, recipe: Recipe, sizes: Sequence[int], workers: int | None) -> list[list[int]]:
+def groups_of(spec: Spec, recipe: Recipe, sizes: Sequence[Any], workers: int | None) -> list[list[int]]:
     """Positions of runs to train as one: those of equal size, shared out among `workers`; each alone where the model
     is none to stack."""
     if not can_stack(spec, recipe):
         return [[position] for position in range(len(sizes))]
-    by_size: dict[int, list[int]] = {}
+    by_size: dict[Any, list[int]] = {}
     for position, size in enumerate(sizes):
         by_size.setdefault(size, []).append(position)
     groups = []
@@ -72,14 +73,18 @@ def train_stack(
 ) -> list[Artifact]:
     """The artefacts that `train` makes of each member by itself; those that are there already are only opened.
 
-    All members have the same number of indices. A stack that is killed begins again with the members that are missing.
+    All members have the same number of indices and the same budget. A stack that is killed begins again with the
+    members that are missing.
     """
-    if len({len(member.indices) for member in members}) > 1:
+    if len({(len(member.indices), member.budget) for member in members}) > 1:
         raise InputError("the runs of a stack must have the same number of examples; train others by themselves")
     missing = [member for member in members if not is_artifact(member.out)]
     options: dict[str, Any] = {"recipe": recipe, "device": device, "progress": progress}
     if len(missing) < 2 or not can_stack(spec, recipe):
-        return [train(spec, examples, out=m.out, seed=m.seed, indices=m.indices, **options) for m in members]
+        return [
+            train(spec, examples, out=m.out, seed=m.seed, indices=m.indices, budget=m.budget, **options)
+            for m in members
+        ]
     with private_randomness():
         trainers = _train(spec, examples, missing, **options)
     for member, trainer in zip(missing, trainers, strict=True):
@@ -89,7 +94,8 @@ def train_stack(
             return trainer.facts()
 
         indices = check_indices(member.indices, len(examples))
-        build(Path(member.out), write=write, **request_of(spec, examples, recipe, seed=member.seed, indices=indices))
+        drawn = {"indices": indices, "budget": member.budget}
+        build(Path(member.out), write=write, **request_of(spec, examples, recipe, seed=member.seed, **drawn))
     return [open_artifact(member.out, "model") for member in members]
 
 
@@ -100,8 +106,7 @@ def _train(
     trainers = []
     for member in members:
         indices = check_indices(member.indices, len(examples))
-        steps = {"num_steps": recipe.num_steps(len(indices)), "num_draws": recipe.num_draws(len(indices))}
-        order = Order(examples, indices, None, seed=member.seed, **steps)
+        order = Order(examples, indices, None, recipe, seed=member.seed, budget=member.budget)
         trainers.append(Trainer(spec, examples, order, recipe, seed=member.seed, weights=None, device=device))
     first, num_steps = trainers[0], trainers[0].order.num_steps
     stack = _Stack(trainers, recipe)
@@ -109,9 +114,8 @@ def _train(
     start = time.perf_counter()
     with progress.task(f"train {len(trainers)} at once", num_steps) as advance:
         for step in range(num_steps):
-            rows = [trainer.order.batch(step) for trainer in trainers]
-            batch = examples.batch(np.concatenate(rows))
-            parts = {name: value.to(first.device).unflatten(0, (len(rows), -1)) for name, value in batch.items()}
+            drawn = [trainer.order.batch(step).batch for trainer in trainers]
+            parts = {name: torch.stack([own[name] for own in drawn]).to(first.device) for name in drawn[0]}
             losses[step] = stack.step(parts, first.peak * recipe.rate(step, num_steps))
             advance(1)
     seconds = (time.perf_counter() - start) / len(trainers)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
-from thresher.data.examples import Examples
+from thresher.data.examples import Examples, TokenExamples
 from thresher.devices import autocast, full_float32, has_bf16
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
@@ -41,6 +41,7 @@ def train(
     recipe: Recipe,
     seed: int,
     indices: np.ndarray | None = None,
+    budget: int | None = None,
     weights: np.ndarray | None = None,
     mixture: dict[str, float] | None = None,
     device: str = "auto",
@@ -50,9 +51,12 @@ def train(
     """Train the model of `spec`, and write it as a `model` artefact at `out`.
 
     indices: positions of the examples to train on [m], each as often as it occurs; all by default.
+    budget: tokens (of images: images) in an epoch; by default as many as there are at `indices`. Runs with equal
+        budgets see exactly equal amounts in equally many steps; what `indices` hold beyond it is left out at the end of
+        each epoch's order, what they lack is a further pass over a part of them.
     weights: a factor on the loss of each example of the pool [n], >= 0; the loss is linear in them, so a mean of 1
         keeps the learning rate's meaning.
-    mixture: share of the draws of each domain; the number of draws stays that of `indices`.
+    mixture: share of each domain in the tokens (images) of an epoch, whose number stays that of `budget`.
 
     The same request makes the same bytes on the same machine, also when it was killed and run again; the same seed
     gives the same initialisation and the same relative order of examples whatever the subset.
@@ -68,14 +72,7 @@ def train(
     ranks = join(device)
 
     def run(state: Path) -> Trainer:
-        order = Order(
-            examples,
-            indices,
-            mixture,
-            seed=seed,
-            num_steps=recipe.num_steps(len(indices)),
-            num_draws=recipe.num_draws(len(indices)),
-        )
+        order = Order(examples, indices, mixture, recipe, seed=seed, budget=budget)
         trainer = Trainer(spec, examples, order, recipe, seed=seed, weights=weights, device=device)
         with private_randomness():
             trainer.run(state / "training.safetensors", checkpoint_every_seconds, progress)
@@ -86,7 +83,8 @@ def train(
         save_model(trainer.state.model, spec, draft)
         return trainer.facts()
 
-    request = request_of(spec, examples, recipe, seed=seed, indices=indices, weights=weights, mixture=mixture)
+    drawn = {"indices": indices, "budget": budget, "weights": weights, "mixture": mixture}
+    request = request_of(spec, examples, recipe, seed=seed, **drawn)
     if ranks.is_first:
         made = build(Path(out), write=write, **request)
         if not made.built:
@@ -153,17 +151,16 @@ class Trainer:
     def facts(self) -> dict[str, Any]:
         """What is recorded of a finished run."""
         losses = self.state.losses.cpu().numpy()
-        lengths = self.examples.lengths()
-        num_units = sum(int(lengths[self.order.batch(step)].sum()) for step in range(self.order.num_steps))
+        order, is_text = self.order, isinstance(self.examples, TokenExamples)
         bf16 = self.precision == "bf16" or (self.precision == "auto" and has_bf16(self.device))
         return {
             "num_parameters": num_parameters(self.state.model),
-            "num_steps": self.order.num_steps,
-            "num_examples_seen": self.order.num_draws,
-            **({"num_tokens_seen": num_units} if hasattr(self.examples, "tokens") else {}),
-            "passes": self.order.passes(),
+            "num_steps": order.num_steps,
+            "num_sequences": order.num_sequences,
+            "num_tokens_seen" if is_text else "num_examples_seen": order.num_units,
+            "passes": order.passes(),
             "learning_rate": self.peak,
-            "flops": round(self.flops_per_unit * num_units),
+            "flops": round(self.flops_per_unit * order.num_units),
             "seconds": round(self.state.seconds, 3),
             "final_train_loss": float(losses[-max(1, len(losses) // 20) :].mean()),
             "loss_curve": [float(part.mean()) for part in np.array_split(losses, min(len(losses), CURVE_POINTS))],
@@ -173,20 +170,20 @@ class Trainer:
         }
 
     def _step(self, step: int) -> None:
-        state, rows = self.state, self.order.batch(step)
+        state, drawn = self.state, self.order.batch(step)
         # Dropout and the like draw from (seed, step), so there is no generator's state to keep.
         seed_everything(self.seed, "step", step, *([self.ranks.index] if self.ranks.index else []))
         for group in state.optimizer.param_groups:
             group["lr"] = group["multiplier"] * self.peak * self.recipe.rate(step, self.order.num_steps)
-        whole = self.examples.batch(rows)
-        parts = self._parts(len(rows))
+        whole, owners = drawn
+        parts = self._parts(len(owners))
         # The loss is over all predictions of the whole batch, however it is cut; uncut, its own mean.
         is_cut = len(parts) > 1 or self.ranks.count > 1
         total = num_predictions(whole) if is_cut else None
         state.optimizer.zero_grad(set_to_none=True)
         for start, stop in parts:
             batch = {name: tensor[start:stop].to(self.device) for name, tensor in whole.items()}
-            weights = None if self.weights is None else self.weights[rows[start:stop]].to(self.device)
+            weights = None if self.weights is None else self.weights[owners[start:stop]].to(self.device)
             with self._synchronised(stop == parts[-1][1]):
                 with autocast(self.device, self.precision):
                     loss = self.module(batch, weights, total)
@@ -224,9 +221,9 @@ class Trainer:
 
 
 def _refuse_empty_shares(order: Order, ranks: Ranks) -> None:
-    smallest = order.num_draws // order.num_steps
+    smallest = order.smallest_batch
     if smallest < ranks.count:
         raise InputError(
-            f"batches of {smallest} examples cannot be shared by {ranks.count} processes; give a larger batch_size, or "
-            "start fewer processes"
+            f"batches of {smallest} sequences cannot be shared by {ranks.count} processes; give a larger batch_size, "
+            "or start fewer processes"
         )

@@ -7,8 +7,8 @@ gradient_norms      [n] norms of per-example gradients
 gradient_cosines    {target: [n]} mean cosine with the target examples' gradients
 features            [n, k] unit vectors whose inner product is how much two examples do the same (`selection.diverse`)
 embeddings          [n, d] hidden states of a proxy, and target_embeddings {target: [t, d]}
-texts               n strings, and target_texts {target: [t] strings}
-lengths             [n] tokens of each example
+texts               n strings as they were written, and target_texts {target: [t] strings}
+lengths             [n] tokens of each example (1 of an image); where nobody says, each counts as 1
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -100,6 +100,11 @@ class Evidence:
         return dsdm.shares(list(targets), self.weights)
 
     @cached_property
+    def lengths(self) -> Int[np.ndarray, "n"]:
+        """What each example costs of a budget, see `selection.budget`."""
+        return np.asarray(self["lengths"], dtype=np.int64) if "lengths" in self._facts else np.ones(len(self), np.int64)
+
+    @cached_property
     def canonical(self) -> Int[np.ndarray, "n"]:
         """Positions in the order of ids, so that what is drawn or clustered does not depend on the pool's order."""
         return np.argsort(np.asarray(self.ids, dtype=str), kind="stable")
@@ -127,4 +132,6 @@ class Evidence:
             # Of target scores `dsdm.combine` says which target they are for.
             if name not in BY_TARGET and name != "texts" and not np.isfinite(rows).all():
                 raise InputError(f"the {NEEDS[name]} are not all finite; check that the proxy did not diverge")
+            if name == "lengths" and np.min(rows) < 1:
+                raise InputError(f"an example of {np.min(rows)} tokens is none; lengths are whole numbers of 1 or more")
         return value

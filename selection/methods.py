@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thresher.selection import bm25, classifier, controls, diverse, dsir, duplicates, neighbours, semdedup
-from thresher.selection.evidence import Evidence
+from thresher.selection.evidence import FROM_MODELS, Evidence
 from thresher.selection.ranking import Ranking, by
 from thresher.selection.scores import Scores
 from thresher.selection.selection import Selected
@@ -118,6 +118,11 @@ def needs_of(spec: str) -> list[str]:
     return list(dict.fromkeys(need for stage in stages_of(spec) for need in METHODS[stage.name].needs))
 
 
+def needs_no_model(stages: Sequence[Stage]) -> bool:
+    """Whether a selection by `stages` can be made before any proxy is trained."""
+    return not any(need in FROM_MODELS for stage in stages for need in METHODS[stage.name].needs)
+
+
 def select(
     method: str,
     scores: Scores,
@@ -129,13 +134,13 @@ def select(
     weights: Mapping[str, float] | None = None,
     gradient_norms: Float[np.ndarray, "n"] | None = None,
 ) -> Selected:
-    """Keep a `fraction` of the pool, or `count` examples, by a spec that needs no more than scores and gradient norms.
+    """Keep a `fraction` of the pool's tokens, or `count` examples, by a spec that needs no more than these.
 
     `targets` (None: all) are normalised and averaged with `weights` (see `dsdm.combine`). For any other evidence see
     `chain.select_by`. Raises InputError for what cannot be used.
     """
     from thresher.selection.chain import select_by
 
-    facts = {"scores": scores.of(targets), "gradient_norms": gradient_norms}
+    facts = {"scores": scores.of(targets), "gradient_norms": gradient_norms, "lengths": scores.lengths}
     evidence = Evidence(scores.ids, scores.domains, seed=seed, weights=weights, **facts)
     return select_by(method, evidence, fraction=fraction, count=count)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from thresher.artifacts import open_artifact
 from thresher.errors import InputError
@@ -21,6 +21,8 @@ class Scores:
     ids: Sequence[str]
     domains: Sequence[str]
     by_target: Mapping[str, Float[np.ndarray, "n"]]
+    lengths: Int[np.ndarray, "n"] | None = None
+    """Tokens of each example, 1 of an image; None: not known."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -38,9 +40,10 @@ class Scores:
 
 
 def open_scores(path: Path) -> Scores:
-    """Read a "scores" artefact: `scores.parquet` with `id`, `domain` and a float32 column a target."""
+    """Read a "scores" artefact: `scores.parquet` with `id`, `domain` and a float32 column a target; `lengths.npy`."""
     artifact = open_artifact(path, "scores")
     table = pq.read_table(artifact.file("scores.parquet"))
     by_target = {name: table[name].to_numpy() for name in table.column_names if name not in NOT_TARGETS}
     ids, domains = (table[name].to_numpy() for name in NOT_TARGETS)
-    return Scores(ids, domains, by_target)
+    lengths = np.load(artifact.file("lengths.npy")) if "lengths.npy" in artifact.meta["files"] else None
+    return Scores(ids, domains, by_target, lengths)

@@ -11,7 +11,6 @@ On disk: `kept.parquet` and `dropped.parquet`, best-ranked row first, each with
 An example that is kept more than once has as many rows.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
+from thresher.selection.budget import realised
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def write_selection(
 
     `select` may be a function; it is only called when the artefact is not there yet.
 
-    Facts: `num_kept` rows (`num_unique` examples), `num_dropped`, `num_tokens` where there are `lengths`, `stages`, and
-    `domain_shares`, see there.
+    Facts: `num_kept` rows (`num_unique` examples), `num_dropped`, `stages`, and `domain_shares`, see there. Where there
+    are `lengths` in tokens, `num_tokens` kept (an example kept twice counts twice) and `share_of_tokens` of the pool.
     """
 
     def write(draft: Draft) -> dict[str, Any]:
@@ -109,9 +109,9 @@ def write_selection(
             "num_kept": selected.num_kept,
             "num_unique": len(np.unique(selected.kept)),
             "num_dropped": len(selected.dropped),
-            **({} if lengths is None else {"num_tokens": int(np.asarray(lengths)[selected.kept].sum())}),
+            **_tokens(lengths, selected.kept),
             "stages": list(selected.stages),
-            "domain_shares": domain_shares(domains, selected.kept),
+            "domain_shares": domain_shares(domains, selected.kept, lengths),
         }
 
     return build(out, kind="selection", config={"method": method, **config}, seed=seed, inputs=inputs, write=write)
@@ -121,15 +121,26 @@ def open_selection(path: Path) -> Selection:
     return Selection(open_artifact(path, "selection"))
 
 
-def domain_shares(domains: Sequence[str], kept: Int[np.ndarray, "k"]) -> dict[str, dict[str, float]]:
-    """For each domain, sorted, its share of all examples (`before`) and of the kept ones (`after`)."""
-    names = np.asarray(domains, dtype=object)
-    before, after = _shares(names), _shares(names[kept])
-    return {domain: {"before": before[domain], "after": after.get(domain, 0.0)} for domain in sorted(before)}
+def domain_shares(
+    domains: Sequence[str], kept: Int[np.ndarray, "k"], lengths: Int[np.ndarray, "n"] | None = None
+) -> dict[str, dict[str, float]]:
+    """For each domain, sorted, its share of the pool (`before`) and of what is kept (`after`), in tokens.
+
+    Without `lengths` (and of images, whose lengths are 1) in examples.
+    """
+    costs = np.ones(len(domains), dtype=np.int64) if lengths is None else np.asarray(lengths)
+    before = realised(np.asarray(domains), np.arange(len(domains)), costs)
+    after = realised(np.asarray(domains), kept, costs)
+    return {domain: {"before": share, "after": after.get(domain, 0.0)} for domain, share in before.items()}
 
 
-def _shares(domains: np.ndarray) -> dict[str, float]:
-    return {domain: count / len(domains) for domain, count in Counter(domains).items()}
+def _tokens(lengths: Int[np.ndarray, "n"] | None, kept: Int[np.ndarray, "k"]) -> dict[str, float]:
+    """Nothing where an example is the unit: not known how long, or an image."""
+    if lengths is None or (np.asarray(lengths) == 1).all():
+        return {}
+    costs = np.asarray(lengths, dtype=np.int64)
+    num_tokens = int(costs[kept].sum())
+    return {"num_tokens": num_tokens, "share_of_tokens": num_tokens / int(costs.sum())}
 
 
 def _rows(columns: Mapping[str, pa.Array], scores: np.ndarray, positions: np.ndarray, first_rank: int) -> pa.Table:

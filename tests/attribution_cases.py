@@ -12,6 +12,7 @@ from thresher.artifacts import build
 from thresher.attribution.features import FeatureStore
 from thresher.attribution.packing import pack
 from thresher.data.examples import ImageExamples, TokenExamples
+from thresher.data.token_files import save_rows
 
 
 def write_array(draft, name, array):
@@ -46,19 +47,17 @@ def digits(path, rows, classes=10, prefix="z", flipped=()):
     return image_examples(path, (images[keep].reshape(-1, 8, 8, 1) * 15.9).astype(np.uint8), chosen, prefix)
 
 
-def token_examples(path, lengths, vocabulary=19, width=12, seed=0, prefix="z", ids=None):
-    """Random token sequences of the given lengths."""
+def token_examples(path, lengths, vocabulary=19, width=12, seed=0, prefix="z", ids=None, window=None):
+    """Random token sequences of the given lengths, up to `width`, read in windows of `window` (None: `width`)."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(0, vocabulary, size=(len(lengths), width)).astype(np.uint16)
     spans = np.stack([lengths, np.ones(len(lengths)), lengths], axis=1).astype(np.int32)
 
     def write(draft):
-        write_array(draft, "tokens.npy", tokens)
-        write_array(draft, "spans.npy", spans)
         write_ids(draft, ids or [f"{prefix}{i}" for i in range(len(lengths))])
-        return {"num_examples": len(lengths), "vocab_size": vocabulary}
+        return save_rows(draft, tokens, spans, vocab_size=vocabulary, sequence_length=window)
 
-    config = {"lengths": np.asarray(lengths).tolist(), "seed": seed, "prefix": prefix}
+    config = {"lengths": np.asarray(lengths).tolist(), "seed": seed, "prefix": prefix, "window": window}
     return TokenExamples(build(path, kind="text-examples", config=config, seed=seed, inputs={}, write=write))
 
 

@@ -6,6 +6,7 @@ import transformers
 from attribution_cases import digits, token_examples
 from torch import nn
 
+from thresher.data.examples import TokenExamples
 from thresher.outputs import logits_of, outputs_of
 
 
@@ -52,23 +53,33 @@ def gpt2(seed):
 
 
 def examples(folder, make):
-    """A pool of 23 and a target of 7, of the kind the model takes."""
+    """A pool of 23 and a target of 7, of the kind the model takes; of text up to four windows each."""
     if make is gpt2:
         rng = np.random.default_rng(1)
-        pool, target = rng.integers(3, 13, 23), rng.integers(3, 13, 7)
-        return token_examples(folder / "pool", pool), token_examples(folder / "target", target, seed=1, prefix="t")
+        pool, target, sizes = rng.integers(3, 39, 23), rng.integers(3, 39, 7), {"width": 38, "window": 12}
+        return (
+            token_examples(folder / "pool", pool, **sizes),
+            token_examples(folder / "target", target, seed=1, prefix="t", **sizes),
+        )
     return digits(folder / "pool", slice(0, 23)), digits(folder / "target", slice(200, 207), prefix="t")
 
 
+def by_window(examples):
+    """Each window of text as an example of its own."""
+    return examples.by_window() if isinstance(examples, TokenExamples) else examples
+
+
 def gradients(model, examples, output="margin"):
-    """[n, P] by one backward pass an example, and the confidence of each."""
+    """[n, P] by one backward pass an example, and the confidence of each: means over its predicted tokens."""
     rows, confidences = [], []
     for i in range(len(examples)):
-        batch = examples.batch([i])
+        batch = examples.batch(examples.windows_of([i])[0])
         outputs = outputs_of(logits_of(model, batch), batch["labels"])
-        made = torch.autograd.grad(getattr(outputs, output).sum(), list(model.parameters()))
+        labels = batch["labels"]
+        counts = (labels[:, 1:] != -100).sum(dim=1).double() if labels.ndim > 1 else torch.ones(1).double()
+        made = torch.autograd.grad((getattr(outputs, output) * counts).sum() / counts.sum(), list(model.parameters()))
         rows.append(torch.cat([gradient.flatten() for gradient in made]).numpy())
-        confidences.append(float(outputs.confidence))
+        confidences.append(float((outputs.confidence * counts).sum() / counts.sum()))
     return np.stack(rows), np.array(confidences)
 
 

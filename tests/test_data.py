@@ -15,6 +15,7 @@ from thresher.data.parts import part_of
 from thresher.data.skipped import Skipped
 from thresher.data.sources import Source
 from thresher.data.text import prepare_text
+from thresher.data.token_files import cut
 from thresher.data.tokenizer import open_tokenizer, train_tokenizer
 from thresher.errors import InputError
 
@@ -79,21 +80,61 @@ def test_text_files_are_documents_named_after_their_path_and_globs_are_in_order(
     assert from_glob == from_folder
 
 
-def test_packing_loses_no_token_and_remembers_the_documents(tmp_path, tokenizer):
+def test_a_document_is_an_example_kept_whole_and_read_in_windows_of_its_own(tmp_path, tokenizer):
     encoder, end, _ = open_tokenizer(tokenizer)
-    texts = {"cooking": ["boil the rice", "stir the soup with salt and butter"], "sailing": ["the wind fills the sail"]}
-    documents = [Document(f"{d}{i}", d, text) for d, own in texts.items() for i, text in enumerate(own)]
+    texts = ["boil the rice", "stir the soup with salt and butter", "the wind fills the sail"]
+    documents = [Document(f"id{i}", "ab"[i % 2], text) for i, text in enumerate(texts)]
     examples = prepare(tmp_path / "pool", documents, tokenizer)
-    for domain, own in texts.items():
-        expected = [token for text in own for token in [*encoder.encode(text).ids, end]]
-        rows = np.flatnonzero(examples.domains == domain)
-        packed = [int(t) for row in rows for t in examples.tokens[row, : examples.spans[row, 0]]]
-        # The very last token of a domain may stand alone, with nothing to predict it from.
-        assert packed == expected[: len(packed)] and len(expected) - len(packed) <= 1
-    assert examples.ids[0] == "cooking0+0"
-    assert examples.column("documents")[0][0] == "cooking0"
-    assert len(set(examples.ids)) == len(examples)
-    assert "boil the rice" in examples.preview(0)
+    expected = [[*encoder.encode(text).ids, end] for text in texts]
+    assert [examples.tokens[i].tolist() for i in range(3)] == expected
+    assert examples.ids == ["id0", "id1", "id2"] and examples.domains.tolist() == ["a", "b", "a"]
+    assert examples.lengths().tolist() == [len(own) for own in expected]
+    assert examples.texts([2, 0]) == [texts[2], texts[0]]
+    assert examples.windows.lengths.max() <= 8 and len(examples.windows.example) > 3
+    together = examples.batch(np.arange(len(examples.windows.example)))
+    for number, own in enumerate(expected):
+        read = [
+            token
+            for window in np.flatnonzero(examples.windows.example == number)
+            for token in together["input_ids"][window, : examples.windows.lengths[window]].tolist()
+        ]
+        assert read == own
+    predicted = (together["labels"] != -100).sum(dim=1).numpy()
+    for number in range(3):
+        own = examples.windows.example == number
+        np.testing.assert_allclose(examples.windows.weights[own], predicted[own] / predicted[own].sum())
+
+
+@pytest.mark.parametrize(("length", "most"), [(1, 8), (2, 2), (3, 2), (9, 8), (17, 8), (800, 7), (64, 64)])
+def test_windows_are_few_of_like_length_and_leave_at_most_a_lone_last_token(length, most):
+    windows = cut(length, most)
+    assert windows[0, 0] == 0 and (windows[1:, 0] == windows[:-1, 1]).all() and length - windows[-1, 1] <= 1
+    sizes = windows[:, 1] - windows[:, 0]
+    assert sizes.max() <= most and sizes.max() - sizes.min() <= 1 and len(windows) <= -(-length // most)
+
+
+def test_windows_begin_where_characters_do():
+    breaks = np.arange(100) % 3 == 0
+    windows = cut(100, 8, breaks)
+    assert (windows[:, 0] % 3 == 0).all() and windows[-1, 1] == 100
+    assert (windows[:, 1] - windows[:, 0] <= 8).all()
+    # A character longer than a window is cut all the same.
+    assert len(cut(20, 6, np.arange(20) == 0)) > 1
+
+
+def test_the_source_row_comes_back_with_all_its_columns(tmp_path, tokenizer):
+    row = {"prompt": "what floats?", "n": 3, "tags": ["a", None], "meta": {"x": 0.5}, "text": "the boat", "none": None}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    columns = TextColumns(prompt="prompt", id="n")
+    documents = list(read_documents(Source((str(tmp_path / "rows.jsonl"),)), columns, whole_rows=True))
+    config = {"columns": {"text": "text", "prompt": "prompt"}}
+    made = prepare_text(
+        lambda skipped: documents, out=tmp_path / "t", tokenizer=tokenizer, sequence_length=32, pack=False,
+        config=config, inputs={},
+    )  # fmt: skip
+    examples = open_examples(made.path)
+    assert examples.ids == ["3"] and examples.source_columns([0]) == [row]
+    assert examples.texts([0]) == ["what floats? the boat"]
 
 
 def test_only_the_continuation_is_predicted_and_a_long_prompt_loses_its_beginning(tmp_path, tokenizer):
@@ -140,7 +181,7 @@ def test_parts_are_disjoint_cover_everything_and_ignore_order():
         ("column.jsonl", b'{"body": "a"}\n', "has no column 'text'; its columns are: body"),
         ("number.jsonl", b'{"text": 3}\n', "row 1: column 'text' holds int, not text"),
         ("not.parquet", b"PAR0", "is not a Parquet file"),
-        ("list.jsonl", b"[1]\n", "line 1 is list, not an object"),
+        ("list.jsonl", b"[1]\n", "row 1 is int, not an object"),
         ("short.csv", b"text,source\na\n", "line 2 has not as many fields as the header"),
         ("null.jsonl", b'{"text": "a"}\n{"text": 3}\n', "row 2: column 'text' holds int"),
         ("broken.jsonl.gz", b"no gzip", "cannot be decompressed"),

@@ -13,7 +13,7 @@ from toy_corpus import WORDS
 from thresher.cli.main import main
 from thresher.data import encoding
 from thresher.data.documents import Document, TextColumns, read_documents
-from thresher.data.encoding import encode, encode_texts, pieces_of
+from thresher.data.encoding import encode
 from thresher.data.examples import open_examples
 from thresher.data.seen import Seen
 from thresher.data.skipped import Skipped
@@ -143,7 +143,7 @@ def test_every_compression_is_read_and_a_damaged_one_named(tmp_path):
             read(path)
 
 
-def test_a_line_of_ten_megabytes_is_read_split_and_lost_in_no_part(tmp_path, tokenizer):
+def test_a_line_of_ten_megabytes_is_one_document_read_in_windows_and_lost_in_no_part(tmp_path, tokenizer):
     line = " ".join(np.random.default_rng(0).choice(WORDS["sailing"].split(), 2_000_000)) + " \xe9"
     assert len(line) > 8_000_000
     (tmp_path / "x.jsonl").write_text(json.dumps({"text": line}) + "\n")
@@ -151,22 +151,10 @@ def test_a_line_of_ten_megabytes_is_read_split_and_lost_in_no_part(tmp_path, tok
     assert main([*map(str, arguments), "--sequence-length", "1024", "--quiet"]) == 0
     examples = open_examples(tmp_path / "pool")
     encoder, end, _ = open_tokenizer(tokenizer)
-    assert examples.tokens[0].tolist() == encoder.encode(line[:10_000]).ids[:1024]
-    tail = examples.tokens[-1, : examples.spans[-1, 0]].tolist()
-    assert tail[-1] == end and line.endswith(encoder.decode(tail[:-1]))
-    assert set(examples.column("documents")[0]) == {"0"}
-
-
-def test_long_texts_have_the_same_tokens_in_pieces_as_whole(tokenizer, monkeypatch):
-    encoder, _, _ = open_tokenizer(tokenizer)
-    draw = np.random.default_rng(1)
-    words = [*WORDS["numbers"].split(), "  ", "\n\n", "don't", "7", "x=1;", " \t", "\xe9t\xe9", "\u4f60\u597d"]
-    texts = [" ".join(draw.choice(words, size)) for size in (0, 1, 30, 500, 2000)]
-    whole = [encoder.encode(text).ids for text in texts]
-    monkeypatch.setattr(encoding, "PIECE", 64)
-    assert len(pieces_of(texts[-1])) > 100 and "".join(pieces_of(texts[-1])) == texts[-1]
-    assert [ids.tolist() for ids in encode_texts(texts, encoder)] == whole
-    assert max(map(len, pieces_of("x" * 1000))) == 64
+    tokens = examples.tokens[0].tolist()
+    assert tokens[:2000] == encoder.encode(line[:10_000]).ids[:2000] and tokens[-1] == end
+    assert encoder.decode(tokens[:-1]) == line and examples.texts([0]) == [line]
+    assert examples.windows.lengths.sum() == len(tokens) and examples.windows.lengths.max() <= 1024
 
 
 def test_encoding_ahead_keeps_the_order_and_passes_errors_on(tokenizer, monkeypatch):
@@ -175,8 +163,9 @@ def test_encoding_ahead_keeps_the_order_and_passes_errors_on(tokenizer, monkeypa
     documents = [Document(str(n), "", f"soup {n}", "a prompt" if n % 2 else "") for n in range(40)]
     encoded = list(encode(iter(documents), encoder))
     assert [one.document for one in encoded] == documents
-    assert encoded[3].text.tolist() == encoder.encode(" soup 3").ids
-    assert encoded[2].text.tolist() == encoder.encode("soup 2").ids
+    assert encoded[3].piece.tokens.tolist() == encoder.encode("a prompt soup 3").ids
+    assert encoded[3].piece.tokens[encoded[3].piece.first :].tolist() == encoder.encode(" soup 3").ids
+    assert encoded[2].piece.tokens.tolist() == encoder.encode("soup 2").ids
 
     def breaking():
         yield from documents

@@ -70,7 +70,7 @@ def test_examples_are_the_right_choices_and_all_of_them_lie_beside(tmp_path, tok
 def test_choices_of_one_question_follow_the_same_part_of_a_long_prompt(tmp_path, tokenizer):
     documents = [Document("0", "", "soup", "the wind fills the sail and turns", ("soup", "the crew pulls"), 0)]
     choices = prepare(tmp_path, tokenizer, documents, length=12).choices
-    first = [choices.tokens[row, : choices.spans[row, 1]].tolist() for row in range(2)]
+    first = [choices.tokens[row][: choices.spans[row, 1]].tolist() for row in range(2)]
     assert first[0] == first[1] and len(first[0]) > 1
     assert choices.spans[1, 0] == 12
 

@@ -149,6 +149,15 @@ def test_long_tables_wide_tables_and_a_file_a_size_say_the_same(tmp_path, capsys
     assert results[0]["verdict"]["rungs"][0]["cost"] == pytest.approx(0.1)
 
 
+def test_only_recipes_that_one_size_lacks_are_left_out(tmp_path, capsys):
+    rows = {"1M": "vwxyz", "10M": "uxyz"}
+    lines = [f"{size},{recipe},a,{2 + n / 10}" for size, own in rows.items() for n, recipe in enumerate(own)]
+    (tmp_path / "t.csv").write_text("\n".join(["size,recipe,test_set,loss", *lines]) + "\n")
+    assert main(["study", "from-table", str(tmp_path / "t.csv"), "--json"]) == 0
+    (proxy,) = json.loads(capsys.readouterr().out)["proxies"].values()
+    assert proxy["left_out"] == ["u", "v", "w"] and proxy["num_recipes"] == 3
+
+
 def test_the_last_step_that_all_recipes_have_is_compared_and_seeds_are_averaged(tmp_path):
     (tmp_path / "t.csv").write_text(LONG)
     table = read_losses([tmp_path / "t.csv"], LossColumns(step="step"))

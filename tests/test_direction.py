@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from attribution_cases import checkpoints, digits
-from dual_cases import cnn, exact_scores, gpt2, mlp
+from dual_cases import by_window, cnn, exact_scores, gpt2, mlp
 from torch import nn
 
 from thresher.attribution.direct import Options
@@ -90,7 +90,7 @@ def odd(seed):
 @pytest.mark.parametrize("make", [mlp, cnn, gpt2, odd])
 @pytest.mark.parametrize("num_directions", [1, 3])
 def test_slopes_are_those_of_autograd(tmp_path, make, num_directions):
-    pool, _ = dual_cases.examples(tmp_path, make)
+    pool = by_window(dual_cases.examples(tmp_path, make)[0])
     model = make(0)
     exact, confidence = dual_cases.gradients(model, pool)
     vectors = np.random.default_rng(0).standard_normal((num_directions, exact.shape[1]))

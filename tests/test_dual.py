@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from attribution_cases import checkpoints
-from dual_cases import cnn, exact_scores, gpt2, mlp
+from dual_cases import by_window, cnn, exact_scores, gpt2, mlp
 from torch import nn
 
 from thresher.attribution.direct import Options
@@ -64,14 +64,14 @@ def test_scores_do_not_depend_on_tiles_and_batches(tmp_path, make):
 
 @pytest.mark.parametrize("make", [mlp, cnn, gpt2])
 def test_inner_products_are_those_of_autograd(tmp_path, make):
-    pool, _ = dual_cases.examples(tmp_path, make)
+    pool = by_window(dual_cases.examples(tmp_path, make)[0])
     model = make(0)
     exact, _ = dual_cases.gradients(model, pool)
     direction = np.random.default_rng(0).standard_normal((2, exact.shape[1]))
     with GradientReader(model, all_of(pool).probe()) as reader:
         first, _ = reader.read(pool.batch(np.arange(9)))
         second, _ = reader.read(pool.batch(np.arange(9, 23)))
-        np.testing.assert_allclose(first.inner(second), exact[:9] @ exact[9:].T, rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(first.inner(second), exact[:9] @ exact[9:23].T, rtol=1e-8, atol=1e-9)
         along = first.along(dual_cases.named(model, direction))
         np.testing.assert_allclose(along, exact[:9] @ direction.T, rtol=1e-8, atol=1e-9)
         # One position an example is cheaper in factors.
@@ -87,7 +87,7 @@ def test_many_positions_in_factors_give_the_same_inner_products(tmp_path, monkey
         with GradientReader(model, all_of(pool).probe()) as reader:
             first, _ = reader.read(pool.batch(np.arange(9)))
             second, _ = reader.read(pool.batch(np.arange(9, 23)))
-            np.testing.assert_allclose(first.inner(second), exact[:9] @ exact[9:].T, rtol=1e-8, atol=1e-9)
+            np.testing.assert_allclose(first.inner(second), exact[:9] @ exact[9:23].T, rtol=1e-8, atol=1e-9)
             # Lookups (one of them the head too) and groups of channels have no factors.
             weights = {name for name, value in model.named_parameters() if value.ndim > 1}
             without = {"5.weight", "transformer.wte.weight", "transformer.wpe.weight"}

@@ -26,8 +26,8 @@ def gpt2(seed=0):
 
 
 def test_a_store_holds_the_features_and_outputs_of_every_example_in_order(tmp_path):
-    lengths = np.array([12, 3, 7, 9, 4, 12, 5, 6, 11, 8, 3])
-    examples = token_examples(tmp_path / "pool", lengths)
+    lengths = np.array([12, 3, 7, 29, 4, 12, 15, 6, 11, 24, 3])  # a few read in several windows
+    examples = token_examples(tmp_path / "pool", lengths, width=29, window=12)
     options = {"projection": "sjlt", "k": 23, "seed": 3}
     artifact = featurize(
         checkpoints(gpt2, 2), examples, out=tmp_path / "features", batch_tokens=25, shard_size=4, **options
@@ -37,14 +37,16 @@ def test_a_store_holds_the_features_and_outputs_of_every_example_in_order(tmp_pa
     assert store.ids == list(examples.ids) and list(store.domains) == list(examples.domains)
     for checkpoint in range(2):
         with Featurizer(gpt2(checkpoint), model_id=checkpoint, **options) as featurizer:
-            made = [featurizer(examples.batch([i])) for i in range(11)]
-        expected = torch.cat([row.features for row in made]).numpy()
+            made = [featurizer(examples.batch(examples.windows_of([i])[0])) for i in range(11)]
+        shares = [torch.from_numpy(examples.windows.weights[examples.windows_of([i])[0]]).float() for i in range(11)]
+        expected = torch.stack([share @ row.features for share, row in zip(shares, made, strict=True)]).numpy()
         found = np.concatenate([block for _, block in store.blocks(checkpoint)])
         assert [start for start, _ in store.blocks(checkpoint)] == [0, 4, 8]
         assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
         np.testing.assert_allclose(store.example(checkpoint, 9), found[9])
         for name in ("margin", "loss", "confidence"):
-            by_hand = torch.cat([getattr(row.outputs, name) for row in made]).numpy()
+            outputs = [share @ getattr(row.outputs, name) for share, row in zip(shares, made, strict=True)]
+            by_hand = torch.stack(outputs).detach().numpy()
             np.testing.assert_allclose(store.outputs(checkpoint)[name], by_hand, rtol=1e-3, atol=1e-5)
 
 

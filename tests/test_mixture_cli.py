@@ -10,9 +10,11 @@ from mixture_cases import DOMAINS, TABLES, TARGETS, made_runs, needs_tables, tru
 from toy_corpus import write_corpus
 
 from thresher.cli.main import main
-from thresher.cli.mix_training import draw_mixture, supply
+from thresher.cli.mix_training import check_domains, run_budget, supply
 from thresher.data.examples import open_examples
 from thresher.errors import InputError
+from thresher.proxies import Recipe
+from thresher.proxies.order import Order
 from thresher.selection.mixture.methods import METHODS
 
 
@@ -260,7 +262,7 @@ def toy(tmp_path_factory):
 
 
 def toy_runs(toy, out, *more):
-    shape = ("--model", "20k", "--examples", 64, "--batch-size", 8, "--workers", 1, "--resamples", 4, "--quiet")
+    shape = ("--model", "20k", "--tokens", 1024, "--batch-size", 8, "--workers", 1, "--resamples", 4, "--quiet")
     return ("runs", "--pool", toy / "pool", "--targets", f"cooking={toy / 'cooking'}", "--out", out, *shape, *more)
 
 
@@ -278,7 +280,7 @@ def test_runs_are_designed_trained_and_fitted_and_the_table_gives_the_same_again
     _, again, _ = run(capsys, "table", found / "runs.csv", "--resamples", 4, "--quiet")
     assert again["predicted_losses"]["cooking"] == pytest.approx(result["predicted_losses"]["cooking"], abs=1e-6)
     assert result["command"].startswith(f"thresher mix runs --resamples 4 --pool {toy / 'pool'}")
-    assert all(option in result["command"] for option in ("--examples 64", "--runs 8", "--first 5", "--batch 2"))
+    assert all(option in result["command"] for option in ("--tokens 1024", "--runs 8", "--first 5", "--batch 2"))
     assert (found / "report.html").exists()
 
 
@@ -332,7 +334,7 @@ def test_a_ddo_of_the_pool_ends_in_autoscale(toy, tmp_path, capsys):
 
 def test_validation_pairs_proposed_natural_uniform_and_best_observed(toy, found, tmp_path, capsys):
     arguments = ("validate", "--pool", toy / "pool", "--targets", f"cooking={toy / 'cooking'}", "--mixtures",
-                 f"proposed={found}", "--model", "30k", "--examples", 96, "--batch-size", 8, "--seeds", 3,
+                 f"proposed={found}", "--model", "30k", "--tokens", 1536, "--batch-size", 8, "--seeds", 3,
                  "--workers", 1, "--quiet", "--out", tmp_path / "v")  # fmt: skip
     _, result, _ = run(capsys, *arguments)
     assert set(result["arms"]) == {"proposed", "natural", "uniform", "best-observed"}
@@ -362,7 +364,7 @@ def test_scores_become_a_mixture(toy, tmp_path, capsys):
 
 
 def test_doremi_trains_reweights_and_says_how_stable_it_is(toy, tmp_path, capsys):
-    arguments = ("doremi", "--pool", toy / "pool", "--model", "20k", "--examples", 64, "--batch-size", 8, "--seeds", 2,
+    arguments = ("doremi", "--pool", toy / "pool", "--model", "20k", "--tokens", 1024, "--batch-size", 8, "--seeds", 2,
                  "--quiet", "--out", tmp_path / "d")  # fmt: skip
     _, result, _ = run(capsys, *arguments)
     assert sum(result["weights"].values()) == pytest.approx(1) and len(result["by_run"]) == 2
@@ -402,14 +404,29 @@ def test_a_pool_without_domains_and_bad_counts_are_refused(toy, tmp_path, capsys
         assert status == 2 and words in error
 
 
-def test_a_drawn_mixture_has_exact_shares_no_repeats_before_need_and_shares_its_draws():
-    domains = np.array(["a"] * 50 + ["b"] * 30 + ["c"] * 20)
-    half = draw_mixture(domains, {"a": 0.5, "b": 0.5, "c": 0.0}, 40, seed=3)
-    assert [int(np.sum(domains[half] == name)) for name in "abc"] == [20, 20, 0]
-    assert len(np.unique(half)) == 40
-    other = draw_mixture(domains, {"a": 0.25, "b": 0.5, "c": 0.25}, 40, seed=3)
-    assert set(other[domains[other] == "a"]) < set(half[domains[half] == "a"])
-    often = draw_mixture(domains, {"c": 1.0}, 50, seed=3)
-    assert sorted(np.bincount(often)[80:].tolist()) == [2] * 10 + [3] * 10
-    with pytest.raises(InputError, match="no example of domain 'poems'"):
-        draw_mixture(domains, {"poems": 1.0}, 5, seed=0)
+def test_a_run_on_a_mixture_sees_exact_shares_of_tokens_and_shares_them_with_others(toy):
+    pool = open_examples(toy / "pool")
+
+    def seen(weights):
+        """domain -> the documents and the number of tokens that an epoch of 900 tokens takes of it."""
+        order = Order(pool, np.arange(len(pool)), weights, Recipe(batch_size=4), seed=3, budget=900)
+        owners = np.concatenate([order.batch(step).owners.ravel() for step in range(order.num_steps)])
+        owners = owners[owners >= 0]
+        names = pool.domains[owners]
+        return {name: (set(owners[names == name].tolist()), int((names == name).sum())) for name in set(names)}
+
+    half = seen({"cooking": 0.5, "sailing": 0.5, "numbers": 0.0})
+    assert {name: count for name, (_, count) in half.items()} == {"cooking": 450, "sailing": 450}
+    other = seen({"cooking": 0.1, "sailing": 0.5, "numbers": 0.4})
+    assert {name: count for name, (_, count) in other.items()} == {"cooking": 90, "sailing": 450, "numbers": 360}
+    assert other["cooking"][0] < half["cooking"][0] and other["sailing"][0] == half["sailing"][0]
+    with pytest.raises(InputError, match="no example of domain 'poems'; its domains are cooking, numbers, sailing"):
+        check_domains(np.asarray(pool.domains), {"poems": 1.0})
+
+
+def test_a_run_s_budget_is_in_tokens_or_in_average_documents(toy):
+    pool = open_examples(toy / "pool")
+    assert run_budget(pool, 777, 10) == 777
+    assert run_budget(pool, None, 12) == round(12 * pool.lengths().mean())
+    with pytest.raises(InputError, match="--tokens 0 trains nothing"):
+        run_budget(pool, 0, 10)

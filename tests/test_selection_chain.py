@@ -53,15 +53,21 @@ def test_a_spec_that_cannot_be_read_names_the_column(spec, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_fraction_is_of_the_whole_pool_also_behind_filters():
-    assert select_by("classifier:0.5 | dsdm:0.2", evidence()).num_kept == 18
-    stages = select_by("classifier:0.5 | dsdm:0.2", evidence()).stages
+def test_a_fraction_is_of_the_tokens_of_the_whole_pool_also_behind_filters():
+    given = evidence()
+    lengths = given["lengths"]
+    selected = select_by("classifier:0.5 | dsdm:0.2", given)
+    total = round(0.2 * lengths.sum())
+    assert total <= lengths[selected.kept].sum() < total + lengths[selected.kept[-1]]
+    alike = evidence(lengths=None)
+    stages = select_by("classifier:0.5 | dsdm:0.2", alike).stages
     assert [(row["from"], row["kept"]) for row in stages] == [(90, 45), (45, 18)]
 
 
 def test_a_later_stage_chooses_among_what_the_earlier_ones_left():
-    first = set(select_by("bm25:0.4", evidence()).kept)
-    both = select_by("bm25:0.4 | dsdm:0.1", evidence())
+    given = evidence(lengths=None)
+    first = set(select_by("bm25:0.4", given).kept)
+    both = select_by("bm25:0.4 | dsdm:0.1", given)
     assert set(both.kept) <= first
     among = sorted(first, key=lambda position: -both.scores[position])
     assert both.kept.tolist() == among[:9]
@@ -69,14 +75,13 @@ def test_a_later_stage_chooses_among_what_the_earlier_ones_left():
     assert both.reasons[27:] == ["bm25: beyond the budget"] * 54
 
 
-def test_tokens_are_taken_in_order_until_the_next_would_exceed():
+def test_tokens_are_taken_in_order_until_they_are_reached_and_the_last_example_is_whole():
     given = evidence()
     order, lengths = select_by("dsdm:1.0", given).kept, given["lengths"]
-    for tokens in (31, 200, int(lengths.sum())):
+    for tokens in (1, 4, 31, 200, int(lengths.sum())):
         kept = select_by("dsdm", given, tokens=tokens).kept
         np.testing.assert_array_equal(kept, order[: len(kept)])
-        assert lengths[kept].sum() <= tokens
-        assert len(kept) == NUM or lengths[order[: len(kept) + 1]].sum() > tokens
+        assert lengths[kept[:-1]].sum() < tokens <= lengths[kept].sum()
 
 
 def test_a_cap_holds_for_each_domain_and_the_rest_is_in_order():
@@ -112,7 +117,8 @@ def test_repeats_can_make_a_budget_larger_than_the_pool_s_best():
     given = evidence()
     total = int(given["lengths"].sum())
     kept = select_by(f"dsdm:tokens={total},repeats=2,repeat_cost=0", given).kept
-    assert given["lengths"][kept].sum() <= total and len(set(kept.tolist())) < NUM
+    # A copy costs its tokens again.
+    assert total <= given["lengths"][kept].sum() < total + 11 and len(set(kept.tolist())) < NUM
 
 
 @pytest.mark.parametrize(
@@ -124,14 +130,15 @@ def test_repeats_can_make_a_budget_larger_than_the_pool_s_best():
         ("dsdm", {}, "pass exactly one of them"),
         ("dsdm:0.2", {"count": 3}, "count=3 and the fraction in 'dsdm:0.2' are two budgets"),
         ("dsdm", {"count": 3, "fraction": 0.1}, "pass exactly one of them"),
-        ("dsdm", {"tokens": 4}, "the first example has more than 4 tokens"),
         ("dsdm", {"tokens": 0}, "tokens=0 keeps nothing"),
         ("minhash", {"fraction": 0.2}, "minhash, which drops and does not rank, so fraction=0.2 cannot be met"),
         ("dsdm | random:0.1", {}, "dsdm in 'dsdm | random:0.1' ranks and has no budget"),
         ("dsdm:0.5,repeats=2 | random:0.1", {}, "hands on an example more than once"),
-        ("bm25:0.1 | dsdm:0.2", {}, "18 examples asked for, but the stages before left 9 of the pool's 90"),
+        ("bm25:count=9 | dsdm:count=18", {}, "18 examples asked for, but the stages before left 9 of the pool's 90"),
+        ("bm25:0.1 | dsdm:0.2", {}, "143 tokens asked for, but the stages before left 72; keep less, or loosen them"),
         ("bm25:0.1 | dsdm:tokens=300", {}, "300 tokens asked for, but the stages before left"),
-        ("dsdm:0.5,per_domain=0.1", {}, "per_domain=0.1 only 12 of 45 examples can be kept"),
+        ("dsdm:count=45,per_domain=0.1", {}, "per_domain=0.1 only 13 of 45 examples can be kept"),
+        ("dsdm:0.5,per_domain=0.1", {}, "per_domain=0.1 only 107 of 358 tokens can be kept"),
         ("dsdm:0.5,per_domain=0", {}, r"per_domain=0.0 is outside \(0, 1\]"),
         ("dsdm:0.5,temperature=-1", {}, "temperature=-1.0 must be 0 or more"),
         ("dsdm:0.5,repeats=0", {}, "repeats=0 keeps nothing"),

@@ -3,13 +3,11 @@
 import json
 
 import datasets
-import numpy as np
 import pyarrow as pa
 import pytest
 from toy_corpus import write_corpus
 
 from thresher.cli.main import main
-from thresher.cli.selecting import decoded
 from thresher.data.examples import open_examples
 from thresher.selection.methods import METHODS
 from thresher.selection.selection import open_selection
@@ -45,10 +43,12 @@ def select(made, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_runs_from_a_pool_a_target_and_a_model(select, name):
+def test_every_method_runs_from_a_pool_a_target_and_a_model(select, made, name):
     method = f"{name} | random" if METHODS[name].kind == "filter" else name
     result = select(method, "--tokens", "300")
-    assert 300 - 32 < result["num_tokens"] <= 300
+    longest = int(open_examples(made / "pool").lengths().max())
+    assert 300 <= result["num_tokens"] < 300 + longest
+    assert result["share_of_tokens"] == result["num_tokens"] / open_examples(made / "pool").lengths().sum()
     cooking = result["domain_shares"]["cooking"]
     if name in ("bm25", "classifier", "dsir", "embedding"):
         assert cooking["after"] > 2 * cooking["before"]
@@ -68,12 +68,6 @@ def test_what_is_kept_more_than_once_can_be_trained_on(select, made, tmp_path):
     assert (result["num_kept"], result["num_unique"]) == (12, 3)
     options = ["--pool", str(made / "pool"), "--selection", result["path"], "--model", "20k", "--epochs", "1"]
     assert main(["train", *options, "--quiet", "--out", str(tmp_path / "again")]) == 0
-
-
-def test_decoded_text_is_the_tokens_of_the_rows_asked_for(made):
-    pool = open_examples(made / "pool")
-    rows = np.array([5, 0, 3])
-    assert list(decoded(pool, rows)) == [(row, pool.preview(row).replace("<|endoftext|>", "")) for row in (5, 0, 3)]
 
 
 def test_embeddings_are_of_all_of_a_text_also_of_a_prompt(made):
@@ -133,7 +127,7 @@ def test_kept_and_dropped_say_which_stage_left_what_out(select):
 
 
 @pytest.mark.parametrize("format", ["parquet", "jsonl", "jsonl.zst"])
-def test_an_export_is_the_kept_text_in_shards_with_a_card(select, made, tmp_path, format):
+def test_an_export_is_the_kept_documents_in_shards_with_a_card(select, made, tmp_path, format):
     other = select("random:count=20", out="other")["path"]
     given = ("--export", str(tmp_path / "export"), "--format", format, "--rows-per-shard", "5")
     result = select("dsdm:count=12,repeats=2,repeat_cost=0", *given, "--compare", f"random={other}")
@@ -145,17 +139,16 @@ def test_an_export_is_the_kept_text_in_shards_with_a_card(select, made, tmp_path
     else:
         options = {"data_files": [str(file) for file in files], "split": "train", "cache_dir": str(tmp_path / "cache")}
         rows = datasets.load_dataset(format.replace("jsonl", "json"), **options).to_list()
-    kept, pool = open_selection(result["path"]).kept.to_pylist(), open_examples(made / "pool")
-    documents = pool.column("documents")
+    kept = open_selection(result["path"]).kept.to_pylist()
+    source = [json.loads(line) for line in (made / "corpus.jsonl").read_text().splitlines()]
     assert [row["rank"] for row in rows] == list(range(1, 13))
     for row, mine in zip(rows, kept, strict=True):
-        assert (row["id"], row["score"], row["domain"]) == (mine["id"], mine["score"], mine["domain"])
-        assert row["documents"] == documents[mine["position"]]
-        assert row["text"] == pool.preview(mine["position"]).replace("<|endoftext|>", "")
+        assert (row["thresher_id"], row["score"]) == (mine["id"], mine["score"])
+        assert {name: row[name] for name in ("id", "text", "source")} == source[mine["position"]]
     for name in ("card.md", "card.html"):
         card = (tmp_path / "export" / name).read_text()
         assert "12 of" in card and "(6 different ones)" in card and "Overlap with other selections" in card
-        assert kept[0]["id"] in card and "cut from" in card
+        assert kept[0]["id"] in card and "whole document" in card
     assert "src=" not in card and "href=" not in card
 
 
@@ -180,3 +173,14 @@ def test_ids_are_exported_without_a_pool(made, tmp_path, capsys, select):
 def test_what_cannot_be_exported_is_refused_before_selecting(select, tmp_path, options, message):
     assert message in select("random:0.1", *options, status=2)
     assert not (tmp_path / "subset").exists()
+
+
+def test_scores_know_how_long_their_examples_are(made, tmp_path, capsys, select):
+    select("dsdm:0.2")
+    scores = str(next((made / "evidence" / "evidence").glob("scores-*")))
+    arguments = ["select", "--scores", scores, "--fraction", "0.3", "--out", str(tmp_path / "alone"), "--quiet"]
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == 0
+    lengths = open_examples(made / "pool").lengths()
+    kept = open_selection(tmp_path / "alone").positions
+    assert lengths[kept[:-1]].sum() < round(0.3 * lengths.sum()) <= lengths[kept].sum()

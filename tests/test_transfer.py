@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from thresher.cli.main import main
 from thresher.cli.selecting import Sources
-from thresher.cli.training_sets import draw, parse_sets, positions_of
+from thresher.cli.training_sets import draw_members, drawn_from, parse_sets
 from thresher.cli.workspace import Workspace
 from thresher.errors import InputError
 
@@ -80,25 +80,27 @@ def test_its_losses_are_a_table_that_from_table_judges_alike(data, capsys):
 def test_training_sets_hold_what_they_say(tmp_path):
     pool = digits(tmp_path / "pool", slice(0, 200))
     sources = Sources(space=Workspace(tmp_path / "space", "cpu"), pool=pool)
-    made = {one.name: positions_of(one, 150, sources, seed=3) for one in parse_sets(RECIPES)}
+    made = {one.name: drawn_from(one, 150, sources, seed=3).positions for one in parse_sets(RECIPES)}
     assert all(len(positions) == 150 for positions in made.values())
     assert set(pool.labels[made["one"]]) == {0, 1} and len(np.unique(made["one"])) < 150
     assert not set(pool.labels[made["without"]]) & {0, 1, 2}
     assert len(np.unique(made["everything"])) == 150
     assert set(np.asarray(pool.domains)[made["odd"]]) == {"d1"}
     (mixed,) = parse_sets(["m=mixture:d0=.75,d1=.25"])
-    shares = np.asarray(pool.domains)[positions_of(mixed, 100, sources, seed=0)]
-    assert (shares == "d0").sum() == 75
+    drawn = drawn_from(mixed, 100, sources, seed=0)
+    assert drawn.mixture == {"d0": 0.75, "d1": 0.25}
+    assert set(np.asarray(pool.domains)[drawn.positions]) == {"d0", "d1"}
     (kept,) = parse_sets(["r=remove:select:random:0.5"])
     (taken,) = parse_sets(["t=select:random:0.5"])
-    left, chosen = (set(positions_of(one, 100, sources, seed=0).tolist()) for one in (kept, taken))
+    left, chosen = (set(drawn_from(one, 100, sources, seed=0).positions.tolist()) for one in (kept, taken))
     assert len(left) == len(chosen) == 100 and not left & chosen
 
 
 def test_draws_overlap_as_sets_do_and_repeat_in_whole_passes():
-    few = draw(np.array([3, 5, 9]), 7, seed=0)
+    lengths = np.ones(100, dtype=np.int64)
+    few = draw_members(np.array([3, 5, 9]), 7, lengths, seed=0)
     assert sorted(np.unique(few, return_counts=True)[1].tolist()) == [2, 2, 3]
-    many, more = draw(np.arange(100), 30, seed=1), draw(np.arange(90), 30, seed=1)
+    many, more = (draw_members(np.arange(count), 30, lengths, seed=1) for count in (100, 90))
     assert len(np.intersect1d(many, more)) > 20
 
 
@@ -132,7 +134,7 @@ def test_recipes_that_the_pool_cannot_make_are_refused(tmp_path):
         "c=mixture:d0=x": "not DOMAIN",
     }.items():
         with pytest.raises(InputError, match=message):
-            positions_of(parse_sets([entry])[0], 10, sources, seed=0)
+            drawn_from(parse_sets([entry])[0], 10, sources, seed=0)
 
 
 def test_learning_rates_are_ranked_against_the_tuned_reference_and_nothing_is_trained_twice(data, capsys, monkeypatch):
@@ -189,7 +191,7 @@ def test_r2_is_set_against_what_was_learned_beyond_chance(data, capsys):
 
 def _models(folder):
     """Finished models -> when they were written."""
-    return {path: path.stat().st_mtime_ns for path in folder.glob("*/reference/*/meta.json")}
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*/reference/[!.]*/meta.json")}
 
 
 def _rows(path):

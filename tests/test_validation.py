@@ -5,6 +5,7 @@ import pytest
 from attribution_cases import digits
 
 from thresher.cli.study import ModelTable
+from thresher.cli.summary import validation_lines
 from thresher.cli.validation import Arm, Plan, random_arm, read_runs, validate
 from thresher.cli.workspace import Workspace
 from thresher.errors import InputError
@@ -20,7 +21,7 @@ def data(tmp_path):
 
 def arms(pool):
     clean = np.arange(1, 200, 2)
-    return [Arm("clean", [clean]), random_arm(len(pool), len(clean), num_seeds=2, seed=0)]
+    return [Arm("clean", [clean]), random_arm(pool.lengths(), len(clean), num_seeds=2, seed=0)]
 
 
 def run(data, root, plan, **options):
@@ -56,11 +57,25 @@ def test_two_processes_train_the_same_models_and_a_second_call_none(data, tmp_pa
     assert not again.built
 
 
-def test_what_cannot_be_compared_is_refused(data, tmp_path):
+def test_arms_that_hold_more_are_trained_on_as_much_as_the_smallest(data, tmp_path):
     pool, _ = data
     longer = [*arms(pool), Arm("longer", [np.arange(150)])]
-    with pytest.raises(InputError, match="different amounts"):
-        run(data, tmp_path / "a", Plan(num_seeds=2), arms=longer)
+    made = run(data, tmp_path / "runs", Plan(num_seeds=2, workers=1), arms=longer)
+    assert made.facts["budget"] == 100 and made.facts["unit"] == "images"
+    assert made.facts["held"]["longer"] == {"mean": 150.0, "smallest": 150, "largest": 150}
+    assert {row["seen"] for row in read_runs(made.path)} == {12 * 100}
+    assert any("arms hold 100 (clean) to 150 (longer) images; an epoch of every arm is 100" in line
+               for line in validation_lines(made.facts))  # fmt: skip
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_trained(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("thresher.cli.validation_runs.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0]))
+    with pytest.raises(InputError, match="an arm holds 100, less than the budget of 101"):
+        run(data, tmp_path / "a", Plan(num_seeds=2, budget=101))
+    with pytest.raises(InputError, match="no target to measure on"):
+        run(data, tmp_path / "a", Plan(num_seeds=2), targets={})
+    with pytest.raises(InputError, match=r"random budgets \[-1, 2\] must be above 0"):
+        run(data, tmp_path / "a", Plan(num_seeds=2, random_budgets=(-1, 2)))
     with pytest.raises(InputError, match="the pool has 400"):
         run(data, tmp_path / "b", Plan(num_seeds=2, random_budgets=(2, 5)))
     with pytest.raises(InputError, match="2 amounts"):

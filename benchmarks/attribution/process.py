@@ -30,16 +30,14 @@ def write_inputs(folder: Path, num: int) -> None:
 
     from benchmarks.attribution.models import gpt2
     from thresher.artifacts import Draft, build
+    from thresher.data.token_files import save_rows
 
     def write(draft: Draft) -> dict:
         tokens = np.random.default_rng(0).integers(0, VOCABULARY, size=(num, LENGTH)).astype(np.uint16)
         spans = np.tile(np.array([LENGTH, 1, LENGTH], dtype=np.int32), (num, 1))
-        for name, array in {"tokens.npy": tokens, "spans.npy": spans}.items():
-            with draft.file(name) as path, open(path, "wb") as file:
-                np.save(file, array)
         with draft.file("examples.parquet") as path:
             pq.write_table(pa.table({"id": [str(i) for i in range(num)], "domain": ["random"] * num}), path)
-        return {"num_examples": num, "vocab_size": VOCABULARY}
+        return save_rows(draft, tokens, spans, vocab_size=VOCABULARY)
 
     torch.manual_seed(0)
     if not (folder / "model").exists():

@@ -48,6 +48,8 @@ class Choice:
     num_pool: int
     num_kept: int
     seed: int
+    share: float | None = None
+    """Of the pool's tokens; None where examples are alike."""
     domain_shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """domain -> {"before", "after"}, as in the facts of a selection."""
     top: Sequence[Example] = ()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from thresher.cli.report.content import Report, Results
+from thresher.cli.report.content import Choice, Report, Results
 from thresher.cli.report.numbers import fixed, signed
 from thresher.selection.comparison import POOLED, Comparison, Interval, Run, compare_arms, interval, losses_of
 
@@ -68,7 +68,7 @@ def verdict(report: Report) -> list[str]:
     if results is None or not results.runs:
         return _without_results(report)
     choice = report.choice
-    data = f"{100 * choice.num_kept / choice.num_pool:.3g} % of the pool" if choice else "data"
+    data = _share_of(choice) if choice else "data"
     whole = overall(results.runs, results)
     if results.chosen not in whole:
         return [
@@ -80,6 +80,12 @@ def verdict(report: Report) -> list[str]:
     if off_target is not None:
         sentences.append(_off_target_sentence(off_target, results))
     return sentences + _cost_sentence(report)
+
+
+def _share_of(choice: Choice) -> str:
+    if choice.share is not None:
+        return f"{100 * choice.share:.3g} % of the pool's tokens"
+    return f"{100 * choice.num_kept / choice.num_pool:.3g} % of the pool"
 
 
 def _main_sentence(row: Comparison, data: str, results: Results) -> str:

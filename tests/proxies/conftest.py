@@ -13,6 +13,7 @@ import torch
 
 from thresher.artifacts import build
 from thresher.data.examples import ImageExamples, TokenExamples
+from thresher.data.token_files import save_rows
 
 VOCAB_SIZE, LENGTH = 131, 24
 
@@ -46,11 +47,8 @@ def write_text(path: Path, num_examples: int) -> TokenExamples:
             tokens[i, spans[i, 0] :] = 0
 
     def write(draft):
-        for name, array in {"tokens": tokens, "spans": spans}.items():
-            with draft.file(f"{name}.npy") as file:
-                np.save(file, array)
         _write_table(draft, [f"t{i}" for i in range(num_examples)], domains, [str(row.tobytes()) for row in tokens])
-        return {"num_examples": num_examples, "vocab_size": VOCAB_SIZE}
+        return save_rows(draft, tokens, spans, vocab_size=VOCAB_SIZE)
 
     return TokenExamples(build(path, kind="text-examples", config={}, seed=0, inputs={}, write=write))
 

@@ -47,9 +47,9 @@ def test_shares_of_a_batch_cover_it_once():
 
 
 def test_a_batch_too_small_for_the_processes_is_refused(text):
-    order = Order(text, text.lengths()[:7] * 0, None, seed=0, num_steps=3, num_draws=7)
+    order = Order(text, text.lengths()[:7] * 0, None, Recipe(batch_size=3), seed=0)
     _refuse_empty_shares(order, Ranks(CPU, 0, 2))
-    with pytest.raises(InputError, match="batches of 2 examples cannot be shared by 3 processes"):
+    with pytest.raises(InputError, match="batches of 2 sequences cannot be shared by 3 processes"):
         _refuse_empty_shares(order, Ranks(CPU, 0, 3))
 
 

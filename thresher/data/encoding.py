@@ -1,46 +1,71 @@
-"""Documents through the tokenizer: in batches of bounded size, on all cores, while others are read and written."""
+"""Documents through the tokenizer: in batches of bounded size, on all cores, while others are read and written.
+
+A prompt and what follows it are one text to the tokenizer, and its tokens are told apart by the characters they are
+made of (`Piece`).
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, UInt32
+from tokenizers import Tokenizer
 
-from thresher.data.documents import Document
+from thresher.data.as_text import TextReader, character_begins
+from thresher.data.documents import Document, as_one_text
+from thresher.data.pieces import Placed
+from thresher.data.skipped import BadRows
 
 # A batch holds about so many characters: enough work for many cores, some 50 MB of memory while it is encoded.
 BATCH_CHARACTERS = 2**20
 BATCH_DOCUMENTS = 2048
-# Longer texts go through the tokenizer in pieces: on all cores, and in memory that does not grow with them.
-PIECE = 2**16
 AHEAD = 2
+UNKNOWN = "characters that the tokenizer does not know"
+
+
+class Piece(NamedTuple):
+    """A prompt and what follows it as the tokens of one text.
+
+    A token belongs to the prompt if all its characters do. One that holds a character of what follows, even if it
+    begins in the prompt, is predicted: nothing of what follows is given away. The space that joins both belongs to what
+    follows, and so do spaces that the prompt ends in (as in lm-evaluation-harness): a prompt with a space at its end is
+    the same example as one without. Other white space at its end, such as a line break, is the prompt's.
+    """
+
+    tokens: UInt32[np.ndarray, "t"]
+    first: int
+    """So many tokens at the beginning are the prompt's."""
+    breaks: Bool[np.ndarray, "t"]
+    """A character begins with this token, so that a cut before it falls between characters."""
 
 
 class Encoded(NamedTuple):
-    """A document and its tokens, uint32 each."""
+    """A document and its tokens, and those of each of its choices."""
 
     document: Document
-    prompt: np.ndarray
-    text: np.ndarray
-    choices: list[np.ndarray]
+    piece: Piece
+    choices: list[Piece]
 
 
-def encode(documents: Iterable[Document], tokenizer) -> Iterator[Encoded]:
-    """`documents` with their tokens, in order; a prompt and what follows it are joined by a space.
+def encode(documents: Iterable[Document], tokenizer: Tokenizer, bad: BadRows | None = None) -> Iterator[Encoded]:
+    """`documents` with their tokens, in order.
 
     The tokenizer works in a thread of its own (it shares a batch among the cores and lets go of the interpreter), two
-    batches ahead of who takes them.
+    batches ahead of who takes them. The text of a special token stays text; where the tokenizer cannot do that, `bad`
+    decides what becomes of the document (None: refused). A document with characters that the tokenizer does not know is
+    kept, and listed.
     """
+    bad, reader = bad or BadRows(), TextReader(tokenizer)
     with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as worker:
-        waiting: list[Future[list[Encoded]]] = []
+        waiting: list[Future[list[_Made]]] = []
         try:
             for batch in _batches(documents):
-                waiting.append(worker.submit(_encode, batch, tokenizer))
+                waiting.append(worker.submit(_encode, batch, reader))
                 if len(waiting) > AHEAD:
-                    yield from waiting.pop(0).result()
+                    yield from _usable(waiting.pop(0).result(), bad)
             while waiting:
-                yield from waiting.pop(0).result()
+                yield from _usable(waiting.pop(0).result(), bad)
         finally:
             for future in waiting:
                 future.cancel()
@@ -51,7 +76,7 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
     size = 0
     for document in documents:
         batch.append(document)
-        size += len(document.text) + len(document.prompt) + sum(map(len, document.choices))
+        size += sum(map(len, _texts_of(document)))
         if size >= BATCH_CHARACTERS or len(batch) >= BATCH_DOCUMENTS:
             yield batch
             batch, size = [], 0
@@ -59,39 +84,51 @@ def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
         yield batch
 
 
-def _encode(batch: Sequence[Document], tokenizer) -> list[Encoded]:
-    texts: list[str] = []
-    for document in batch:
-        space = " " if document.prompt and not document.prompt[-1].isspace() else ""
-        texts += [document.prompt, *(space + text for text in (document.text, *document.choices))]
-    ids = iter(encode_texts(texts, tokenizer))
-    return [Encoded(one, next(ids), next(ids), [next(ids) for _ in one.choices]) for one in batch]
+def _texts_of(document: Document) -> list[str]:
+    """Everything of a document that is tokenised: it as a whole, and its prompt with each of its choices."""
+    if not document.choices:
+        return [as_one_text(document.prompt, document.text)]
+    choices = [as_one_text(document.prompt, choice) for choice in document.choices]
+    return [choices[document.answer], *choices]
 
 
-def encode_texts(texts: Sequence[str], tokenizer) -> list[np.ndarray]:
-    """The tokens of each text, uint32; those longer than PIECE in pieces."""
-    pieces = [pieces_of(text) for text in texts]
-    encoded = tokenizer.encode_batch_fast([piece for own in pieces for piece in own], add_special_tokens=False)
-    tokens = [np.fromiter(ids := piece.ids, np.uint32, len(ids)) for piece in encoded]
-    ends = list(accumulate(map(len, pieces)))
-    return [
-        tokens[end - 1] if len(own) == 1 else np.concatenate(tokens[end - len(own) : end])
-        for own, end in zip(pieces, ends, strict=True)
-    ]
+class _Made(NamedTuple):
+    """What the tokenizer made of a document, and what is to be said of it."""
+
+    encoded: Encoded
+    special: str | None
+    loses_some: bool
 
 
-def pieces_of(text: str) -> list[str]:
-    """`text` cut into pieces of about PIECE characters, each cut before a lone space that stands between two words.
+def _encode(batch: Sequence[Document], reader: TextReader) -> list[_Made]:
+    texts = list(dict.fromkeys(text for document in batch for text in _texts_of(document)))
+    placed = dict(zip(texts, reader(texts), strict=True))
 
-    Tokenizers that split words before their space, as byte-level ones do, make the same tokens of the pieces as of the
-    whole. Where PIECE characters hold no such space, the cut falls where it falls.
-    """
-    pieces, start = [], 0
-    while len(text) - start > PIECE:
-        end = start + PIECE
-        cut = text.rfind(" ", start + 1, end)
-        while cut > start and not (text[cut - 1].isalnum() and text[cut + 1].isalnum()):
-            cut = text.rfind(" ", start + 1, cut)
-        pieces.append(text[start : cut if cut > start else end])
-        start += len(pieces[-1])
-    return [*pieces, text[start:]]
+    def made(document: Document) -> _Made:
+        own = {text: placed[text] for text in _texts_of(document)}
+        pieces = [_piece(document.prompt, text, placed[text]) for text in _texts_of(document)]
+        special = next(filter(None, map(reader.special_among, own.values())), None)
+        loses_some = any(reader.loses_some(text, tokens) for text, tokens in own.items())
+        return _Made(Encoded(document, pieces[0], pieces[1:]), special, loses_some)
+
+    return [made(document) for document in batch]
+
+
+def _usable(made: Sequence[_Made], bad: BadRows) -> Iterator[Encoded]:
+    """The documents whose text stays text; those that lose characters are listed as well."""
+    for encoded, special, loses_some in made:
+        document = encoded.document
+        if special is not None:
+            reason = f"its text becomes the token {special}"
+            message = f"document {document.id!r}: {reason}, this tokenizer cannot write it as text; take it out there"
+            bad(reason, message, file="", id=document.id)
+            continue
+        if loses_some:
+            bad.skipped.add(UNKNOWN, id=document.id)
+        yield encoded
+
+
+def _piece(prompt: str, text: str, tokens: Placed) -> Piece:
+    given = len(prompt.rstrip(" "))
+    first = int(np.searchsorted(np.maximum.accumulate(tokens.ends), given, side="right")) if given else 0
+    return Piece(tokens.ids, first, character_begins(text, tokens))

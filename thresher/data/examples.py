@@ -1,18 +1,39 @@
-"""Prepared examples, read from disk: what training, attribution and evaluation all iterate over."""
+"""Prepared examples, read from disk: what training, attribution and evaluation all iterate over.
+
+An example is what is scored and selected: a document, a prompt with its continuation, or an image. A model reads it in
+one or more windows: a document that is longer than the sequence length in several, everything else in one.
+"""
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from jaxtyping import Float, Int
 
-from thresher.artifacts import Artifact, open_artifact
+from thresher.artifacts import Artifact, hash_json, open_artifact
+from thresher.data.documents import as_one_text
+from thresher.data.token_files import Layout, predicted_in, read_layout
 from thresher.outputs import Batch
+
+
+class Windows(NamedTuple):
+    """What a model reads at once, in the order of the examples. What is measured of an example is the mean over its
+    windows with `weights`: so the mean over its predicted tokens, and its gradient that mean's."""
+
+    example: Int[np.ndarray, "w"]
+    """The position of the example that each window belongs to."""
+    weights: Float[np.ndarray, "w"]
+    """Its share of the example's predicted tokens; they sum to 1 for each example."""
+    lengths: Int[np.ndarray, "w"]
+    """Tokens of text, 1 for an image."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +65,30 @@ class Examples:
     def column(self, name: str) -> list:
         return pq.read_table(self.artifact.file("examples.parquet"), columns=[name])[name].to_pylist()
 
-    def batch(self, indices: np.ndarray | Sequence[int]) -> Batch:
-        """The examples at `indices` (positions, not ids) as model input; see `thresher.outputs`."""
+    @cached_property
+    def windows(self) -> Windows:
+        """Of all examples: one each."""
+        return Windows(np.arange(len(self)), np.ones(len(self)), self.lengths())
+
+    def windows_of(
+        self, indices: Int[np.ndarray, "m"] | Sequence[int]
+    ) -> tuple[Int[np.ndarray, "w"], Int[np.ndarray, "w"]]:
+        """The windows of the examples at `indices`, and to which entry of `indices` each of them belongs."""
+        starts, indices = self._window_starts, np.asarray(indices, dtype=np.int64)
+        counts = starts[indices + 1] - starts[indices]
+        member = np.repeat(np.arange(len(indices)), counts)
+        return np.arange(counts.sum()) + np.repeat(starts[indices] - np.cumsum(counts) + counts, counts), member
+
+    @cached_property
+    def _window_starts(self) -> Int[np.ndarray, "n+1"]:
+        return np.searchsorted(self.windows.example, np.arange(len(self) + 1))
+
+    def batch(self, windows: np.ndarray | Sequence[int]) -> Batch:
+        """Some windows as model input; see `thresher.outputs`. Where examples have one window, they are its number."""
         raise NotImplementedError
 
     def lengths(self) -> np.ndarray:
-        """The cost of each example in units that batches can be balanced by: tokens for language, 1 for images, [n]."""
+        """What each example holds, [n]: tokens for language (its end token too), 1 for images. Budgets count these."""
         raise NotImplementedError
 
     def preview(self, index: int) -> str:
@@ -62,39 +101,101 @@ class Examples:
 
 
 class TokenExamples(Examples):
-    """Sequences of tokens. On disk: `tokens.npy` [n, t], `spans.npy` [n, 3]: length, first predicted, end."""
+    """Documents, or prompts with their continuations, as tokens. On disk: see `token_files` and `DocumentsTable`."""
+
+    prefix = ""
 
     @cached_property
-    def tokens(self) -> np.ndarray:
-        return np.load(self.artifact.file("tokens.npy"), mmap_mode="r")
+    def layout(self) -> Layout:
+        return read_layout(self.artifact)
 
     @cached_property
-    def spans(self) -> np.ndarray:
-        return np.load(self.artifact.file("spans.npy"), mmap_mode="r")
+    def stream(self) -> np.ndarray:
+        """The tokens of all examples, one behind the other."""
+        return np.load(self.artifact.file(f"{self.prefix}tokens.npy"), mmap_mode="r")
+
+    @cached_property
+    def spans(self) -> Int[np.ndarray, "n 3"]:
+        """The length of each example, its first predicted token, and the end of those."""
+        return np.load(self.artifact.file(f"{self.prefix}spans.npy"), mmap_mode="r")
+
+    @cached_property
+    def offsets(self) -> Int[np.ndarray, "n+1"]:
+        """Where each example begins in `stream`, and the end of the last."""
+        return np.concatenate([[0], np.cumsum(self.spans[:, 0])])
+
+    @property
+    def tokens(self) -> "_Tokens":
+        """`tokens[i]` are those of example i, [t]."""
+        return _Tokens(self.stream, self.offsets)
 
     @property
     def vocab_size(self) -> int:
-        return self.artifact.facts["vocab_size"]
+        return self.layout.vocab_size
 
     @property
     def sequence_length(self) -> int:
-        return self.tokens.shape[1]
+        """Tokens that a model reads at once, at most."""
+        return self.layout.sequence_length
 
-    def batch(self, indices):
-        indices = np.asarray(indices)
-        spans = self.spans[indices]
-        width = max(int(spans[:, 0].max()), 2)  # no wider than its longest example
-        tokens = torch.from_numpy(self.tokens[indices, :width].astype(np.int64))
-        positions = torch.arange(width)
-        first, end = (torch.from_numpy(spans[:, column].astype(np.int64))[:, None] for column in (1, 2))
-        labels = torch.where((positions >= first) & (positions < end), tokens, -100)
-        return {"input_ids": tokens, "labels": labels}
+    @cached_property
+    def _windows(self) -> Int[np.ndarray, "w 3"]:
+        return np.load(self.artifact.file(f"{self.prefix}windows.npy"), mmap_mode="r")
+
+    @cached_property
+    def windows(self):
+        example, edges = np.asarray(self._windows[:, 0]), self._windows[:, 1:]
+        predicted = predicted_in(edges, self.spans[example, 1], self.spans[example, 2]).astype(np.float64)
+        totals = np.bincount(example, weights=predicted, minlength=len(self))
+        # An example with nothing to predict has one window, which counts for all of it.
+        weights = np.where(totals[example] > 0, predicted / np.maximum(totals[example], 1), 1.0)
+        return Windows(example, weights, np.asarray(edges[:, 1] - edges[:, 0]))
+
+    def batch(self, windows):
+        example, start, stop = np.asarray(self._windows[np.asarray(windows)]).T
+        width = max(int((stop - start).max()), 2)  # no wider than its longest window
+        places = start[:, None] + np.arange(width)
+        inside = places < stop[:, None]
+        tokens = self.stream[np.where(inside, self.offsets[example][:, None] + places, 0)].astype(np.int64)
+        tokens[~inside] = self.layout.end_token
+        first, end = (self.spans[example, column][:, None] for column in (1, 2))
+        # The first token of a window has nothing to be predicted from.
+        is_predicted = inside & (places >= np.maximum(first, start[:, None] + (first > 0))) & (places < end)
+        labels = np.where(is_predicted, tokens, -100)
+        return {"input_ids": torch.from_numpy(tokens), "labels": torch.from_numpy(labels)}
 
     def lengths(self):
         return np.asarray(self.spans[:, 0], dtype=np.int64)
 
     def preview(self, index):
-        return self.tokenizer.decode(self.tokens[index, : self.spans[index, 0]].tolist(), skip_special_tokens=False)
+        return self.tokenizer.decode(self.tokens[index].tolist(), skip_special_tokens=False)
+
+    def texts(self, indices: Int[np.ndarray, "m"] | Sequence[int]) -> list[str]:
+        """The documents at `indices` as the source has them, a prompt and its continuation as one text."""
+        return [as_one_text(row["prompt"], row["text"]) for row in self._documents(indices)]
+
+    def source_columns(self, indices: Int[np.ndarray, "m"] | Sequence[int]) -> list[dict[str, Any]]:
+        """The source's own rows at `indices`, by the names of their columns; the texts alone where no more was kept."""
+        return [_source_row(row, self.artifact.meta["config"].get("columns", {})) for row in self._documents(indices)]
+
+    def _documents(self, indices: Int[np.ndarray, "m"] | Sequence[int]) -> list[dict[str, Any]]:
+        """Rows of `documents.parquet`, reading only the groups they are in."""
+        indices = np.asarray(indices, dtype=np.int64)
+        file = pq.ParquetFile(self.artifact.file("documents.parquet"))
+        groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        starts = np.concatenate([[0], np.cumsum(groups)])
+        group_of = np.searchsorted(starts, indices, side="right") - 1
+        found: dict[int, dict[str, Any]] = {}
+        for group in np.unique(group_of).tolist():
+            table = file.read_row_group(group)
+            inside = np.unique(indices[group_of == group])
+            rows = table.take(inside - starts[group]).to_pylist()
+            found |= dict(zip(inside.tolist(), rows, strict=True))
+        return [found[index] for index in indices.tolist()]
+
+    def by_window(self) -> "WindowExamples":
+        """The same text with every window an example of its own."""
+        return WindowExamples(self.artifact)
 
     @cached_property
     def tokenizer(self):
@@ -113,20 +214,73 @@ class TokenExamples(Examples):
         return Choices(self.artifact) if "choices.parquet" in self.artifact.meta["files"] else None
 
 
+@dataclass(frozen=True)
+class _Tokens:
+    """Arrays of different lengths behind each other, by number."""
+
+    stream: np.ndarray
+    offsets: np.ndarray
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.stream[self.offsets[index] : self.offsets[index + 1]]
+
+
+def _source_row(row: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row of `documents.parquet` was made from; `named` says which columns of the source it is."""
+    kept = json.loads(row["columns"] or "null")
+    if kept is None:
+        return {"prompt": row["prompt"], "text": row["text"]} if row["prompt"] else {"text": row["text"]}
+    # The texts are not kept twice: null stands where they belong.
+    own = {named.get("text"): row["text"], named.get("prompt"): row["prompt"]}
+    return {name: own[name] if value is None and name in own else value for name, value in kept.items()}
+
+
+class WindowExamples(TokenExamples):
+    """The windows of documents as examples of their own, `ID:0`, `ID:1`, ...: scores of parts, on request."""
+
+    @property
+    def content_hash(self):
+        return hash_json([self.artifact.content_hash, "windows"])
+
+    @property
+    def num_examples(self):
+        return len(self._windows)
+
+    @cached_property
+    def windows(self):
+        return Windows(np.arange(len(self)), np.ones(len(self)), self.lengths())
+
+    def column(self, name):
+        whole, example = super().column(name), self._windows[:, 0]
+        if name != "id":
+            return [whole[row] for row in example.tolist()]
+        number = np.arange(len(example)) - np.searchsorted(example, example)
+        return [f"{whole[row]}:{turn}" for row, turn in zip(example.tolist(), number.tolist(), strict=True)]
+
+    def lengths(self):
+        return np.asarray(self._windows[:, 2] - self._windows[:, 1])
+
+    def preview(self, index):
+        example, start, stop = self._windows[index].tolist()
+        return self.tokenizer.decode(self.tokens[example][start:stop].tolist(), skip_special_tokens=False)
+
+    def texts(self, indices):
+        return [self.preview(int(index)) for index in indices]
+
+    def source_columns(self, indices):
+        return [{"text": text} for text in self.texts(indices)]
+
+    choices = None  # of documents, not of parts
+
+
 class Choices(TokenExamples):
     """The choices of a multiple-choice target: m sequences, a few for each of its examples, right ones included.
 
-    The examples themselves are the right choices alone, so that losses and attribution are of those. On disk:
-    `choice_tokens.npy` [m, t], `choice_spans.npy` [m, 3], `choices.parquet` (example, right), in the examples' order.
+    The examples themselves are the right choices alone, so that losses and attribution are of those. On disk: the
+    files of tokens with `choice_` before their names, and `choices.parquet` (example, right), in the examples' order.
     """
 
-    @cached_property
-    def tokens(self):
-        return np.load(self.artifact.file("choice_tokens.npy"), mmap_mode="r")
-
-    @cached_property
-    def spans(self):
-        return np.load(self.artifact.file("choice_spans.npy"), mmap_mode="r")
+    prefix = "choice_"
 
     @property
     def num_examples(self):
@@ -181,8 +335,8 @@ class ImageExamples(Examples):
         _, height, width, channels = self.images.shape
         return channels, height, width
 
-    def batch(self, indices):
-        indices = np.asarray(indices)
+    def batch(self, windows):
+        indices = np.asarray(windows)
         # In torch's usual layout: some of its convolutions are wrong in the other (see `proxies.vision`).
         images = torch.from_numpy(self.images[indices]).permute(0, 3, 1, 2).contiguous().float()
         # To about zero mean and unit spread, with no statistics that would have to travel with the model.
@@ -211,9 +365,3 @@ def open_examples(path: Path) -> Examples:
     if artifact.kind not in KINDS:
         open_artifact(path, "text-examples")  # refuses, and says what it is
     return KINDS[artifact.kind](artifact)
-
-
-def batches(examples: Examples, indices: np.ndarray, batch_size: int) -> Iterator[Batch]:
-    """The examples at `indices`, in order, `batch_size` at a time."""
-    for start in range(0, len(indices), batch_size):
-        yield examples.batch(indices[start : start + batch_size])

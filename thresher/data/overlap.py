@@ -4,7 +4,6 @@ GPT-3's decontamination (Brown et al. 2020, appendix C): text in lower case with
 Unlike there, nothing is spared for being frequent, and a document goes as a whole.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -18,11 +17,11 @@ from thresher.artifacts import Artifact, Draft, build
 from thresher.data.documents import Document
 from thresher.data.skipped import Skipped
 from thresher.data.tables import chunks
+from thresher.data.words import RULE, words_of
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track
 from thresher.seeds import numpy_rng
 
-WORD = re.compile(r"\w+")
 SHOWN = 5
 FILTER_BITS = 24
 BLOCK_CHARACTERS = 2**20
@@ -169,7 +168,12 @@ class Finder:
                 "documents_hit": self._documents_hit[number],
                 "hits": [hit._asdict() for hit in self._shown[number]],
             }
-        return {"documents": self.num_documents, "documents_hit": self.num_hit, "targets": targets}
+        return {
+            "documents": self.num_documents,
+            "documents_hit": self.num_hit,
+            "words": RULE,
+            "targets": targets,
+        }
 
     def _numbered(self, words: Sequence[str]) -> np.ndarray:
         numbers = self._numbers
@@ -182,11 +186,6 @@ class Finder:
         for offset, factor in enumerate(self._factors):
             total += values[offset : offset + count] * factor
         return total
-
-
-def words_of(text: str) -> list[str]:
-    """The words of `text`: letters and digits in lower case."""
-    return WORD.findall(text.lower())
 
 
 def _blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:

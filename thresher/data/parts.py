@@ -15,11 +15,16 @@ class HasContent(Protocol):
 T = TypeVar("T", bound=HasContent)
 
 
+def check_part(low: float, high: float) -> None:
+    """Refuses an interval that holds nothing, or more than everything."""
+    if not 0 <= low < high <= 1:
+        raise InputError(f"the part [{low}, {high}) is empty or outside [0, 1]; pass 0 <= low < high <= 1")
+
+
 def part_of(items: Iterable[T], low: float, high: float, *, seed: int) -> Iterator[T]:
     """The items whose content hashes into [low, high) of [0, 1): parts of disjoint intervals share nothing, not even
     copies under other ids."""
-    if not 0 <= low < high <= 1:
-        raise InputError(f"the part [{low}, {high}) is empty or outside [0, 1]; pass 0 <= low < high <= 1")
+    check_part(low, high)
     for item in items:
         if low <= place_of(item.content, seed=seed) < high:
             yield item

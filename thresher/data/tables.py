@@ -1,4 +1,4 @@
-"""The tables of a prepared set, written block by block: each example's id and domain, and which choice is right."""
+"""The tables of a prepared set, written block by block: ids and domains, documents as written, the right choices."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class ExamplesTable:
-    """Columns `id`, `domain` and, for packed text, `documents`: the ids of the documents in the sequence."""
+    """Columns `id`, `domain` and, for text, `documents`: the ids of the source's documents in the example."""
 
     def __init__(self, path: Path, *, documents: bool) -> None:
         fields = [("id", pa.string()), ("domain", pa.string())]
@@ -26,6 +26,27 @@ class ExamplesTable:
         self._writer.write_table(pa.table(dict(zip(self._schema.names, columns, strict=True)), schema=self._schema))
 
     def __enter__(self) -> "ExamplesTable":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._writer.close()
+
+
+class DocumentsTable:
+    """Columns `prompt`, `text` and `columns`: documents as the source has them, a row an example.
+
+    `columns` is the rest of the source's row as JSON, by the names of its columns (null where it was not kept).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._schema = pa.schema([(name, pa.string()) for name in ("prompt", "text", "columns")])
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+
+    def append(self, rows: list[tuple[str, str, str]]) -> None:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        self._writer.write_table(pa.table(columns, schema=self._schema))
+
+    def __enter__(self) -> "DocumentsTable":
         return self
 
     def __exit__(self, *_) -> None:

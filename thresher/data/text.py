@@ -1,39 +1,51 @@
-"""Text into token examples: documents packed into sequences that remember them, or prompts with their continuations."""
+"""Text into token examples: whole documents that a model reads in windows, or prompts with their continuations."""
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from thresher.artifacts import Artifact, Draft, build
-from thresher.data.arrays import ArrayWriter
 from thresher.data.documents import Document
-from thresher.data.encoding import Encoded, encode
-from thresher.data.skipped import Skipped
-from thresher.data.tables import ChoicesTable, ExamplesTable, chunks
-from thresher.data.tokenizer import open_tokenizer
+from thresher.data.encoding import Encoded, Piece, encode
+from thresher.data.skipped import BadRows, Skipped
+from thresher.data.tables import ChoicesTable, DocumentsTable, ExamplesTable, chunks
+from thresher.data.token_files import Layout, TokenWriter
+from thresher.data.tokenizer import open_tokenizer, vocab_size_of
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track
 
+KEPT_WHOLE = 0.95
+"""The share of rows that the suggested length would keep whole."""
+
 
 class Tokens(NamedTuple):
-    """The tokens of an example [t], of which those from `first` on are to be predicted."""
+    """The tokens of an example [t], of which those from `first` on are predicted, and where windows may begin."""
 
     ids: np.ndarray
     first: int
+    breaks: np.ndarray | None = None
+    """[t] of bool: a character begins with this token; None: every token may begin a window."""
 
 
-class Sequence(NamedTuple):
-    """One example."""
+class Example(NamedTuple):
+    """One example: a document, or the right choice of one, and all its choices."""
 
-    id: str
-    domain: str
-    documents: list[str]
+    document: Document
     tokens: Tokens
     choices: list[Tokens] = []  # noqa: RUF012 (never changed)
-    answer: int = 0
+
+
+def check_shape(sequence_length: int, limit: int | None) -> None:
+    """Refuses a length or a limit that leaves nothing to learn from."""
+    if limit is not None and limit < 1:
+        raise InputError(f"limit={limit} keeps nothing; pass 1 or more, or none")
+    if sequence_length < 2:
+        raise InputError(f"sequence_length={sequence_length} leaves nothing to predict; pass at least 2")
 
 
 def prepare_text(
@@ -46,42 +58,48 @@ def prepare_text(
     config: Mapping,
     inputs: Mapping[str, str],
     choices: bool = False,
+    bad_rows: str = "refuse",
     limit: int | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Tokenise `documents` into an artefact of kind `text-examples`, in one pass and bounded memory.
+    """Tokenise `documents` into an artefact of kind `text-examples`, one example a document, in one pass and bounded
+    memory.
 
-    With `pack`, the documents of a domain follow each other, an end token after each, cut into sequences of
-    `sequence_length`; every token is kept, the last sequence of a domain may be shorter. Without it every document is
-    an example of its own, its prompt not predicted; one too long loses the beginning of its prompt, then its end.
+    With `pack` a document of any length is kept whole, an end token after it: a model reads it in windows of at most
+    `sequence_length` tokens, of like length and cut between characters, and training packs documents behind each other.
+    Without it an example is a prompt, not predicted, and its continuation, in one window: one too long loses the
+    beginning of its prompt, then its end; how many did, and by how much, is the fact `cut`.
     `choices` says that the documents have some: an example is the right one, and all of them lie beside the examples.
+    `bad_rows` says what becomes of a document that the tokenizer cannot write as text (`thresher.data.skipped`).
     `limit` keeps the first so many examples. `documents` is called with the list of what it leaves out, which becomes
     `skipped.parquet`.
     """
+    check_shape(sequence_length, limit)
     encoder, end, tokenizer_hash = open_tokenizer(tokenizer)
-    vocab_size = max(encoder.get_vocab().values()) + 1
-    if limit is not None and limit < 1:
-        raise InputError(f"limit={limit} keeps nothing; pass 1 or more, or none")
-    if sequence_length < 2:
-        raise InputError(f"sequence_length={sequence_length} leaves nothing to predict; pass at least 2")
+    vocab_size = vocab_size_of(encoder)
+    layout = Layout(sequence_length=sequence_length, packed=pack, end_token=end, vocab_size=vocab_size)
 
     def write(draft: Draft) -> Mapping:
-        shape = _pack if pack else _separate
         with ExitStack() as files:
             skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
-            rows = shape(encode(documents(skipped), encoder), sequence_length, end, skipped)
+            encoded = encode(documents(skipped), encoder, BadRows(bad_rows, skipped))
+            cuts = _Cuts(sequence_length)
+            rows = _whole(encoded, end, skipped) if pack else _fitted_rows(encoded, sequence_length, skipped, cuts)
             rows = track(rows, "tokenise", limit, progress)
-            facts = _write_examples(draft, files, rows, limit, sequence_length, end, vocab_size, choices)
+            facts = _write_examples(draft, files, rows, limit, layout, choices)
             if facts["num_examples"] == 0:
                 found = ", ".join(f"{count} {reason}" for reason, count in skipped.counts.items())
                 raise InputError(
                     f"no examples to prepare for {out}: this part of the source is empty or all blank"
                     f"{f' ({found})' if found else ''}; give more"
                 )
+        layout.save(draft)
         with draft.file("tokenizer.json") as file:
             encoder.save(str(file))
-        return {**facts, "vocab_size": vocab_size, "skipped": dict(skipped.counts)}
+        cut = {} if pack else {"cut": cuts.facts()}
+        facts |= {"vocab_size": vocab_size, "end_token": encoder.id_to_token(end)}
+        return {**facts, **cut, "skipped": dict(skipped.counts)}
 
     request = {**config, "pack": pack, "sequence_length": sequence_length, "limit": limit}
     return build(
@@ -95,116 +113,94 @@ def prepare_text(
 
 
 def _write_examples(
-    draft: Draft,
-    files: ExitStack,
-    rows: Iterable[Sequence],
-    limit: int | None,
-    sequence_length: int,
-    end: int,
-    vocab_size: int,
-    choices: bool,
-) -> dict[str, int]:
-    dtype = np.uint16 if vocab_size <= 2**16 else np.uint32
-    num_predicted = num_tokens = 0
-    tokens = files.enter_context(_TokenWriter(draft, "", sequence_length, end, dtype))
+    draft: Draft, files: ExitStack, rows: Iterable[Example], limit: int | None, layout: Layout, choices: bool
+) -> dict[str, Any]:
+    tokens = files.enter_context(TokenWriter(draft, layout))
     table = files.enter_context(ExamplesTable(files.enter_context(draft.file("examples.parquet")), documents=True))
+    written = files.enter_context(DocumentsTable(files.enter_context(draft.file("documents.parquet"))))
     if choices:
-        choice_tokens = files.enter_context(_TokenWriter(draft, "choice_", sequence_length, end, dtype))
+        choice_tokens = files.enter_context(TokenWriter(draft, layout, prefix="choice_"))
         choice_table = files.enter_context(ChoicesTable(files.enter_context(draft.file("choices.parquet"))))
     for block in chunks(rows, 1024, limit):
-        before = tokens.num_rows
-        lengths, predicted = tokens.append([row.tokens for row in block])
-        num_tokens, num_predicted = num_tokens + lengths, num_predicted + predicted
-        table.append([row.id for row in block], [row.domain for row in block], [row.documents for row in block])
+        before = tokens.num_examples
+        for row in block:
+            tokens.append(row.tokens.ids, row.tokens.first, row.tokens.breaks)
+        own = [row.document for row in block]
+        table.append([one.id for one in own], [one.domain for one in own], [[one.id] for one in own])
+        written.append([(one.prompt, one.text, json.dumps(one.columns)) for one in own])
         if choices:
-            choice_tokens.append([choice for row in block for choice in row.choices])
-            choice_table.append([(before + n, len(row.choices), row.answer) for n, row in enumerate(block)])
-    return {"num_examples": tokens.num_rows, "num_tokens": num_tokens, "num_predicted": num_predicted}
+            for row in block:
+                for choice in row.choices:
+                    choice_tokens.append(choice.ids, choice.first)
+            choice_table.append([(before + n, len(row.choices), row.document.answer) for n, row in enumerate(block)])
+    return tokens.facts()
 
 
-class _TokenWriter:
-    """`tokens.npy` and `spans.npy`, their names after `prefix`."""
-
-    def __init__(self, draft: Draft, prefix: str, sequence_length: int, end: int, dtype: type) -> None:
-        self._files = ExitStack()
-        tokens, spans = (self._files.enter_context(draft.file(f"{prefix}{name}.npy")) for name in ("tokens", "spans"))
-        self._tokens = self._files.enter_context(ArrayWriter(tokens, (sequence_length,), dtype))
-        self._spans = self._files.enter_context(ArrayWriter(spans, (3,), np.int32))
-        self._length, self._end, self._dtype = sequence_length, end, dtype
-
-    @property
-    def num_rows(self) -> int:
-        return self._tokens.num_rows
-
-    def append(self, rows: list[Tokens]) -> tuple[int, int]:
-        """Returns how many tokens `rows` hold, and how many of them are predicted."""
-        padded = np.full((len(rows), self._length), self._end, self._dtype)
-        for row, tokens in enumerate(rows):
-            padded[row, : len(tokens.ids)] = tokens.ids
-        spans = np.array([(len(row.ids), row.first, len(row.ids)) for row in rows], np.int32)
-        self._tokens.append(padded)
-        self._spans.append(spans)
-        return int(spans[:, 0].sum()), int((spans[:, 2] - spans[:, 1]).sum())
-
-    def __enter__(self) -> "_TokenWriter":
-        return self
-
-    def __exit__(self, *error) -> bool | None:
-        return self._files.__exit__(*error)
-
-
-class _Open:
-    """A sequence that is being filled."""
-
-    def __init__(self, id: str, domain: str, length: int) -> None:
-        self.id, self.domain, self.documents, self.filled = id, domain, [], 0
-        self.ids = np.empty(length, np.uint32)
-
-    def take(self, document: str, ids: np.ndarray) -> int:
-        """Takes as many of `ids` as there is room for; returns how many."""
-        taken = ids[: len(self.ids) - self.filled]
-        self.ids[self.filled : self.filled + len(taken)] = taken
-        self.filled += len(taken)
-        self.documents.append(document)
-        return len(taken)
-
-    def closed(self) -> Sequence:
-        return Sequence(self.id, self.domain, self.documents, Tokens(self.ids[: self.filled], 1))
-
-
-def _pack(encoded: Iterable[Encoded], length: int, end: int, skipped: Skipped) -> Iterator[Sequence]:
-    growing: dict[str, _Open] = {}
-    for document, _, text, _ in encoded:
-        ids, position = np.append(text, np.uint32(end)), 0
-        while position < len(ids):
-            sequence = growing.get(document.domain)
-            if sequence is None:
-                sequence = growing[document.domain] = _Open(f"{document.id}+{position}", document.domain, length)
-            position += sequence.take(document.id, ids[position:])
-            if sequence.filled == length:
-                yield growing.pop(document.domain).closed()
-    for sequence in growing.values():
-        if sequence.filled > 1:
-            yield sequence.closed()
-        else:
-            skipped.add("a domain's last token, alone", id=sequence.documents[0])
-
-
-def _separate(encoded: Iterable[Encoded], length: int, end: int, skipped: Skipped) -> Iterator[Sequence]:
-    for document, prompt, text, choices in encoded:
-        if len(prompt) + len(text) > length:
-            skipped.add("shortened", id=document.id)
-        tokens = _fitted(prompt, text, length)
-        if len(tokens.ids) > tokens.first:
-            # All choices after the same prompt: as much of its end as the longest of them leaves room for.
-            room = max(length - max((len(choice) for choice in choices), default=0), 1)
-            rest = [_fitted(prompt[max(len(prompt) - room, 0) :], choice, length) for choice in choices]
-            yield Sequence(document.id, document.domain, [document.id], tokens, rest, document.answer)
-        else:
+def _whole(encoded: Iterable[Encoded], end: int, skipped: Skipped) -> Iterator[Example]:
+    """Documents of any length, each with its end token."""
+    for document, piece, _ in encoded:
+        if not len(piece.tokens):  # all of it is such as the tokenizer leaves out
             skipped.add("nothing to predict", id=document.id)
+            continue
+        ids, breaks = np.append(piece.tokens, np.uint32(end)), np.append(piece.breaks, True)
+        yield Example(document, Tokens(ids, 1, breaks))
 
 
-def _fitted(prompt: np.ndarray, text: np.ndarray, length: int) -> Tokens:
-    text = text[: length - 1]
-    prompt = prompt[max(len(prompt) + len(text) - length, 0) :]
-    return Tokens(np.concatenate([prompt, text]), max(len(prompt), 1))
+def _fitted_rows(encoded: Iterable[Encoded], length: int, skipped: Skipped, cuts: "_Cuts") -> Iterator[Example]:
+    """Prompts and what follows them, each in one window of `length` tokens."""
+    for document, piece, choices in encoded:
+        tokens = _fitted(piece, length, room=length)
+        if len(tokens.ids) <= tokens.first:
+            skipped.add("nothing to predict", id=document.id)
+            continue
+        # All choices after the same prompt: as much of its end as the longest of them leaves room for.
+        room = max(length - max((len(own.tokens) - own.first for own in choices), default=0), 1)
+        cuts.add([piece, *choices])
+        if max(len(own.tokens) for own in [piece, *choices]) > length:
+            skipped.add("shortened", id=document.id)
+        yield Example(document, tokens, [_fitted(own, length, room) for own in choices])
+
+
+def _fitted(piece: Piece, length: int, room: int) -> Tokens:
+    """At most `length` tokens, cut between characters: of the prompt the last `room` at most, then of what is
+    predicted the first `length - 1`."""
+    start, stop = max(piece.first - room, 0), len(piece.tokens)
+    if stop - piece.first > length - 1:
+        stop = piece.first + length - 1
+        while stop > piece.first + 1 and not piece.breaks[stop]:
+            stop -= 1
+    start = max(start, stop - length)
+    while 0 < start < piece.first and not piece.breaks[start]:
+        start += 1
+    return Tokens(piece.tokens[start:stop], max(piece.first - start, 1))
+
+
+class _Cuts:
+    """How many rows are longer than a window, and by how much."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.lengths, self.cut, self.total = length, Counter[int](), 0, 0
+
+    def add(self, pieces: list[Piece]) -> None:
+        """A row: what follows the prompt, in each of its forms."""
+        self.lengths[max(len(piece.tokens) for piece in pieces)] += 1
+        self.total += len(pieces[0].tokens)
+        self.cut += max(len(pieces[0].tokens) - self.length, 0)
+
+    def facts(self) -> dict[str, float]:
+        """`num_rows` that were cut and their `share`, `num_tokens` cut off the examples and their `share_of_tokens`,
+        and the `sequence_length` (a multiple of 8) that keeps 95 % of the rows whole."""
+        rows = sum(self.lengths.values())
+        longer = sum(count for length, count in self.lengths.items() if length > self.length)
+        seen, enough = 0, self.length
+        for length, count in sorted(self.lengths.items()):
+            seen, enough = seen + count, length
+            if seen >= KEPT_WHOLE * rows:
+                break
+        return {
+            "num_rows": longer,
+            "share": longer / max(rows, 1),
+            "num_tokens": self.cut,
+            "share_of_tokens": self.cut / max(self.total, 1),
+            "length_for_95_percent": -(-enough // 8) * 8,
+        }

@@ -2,18 +2,36 @@
 
 import heapq
 import json
+import re
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from thresher.artifacts import Artifact, build, hash_json
+from thresher.data.end_token import (
+    END,
+    EndToken,
+    ReadFile,
+    end_token_of,
+    files_beside,
+    files_on_hub,
+    mark_special,
+)
 from thresher.errors import InputError
 
-END = "<|endoftext|>"
+# What could be the name of a checkpoint on the hub; anything else is a path, and never asked of the network.
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(?<!\.json)")
 # So many characters are enough to learn merges from, and little enough to hold.
 SAMPLE_CHARACTERS = 2**26
+
+
+def check_vocab_size(vocab_size: int) -> None:
+    """Refuses a vocabulary that cannot hold every byte and the end token."""
+    if vocab_size < 257:
+        raise InputError(f"vocab_size={vocab_size} is too small for bytes and the end token; pass at least 257")
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, out: Path, inputs: dict[str, str]) -> Artifact:
@@ -21,8 +39,7 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, out: Path, inputs:
 
     Of more than SAMPLE_CHARACTERS it learns from a sample, the same whatever the texts' order (`sample`).
     """
-    if vocab_size < 257:
-        raise InputError(f"vocab_size={vocab_size} is too small for bytes and the end token; pass at least 257")
+    check_vocab_size(vocab_size)
 
     def write(draft):
         tokenizer = Tokenizer(models.BPE())
@@ -59,27 +76,77 @@ def sample(texts: Iterable[str], size: int) -> list[str]:
     return [text for _, text in sorted(largest, reverse=True)]
 
 
-def open_tokenizer(name: str | Path) -> tuple[Tokenizer, int, str]:
-    """A tokenizer, the id of its end-of-document token and the hash of what it does.
+class OpenTokenizer(NamedTuple):
+    """A tokenizer, the id of its end-of-document token and the hash of what it does."""
 
-    `name` is a tokenizer artefact, a `tokenizer.json`, or a checkpoint (folder or hub name) that has one.
+    tokenizer: Tokenizer
+    end: int
+    hash: str
+
+
+def open_tokenizer(name: str | Path) -> OpenTokenizer:
+    """A tokenizer by name: an artefact of ours, a `tokenizer.json`, or a checkpoint (folder or hub name) that has one.
+
+    The end token is what the checkpoint says (`thresher.data.end_token`); settings that would cut texts or fill them up
+    are put aside. Raises InputError for what cannot be read or has no end token.
     """
-    path = Path(name)
+    tokenizer, read = _read(str(name))
+    end = _end_of(tokenizer, str(name), read)
+    mark_special(tokenizer, end)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return OpenTokenizer(tokenizer, end.id, _hash_of(tokenizer))
+
+
+def vocab_size_of(tokenizer: Tokenizer) -> int:
+    """How many embeddings a model needs for its tokens: the largest id plus 1, added ones and holes included."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def _end_of(tokenizer: Tokenizer, name: str, read: ReadFile) -> EndToken:
+    ours = (read("layout.json") or {}).get("end_token")
+    if isinstance(ours, int):
+        return EndToken(ours, str(tokenizer.id_to_token(ours)), "the prepared examples")
+    return end_token_of(tokenizer, name, read)
+
+
+def _read(name: str) -> tuple[Tokenizer, ReadFile]:
+    """The tokenizer, and what reads the files beside it."""
+    name = name.removeprefix("hf:")
+    path = Path(name).expanduser()
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
-        tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else Tokenizer.from_pretrained(str(name))
+        if file.is_file():
+            beside = files_beside(file.parent) if file.name == "tokenizer.json" else _nothing
+            return Tokenizer.from_file(str(file)), beside
+        if path.is_dir():
+            return _converted(path), files_beside(path)
+        if not HUB_NAME.fullmatch(name):
+            raise InputError(f"no tokenizer can be read from {name}: there is no such file or folder; check the path")
+        return Tokenizer.from_pretrained(name), files_on_hub(name)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
             f"no tokenizer can be read from {name} ({type(error).__name__}); give a tokenizer.json or a checkpoint"
         ) from error
-    ends = [tokenizer.token_to_id(token) for token in (END, "</s>", "<eos>", "[SEP]", "<|end_of_text|>")]
-    end = next((token for token in ends if token is not None), None)
-    if end is None:
-        raise InputError(f"the tokenizer {name} has no end-of-document token; add {END} to it")
-    # Settings of a checkpoint's file that would cut texts or fill them up.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer, end, _hash_of(tokenizer)
+
+
+def _nothing(name: str) -> None:
+    """A file that stands alone has no others beside it."""
+
+
+def _converted(folder: Path) -> Tokenizer:
+    """The tokenizer of a checkpoint that has only the files of an older kind, such as vocab.json and merges.txt."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True).backend_tokenizer
+    except Exception as error:
+        raise InputError(
+            f"no tokenizer can be read from {folder}: it has no tokenizer.json, and none could be made of its other "
+            f"files ({type(error).__name__}); save one there, or name another checkpoint"
+        ) from error
 
 
 def tokenizer_hash(name: str | Path) -> str | None:

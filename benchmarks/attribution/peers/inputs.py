@@ -15,6 +15,7 @@ import torch
 from benchmarks.attribution.peers.cases import CASES, LONG, WORKLOADS
 from thresher.artifacts import build
 from thresher.data.images import LabelledImage, prepare_images
+from thresher.data.token_files import save_rows
 from thresher.proxies.models import build_model
 from thresher.proxies.weights import save_model
 
@@ -65,14 +66,11 @@ def _tokens(out: Path, num: int, seed: int) -> None:
         import pyarrow as pa
 
         drawn = np.random.default_rng(seed).integers(0, VOCABULARY, (num, LENGTH), dtype=np.uint16)
-        with draft.file("tokens.npy") as file:
-            np.save(file, drawn)
-        with draft.file("spans.npy") as file:
-            np.save(file, np.tile(np.array([[LENGTH, 1, LENGTH]], np.int32), (num, 1)))
         with draft.file("examples.parquet") as file:
             ids = [str(row) for row in range(num)]
             pq.write_table(pa.table({"id": ids, "domain": [""] * num}), file)
-        return {"num_examples": num, "vocab_size": VOCABULARY}
+        spans = np.tile([LENGTH, 1, LENGTH], (num, 1))
+        return save_rows(draft, drawn, spans, vocab_size=VOCABULARY)
 
     build(out, kind="text-examples", config={"num": num}, seed=seed, inputs={}, write=write)
 

@@ -1,0 +1,135 @@
+"""Whole documents in packed sequences: what a run sees is exact to the token."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from thresher.artifacts import build
+from thresher.data.examples import TokenExamples
+from thresher.data.token_files import Layout, TokenWriter
+from thresher.errors import InputError
+from thresher.proxies import Recipe, model_spec, train
+from thresher.proxies.evaluation import evaluate
+from thresher.proxies.models import build_model
+from thresher.proxies.order import Order
+
+LENGTH, END = 8, 0
+SIZES = [3, 1, 12, 5, 30, 8, 7, 2, 21, 4]
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory) -> TokenExamples:
+    """Ten documents of 2 to 31 tokens; each token names its document, the last one is the end token."""
+
+    def write(draft):
+        layout = Layout(sequence_length=LENGTH, vocab_size=50, end_token=END, packed=True)
+        layout.save(draft)
+        with TokenWriter(draft, layout) as writer:
+            for number, size in enumerate(SIZES):
+                writer.append(np.append(np.full(size, number + 1), END), 1)
+        ids = [f"d{number}" for number in range(len(SIZES))]
+        with draft.file("examples.parquet") as file:
+            pq.write_table(pa.table({"id": ids, "domain": ["ab"[number % 2] for number in range(len(ids))]}), file)
+        return writer.facts()
+
+    path = tmp_path_factory.mktemp("documents") / "pool"
+    return TokenExamples(build(path, kind="text-examples", config={}, seed=0, inputs={}, write=write))
+
+
+def stream(order: Order) -> tuple[np.ndarray, np.ndarray]:
+    """All tokens that a run sees, and whose they are."""
+    drawn = [order.batch(step) for step in range(order.num_steps)]
+    tokens = np.concatenate([one.batch["input_ids"].numpy()[one.owners >= 0] for one in drawn])
+    return tokens, np.concatenate([one.owners[one.owners >= 0] for one in drawn])
+
+
+def order_of(documents, indices, *, budget=None, mixture=None, seed=3, **recipe) -> Order:
+    return Order(documents, np.asarray(indices), mixture, Recipe(**recipe), seed=seed, budget=budget)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_an_epoch_is_every_document_whole_in_a_drawn_order_whatever_the_batch(documents, batch_size, epochs):
+    order = order_of(documents, range(10), batch_size=batch_size, epochs=epochs)
+    tokens, owners = stream(order)
+    held = int(documents.lengths().sum())
+    assert len(tokens) == epochs * held == order.num_units
+    for epoch in range(epochs):
+        own, whose = tokens[epoch * held : (epoch + 1) * held], owners[epoch * held : (epoch + 1) * held]
+        assert sorted(dict.fromkeys(whose.tolist())) == list(range(10))
+        for number in range(10):
+            assert own[whose == number].tolist() == documents.tokens[number].tolist()
+    assert order.num_steps == -(-epochs * held // (batch_size * LENGTH))
+
+
+@pytest.mark.parametrize("budget", [1, 7, 8, 23, 40, 93, 94, 200, 301])
+@pytest.mark.parametrize("indices", [[4], [0, 1, 2], [7, 7, 3], list(range(10))])
+def test_runs_with_one_budget_see_exactly_as_much_in_as_many_steps(documents, budget, indices):
+    order = order_of(documents, indices, budget=budget, epochs=2, batch_size=2)
+    tokens, owners = stream(order)
+    assert len(tokens) == order.num_units == 2 * budget
+    assert order.num_steps == -(-2 * budget // (2 * LENGTH))
+    assert set(owners.tolist()) <= set(indices)
+
+
+def test_what_a_budget_leaves_out_stands_at_the_end_of_the_order(documents):
+    whole, part = (stream(order_of(documents, range(10), budget=budget))[0] for budget in (None, 60))
+    assert part.tolist() == whole[:60].tolist()
+
+
+def test_a_mixture_gives_each_domain_its_share_of_the_tokens_exactly(documents):
+    order = order_of(documents, range(10), budget=80, mixture={"a": 0.7, "b": 0.3}, epochs=3)
+    _, owners = stream(order)
+    assert np.bincount(owners % 2).tolist() == [3 * 56, 3 * 24]
+    assert order.passes()["b"] == pytest.approx(3 * 24 / documents.lengths()[1::2].sum())
+
+
+def test_padding_and_the_first_token_of_a_sequence_are_not_predicted(documents):
+    order = order_of(documents, range(10), batch_size=4)
+    drawn = order.batch(order.num_steps - 1)
+    labels = drawn.batch["labels"].numpy()
+    assert (labels[:, 0] == -100).all() and ((labels != -100)[:, 1:] == (drawn.owners >= 0)[:, 1:]).all()
+
+
+def test_a_weight_of_zero_takes_a_document_out_of_the_loss_wherever_it_stands(documents, tmp_path):
+    spec, recipe = model_spec("60k", documents), Recipe(batch_size=4, epochs=2, learning_rate=1e-3, precision="float32")
+    weights = np.ones(10)
+    weights[[4, 8]] = 0
+    made = {
+        value: train(spec, documents, out=tmp_path / str(value), recipe=recipe, seed=0, weights=weights * value)
+        for value in (1.0, 2.0)
+    }
+    one, two = (made[value].facts["loss_curve"] for value in (1.0, 2.0))
+    assert two[0] == pytest.approx(2 * one[0], rel=1e-5)
+    assert made[1.0].facts["num_tokens_seen"] == 2 * documents.lengths().sum()
+
+
+def test_the_loss_of_a_document_in_windows_is_the_mean_over_its_predicted_tokens(documents):
+    model = build_model(model_spec("60k", documents), 1).eval()
+    found = evaluate(model, documents, batch_size=3)
+    for number in (2, 4):
+        windows, member = documents.windows_of([number])
+        assert len(windows) > 1 and set(member) == {0}
+        batch = documents.batch(windows)
+        with torch.no_grad():
+            logits = model(input_ids=batch["input_ids"]).logits[:, :-1].log_softmax(-1)
+        labels = batch["labels"][:, 1:]
+        kept = labels != -100
+        expected = -logits[kept].gather(1, labels[kept][:, None]).mean()
+        assert found["loss"][number] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_windows_of_a_document_are_examples_of_their_own_on_request(documents):
+    parts = documents.by_window()
+    assert len(parts) == len(documents.windows.example) > len(documents)
+    whole, count = parts.ids[0].split(":"), np.bincount(documents.windows.example)
+    assert whole == ["d0", "0"] and sum(one.startswith("d4:") for one in parts.ids) == count[4] == 4
+    assert parts.lengths().sum() == documents.windows.lengths.sum()
+    assert parts.content_hash != documents.content_hash and len(parts.domains) == len(parts)
+
+
+def test_a_budget_of_nothing_is_refused(documents):
+    with pytest.raises(InputError, match="a budget of 0 trains on nothing"):
+        order_of(documents, [1], budget=0)

@@ -1,0 +1,273 @@
+"""Which files a source stands for: splits by name, hidden files, what tools leave behind, saved data sets."""
+
+import json
+import os
+from pathlib import PurePath
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from thresher.artifacts import open_artifact
+from thresher.cli.main import main
+from thresher.data.documents import Document, TextColumns, read_documents
+from thresher.data.images import classes_of, prepare_images, read_images
+from thresher.data.overlap import documents_hit
+from thresher.data.skipped import Skipped
+from thresher.data.sources import Source
+from thresher.data.splits import splits_of_rows, splits_of_tables
+from thresher.errors import InputError
+
+datasets.disable_progress_bars()
+
+
+def put(root, *names):
+    """A JSON lines file of one row (its own name as text), or a text file, for each name."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"text": name}) + "\n" if path.suffix == ".jsonl" else name)
+
+
+def texts(*data, skipped=None, **options):
+    source = Source(tuple(map(str, data)), **options)
+    return [document.text for document in read_documents(source, TextColumns(), skipped)]
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["train.jsonl", "dev.jsonl", "eval.csv"], ["train", "validation", "test"]),
+        (["squad-train-v2.0.json", "squad-dev-v2.0.json"], ["train", "validation"]),
+        (["training/a.csv", "val/a.csv", "my_testing/b.csv"], ["train", "validation", "test"]),
+        (["data/train-00000-of-00002.parquet", "data/unsupervised-00000-of-00001.parquet"], ["train", "unsupervised"]),
+        (["train_sft-00000-of-00001.parquet", "train_gen-00000-of-00001.parquet"], ["train_sft", "train_gen"]),
+        (["books-00000-of-00002.parquet", "web-00000-of-00001.parquet"], [None, None]),
+        (["latest.jsonl", "contest.jsonl", "trained.jsonl", "device.jsonl"], [None] * 4),
+        (["TEST.JSONL.GZ", "Train.jsonl.gz"], ["test", "train"]),
+    ],
+)
+def test_splits_of_tables_go_by_the_words_of_their_names(paths, expected):
+    assert splits_of_tables([PurePath(path) for path in paths]) == expected
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["train/cat/1.png", "test/cat/1.png"], ["train", "test"]),
+        (["cat/train/1.png", "dog/valid/1.png"], ["train", "validation"]),
+        (["train.txt", "valid.txt", "test.txt"], ["train", "validation", "test"]),
+        (["train/cat/1.png"], ["train"]),
+        (["train/1.png"], [None]),  # a class
+        (["train/1.png", "bus/2.png"], [None, None]),
+        (["src/a.py", "test/test_a.py"], [None, None]),  # code, not a data set
+        (["a/test_x.txt", "a/train_y.txt"], [None, None]),  # files are rows: their names are their own
+    ],
+)
+def test_splits_of_text_and_images_are_folders_that_every_path_has(paths, expected):
+    assert splits_of_rows([PurePath(path) for path in paths]) == expected
+
+
+def test_a_folder_gives_the_split_that_is_asked_for_train_by_default_and_lists_the_others(tmp_path):
+    put(tmp_path, "train-1.jsonl", "train-2.jsonl", "test.jsonl", "dev.jsonl")
+    skipped = Skipped()
+    assert texts(tmp_path, skipped=skipped) == ["train-1.jsonl", "train-2.jsonl"]
+    assert skipped.counts == {"file of the split test": 1, "file of the split validation": 1}
+    assert texts(tmp_path, split="test") == texts(tmp_path, split="eval") == ["test.jsonl"]
+    assert texts(tmp_path, split="validation") == texts(tmp_path, split="dev") == ["dev.jsonl"]
+    assert len(texts(tmp_path, split="all")) == 4
+    with pytest.raises(InputError, match=r"no split 'tset'; its splits are: test, train, validation \(did you mean te"):
+        texts(tmp_path, split="tset")
+
+
+def test_a_split_is_asked_of_files_and_patterns_too(tmp_path):
+    put(tmp_path, "train.jsonl", "test.jsonl", "web.jsonl")
+    both = [tmp_path / "train.jsonl", tmp_path / "test.jsonl"]
+    assert texts(*both) == ["train.jsonl", "test.jsonl"]  # named one by one
+    assert texts(*both, split="test") == ["test.jsonl"]
+    assert texts(tmp_path / "te*.jsonl") == ["test.jsonl"]  # the pattern says which
+    assert texts(tmp_path / "t*.jsonl") == ["train.jsonl"]
+    assert texts(tmp_path / "web.jsonl", split="train") == ["web.jsonl"]
+    with pytest.raises(InputError, match=r"web.jsonl has no split 'test'; its splits are: train"):
+        texts(tmp_path / "web.jsonl", split="test")
+
+
+def test_a_folder_whose_splits_cannot_be_told_is_refused(tmp_path):
+    put(tmp_path / "a", "test.jsonl", "dev.jsonl")
+    with pytest.raises(InputError, match=r"has no split train; its splits are: test, validation"):
+        texts(tmp_path / "a")
+    put(tmp_path / "b", "train.jsonl", "test.jsonl", "more.jsonl")
+    with pytest.raises(InputError, match=r"the splits test, train and files that name none"):
+        texts(tmp_path / "b")
+    put(tmp_path / "c", "corpus.jsonl", "test.jsonl")  # what is beside test is train
+    assert texts(tmp_path / "c") == ["corpus.jsonl"]
+    put(tmp_path / "d", "train/1.txt", "test/2.txt", "extra/3.txt")
+    with pytest.raises(InputError, match=r"beside the splits test, train stands extra"):
+        texts(tmp_path / "d")
+    put(tmp_path / "e", "test/2.txt")
+    with pytest.raises(InputError, match=r"has no split train; its splits are: test"):
+        texts(tmp_path / "e")
+
+
+def test_the_fingerprint_is_of_the_chosen_split_and_of_names_that_are_part_of_rows(tmp_path):
+    put(tmp_path, "train.jsonl", "test.jsonl")
+    train, test = (Source((str(tmp_path),), split).fingerprint() for split in ("train", "test"))
+    assert train != test and Source((str(tmp_path),)).fingerprint() == train
+    Image.new("RGB", (2, 2)).save(tmp_path / "1.png")
+    found = []
+    for name in ("cat", "dog"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        (tmp_path / "1.png").rename(tmp_path / "pictures" / name / "1.png")
+        found.append(Source((str(tmp_path / "pictures"),)).fingerprint())
+        (tmp_path / "pictures" / name / "1.png").rename(tmp_path / "1.png")
+    assert found[0] != found[1]  # the folder is the class
+
+
+def test_a_folder_is_the_configuration_of_that_name(tmp_path):
+    put(tmp_path, "en/train.jsonl", "de/train.jsonl")
+    assert texts(tmp_path, subset="de") == ["de/train.jsonl"]
+    with pytest.raises(InputError, match=r"no folder 'fr' .*its folders are: \['de', 'en'\]"):
+        texts(tmp_path, subset="fr")
+    with pytest.raises(InputError, match="is a file, which has no configuration 'en'"):
+        texts(tmp_path / "en/train.jsonl", subset="en")
+
+
+def test_hidden_files_and_what_tools_leave_behind_are_passed_over_at_any_depth(tmp_path):
+    put(tmp_path, "a/b.jsonl", ".b.jsonl", ".cache/huggingface/b.jsonl", "a/.ipynb_checkpoints/b-checkpoint.jsonl")
+    put(tmp_path, "__MACOSX/a/b.jsonl", "__MACOSX/a/._b.jsonl", "a/_SUCCESS", "a/.b.jsonl.crc", "a/Thumbs.db")
+    put(tmp_path, "_delta_log/0.json", ".DS_Store")
+    skipped = Skipped()
+    assert texts(tmp_path, skipped=skipped) == ["a/b.jsonl"]
+    assert skipped.counts == {}
+    assert texts(tmp_path / "**/*.jsonl") == texts(tmp_path / "**") == ["a/b.jsonl"]
+    put(tmp_path, "a/b.jsonl~", "a/b.jsonl.bak", "a/#b.jsonl#", "a/b.jsonl.part")  # no hidden ones: listed
+    assert texts(tmp_path, skipped=skipped) == ["a/b.jsonl"]
+    assert skipped.counts == {"file not of the format that is read here": 4}
+    assert texts(tmp_path / ".cache/huggingface") == [".cache/huggingface/b.jsonl"]  # asked for by name
+
+
+def test_the_description_of_a_cloned_data_set_is_not_read_among_its_tables(tmp_path):
+    (tmp_path / "data").mkdir()
+    for split, word in (("train", "soup"), ("test", "rope")):
+        pq.write_table(pa.table({"text": [word]}), tmp_path / f"data/{split}-00000-of-00001.parquet")
+    put(tmp_path, "README.md", "LICENSE.txt", "load.py", "dataset_infos.json", ".gitattributes")
+    skipped = Skipped()
+    assert texts(tmp_path, skipped=skipped) == ["soup"] and texts(tmp_path, split="test") == ["rope"]
+    assert skipped.counts == {"file of the split test": 1, "file not of the format that is read here": 3}
+    put(tmp_path, "extra.jsonl")
+    with pytest.raises(InputError, match=r"several formats \(parquet, json\); give one"):
+        texts(tmp_path)
+
+
+def test_links_are_followed_once_and_loops_end(tmp_path):
+    put(tmp_path, "real/a.txt")
+    os.symlink(tmp_path / "real", tmp_path / "again")
+    os.symlink(tmp_path, tmp_path / "real/up")
+    put(tmp_path.parent / f"{tmp_path.name}-far", "b.txt")
+    os.symlink(tmp_path.parent / f"{tmp_path.name}-far", tmp_path / "far")
+    os.symlink(tmp_path / "nowhere", tmp_path / "broken.txt")
+    source = Source((str(tmp_path),))
+    assert [document.id for document in read_documents(source, TextColumns())] == ["far/b.txt", "real/a.txt"]
+
+
+def test_a_link_to_a_table_beside_it_does_not_double_it_and_a_file_given_twice_is_refused(tmp_path):
+    put(tmp_path, "2024.jsonl")
+    os.symlink(tmp_path / "2024.jsonl", tmp_path / "latest.jsonl")
+    skipped = Skipped()
+    assert texts(tmp_path, skipped=skipped) == ["2024.jsonl"]
+    assert skipped.counts == {"file a link to another file here": 1}
+    with pytest.raises(InputError, match=r"2024.jsonl is given twice"):
+        texts(tmp_path / "2024.jsonl", tmp_path)
+
+
+def test_a_folder_of_save_to_disk_gives_its_data_and_not_its_descriptions(tmp_path):
+    features = datasets.Features({"text": datasets.Value("string"), "kind": datasets.ClassLabel(names=["web", "book"])})
+    data = datasets.Dataset.from_dict({"text": ["soup", "rope"], "kind": [1, -1]}, features=features)
+    data.save_to_disk(tmp_path / "one")
+    (tmp_path / "one/cache-123.arrow").write_bytes((tmp_path / "one/data-00000-of-00001.arrow").read_bytes())
+    documents = list(read_documents(Source((str(tmp_path / "one"),)), TextColumns(domain="kind")))
+    assert documents == [Document("0", "book", "soup"), Document("1", "", "rope")]  # -1: no class
+    datasets.DatasetDict({"train": data, "tests_of_web": data.select([1])}).save_to_disk(tmp_path / "both")
+    assert texts(tmp_path / "both") == ["soup", "rope"]
+    assert texts(tmp_path / "both", split="tests_of_web") == ["rope"]
+    assert texts(tmp_path / "both", split="all") == ["soup", "rope", "rope"]
+    with pytest.raises(InputError, match=r"no split 'test'; its splits are: train, tests_of_web"):
+        texts(tmp_path / "both", split="test")
+    os.remove(tmp_path / "one/data-00000-of-00001.arrow")
+    with pytest.raises(InputError, match=r"is missing, which state.json beside it names"):
+        texts(tmp_path / "one")
+
+
+def save(path, colour=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (3, 2), (colour, 0, 0)).save(path)
+
+
+def test_folders_of_images_that_are_splits_are_no_classes(tmp_path):
+    for number, name in enumerate(["train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "test/dog/4.png"]):
+        save(tmp_path / name, number)
+    put(tmp_path, "README.md")
+    source = Source((str(tmp_path),))
+    assert classes_of(source) == ["cat", "dog"]
+    assert [(image.id, image.label, image.pixels[0, 0, 0]) for image in read_images(source)] == [
+        ("cat/1.png", "cat", 0),
+        ("dog/2.png", "dog", 1),
+    ]
+    test = list(read_images(Source((str(tmp_path),), "test")))
+    assert [image.pixels[0, 0, 0] for image in test] == [2, 3]
+    out = tmp_path.with_name(f"{tmp_path.name}-out")
+    assert main(["prepare", "--task", "vision", "--data", str(tmp_path), "--out", str(out), "--quiet"]) == 0
+    facts = json.loads((out / "meta.json").read_text())["facts"]
+    assert facts["skipped"] == {"file of the split test": 2, "file not of the format that is read here": 1}
+
+
+def test_an_image_beside_the_folders_of_classes_is_refused(tmp_path):
+    for name in ("cat/1.png", "dog/2.png", "3.png"):
+        save(tmp_path / name)
+    with pytest.raises(InputError, match=r"3.png lies beside folders of images"):
+        classes_of(Source((str(tmp_path),)))
+
+
+def test_a_metadata_file_gives_the_columns_of_images(tmp_path):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "x" / name)
+    (tmp_path / "x/metadata.csv").write_text("file_name,label,key\na.png,cat,7\nb.png,dog,8\n")
+    found = list(read_images(Source((str(tmp_path / "x"),)), id="key"))
+    assert [(image.id, image.label) for image in found] == [("7", "cat"), ("8", "dog")]
+    save(tmp_path / "x/c.png")
+    with pytest.raises(InputError, match=r"c.png is in no metadata file"):
+        classes_of(Source((str(tmp_path / "x"),)))
+    (tmp_path / "x/c.png").unlink()
+    (tmp_path / "x/b.png").unlink()
+    with pytest.raises(InputError, match=r"b.png does not exist, but metadata.csv names it"):
+        classes_of(Source((str(tmp_path / "x"),)))
+
+
+def test_images_and_tables_in_one_folder_are_refused(tmp_path):
+    save(tmp_path / "assets/banner.png")
+    pq.write_table(pa.table({"text": ["soup"]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="holds images and parquet files"):
+        texts(tmp_path)
+    assert texts(tmp_path / "*.parquet") == ["soup"]
+
+
+def test_overlap_looks_at_every_split_of_a_target(tmp_path):
+    leak = " ".join(f"word{n}" for n in range(20))
+    put(tmp_path / "target", "train.jsonl")
+    (tmp_path / "target/test.jsonl").write_text(json.dumps({"text": leak}) + "\n")
+    (tmp_path / "pool.jsonl").write_text(json.dumps({"text": "x " + leak}) + "\n")
+    arguments = ["overlap", "--data", tmp_path / "pool.jsonl", "--targets", f"t={tmp_path / 'target'}"]
+    assert main([*map(str, arguments), "--out", str(tmp_path / "o"), "--quiet"]) == 0
+    assert documents_hit(open_artifact(tmp_path / "o")) == {"0": "t"}
+
+
+def test_the_notes_of_prepared_images_are_facts(tmp_path):
+    save(tmp_path / "cat/1.png")
+    Image.new("RGBA", (3, 2), (0, 0, 0, 100)).save(tmp_path / "cat/2.png")
+    made = prepare_images(
+        read_images(Source((str(tmp_path),))), out=tmp_path / "o", classes=["cat", "dog"], config={}, inputs={}
+    )
+    assert made.facts["notes"] == {"composed over white": 1, "read as RGB": 1, "read as RGBA": 1}
+    assert made.facts["background"] == [255, 255, 255]

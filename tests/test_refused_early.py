@@ -1,0 +1,96 @@
+"""Whatever of a study can be refused is refused before a proxy is trained, and nothing that it made itself later."""
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+
+from thresher.cli import pipeline
+from thresher.cli.pipeline import run_study
+from thresher.cli.study import PoolTable, ProxyTable, ReferenceTable, SelectTable, Study, TargetTable, ValidateTable
+from thresher.cli.workspace import Workspace
+from thresher.errors import InputError
+
+WORDS = "boil the rice with salt and stir the soup then bake the bread in a hot oven with butter and flour".split()
+
+
+@pytest.fixture
+def study(tmp_path):
+    draw = random.Random(0)
+
+    def write(name, count, make):
+        rows = [make(number) for number in range(count)]
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(tmp_path / name)
+
+    def text(_number, most=40):
+        return " ".join(draw.choices(WORDS, k=draw.randint(1, most)))
+
+    pool = write("pool.jsonl", 90, lambda n: {"text": text(n) + f" w{n % 45}", "site": f"site {n % 30}"})
+    target = write("target.jsonl", 20, lambda n: {"text": text(n)})
+    return Study(
+        pool=PoolTable(data=pool, domain="site"),
+        target={"t": TargetTable(data=target)},
+        vocab_size=300,
+        sequence_length=32,
+        proxy=ProxyTable(size="20k", count=1),
+        reference=ReferenceTable(size="20k", seeds=2),
+    )
+
+
+def refused(monkeypatch, study, tmp_path, message):
+    monkeypatch.setattr(pipeline, "train_proxies", lambda *args, **options: pytest.fail("a proxy was trained"))
+    with pytest.raises(InputError, match=message) as caught:
+        run_study(study, Workspace(tmp_path / "run", "cpu"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"select": SelectTable(tokens=10**9)}, "1000000000 tokens asked for, but the pool has"),
+        (
+            {"select": SelectTable(fraction=0.6), "validate": ValidateTable(random_budgets=[0.5, 2.0])},
+            "a random budget",
+        ),
+        ({"validate": ValidateTable(random_budgets=[2.0])}, "random_budgets = "),
+        ({"validate": ValidateTable(random_budgets=[0.0, 2.0])}, "random_budgets = "),
+        ({"validate": ValidateTable(workers=-1)}, "workers"),
+        ({"select": SelectTable(method="bm25:0.1 | dsdm", fraction=0.5)}, "tokens asked for, but the stages before"),
+        ({"select": SelectTable(method="exact | dsdm:per_domain=0.01", fraction=0.5)}, "with per_domain=0.01 only"),
+        ({"select": SelectTable(method="minhash:threshold=7 | dsdm")}, "threshold=7"),
+        ({"select": SelectTable(method="semdedup | dsdm:per_domain=0.01", fraction=0.5)}, "with per_domain=0.01 only"),
+        ({"validate": ValidateTable(controls=["classifier:buckets=1"])}, "buckets"),
+        ({"reference": ReferenceTable(size="hf:nowhere/at-all/x", seeds=2)}, "nowhere"),
+        ({"reference": ReferenceTable(size="20k", seeds=2, optimizer="magic")}, "optimizer='magic'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_a_proxy_is_trained(monkeypatch, study, tmp_path, changes, message):
+    refused(monkeypatch, replace(study, **changes), tmp_path, message)
+
+
+def test_copies_that_a_filter_leaves_out_count_before_anything_is_trained(monkeypatch, study, tmp_path):
+    rows = [{"text": " ".join(WORDS), "site": "a"} for _ in range(40)] + [{"text": "salt", "site": "b"}]
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    refused(
+        monkeypatch,
+        replace(study, select=SelectTable(method="exact | dsdm", fraction=0.5)),
+        tmp_path,
+        "tokens asked for, but the stages before left",
+    )
+
+
+def test_many_small_domains_and_short_documents_end_in_a_report(study, tmp_path):
+    controls = ["random", "bm25", "exact | dsir", "dsdm:repeats=3,repeat_cost=0", "dsdm:per_domain=0.05"]
+    budgets = [0.5, 2.0, 5.0]
+    result = run_study(
+        replace(study, validate=ValidateTable(controls=controls, random_budgets=budgets, verdict=False, workers=1)),
+        Workspace(tmp_path / "run", "cpu"),
+    )
+    facts, supply = result.validation.facts, int(result.prepared.pool.lengths().sum())
+    assert facts["budget"] == round(0.2 * supply)
+    assert all(held["smallest"] >= facts["budget"] for held in facts["held"].values())
+    assert set(facts["held"]) == {"dsdm", *controls}
+    assert {facts["tokens_seen"][arm] for arm in facts["held"]} == {facts["budget"]}
+    assert facts["tokens_seen"]["random x 5"] in (supply, 5 * facts["budget"])

@@ -1,0 +1,69 @@
+"""The files of a folder that may hold data: nothing hidden, nothing that tools leave behind or that only describes."""
+
+import json
+import os
+from pathlib import Path
+
+from thresher.errors import InputError
+
+# What systems and tools leave beside data; names that begin with a dot are passed over too.
+LEFT_BEHIND = set(
+    "__MACOSX __pycache__ _delta_log _temporary _spark_metadata _SUCCESS _metadata _common_metadata "
+    "Thumbs.db desktop.ini lost+found $RECYCLE.BIN".split()
+)
+# What `datasets` writes beside its data, and about a repository of data.
+DESCRIPTIONS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
+
+
+def walk(folder: Path) -> list[Path]:
+    """All files that are not hidden, in the order of their paths. Links to folders are followed, each folder once."""
+
+    def fail(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be read ({error.strerror}); check its permissions")
+
+    files: list[Path] = []
+    seen: set[str] = set()
+    waiting = [folder]
+    while waiting:
+        for place, folders, names in os.walk(waiting.pop(0), onerror=fail):
+            real = os.path.realpath(place)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            # After all real folders, so that a file keeps the path that it has without the links.
+            waiting += [link for name in folders if (link := Path(place, name)).is_symlink()]
+            files += [Path(place, name) for name in names if not is_hidden(name)]
+    return sorted(file for file in files if file.is_file())
+
+
+def without_descriptions(files: list[Path]) -> list[Path]:
+    """Without what only describes data; of a folder of Dataset.save_to_disk, the files that its state names."""
+    names = {file.parent: set() for file in files}
+    for file in files:
+        names[file.parent].add(file.name)
+    kept = []
+    own: dict[Path, set[str]] = {}
+    for folder, there in names.items():
+        if {"state.json", "dataset_info.json"} <= there:
+            own[folder] = set(_state(folder / "state.json"))
+            if missing := sorted(own[folder] - there):
+                raise InputError(f"{folder / missing[0]} is missing, which state.json beside it names; copy it again")
+    for file in files:
+        if file.parent in own:
+            kept += [file] if file.name in own[file.parent] else []
+        elif file.name not in DESCRIPTIONS:
+            kept.append(file)
+    return kept
+
+
+def _state(file: Path) -> list[str]:
+    try:
+        return [entry["filename"] for entry in json.loads(file.read_text("utf-8"))["_data_files"]]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{file} does not name the data beside it; save the data set again") from None
+
+
+def is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in LEFT_BEHIND
