@@ -82,7 +82,6 @@ def train_doremi(
 
     A killed run begins again: the state of the weights is not kept, proxies being small.
     """
-    uniform = {str(name): 1.0 for name in np.unique(pool.domains)}
     names = np.unique(pool.domains).tolist()
     mixture, indices = dict.fromkeys(names, 1 / len(names)), np.arange(len(pool))
 

@@ -63,7 +63,11 @@ def test_splits_of_tables_go_by_the_words_of_their_names(paths, expected):
         (["train/1.png"], [None]),  # a class
         (["train/1.png", "bus/2.png"], [None, None]),
         (["src/a.py", "test/test_a.py"], [None, None]),  # code, not a data set
-        (["a/test_x.txt", "a/train_y.txt"], [None, None]),  # files are rows: their names are their own
+        (["wiki.train.txt", "wiki.test.txt"], ["train", "test"]),
+        (["train-clean-100/1.txt", "train-other/1.txt", "dev-clean/1.txt"], ["train", "train", "validation"]),
+        (["cat/train_1.png", "cat/test_1.png", "dog/train_2.png"], ["train", "test", "train"]),
+        (["a/test_x.txt", "a/train_y.txt", "a/z.txt"], [None, None, None]),  # files are rows: their names are their own
+        (["a/test_x.txt", "b/test_y.txt"], [None, None]),
     ],
 )
 def test_splits_of_text_and_images_are_folders_that_every_path_has(paths, expected):
@@ -161,6 +165,16 @@ def test_the_description_of_a_cloned_data_set_is_not_read_among_its_tables(tmp_p
         texts(tmp_path)
 
 
+def test_a_card_is_no_document_of_its_data(tmp_path):
+    put(tmp_path / "a", "one.txt", "README.md")
+    assert sorted(texts(tmp_path / "a")) == ["README.md", "one.txt"]  # a document like another
+    (tmp_path / "a/README.md").write_text("---\nlicense: mit\n---\n# Data\n")
+    skipped = Skipped()
+    assert texts(tmp_path / "a", skipped=skipped) == ["one.txt"] and skipped.counts == {"file about the data": 1}
+    put(tmp_path / "b", "train/1.txt", "test/2.txt", "README.md", "LICENSE.txt")
+    assert texts(tmp_path / "b") == ["train/1.txt"] and texts(tmp_path / "b", split="test") == ["test/2.txt"]
+
+
 def test_links_are_followed_once_and_loops_end(tmp_path):
     put(tmp_path, "real/a.txt")
     os.symlink(tmp_path / "real", tmp_path / "again")
@@ -228,6 +242,26 @@ def test_an_image_beside_the_folders_of_classes_is_refused(tmp_path):
         save(tmp_path / name)
     with pytest.raises(InputError, match=r"3.png lies beside folders of images"):
         classes_of(Source((str(tmp_path),)))
+
+
+def test_two_folders_of_one_name_are_no_class(tmp_path):
+    for name in ("birds/black/1.png", "cats/black/2.png", "cats/white/3.png"):
+        save(tmp_path / "x" / name)
+    with pytest.raises(
+        InputError, match=r"birds/black and cats/black in .* have one name, so the class cannot be told"
+    ):
+        classes_of(Source((str(tmp_path / "x"),)))
+    both = Source((str(tmp_path / "x/birds"), str(tmp_path / "x/cats")))
+    assert [(image.id, image.label) for image in read_images(both)] == [
+        ("birds/black/1.png", "black"),
+        ("cats/black/2.png", "black"),
+        ("cats/white/3.png", "white"),
+    ]
+    for name in ("train/black/1.png", "test/black/2.png", "train/white/3.png"):
+        save(tmp_path / "y" / name)
+    assert classes_of(Source((str(tmp_path / "y"),), "all")) == ["black", "white"]
+    save(tmp_path / "y/train/dev/1.png")
+    assert classes_of(Source((str(tmp_path / "y"),))) == ["black", "dev", "white"]
 
 
 def test_a_metadata_file_gives_the_columns_of_images(tmp_path):

@@ -29,6 +29,7 @@ READERS = {
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 KNOWN = f"{', '.join(READERS)} and images"
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
+ABOUT = {"README", "LICENSE", "LICENCE", "COPYING", "NOTICE", "CHANGELOG"}
 TABLES = ("parquet", "arrow", "json", "csv")
 
 
@@ -123,6 +124,8 @@ def _in_folder(root: Path, entries: list[Path], split: str | None, name: str | N
     found = _of_one_kind(without_descriptions(seen), name)
     if not matches:
         found.folders = [root]
+    if found.reader == "text":
+        _leave_card(found, root)
     paths = [PurePath(file.relative_to(root)) for file in found.files]
     if found.reader in TABLES:
         splits = splits_of_tables(paths)
@@ -131,6 +134,17 @@ def _in_folder(root: Path, entries: list[Path], split: str | None, name: str | N
         found.in_splits = any(splits)
     _keep(found, splits, split, name=name, given=matches and len({*splits}) == 1)
     return found
+
+
+def _leave_card(found: Found, root: Path) -> None:
+    """What describes a repository of data is no document of it: a README that begins with a card's settings, or any
+    file of such a name beside folders and files of splits."""
+    about = [file for file in found.files if file.parent == root and file.stem.upper() in ABOUT]
+    rest = [file for file in found.files if file not in set(about)]
+    in_splits = rest and any(splits_of_rows([PurePath(file.relative_to(root)) for file in rest], named=True))
+    dropped = [file for file in about if in_splits or (rest and file.read_bytes()[:4] in (b"---\n", b"---\r"))]
+    found.files = [file for file in found.files if file not in set(dropped)]
+    found.left_out += [(file, "about the data") for file in dropped]
 
 
 def _keep(found: Found, splits: list[str | None], split: str | None, *, name: str, given: bool) -> None:

@@ -8,7 +8,7 @@ from thresher.data.files import Found, reader_of
 from thresher.data.readers import READ, common_folder
 from thresher.data.rows import Row
 from thresher.data.skipped import BadRows
-from thresher.data.splits import WORDS
+from thresher.data.splits import names_split
 from thresher.data.values import no_column, take
 from thresher.errors import InputError
 
@@ -25,6 +25,8 @@ def read_image_folder(found: Found, columns: Sequence[str], bad: BadRows) -> Ite
     roots = {root.absolute() for root in found.folders} if len(folders) > 1 else set()
     described = _described(found.metadata)
     _check_all_there(found, described)
+    if "label" in columns and not found.metadata:
+        _check_names(folders, found)
     for file in found.files:
         values: dict[str, Any] = {"image": {"bytes": None, "path": str(file)}}
         if found.metadata:
@@ -41,11 +43,29 @@ def read_image_folder(found: Found, columns: Sequence[str], bad: BadRows) -> Ite
 def _class_of(file: Path, in_splits: bool, roots: set[Path]) -> str:
     """The name of the file's folder, or of one above if it is a split; `roots` hold folders of images."""
     folder = file.parent
-    while in_splits and folder.name.lower() in WORDS and folder != folder.parent:
+    if in_splits and names_split(folder.name) and not names_split(folder.parent.name):  # in a split, dev is a class
         folder = folder.parent
     if file.parent in roots:
         raise InputError(f"{file} lies beside folders of images, so its class cannot be told; move it into one")
     return folder.name
+
+
+def _check_names(folders: set[Path], found: Found) -> None:
+    """Refuses classes that cannot be told: two folders of one name in different folders, `a/black` and `b/black`."""
+    seen: dict[tuple[Path, str], Path] = {}
+    for root in (root.absolute() for root in found.folders):
+        for folder in sorted(folders):
+            if not folder.is_relative_to(root) or folder == root:
+                continue
+            own = Path(
+                *(part for part in folder.relative_to(root).parts if not (found.in_splits and names_split(part)))
+            )
+            other = seen.setdefault((root, own.name), own)
+            if other != own:
+                raise InputError(
+                    f"the folders {other} and {own} in {root} have one name, so the class cannot be told; give the "
+                    f"folders that hold the classes one by one ({root / own.parent} ...), or a metadata.csv"
+                )
 
 
 def _described(tables: Sequence[Path]) -> dict[Path, dict[str, Any]]:
@@ -54,7 +74,9 @@ def _described(tables: Sequence[Path]) -> dict[Path, dict[str, Any]]:
     for table in tables:
         for row in READ[reader_of(table)]([table], [NAME], BadRows()):
             assert row.values is not None
-            file = Path(table.parent, str(row.values[NAME])).absolute()
+            if not isinstance(row.values[NAME], str) or not row.values[NAME]:
+                raise InputError(f"{row.where} has no {NAME}; give it one, or remove the row")
+            file = Path(table.parent, row.values[NAME]).absolute()
             if file in described:
                 raise InputError(f"{row.where} describes {row.values[NAME]} again; keep one row an image")
             described[file] = row.values

@@ -1,8 +1,8 @@
 """Which split a file belongs to, by the names that people and the `datasets` library give: train, validation, test.
 
 Tables (Parquet, JSON, CSV, Arrow) name a split by a word of their own name (`test-00000-of-00001.parquet`,
-`my_dev.jsonl`) or of a folder (`test/a.csv`). Text files and images are rows, so their own names say nothing: they are
-in splits where every path names one at the same depth (`train/cat/1.png`, `test/cat/2.png`).
+`my_dev.jsonl`) or of a folder (`test/a.csv`). Text files and images are rows, so one name alone says nothing: they are
+in splits where every path names one at the same depth (`train/cat/1.png`, `test/cat/2.png`; `wiki.train.txt`).
 """
 
 import re
@@ -44,7 +44,8 @@ def splits_of_tables(paths: Sequence[PurePath]) -> list[str | None]:
 
 
 def splits_of_rows(paths: Sequence[PurePath], *, named: bool = False) -> list[str | None]:
-    """The split of each text file or image: that of the first folder (or bare name) that names one in every path.
+    """The split of each text file or image: that of the first folder (or name) that is one in every path, or that has a
+    word for one in every path, train and others.
 
     `named` says that classes are named otherwise than by folders; without it a lone folder `train` with images right
     in it is a class. InputError where folders that name splits stand beside others.
@@ -60,6 +61,9 @@ def splits_of_rows(paths: Sequence[PurePath], *, named: bool = False) -> list[st
             odd = parts[found.index(None)]
             splits = ", ".join(sorted({part for part, split in zip(parts, found, strict=True) if split}))
             raise InputError(f"beside the splits {splits} stands {odd}, which names none; move it, or name the folders")
+        words = [_word_in(part) for part in parts]
+        if all(words) and len(set(words)) > 1 and "train" in words:
+            return words
     return nothing
 
 
@@ -111,10 +115,13 @@ def _check(wanted: str | None, there: Sequence[str], name: str, asked: str | Non
 def _word_of(path: PurePath) -> str | None:
     """The split that a word of the file's name, or of the nearest folder that has one, stands for."""
     for part in (_stem(path), *reversed(path.parts[:-1])):
-        for word in SEPARATORS.split(part.lower()):
-            if word in WORDS:
-                return WORDS[word]
+        if word := _word_in(part):
+            return word
     return None
+
+
+def _word_in(part: str) -> str | None:
+    return next((WORDS[word] for word in SEPARATORS.split(part.lower()) if word in WORDS), None)
 
 
 def _part(path: PurePath, depth: int) -> str:
@@ -127,6 +134,11 @@ def _stem(path: PurePath) -> str:
     while stem.suffix.lower() in ENDINGS:
         stem = stem.with_suffix("")
     return stem.name
+
+
+def names_split(folder: str) -> bool:
+    """Whether a folder's name is a split, or has a word for one."""
+    return _word_in(folder) is not None
 
 
 ENDINGS = set(
