@@ -16,6 +16,9 @@ class Featurize(Command):
     examples: Path
     """A prepared pool or target."""
     out: Path
+    windows: bool = False
+    """Of documents: every window that a model reads is an example of its own, ID:0, ID:1, ...; their scores say which
+    part of a document helps."""
     k: int = 512
     """Numbers a gradient is projected to."""
     projection: str = "two-sided"
@@ -40,9 +43,14 @@ class Featurize(Command):
         from thresher.attribution.features import featurize
         from thresher.cli.models import loaders_of
         from thresher.cli.workspace import Workspace
-        from thresher.data.examples import open_examples
+        from thresher.data.examples import TokenExamples, open_examples
+        from thresher.errors import InputError
 
         examples = open_examples(self.examples)
+        if self.windows:
+            if not isinstance(examples, TokenExamples) or not examples.layout.packed:
+                raise InputError(f"{self.examples} holds no documents to take the windows of; leave out --windows")
+            examples = examples.by_window()
         artifact = featurize(
             loaders_of(self.models, examples),
             examples,

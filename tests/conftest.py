@@ -9,10 +9,13 @@ import pytest
 import torch
 from toy_corpus import write_corpus
 
-# Each of several processes has one core: torch's own threads would only be in each other's way.
+# Each of several test processes keeps to one core: more threads and fleets would only be in each other's way.
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(cores)]})
 
 # `highest`, `high` or `medium`: how exact float32 matrix products are (torch.set_float32_matmul_precision). Where the
 # chip has faster and coarser ones, `medium` takes them, and every test must hold all the same.

@@ -58,6 +58,7 @@ def test_batch_and_shard_sizes_do_not_change_the_features(tmp_path):
     assert np.abs(first - second).max() < 1e-3 * np.abs(first).max()
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_and_gives_identical_bytes(tmp_path):
     examples = digits(tmp_path / "pool", slice(0, 90))
     whole = featurize(checkpoints(mlp, 2), examples, out=tmp_path / "whole", k=16, shard_size=10)
@@ -170,6 +171,7 @@ PEAK = """
 """
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_pool(tmp_path):
     """Features of the larger pool alone take 50 MB more than those of the smaller one."""
     peaks = []

@@ -149,6 +149,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_ground_truth_continues_where_it_was(tmp_path) -> None:
     digits(tmp_path / "pool", slice(0, 400)), digits(tmp_path / "target", slice(400, 420))
     arguments = ["lds", "--pool", str(tmp_path / "pool"), "--target", str(tmp_path / "target")]

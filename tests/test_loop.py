@@ -104,6 +104,7 @@ def test_the_report_is_drawn_again_from_its_json(unbroken, tmp_path):
     assert (tmp_path / "again.html").read_text() == (out / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_changed_setting_remakes_only_what_depends_on_it(unbroken):
     study, out = unbroken
     before = hashes(out)
@@ -140,6 +141,7 @@ def test_a_study_is_not_written_over_by_its_own_copy(tmp_path, capsys):
     assert "would be written over" in capsys.readouterr().err and study.read_text() == STUDY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "units"), [("train", 3), ("features", 20), ("scores", 1)])
 def test_killed_in_the_middle_it_resumes_to_the_same_bytes(unbroken, tmp_path, label, units):
     study, out = unbroken

@@ -136,6 +136,7 @@ def test_an_unknown_target_is_refused_with_the_names_there_are(tmp_path, stores)
         read_scores(artifact, "third")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_pool(tmp_path):
     script = """
         import resource, sys

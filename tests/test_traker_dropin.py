@@ -478,6 +478,7 @@ def environment():
     return os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.slow
 def test_checkpoints_featurised_in_processes_of_their_own_are_gathered(tmp_path):
     _, expected = script(TRAKer, [mlp(0), mlp(1)], *digits(), tmp_path)
     running = [subprocess.Popen(process(tmp_path / "s", model_id), env=environment()) for model_id in (0, 1)]
@@ -486,6 +487,7 @@ def test_checkpoints_featurised_in_processes_of_their_own_are_gathered(tmp_path)
     assert np.allclose(scores, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_continues_with_the_examples_it_had_not_done(tmp_path, monkeypatch):
     train, targets = digits()
     _, expected = script(TRAKer, [mlp(0)], train, targets, tmp_path)

@@ -155,6 +155,7 @@ def test_learning_rates_are_ranked_against_the_tuned_reference_and_nothing_is_tr
     assert json.loads(capsys.readouterr().out)["rates"] == result["rates"]
 
 
+@pytest.mark.slow
 def test_a_study_that_is_killed_trains_nothing_again_that_had_finished(data, capsys):
     longer = [*command(data), "--epochs", "30"]
     process = [sys.executable, "-m", "thresher.cli.main", *longer, "--out", str(data / "killed")]
