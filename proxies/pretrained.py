@@ -174,8 +174,9 @@ def _tokenizer_length(name: str) -> int:
         said = json.loads((Path(name) / "tokenizer_config.json").read_text(encoding="utf-8")).get("model_max_length")
     except (OSError, ValueError):
         said = None
-    is_length = isinstance(said, int | float) and 1 < said < architecture.UNBOUNDED
-    return int(said) if is_length else architecture.UNBOUNDED
+    if isinstance(said, int | float) and 1 < said < architecture.UNBOUNDED:
+        return int(said)
+    return architecture.UNBOUNDED
 
 
 def _pin(name: str, config: Any) -> str:

@@ -34,8 +34,6 @@ KIND = "labelled-text-examples"
 class LabelledTextExamples(TokenExamples):
     """Texts and their classes. A batch is `input_ids`, `attention_mask` [b, t] and `labels` [b]."""
 
-    choices = None  # all classes are there in the logits
-
     @cached_property
     def labels(self) -> np.ndarray:
         return np.load(self.artifact.file("labels.npy"))
@@ -61,6 +59,11 @@ class LabelledTextExamples(TokenExamples):
 
     def preview(self, index):
         return f"{self.texts([index])[0]}\nlabel: {self.classes[int(self.labels[index])]}"
+
+    @cached_property
+    def choices(self):
+        """None: all classes are there in the logits."""
+        return None
 
     def by_window(self):
         return self
