@@ -4,7 +4,6 @@ Each gives blocks (first row, scores [rows, t]) of the pool in order, as `lds.pr
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from thresher.attribution.features import FeatureStore, balanced_batches
+from thresher.bm25 import BM25
 from thresher.data.examples import Examples
 from thresher.devices import full_float32, pick_device
 from thresher.errors import InputError
@@ -48,16 +48,9 @@ def embedding_cosines(models: Iterable[nn.Module], pool: Examples, target: Examp
 
 
 def bm25_scores(pool: Sequence[str], target: Sequence[str]) -> Blocks:
-    """Okapi BM25 (Robertson et al. 1994) of pool texts for target texts as queries, by `bm25s`."""
-    import bm25s
-
-    options = {"show_progress": False, "stopwords": None}
-    index = bm25s.BM25()
-    index.index(bm25s.tokenize(list(pool), **options), show_progress=False)
-    queries: Any = bm25s.tokenize(list(target), return_ids=False, **options)
-    # A query without a known word has no score for anything.
-    columns = [index.get_scores(words) if words else np.zeros(len(pool)) for words in queries]
-    yield 0, np.stack(columns, axis=1).astype(np.float64)
+    """Okapi BM25 (Robertson et al. 1994) of pool texts for target texts as queries."""
+    index = BM25(pool)
+    yield 0, np.stack([index.scores(query) for query in target], axis=1)
 
 
 @full_float32()

@@ -28,7 +28,9 @@ class Fallback:
         if self._vectorised:
             try:
                 return self._at_once(parameters, inputs, logit_gradients)
-            except RuntimeError:  # vmap refuses data-dependent control flow and in-place writes
+            except torch.OutOfMemoryError:
+                raise
+            except Exception:  # vmap refuses data-dependent control flow and in-place writes, in many ways
                 self._vectorised = False
         return self._one_by_one(parameters, inputs, logit_gradients)
 

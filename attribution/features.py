@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
@@ -38,6 +39,9 @@ from thresher.progress import SILENT, Progress
 STORE_DTYPES = ("float16", "float32")
 # Numbers in a shard: 8 MB of float16, so that reading one as float32 or float64 stays within some tens of megabytes.
 SHARD_NUMBERS = 2**22
+
+TOTALS = "totals"
+"""Of a shard's examples: the sums of their losses and of what is right."""
 
 FanOut = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
@@ -87,13 +91,13 @@ class FeatureStore:
         return math.ceil(self.num_examples / self.shard_size)
 
     @property
-    def space(self) -> dict[str, str | int | None]:
+    def space(self) -> dict[str, Any]:
         """All that decides which space features live in: only features of one space can be scored with each other."""
         meta = self.artifact.meta
         options = {key: meta["config"][key] for key in ("projection", "k", "output", "parameters")}
         models = {key: value for key, value in meta["inputs"].items() if key.startswith("model ")}
         options |= {"sketches": meta["config"].get("sketches"), "views": ", ".join(meta["config"].get("views", []))}
-        return {"seed": meta["seed"]} | options | models
+        return {"seed": meta["seed"]} | options | models | {"reads": self.artifact.facts.get("reads", {})}
 
     @cached_property
     def ids(self) -> list[str]:
@@ -155,9 +159,18 @@ def open_features(path: Path) -> FeatureStore:
     return FeatureStore(open_artifact(path, "features"))
 
 
-def check_space(pool: dict[str, str | int | None], name: str, target: FeatureStore) -> None:
-    """Refuse a target whose features are not of the pool's space, both values said."""
-    its = target.space
+def check_space(pool: dict[str, Any], name: str, target: FeatureStore) -> None:
+    """Refuse a target whose features are not of the pool's space, both values said, or whose examples are written in
+    another way than the pool's."""
+    pool, its = dict(pool), target.space
+    reads, its_reads = pool.pop("reads", {}), its.pop("reads", {})
+    for key in reads.keys() & its_reads.keys():
+        if reads[key] != its_reads[key]:
+            option = {"tokenizer": "--tokenizer", "classes": "--classes", "image_shape": "--size"}[key]
+            raise InputError(
+                f"target {name!r} is of examples with another {key.replace('_', ' ')} than the pool's "
+                f"({_shown(its_reads[key])}, the pool's {_shown(reads[key])}); prepare both with the same {option}"
+            )
     for key in pool | its:
         if pool.get(key) != its.get(key):
             raise InputError(
@@ -280,6 +293,7 @@ class _Work:
     def _featurize(self, featurizer: Featurizer, rows: np.ndarray, checkpoint: int, advance: Callable) -> dict:
         features = np.zeros((len(rows), featurizer.num_features), dtype=np.float32)
         outputs = {name: np.zeros(len(rows), dtype=np.float32) for name in OUTPUTS}
+        correct = np.zeros(len(rows), dtype=np.float32)
         windows, owners = self.examples.windows_of(rows)
         weights = self.examples.windows.weights[windows].astype(np.float32)
         for members in balanced_batches(self.lengths[windows], self.budget):
@@ -288,9 +302,11 @@ class _Work:
             np.add.at(features, owner, share[:, None] * made.features.detach().float().cpu().numpy())
             for name in OUTPUTS:
                 np.add.at(outputs[name], owner, share * getattr(made.outputs, name).detach().float().cpu().numpy())
+            np.add.at(correct, owner, share * made.outputs.correct.float().cpu().numpy())
             advance(len(np.unique(owner)))
         self._refuse_nonfinite(features, rows, checkpoint)
-        return pack(features, self.store_dtype) | pack_outputs(outputs)
+        totals = np.array([outputs["loss"].sum(dtype=np.float64), correct.sum(dtype=np.float64)])
+        return pack(features, self.store_dtype) | pack_outputs(outputs) | {TOTALS: totals}
 
     def _refuse_nonfinite(self, features: np.ndarray, rows: np.ndarray, checkpoint: int) -> None:
         bad = ~np.isfinite(features).all(axis=1)
@@ -324,8 +340,31 @@ class _Work:
             "shard_size": self.shard_size,
             "num_tokens": int(self.lengths.sum()),
             "padding": round(1 - float(self.lengths.sum()) / padded, 4),
+            "reads": self.examples.reading,
+            "outputs": [self._outputs(draft, checkpoint) for checkpoint in range(len(self.models))],
             **json.loads((draft.state / "featurizer.json").read_text()),
         }
+
+    def _outputs(self, draft: Draft, checkpoint: int) -> dict[str, float]:
+        """Mean loss and accuracy of one model, beside the loss of a uniform guess. Refuses a model that no example
+        moves: there is nothing to attribute to."""
+        totals, moves = np.zeros(2), False
+        for index in range(self.num_shards):
+            with safe_open(draft.path / _shard_name(checkpoint, index), framework="np") as stored:
+                totals += stored.get_tensor(TOTALS)
+                moves = moves or bool(stored.get_tensor("features").any())
+        if not moves:
+            raise InputError(
+                f"model {checkpoint} has a gradient of zero for every example: its outputs do not depend on the "
+                "parameters that are attributed to; give a trained model, or other parameters"
+            )
+        loss, accuracy = (totals / len(self.examples)).tolist()
+        return {"loss": loss, "accuracy": accuracy, "uniform_loss": math.log(self.examples.num_outcomes)}
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 48 else f"{text[:40]}.."
 
 
 def _run_shard(work: _Work, draft: Draft, job: tuple[int, int]) -> None:

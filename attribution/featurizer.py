@@ -141,7 +141,7 @@ class Featurizer:
             with autocast(self._device, self._precision):
                 gradients = self._fallback(batch, logit_gradients)
             for name, gradient in gradients.items():
-                rows.add_whole(self._blocks[name], gradient)
+                rows.add_whole(self._blocks[name], gradient.detach())
         if factors is not None:
             rows.values /= factors[:, None]
         return rows, Outputs(*(value.detach() for value in outputs))

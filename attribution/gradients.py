@@ -7,6 +7,7 @@ the first captured layer: nothing is differentiated with respect to the model's 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,10 @@ from torch import Tensor, nn
 from thresher.attribution.folding import Pair, folded
 from thresher.attribution.layers import Call, Rule, Unsupported, rule_of
 from thresher.attribution.sketches import Block, Rows
+from thresher.attribution.watching import Watch, base_of
+
+# What a rule raises on a use of a layer that it was not made for; the first batch is verified, so the rest is right.
+UNFIT = (Unsupported, TypeError, ValueError, IndexError, AttributeError, RuntimeError)
 
 
 class Capture:
@@ -28,6 +33,7 @@ class Capture:
         self._positional: set[nn.Module] = set()
         self._hooks: list[torch.utils.hooks.RemovableHandle] = []
         self._layers: dict[nn.Module, tuple[Rule, dict[str, Block]]] = {}
+        self._watched: list[nn.Module] = []
         self._modules = list(model.modules())
         self._kept: dict[nn.Module, dict[str, Tensor]] = {module: {} for module in self._modules}
         self._pairs: list[Pair] = []
@@ -59,7 +65,10 @@ class Capture:
             elif own:
                 self._layers[module] = found[1], own
                 self.kinds |= {block.name: self.kinds.get(block.name, found[0]) for block in own.values()}
-                self._hooks.append(module.register_forward_hook(self._forward, with_kwargs=True))
+                if base_of(module) is None:
+                    self._hooks.append(module.register_forward_hook(self._forward, with_kwargs=True))
+                else:
+                    self._watched.append(module)
 
     def drop(self, names: set[str]) -> None:
         """Leave these parameters alone from now on: the fallback has them."""
@@ -96,7 +105,7 @@ class Capture:
             torch.backends.mha.set_fastpath_enabled(False)
             for parameter in parameters:
                 parameter.requires_grad_(False)
-            with folded(self._pairs):
+            with folded(self._pairs), Watch(self._watched, self._captured):
                 yield
         finally:
             self._rows = None
@@ -104,14 +113,21 @@ class Capture:
             for parameter, flag in zip(parameters, flags, strict=True):
                 parameter.requires_grad_(flag)
 
-    def _forward(self, module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> Tensor | None:
+    def _forward(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+        return self._captured(module, args[0] if args else next(iter(kwargs.values()), None), output)
+
+    def _captured(self, module: nn.Module, given: Any, output: Any) -> Any:
+        """The output of a layer, whose gradient will be taken in; of a use that no rule knows, as it is."""
         (rule, own), rows = self._layers[module], self._rows
         # Without gradients it is a rule that calls its own layer again.
         if rows is None or not own or not torch.is_grad_enabled():
-            return None
+            return output
         rule = self._folded.get(module, rule)
         names = {block.name for block in own.values()}
-        entered = (args[0] if args else next(iter(kwargs.values()))).detach()
+        if not isinstance(given, Tensor) or not isinstance(output, Tensor):
+            self.failed |= names
+            return output
+        entered = given.detach()
         if isinstance(module, nn.Embedding):
             output = self._one_per_example(module, entered, output, rows.num_examples)
         version = entered._version
@@ -119,7 +135,9 @@ class Capture:
             with torch.no_grad(), _float32(entered.device.type):
                 # Detached: the hook below hangs on the output's node of the graph, and must not hold the graph in turn.
                 backward = rule(Call(module, entered, output.detach(), own, rows, self._kept[module]))
-        except Unsupported:
+        except torch.OutOfMemoryError:
+            raise
+        except UNFIT:
             self.failed |= names
             return output
         self.seen |= names
@@ -131,7 +149,9 @@ class Capture:
             try:
                 with torch.no_grad():
                     backward(gradient)
-            except Unsupported:
+            except torch.OutOfMemoryError:
+                raise
+            except UNFIT:
                 self.failed.update(names)
 
         if not output.requires_grad:

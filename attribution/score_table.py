@@ -33,9 +33,18 @@ def write_scores(
     return {
         "num_examples": len(pool),
         "num_checkpoints": num_checkpoints,
-        "targets": {name: {"mean": float(v.mean()), "sd": float(v.std())} for name, v in columns.items()},
+        "targets": {
+            name: {"mean": float(v.mean()), "sd": float(v.std()), "tied": num_tied(v.astype(np.float32))}
+            for name, v in columns.items()
+        },
         "num_target_examples": {name: len(target) for name, target in targets.items()},
     }
+
+
+def num_tied(scores: Float[np.ndarray, " n"]) -> int:
+    """How many examples have a score that another has too: their order says nothing."""
+    _, counts = np.unique(scores, return_counts=True)
+    return int(counts[counts > 1].sum())
 
 
 def write_lengths(draft: Draft, lengths: Int[np.ndarray, " n"]) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.doubt import q_of, resolve_q
 from thresher.attribution.features import FeatureStore, Shard, check_space
-from thresher.attribution.score_table import write_lengths
+from thresher.attribution.score_table import num_tied, write_lengths
 from thresher.attribution.top import TopExamples, write_top
 from thresher.attribution.trak import Damping, Kernel, fit_kernel
 from thresher.errors import InputError
@@ -167,7 +167,9 @@ def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndar
 def stream_scores(
     draft: Draft, pool: FeatureStore, names: list[str], columns: Columns, progress: Progress
 ) -> dict[str, dict[str, float]]:
-    """Write `scores.parquet`, a row group a shard, and `lengths.npy`; each column's mean and standard deviation."""
+    """Write `scores.parquet`, a row group a shard, and `lengths.npy`; of each column the mean, the standard deviation,
+    and how many examples have a score that another has too."""
+    everything: list[np.ndarray] = []
     sums, squares = np.zeros(len(names)), np.zeros(len(names))
     fields = [("id", pa.string()), ("domain", pa.string()), *((name, pa.float32()) for name in names)]
     with (
@@ -179,14 +181,17 @@ def stream_scores(
             made = columns([pool.shard(checkpoint, index) for checkpoint in range(pool.num_checkpoints)])
             table = pool.examples_of(index)
             writer.write_table(pa.table([table["id"], table["domain"], *made.values()], schema=pa.schema(fields)))
-            values = np.stack(list(made.values())).astype(np.float64)
+            everything.append(np.stack(list(made.values())).astype(np.float32))
+            values = everything[-1].astype(np.float64)
             sums, squares = sums + values.sum(axis=1), squares + np.square(values).sum(axis=1)
             advance(len(table))
     if pool.lengths is not None:
         write_lengths(draft, pool.lengths)
     means = sums / pool.num_examples
     spreads = np.sqrt(np.maximum(squares / pool.num_examples - means**2, 0))
-    return {name: {"mean": float(m), "sd": float(s)} for name, m, s in zip(names, means, spreads, strict=True)}
+    tied = [num_tied(column) for column in np.concatenate(everything, axis=1)]
+    rows = zip(names, means, spreads, tied, strict=True)
+    return {name: {"mean": float(m), "sd": float(s), "tied": t} for name, m, s, t in rows}
 
 
 def check_stores(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> None:

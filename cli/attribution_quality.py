@@ -87,7 +87,7 @@ class Scorers:
 
     @cached_property
     def _loaders(self):
-        return loaders_of([str(path) for path in self.models])
+        return loaders_of([str(path) for path in self.models], self.pool, self.target)
 
     def _dual(self) -> baselines.Blocks:
         damping = self.how.damping if isinstance(self.how.damping, float | int) else None

@@ -1,5 +1,6 @@
 """`thresher featurize`: projected gradients of prepared examples."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ class Featurize(Command):
     examples: Path
     """A prepared pool or target."""
     out: Path
+    windows: bool = False
+    """Of documents: every window that a model reads is an example of its own, ID:0, ID:1, ...; their scores say which
+    part of a document helps."""
     k: int = 512
     """Numbers a gradient is projected to."""
     projection: str = "two-sided"
@@ -39,9 +43,14 @@ class Featurize(Command):
         from thresher.attribution.features import featurize
         from thresher.cli.models import loaders_of
         from thresher.cli.workspace import Workspace
-        from thresher.data.examples import open_examples
+        from thresher.data.examples import TokenExamples, open_examples
+        from thresher.errors import InputError
 
         examples = open_examples(self.examples)
+        if self.windows:
+            if not isinstance(examples, TokenExamples) or not examples.layout.packed:
+                raise InputError(f"{self.examples} holds no documents to take the windows of; leave out --windows")
+            examples = examples.by_window()
         artifact = featurize(
             loaders_of(self.models, examples),
             examples,
@@ -59,6 +68,24 @@ class Featurize(Command):
             progress=progress,
         )
         return made(artifact)
+
+    def show(self, result):
+        lines = [f"path: {result['path']}", f"{result['num_examples']:,} examples, k = {result['k']}"]
+        for name, outputs in zip(self.models, result["outputs"], strict=True):
+            lines.append(f"{name}: {outputs_line(outputs)}")
+        fallback = sorted(name for name, kind in result["coverage"].items() if kind == "fallback")
+        if fallback:
+            shown = ", ".join(fallback[:3]) + (", .." if len(fallback) > 3 else "")
+            lines.append(f"gradients of {len(fallback)} parameters the slow way: {shown}")
+        return "\n".join(lines)
+
+
+def outputs_line(outputs: Mapping[str, float]) -> str:
+    """Loss and accuracy of a model, and a warning where it does no better than to guess."""
+    loss, uniform = outputs["loss"], outputs["uniform_loss"]
+    line = f"loss {loss:.4g} (a uniform guess: {uniform:.4g}), accuracy {outputs['accuracy']:.1%}"
+    guesses = loss > 0.98 * uniform
+    return line + ("; no better than a guess: is it trained, and on such data?" if guesses else "")
 
 
 COMMAND = Featurize

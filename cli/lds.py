@@ -81,6 +81,7 @@ class Lds(ModelOptions):
         from thresher.cli.lds_ladder import LadderPlan, lds_ladder
         from thresher.cli.retraining import retrain
         from thresher.cli.study import ModelTable
+        from thresher.cli.training import check_trainable
         from thresher.cli.workspace import Workspace
         from thresher.data.examples import open_examples
         from thresher.errors import InputError
@@ -117,6 +118,7 @@ class Lds(ModelOptions):
             seed=self.seed,
         )
         drawn = {"num_subsets": self.subsets, "fraction": self.fraction, "repeats": self.repeats}
+        check_trainable(pool, table, {"target": target})
         if self.ladder:
             plan = LadderPlan(**drawn, checkpoints=self.checkpoints, own=self.own, top=self.top)
             return made(lds_ladder(pool, target, table, self.ladder, how, plan, **training))

@@ -20,6 +20,7 @@ from thresher.cli.attribution_quality import Attribution, Scorers, train_checkpo
 from thresher.cli.report.charts import against_cost, standalone
 from thresher.cli.retraining import retrain
 from thresher.cli.study import ModelTable
+from thresher.cli.training import check_trainable
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples
 from thresher.errors import InputError
@@ -61,6 +62,8 @@ def lds_ladder(
     everything = list(dict.fromkeys([*sizes, table.size]))
     if len(everything) < 2:
         raise InputError("a ladder needs a size other than the reference's; pass more of --ladder")
+    for size in everything:
+        check_trainable(pool, replace(table, size=size), {"target": target})
     common = {"seed": seed, "workers": workers}
     drawn = {"num_subsets": plan.num_subsets, "fraction": plan.fraction, "repeats": plan.repeats}
     made, scorers, truths = {}, {}, {}

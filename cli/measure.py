@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from thresher.artifacts import Artifact, Draft, build
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, ImageExamples, TokenExamples
-from thresher.proxies import evaluate, evaluate_choices, open_model
+from thresher.proxies import evaluate, evaluate_choices, open_model, read_spec
+from thresher.proxies.fits import check_all
 
 
 def measure(model: Artifact, tasks: Mapping[str, Examples], *, out: Path, space: Workspace) -> Artifact:
@@ -21,6 +22,7 @@ def measure(model: Artifact, tasks: Mapping[str, Examples], *, out: Path, space:
     """
 
     def write(draft: Draft) -> None:
+        check_all(read_spec(model.path), tasks.values())
         network = open_model(model.path)
         tables = []
         for task, examples in tasks.items():

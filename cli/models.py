@@ -5,41 +5,47 @@ from pathlib import Path
 
 from torch import nn
 
-from thresher.artifacts import hash_file, hash_json, is_artifact, open_artifact
+from thresher.artifacts import hash_json, open_artifact
 from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.proxies import open_model, read_spec
-from thresher.proxies.models import check_fits
+from thresher.proxies import names, open_model, read_spec
+from thresher.proxies.fits import check_alike, check_all
+from thresher.proxies.models import Spec
+from thresher.proxies.probe import refuse_constant
+from thresher.proxies.weights import hash_of_function
+
+Loaders = list[tuple[str, Callable[[], nn.Module]]]
 
 
-def loaders_of(names: Sequence[str], examples: Examples | None = None) -> list[tuple[str, Callable[[], nn.Module]]]:
-    """(content hash, loader) of each model: an artefact of `thresher train`, a checkpoint folder or a hub name.
+def loaders_of(models: Sequence[str], examples: Examples, *others: Examples) -> Loaders:
+    """(content hash, loader) of each model (see `proxies.names`), as they read the examples, pool and targets alike.
 
-    Models that cannot read `examples`, or read them with another tokenizer, are refused.
+    Refuses models that cannot read all of them, or would read them as something else.
     """
-    if not names:
+    if not models:
         raise InputError("no model was given; give at least one model artefact or checkpoint")
-    if examples is not None:
-        for name in names:
-            check_fits(read_spec(name), examples)
-    return [(_hash_of(name), lambda name=name: open_model(name)) for name in names]
+    for other in others:
+        check_alike(examples, other)
+    loaders: Loaders = []
+    for name in models:
+        spec = read_spec(name, examples)
+        check_all(spec, (examples, *others))
+        loaders.append((_hash_of(name, spec), lambda name=name: _opened(name, examples)))
+    return loaders
 
 
-def _hash_of(name: str) -> str:
-    path = Path(name)
-    if is_artifact(path):
-        return open_artifact(path, "model").content_hash
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".json"))
-        return hash_json({file.name: hash_file(file) for file in files})
-    if path.exists() or path.is_absolute() or name.startswith("."):
-        raise InputError(f"{name} is no model; give a model artefact, a transformers checkpoint folder or a hub name")
-    from huggingface_hub import model_info
+def _opened(name: str, examples: Examples) -> nn.Module:
+    model = open_model(name, examples)
+    refuse_constant(model, examples, name)
+    return model
 
-    try:
-        return str(model_info(name).sha)
-    except Exception as error:
-        raise InputError(
-            f"{name} is neither a folder here nor a model that the hub gave ({type(error).__name__}); "
-            "check the name and the network"
-        ) from None
+
+def _hash_of(name: str, spec: Spec) -> str:
+    """Of the weights, and of how they are used: the same for the same numbers, wherever they lie."""
+    parsed = names.parse(name, trained=True)
+    if parsed.kind == names.ARTIFACT:
+        return open_artifact(Path(parsed.value), "model").content_hash
+    if parsed.kind == names.FUNCTION:
+        return hash_of_function(spec)
+    used = {key: value for key, value in spec.items() if key not in ("name", "checkpoint", "file")}
+    return hash_json(used)

@@ -131,7 +131,7 @@ def featurize_study(
     space: Workspace,
 ) -> dict[str, Artifact]:
     """The feature stores of the pool (under the name POOL) and of each target, under all `models`."""
-    loaders = loaders_of([str(model.path) for model in models])
+    loaders = loaders_of([str(model.path) for model in models], pool, *targets.values())
     options = {"projection": table.projection, "k": table.k, "output": table.output, "views": table.views}
 
     def store(name: str, examples: Examples) -> Artifact:
@@ -179,7 +179,7 @@ def score_by_traker(
         {name: examples.content_hash for name, examples in targets.items()},
     )
     return score_with_traker(
-        loaders_of([str(model.path) for model in models]),
+        loaders_of([str(model.path) for model in models], pool, *targets.values()),
         pool,
         targets,
         out=space.place("scores-traker", made_from, table.k, seed),

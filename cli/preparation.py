@@ -29,7 +29,7 @@ class Prepared:
     heldout: dict[str, Examples]
     """What validation measures: the other part of each target, by the same name."""
     off_target: Examples | None
-    """A part of the pool's source that is in neither the pool nor a target."""
+    """A part of the pool's source that is in neither the pool nor a target; None where that part is empty."""
     overlap: Artifact | None = None
     """Which documents of the pool share words with targets, both parts of them; None for images."""
 
@@ -39,7 +39,8 @@ def prepare(study: Study, space: Workspace) -> Prepared:
     part = _TextParts(study, space) if study.task == "language" else _ImageParts(study, space)
     held = study.pool.holdout * study.pool.share
     pool = part("pool", study.pool, held, study.pool.share)
-    off_target = part("off-target", study.pool, 0, held) if held > 0 else None
+    # A small pool has nobody in so small a part.
+    off_target = None if held == 0 or part.is_empty(study.pool, 0, held) else part("off-target", study.pool, 0, held)
     targets = {name: part(f"target-{name}", table, table.holdout, 1) for name, table in study.target.items()}
     heldout = {name: part(f"heldout-{name}", table, 0, table.holdout) for name, table in study.target.items()}
     return Prepared(pool, targets, heldout, off_target, part.overlap)
@@ -167,6 +168,10 @@ class _TextParts:
             warn(f"{name}: {cut_line(artifact.facts, self.study.sequence_length)}")
         return open_examples(artifact.path)
 
+    def is_empty(self, table: PoolTable, low: float, high: float) -> bool:
+        documents = read_documents(source_of(table), columns_of(table), Skipped())
+        return next(iter(part_of(documents, low, high, seed=self.study.seed)), None) is None
+
 
 class _ImageParts:
     """Prepares parts of image sources with the classes of the pool."""
@@ -194,3 +199,7 @@ class _ImageParts:
             progress=self.space.progress,
         )
         return open_examples(artifact.path)
+
+    def is_empty(self, table: PoolTable, low: float, high: float) -> bool:
+        images = read_images(source_of(table), image=table.image, label=table.label, id=table.id, size=None)
+        return next(iter(part_of(images, low, high, seed=self.study.seed)), None) is None

@@ -24,6 +24,7 @@ from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
 from thresher.outputs import Outputs
 from thresher.proxies import Recipe, evaluate, model_spec, open_model
+from thresher.proxies.fits import check_all
 from thresher.proxies.fleet import num_workers, run_jobs
 from thresher.proxies.stacked import Member, train_stack
 from thresher.seeds import derive, numpy_rng
@@ -106,6 +107,7 @@ def retrain(
     if repeats < 1:
         raise InputError(f"repeats={repeats}; pass 1 or more")
     spec = model_spec(table.size, pool)
+    check_all(spec, (pool, target))
     recipe = recipe_of(table, spec)
     config = {"spec": spec, "recipe": record(recipe), "num_subsets": num_subsets, "fraction": fraction}
     config |= {"repeats": repeats}

@@ -71,6 +71,16 @@ class Score(Command):
             return made(self._with_features(targets, progress))
         return made(self._without_features(targets, progress))
 
+    def show(self, result):
+        count = result["num_examples"]
+        lines = [f"path: {result['path']}", f"{count:,} examples scored"]
+        for name, found in result["targets"].items():
+            line = f"{name}: mean {found['mean']:.4g}, standard deviation {found['sd']:.4g}"
+            if found["tied"]:
+                line += f"; {found['tied']:,} examples share their score with others: the order among them says nothing"
+            lines.append(line)
+        return "\n".join(lines)
+
     def _check(self):
         from thresher.errors import InputError
 
@@ -99,8 +109,9 @@ class Score(Command):
         from thresher.attribution.scores import score, self_influence
 
         if open_artifact(self.pool).kind != "features":
-            stores = {name: self._featurize(f"target-{name}", path, progress) for name, path in targets.items()}
-            pool = self._featurize("pool", self.pool, progress)
+            loaders, examples, others = self._examples(targets)
+            stores = {name: self._featurize(f"target-{name}", loaders, own, progress) for name, own in others.items()}
+            pool = self._featurize("pool", loaders, examples, progress)
         else:
             pool, stores = open_features(self.pool), {name: open_features(path) for name, path in targets.items()}
         options = {"damping": self.damping, "q": self.q, "convention": self.convention, "progress": progress}
@@ -108,14 +119,12 @@ class Score(Command):
             return self_influence(pool, out=self.out, **options)
         return score(pool, stores, out=self.out, top=self.top, **options)
 
-    def _featurize(self, name, path, progress):
+    def _featurize(self, name, loaders, examples, progress):
         from thresher.attribution.features import featurize, open_features
-        from thresher.cli.models import loaders_of
-        from thresher.data.examples import open_examples
 
         artifact = featurize(
-            loaders_of(self.models),
-            open_examples(path),
+            loaders,
+            examples,
             out=self.out.with_name(f"{self.out.name}-features") / name,
             projection=self.projection,
             k=self.k,
@@ -160,11 +169,8 @@ class Score(Command):
         from thresher.cli.models import loaders_of
         from thresher.data.examples import open_examples
 
-        return (
-            loaders_of(self.models),
-            open_examples(self.pool),
-            {name: open_examples(path) for name, path in targets.items()},
-        )
+        pool, others = open_examples(self.pool), {name: open_examples(path) for name, path in targets.items()}
+        return loaders_of(self.models, pool, *others.values()), pool, others
 
 
 COMMAND = Score

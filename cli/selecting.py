@@ -13,7 +13,7 @@ from thresher.attribution.features import FeatureStore, featurize, open_features
 from thresher.attribution.norms import gradient_norms
 from thresher.attribution.scores import score
 from thresher.attribution.similarity import kernel_directions, mean_cosines
-from thresher.cli.models import loaders_of
+from thresher.cli.models import Loaders, loaders_of
 from thresher.cli.selecting_models import embeddings_of, losses_of
 from thresher.cli.study import AttributionTable
 from thresher.cli.workspace import Workspace
@@ -96,9 +96,7 @@ class Sources:
         named |= {f"target {name}": examples for name, examples in self.targets.items()}
         named |= {f"target features {name}": store for name, store in self.target_features.items()}
         hashes = {name: one.content_hash for name, one in named.items() if one is not None}
-        return hashes | {
-            f"model {m}": hash for m, (hash, _) in enumerate(loaders_of(self.models) if self.models else [])
-        }
+        return hashes | {f"model {m}": hash for m, (hash, _) in enumerate(self._loaders if self.models else [])}
 
     def evidence(self, seed: int) -> Evidence:
         """Evidence that is made when a method asks for it."""
@@ -161,6 +159,12 @@ class Sources:
             return self._chosen(self.target_features)
         return {name: self._featurized(name, own) for name, own in self._chosen(self.targets).items()}
 
+    @cached_property
+    def _loaders(self) -> Loaders:
+        if self.pool is None:
+            raise InputError("models judge prepared examples; give --pool too, or leave out --models")
+        return loaders_of(self.models, self.pool, *self.targets.values())
+
     def _losses(self) -> np.ndarray:
         if self.features is not None:
             stored = [self.features.outputs(m)["loss"] for m in range(self.features.num_checkpoints)]
@@ -169,7 +173,7 @@ class Sources:
 
     def _featurized(self, name: str, examples: Examples) -> FeatureStore:
         options = {"projection": self.table.projection, "k": self.table.k, "output": self.table.output}
-        loaders = loaders_of(self.models)
+        loaders = self._loaders
         hashes = [hash for hash, _ in loaders]
         made = featurize(
             loaders,

@@ -30,7 +30,7 @@ def embeddings_of(models: Sequence[str], examples: Examples, space: Workspace) -
     whole = _Whole(examples.artifact) if isinstance(examples, TokenExamples) else examples
     made = [
         _kept("embeddings", hash, examples, space, lambda load=load: embeddings(load(), whole, device=space.device))
-        for hash, load in loaders_of(models)
+        for hash, load in loaders_of(models, examples)
     ]
     return np.concatenate(made, axis=1)
 
@@ -41,7 +41,10 @@ def losses_of(models: Sequence[str], examples: Examples, space: Workspace) -> Fl
     def losses(load: Any) -> np.ndarray:
         return evaluate(load(), examples, device=space.device, progress=space.progress)["loss"]
 
-    made = [_kept("losses", hash, examples, space, lambda load=load: losses(load)) for hash, load in loaders_of(models)]
+    made = [
+        _kept("losses", hash, examples, space, lambda load=load: losses(load))
+        for hash, load in loaders_of(models, examples)
+    ]
     return np.mean(made, axis=0)
 
 

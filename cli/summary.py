@@ -120,7 +120,7 @@ def make_report(
             study=study_text(study),
             versions={name: library_version(name) or "missing" for name in LIBRARIES},
         ),
-        notes=_notes(result),
+        notes=_notes(study, result),
     )
 
 
@@ -382,12 +382,14 @@ def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trus
     )
 
 
-def _notes(result: StudyResult) -> list[str]:
+def _notes(study: Study, result: StudyResult) -> list[str]:
     """What a reader should be warned of."""
     skipped = result.prepared.pool.artifact.facts.get("skipped")
     listed = ", ".join(f"{count:,} documents ({why})" for why, count in (skipped or {}).items())
     notes = [f"Left out of the pool or changed: {listed}."] if listed else []
     notes += [f"{name}: {line}." for name, line in cut_lines(result.prepared).items()]
+    if study.pool.holdout > 0 and result.prepared.off_target is None:
+        notes.append("The pool is too small for a part to measure off the target: give pool.holdout a larger share.")
     overlap = result.prepared.overlap
     if overlap is None:
         return notes

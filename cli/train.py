@@ -25,7 +25,7 @@ class Train(ModelOptions):
     selection: Path | None = None
     """Train on what this selection kept."""
     fraction: float = 1.0
-    """Train on a random part of the pool (of the selection) of this size."""
+    """Train on a random part of the pool's (of the selection's) tokens or images of this size."""
     weights: Path | None = None
     """A Parquet file with columns id and weight: each example's loss is multiplied by its weight."""
     mixture: str | None = None
@@ -51,7 +51,7 @@ class Train(ModelOptions):
             name: getattr(self, name) for name in ("epochs", "batch_size", "learning_rate", "optimizer", "schedule")
         }
         wanted |= self.model_options()
-        spec = model_spec(self.model, pool)
+        spec, (indices, budget) = model_spec(self.model, pool), self._chosen(pool)
         artifact = train(
             spec,
             pool,
@@ -60,7 +60,8 @@ class Train(ModelOptions):
                 spec["task"], **{name: value for name, value in wanted.items() if value is not None}
             ),
             seed=self.seed,
-            indices=self._indices(pool),
+            indices=indices,
+            budget=budget,
             weights=None if self.weights is None else self._weights(pool.ids),
             mixture=None if self.mixture is None else self._mixture(),
             device=self.device,
@@ -68,18 +69,21 @@ class Train(ModelOptions):
         )
         return made(artifact)
 
-    def _indices(self, pool):
+    def _chosen(self, pool):
+        """Positions to train on, and how much of what they hold makes an epoch (None: all)."""
         import numpy as np
 
         from thresher.cli.choices import kept_positions
         from thresher.seeds import numpy_rng
-        from thresher.selection.budget import num_to_keep
+        from thresher.selection.budget import num_to_keep, take
 
         indices = np.arange(len(pool)) if self.selection is None else kept_positions(self.selection, pool)
-        count = num_to_keep(len(indices), fraction=self.fraction)
-        if count < len(indices):
-            indices = np.sort(numpy_rng(self.seed, "subset").choice(indices, count, replace=False))
-        return indices
+        lengths = np.asarray(pool.lengths())
+        budget = num_to_keep(int(lengths[indices].sum()), fraction=self.fraction)
+        if self.fraction == 1:
+            return indices, None
+        order = numpy_rng(self.seed, "subset").permutation(indices)
+        return np.sort(take(order, budget, lengths).kept), budget
 
     def _weights(self, ids):
         """The weight of each example of the pool [n], matched by id."""

@@ -13,8 +13,9 @@ from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
 from thresher.progress import SILENT
 from thresher.proxies import Recipe, model_spec, train
+from thresher.proxies.fits import check_all
 from thresher.proxies.fleet import num_workers, run_jobs
-from thresher.proxies.models import Spec, check_fits, model_width
+from thresher.proxies.models import Spec, model_width, origin_of
 from thresher.proxies.order import hash_array
 from thresher.proxies.stacked import Member, groups_of, train_stack
 from thresher.settings import record
@@ -131,8 +132,7 @@ def check_trainable(pool: Examples, table: ModelTable, tasks: Mapping[str, Examp
     """Refuse, before anything is trained, a model or recipe that cannot be, and tasks that the model cannot read."""
     spec = model_spec(table.size, pool)
     recipe_of(table, spec)
-    for examples in (pool, *tasks.values()):
-        check_fits(spec, examples)
+    check_all(spec, (pool, *tasks.values()))
 
 
 def recipe_of(table: ModelTable, spec: Spec) -> Recipe:
@@ -144,4 +144,4 @@ def recipe_of(table: ModelTable, spec: Spec) -> Recipe:
 def usual_rate(table: ModelTable, pool: Examples) -> float:
     """The peak learning rate that a model of `table` is trained at unless it says another."""
     spec = model_spec(table.size, pool)
-    return recipe_of(table, spec).peak_rate(source=spec["source"], width=model_width(spec))
+    return recipe_of(table, spec).peak_rate(source=origin_of(spec), width=model_width(spec))

@@ -148,7 +148,7 @@ def _selected(spec: str, budget: int, sources: Sources) -> Positions:
     last = stages_of(spec)[-1]
     own = {"fraction", "count", "tokens"} & set(last.values) or METHODS[last.name].kind == "filter"
     unit = "count" if sources.holds_images else "tokens"
-    given = {} if own else {unit: min(budget, int(sources.lengths.sum()))}
+    given: dict[str, Any] = {} if own else {unit: min(budget, int(sources.lengths.sum()))}
     out = sources.space.place("selections/recipe", spec, given, sources.inputs, sources.seed)
     return np.unique(open_selection(select_from(sources, spec, out=out, seed=sources.seed, **given).path).positions)
 

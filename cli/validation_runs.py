@@ -10,7 +10,7 @@ import numpy as np
 from thresher.artifacts import Artifact, is_artifact
 from thresher.cli.measure import measure
 from thresher.cli.study import ModelTable
-from thresher.cli.training import Run, grouped, place_of, train_group, train_run
+from thresher.cli.training import Run, check_trainable, grouped, place_of, train_group, train_run
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
 from thresher.progress import SILENT
@@ -67,6 +67,7 @@ def finish_runs(
     space: Workspace,
 ) -> list[Finished]:
     """Train and measure what is missing of `planned`, `workers` at once; then every run, in the order planned."""
+    check_trainable(pool, table, tasks)
     missing = [plan for plan in planned if not is_artifact(place_of(pool, table, plan.run, space))]
     jobs = [
         _Job(group, table, pool.artifact.path, _paths(tasks), space.root, space.device)

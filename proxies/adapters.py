@@ -7,7 +7,6 @@ reads it, and says which checkpoint they belong to, by name and hash.
 
 import importlib.util
 import json
-import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,32 +17,26 @@ from torch import Tensor, nn
 from thresher.artifacts import Draft
 from thresher.errors import InputError
 from thresher.proxies import pretrained
+from thresher.proxies.names import ModelName
 
 FILE, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
 """Of names in `peft`'s files: the adapted model stands in a wrapper there."""
 
 
-def describe(name: str, task: str) -> dict[str, Any] | None:
-    """What a specification says of `lora-RANK:hf:CHECKPOINT`; None for names of another form."""
-    match = re.fullmatch(r"lora(?:-(\d+))?:(.*)", name)
-    if match is None:
-        return None
-    rank, checkpoint = int(match[1] or 8), match[2].removeprefix("hf:")
-    if rank < 1 or checkpoint == match[2] or not checkpoint:
-        raise InputError(f"model {name!r}: adapters stand beside a checkpoint; write lora-8:hf:NAME_OR_FOLDER")
+def describe(parsed: ModelName, task: str) -> dict[str, Any]:
+    """What a specification says of `lora-RANK:hf:CHECKPOINT`."""
     if importlib.util.find_spec("peft") is None:
-        raise InputError(f"model {name!r} needs the package peft; install it: pip install 'thresher[lora]'")
+        raise InputError(f"model {parsed.text!r} needs the package peft; install it: pip install 'thresher[lora]'")
     # Updates are scaled by alpha / rank; twice is what adapters mostly are trained with.
-    return {"source": "lora", "rank": rank, "alpha": 2 * rank, **pretrained.describe(checkpoint, task)}
+    return {"source": "lora", "rank": parsed.rank, "alpha": 2 * parsed.rank, **pretrained.describe(parsed.value, task)}
 
 
 def build(spec: dict[str, Any]) -> nn.Module:
     """The checkpoint of `spec`, frozen, with new adapters (which change nothing yet)."""
     from peft import inject_adapter_in_model
 
-    model = pretrained.from_config(spec["config"], spec["task"])
-    pretrained.fill(model, spec)
+    model = pretrained.load_described(spec)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # each layer is asked whether its matrix lies transposed
         inject_adapter_in_model(_config(spec), model)

@@ -9,6 +9,7 @@ from thresher.errors import InputError
 
 FAMILIES = ("gpt2", "llama", "gpt_neox")
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+SIZE = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([kKmMbB]?)\s*")
 # The nearest configuration may miss the size asked for by this factor; further away the vocabulary alone is too big.
 FARTHEST = 2.0
 
@@ -47,9 +48,14 @@ class Shape:
         return {"total": body + positions + vocab_size * width, "non_embedding": body}
 
 
+def is_size(text: str) -> bool:
+    """Whether `text` is written as a number of parameters."""
+    return SIZE.fullmatch(text) is not None
+
+
 def parse_size(size: str) -> int:
     """`0.4M` -> 400000. A number with k, M or B (thousands, millions, billions of parameters), or none."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([kKmMbB]?)\s*", size)
+    match = SIZE.fullmatch(size)
     parameters = round(float(match[1]) * SUFFIXES[match[2].lower()]) if match else 0
     if parameters < 1:
         raise InputError(f"size {size!r} is not a number of parameters; write it as 400k, 0.4M or 1.3B")

@@ -1,64 +1,95 @@
-"""From a short name to a complete description of a model, from the description to the model.
-
-  language  `0.4M`, `llama:0.4M`, `gpt_neox:1M`          the ladder: total parameters
-  vision    `rn-1/16`, `torchvision:resnet18`, `mlp-64x2`
-  either    `hf:NAME_OR_FOLDER`                          a `transformers` checkpoint, trained further
-            `lora-8:hf:NAME_OR_FOLDER`                   adapters of rank 8 beside it (`adapters`)
-            `package.module:function`                    your own: a function that returns an untrained `nn.Module`
+"""From a name (`names`) to a complete description of a model, from the description to the model.
 
 Your own function is called with keywords. Text: `vocab_size=..., sequence_length=...`; `model(input_ids=...)` gives the
 logits [b, t, v]. Images: `num_classes=..., image_shape=(c, h, w)`; `model(pixel_values)` gives the logits [b, classes].
 """
 
 import importlib
+import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from thresher.data.examples import Examples, ImageExamples, TokenExamples
+from thresher.artifacts import open_artifact
+from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.proxies import adapters, ladder, pretrained, tables, vision
+from thresher.proxies import (
+    adapters,
+    architecture,
+    inputs,
+    labels,
+    ladder,
+    names,
+    pretrained,
+    tables,
+    torchvision_weights,
+    vision,
+)
+from thresher.proxies.fits import check_fits as check_fits
+from thresher.proxies.fits import sizes_of
+from thresher.proxies.fits import task_of as task_of
+from thresher.proxies.names import ModelName
+from thresher.proxies.probe import probe
+from thresher.proxies.stored import in_float32, precision_of
+from thresher.proxies.tensors import load_trained
 from thresher.seeds import seed_everything
 
 Spec = dict[str, Any]
+# Models of somebody else's making are tried before they are used.
+TRIED = ("pretrained", "lora", "torchvision", "function")
 
 
-def model_spec(name: str, examples: Examples) -> Spec:
-    """The complete, JSON-able description of the model that `name` means for these examples."""
-    spec = {"name": name, "task": task_of(examples), **_sizes(examples)}
-    if name.startswith("hf:"):
-        return spec | {"source": "pretrained", **pretrained.describe(name.removeprefix("hf:"), spec["task"])}
-    if (found := adapters.describe(name, spec["task"])) is not None:
-        return spec | found
-    if isinstance(examples, ImageExamples) and (found := _vision_source(name)):
-        return spec | found
-    family, _, size = name.rpartition(":")
-    if isinstance(examples, TokenExamples) and (family in ladder.FAMILIES or not family):
-        sizes = {key: spec[key] for key in ("vocab_size", "sequence_length")}
-        config = ladder.language_config(size, family=family or "gpt2", **sizes)
-        return spec | {"source": "ladder", "config": config}
-    if family:
-        _import_function(name)
-        return spec | {"source": "function", "function": name}
-    known = "a size such as 0.4M" if spec["task"] == "language" else "rn-1/16, torchvision:NAME, mlp-64x2"
-    raise InputError(f"model {name!r} is unknown for {spec['task']}; pass {known}, hf:NAME or module:function")
+def model_spec(name: str, examples: Examples, *, trained: bool = False) -> Spec:
+    """The complete, JSON-able description of the model that `name` means for these examples: to be trained, or
+    (`trained`) to be used as it is."""
+    parsed, task = names.parse(name, trained=trained), task_of(examples)
+    spec = {"name": name, "task": task, **sizes_of(examples)}
+    if parsed.kind == names.ARTIFACT:
+        return read_artifact_spec(parsed.value) if trained else continued(parsed)
+    wanted = "vision" if parsed.kind in (names.RESNET, names.MLP, names.TORCHVISION) else "language"
+    if parsed.kind in (names.LADDER, names.RESNET, names.MLP, names.TORCHVISION) and task != wanted:
+        known = "a size such as 0.4M" if task == "language" else "rn-1/16, torchvision:NAME, mlp-64x2"
+        raise InputError(f"model {name!r} is unknown for {task}; pass {known}, hf:NAME or module:function")
+    return _with_labels(spec | DESCRIBERS[parsed.kind](parsed, spec), examples)
+
+
+def continued(parsed: ModelName) -> Spec:
+    """The specification of a `model` artefact trained further: its own, and where its weights begin."""
+    artifact = open_artifact(Path(parsed.value), "model")
+    spec = read_artifact_spec(parsed.value)
+    start = {"path": parsed.value, "content_hash": artifact.content_hash}
+    return spec | {"name": parsed.text, "initial": start}
+
+
+def read_artifact_spec(folder: str | Path) -> Spec:
+    return json.loads(open_artifact(Path(folder), "model").file("spec.json").read_text())
 
 
 def build_model(spec: Spec, seed: int, *, empty: bool = False) -> nn.Module:
-    """The model of `spec` in training mode, initialised from `seed` alone (and from nothing else drawn before).
+    """The model of `spec` in training mode and float32, initialised from `seed` alone (nothing else drawn before).
 
     A pretrained source comes with its weights; with `empty` it comes without, for weights that are about to be loaded.
+    Models that are not ours are tried (`probe`) unless `empty`.
     """
     with private_randomness():
         seed_everything(seed, "initialisation")
-        model = BUILDERS[spec["source"]](spec)
-        if spec["source"] == "pretrained" and not empty:
-            pretrained.fill(model, spec)
+        model = BUILDERS[spec["source"]](spec, empty)
+        # As it came: of what is already in float32 a checkpoint's own word counts.
+        stored = precision_of(dict(model.named_parameters()))
+        model.stored_precision = spec.get("stored", stored)  # type: ignore[assignment]
+        in_float32(model)
+        inputs.honour(model, spec.get("inputs", {}))
+        labels.honour(model, spec.get("label_order"))
+        if "initial" in spec and not empty:
+            _start_from(model, spec)
+        if spec["source"] in TRIED and not empty:
+            probe(model, spec)
     return model.train()
 
 
@@ -89,83 +120,115 @@ def num_parameters(model: nn.Module) -> dict[str, int]:
 def model_width(spec: Spec) -> int | None:
     """The residual width of a language model, where its configuration says it."""
     config = spec.get("config", {})
-    return next((config[key] for key in ("hidden_size", "n_embd", "d_model", "dim") if key in config), None)
+    known = (config[key] for key in architecture.WIDTHS if isinstance(config.get(key), int))
+    return spec.get("width") or next(known, None)
 
 
-def task_of(examples: Examples) -> str:
-    return "language" if isinstance(examples, TokenExamples) else "vision"
+def origin_of(spec: Spec) -> str:
+    """What decides the usual learning rate: the source, or `pretrained` for any model that is trained further."""
+    starts = "initial" in spec or "file" in spec
+    return "pretrained" if starts and spec["source"] != "lora" else spec["source"]
 
 
-def check_fits(spec: Spec, examples: Examples) -> None:
-    """Refuse examples that the model cannot read: of another task, with tokens, lengths or classes it does not have."""
-    if spec["task"] != task_of(examples):
-        raise InputError(
-            f"model {spec['name']!r} is for {spec['task']}, but {examples.artifact.path} is for {task_of(examples)}; "
-            "give a model and examples of one task"
-        )
-    there = _sizes(examples)
-    if None not in (spec.get("tokenizer"), there.get("tokenizer")) and spec["tokenizer"] != there["tokenizer"]:
-        raise InputError(
-            f"{examples.artifact.path} was prepared with another tokenizer than model {spec['name']!r} reads; "
-            "prepare it with --tokenizer set to the model's own"
-        )
-    for key in there.keys() & {"vocab_size", "sequence_length", "num_classes"}:
-        if there[key] > spec[key]:
-            raise InputError(
-                f"{examples.artifact.path} has {key} {there[key]}, but model {spec['name']!r} was made for at most "
-                f"{spec[key]}; prepare the examples as the model's own pool was"
-            )
+def honoured(model: nn.Module, spec: Spec) -> dict[str, Any]:
+    """What an artefact made with this model records of it: how its weights were stored and are held, and what of that
+    which a checkpoint says of itself was done."""
+    stored = getattr(model, "stored_precision", "float32")
+    facts: dict[str, Any] = {"weights": {"stored": stored, "held": "float32"}}
+    if "inputs" in spec:
+        facts["pixels"] = spec["inputs"]["pixels"]
+    if "labels_by" in spec:
+        facts["labels_by"] = spec["labels_by"]
+    if "initial" in spec:
+        facts["initial"] = spec["initial"]
+    return facts
 
 
-def _sizes(examples: Examples) -> Spec:
-    if isinstance(examples, TokenExamples):
-        sizes = {"vocab_size": examples.vocab_size, "sequence_length": examples.sequence_length}
-        return sizes | ({"tokenizer": examples.tokenizer_hash} if examples.tokenizer_hash else {})
-    assert isinstance(examples, ImageExamples)
-    return {"num_classes": len(examples.classes), "image_shape": list(examples.image_shape)}
+def _start_from(model: nn.Module, spec: Spec) -> None:
+    start = spec["initial"]
+    if open_artifact(Path(start["path"]), "model").content_hash != start["content_hash"]:
+        raise InputError(f"{start['path']} has changed since it was described; describe it again, to another output")
+    load_trained(model, spec["source"], Path(start["path"]))
 
 
-def _vision_source(name: str) -> Spec | None:
-    if name.startswith("rn-"):
-        return {"source": "resnet", "multiplier": str(vision.parse_multiplier(name.removeprefix("rn-")))}
-    if name.startswith("torchvision:"):
-        return {"source": "torchvision", "model": name.removeprefix("torchvision:")}
-    if name.startswith("mlp-"):
-        width, depth = tables.parse_mlp(name.removeprefix("mlp-"))
-        return {"source": "mlp", "width": width, "depth": depth}
-    return None
+def _with_labels(spec: Spec, examples: Examples) -> Spec:
+    if "labels" not in spec:
+        return spec
+    names_of_classes = list(getattr(examples, "classes", []))
+    matched = labels.match(spec["name"], spec["labels"], names_of_classes)
+    if matched["label_order"] == list(range(len(spec["labels"]))):
+        matched["label_order"] = None
+    return spec | matched
 
 
-def _build_transformer(spec: Spec) -> nn.Module:
+def _describe_own(parsed: ModelName, spec: Spec) -> Spec:
+    import_function(parsed.value)
+    return {"source": "function", "function": parsed.value}
+
+
+def _describe_ladder(parsed: ModelName, spec: Spec) -> Spec:
+    sizes = {key: spec[key] for key in ("vocab_size", "sequence_length")}
+    return {"source": "ladder", "config": ladder.language_config(parsed.value, family=parsed.family, **sizes)}
+
+
+def _describe_mlp(parsed: ModelName, spec: Spec) -> Spec:
+    width, depth = tables.parse_mlp(parsed.value)
+    return {"source": "mlp", "width": width, "depth": depth}
+
+
+DESCRIBERS: dict[str, Callable[[ModelName, Spec], Spec]] = {
+    names.CHECKPOINT: lambda parsed, spec: {
+        "source": "pretrained",
+        **pretrained.describe(parsed.value, spec["task"]),
+    },
+    names.ADAPTERS: lambda parsed, spec: adapters.describe(parsed, spec["task"]),
+    names.TORCHVISION: lambda parsed, spec: torchvision_weights.describe(parsed.value, parsed.weights),
+    names.LADDER: _describe_ladder,
+    names.RESNET: lambda parsed, spec: {
+        "source": "resnet",
+        "multiplier": str(vision.parse_multiplier(parsed.value)),
+    },
+    names.MLP: _describe_mlp,
+    names.FUNCTION: _describe_own,
+}
+
+
+def _build_ladder(spec: Spec, empty: bool) -> nn.Module:
     return pretrained.from_config(spec["config"], spec["task"])
 
 
-def _build_resnet(spec: Spec) -> nn.Module:
+def _build_pretrained(spec: Spec, empty: bool) -> nn.Module:
+    return pretrained.from_config(spec["config"], spec["task"]) if empty else pretrained.load_described(spec)
+
+
+def _build_resnet(spec: Spec, empty: bool) -> nn.Module:
     multiplier, channels = vision.parse_multiplier(spec["multiplier"]), spec["image_shape"][0]
     return vision.ResNet18(multiplier, num_classes=spec["num_classes"], num_channels=channels)
 
 
-def _build_mlp(spec: Spec) -> nn.Module:
+def _build_mlp(spec: Spec, empty: bool) -> nn.Module:
     num_inputs = tables.num_inputs_of(tuple(spec["image_shape"]))
     return tables.mlp(num_inputs, spec["num_classes"], width=spec["width"], depth=spec["depth"])
 
 
-def _build_torchvision(spec: Spec) -> nn.Module:
-    return vision.torchvision_model(spec["model"], num_classes=spec["num_classes"])
+def _build_torchvision(spec: Spec, empty: bool) -> nn.Module:
+    if "file" in spec and not empty:
+        return torchvision_weights.load_described(spec)
+    return torchvision_weights.build(spec["model"], num_classes=spec["num_classes"])
 
 
-def _build_own(spec: Spec) -> nn.Module:
+def _build_own(spec: Spec, empty: bool) -> nn.Module:
     if spec["task"] == "language":
         sizes = {"vocab_size": spec["vocab_size"], "sequence_length": spec["sequence_length"]}
     else:
         sizes = {"num_classes": spec["num_classes"], "image_shape": tuple(spec["image_shape"])}
-    model = _import_function(spec["function"])(**sizes)
+    model = import_function(spec["function"])(**sizes)
     if not isinstance(model, nn.Module):
         raise InputError(f"{spec['function']} returned a {type(model).__name__}; it must return a torch.nn.Module")
     return model
 
 
-def _import_function(name: str) -> Callable[..., Any]:
+def import_function(name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
@@ -173,10 +236,10 @@ def _import_function(name: str) -> Callable[..., Any]:
         raise InputError(f"model {name!r}: {error}; pass module:function that can be imported from here") from None
 
 
-BUILDERS: dict[str, Callable[[Spec], nn.Module]] = {
-    "ladder": _build_transformer,
-    "pretrained": _build_transformer,
-    "lora": adapters.build,
+BUILDERS: dict[str, Callable[[Spec, bool], nn.Module]] = {
+    "ladder": _build_ladder,
+    "pretrained": _build_pretrained,
+    "lora": lambda spec, empty: adapters.build(spec),
     "resnet": _build_resnet,
     "mlp": _build_mlp,
     "torchvision": _build_torchvision,

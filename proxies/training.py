@@ -18,7 +18,16 @@ from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies.checkpoint import Run
 from thresher.proxies.costs import training_flops_per_unit
-from thresher.proxies.models import Spec, build_model, check_fits, model_width, num_parameters, private_randomness
+from thresher.proxies.models import (
+    Spec,
+    build_model,
+    check_fits,
+    honoured,
+    model_width,
+    num_parameters,
+    origin_of,
+    private_randomness,
+)
 from thresher.proxies.objective import num_predictions, objective_of
 from thresher.proxies.objective import training_loss as training_loss
 from thresher.proxies.order import Order, check_indices, check_mixture, check_weights
@@ -115,7 +124,8 @@ class Trainer:
         self.weights = None if weights is None else torch.from_numpy(weights).float()
         # A small perceptron is only slowed down by bf16, and stays the same number for number in a stack without it.
         self.precision = "float32" if (recipe.precision, spec["source"]) == ("auto", "mlp") else recipe.precision
-        self.peak = recipe.peak_rate(source=spec["source"], width=model_width(spec))
+        self.spec = spec
+        self.peak = recipe.peak_rate(source=origin_of(spec), width=model_width(spec))
         _refuse_empty_shares(order, self.ranks)
         model = build_model(spec, seed).to(self.device)
         optimizer = recipe.make_optimizer(model, self.peak)
@@ -166,6 +176,7 @@ class Trainer:
             "loss_curve": [float(part.mean()) for part in np.array_split(losses, min(len(losses), CURVE_POINTS))],
             "device": str(self.device),
             "precision": "bf16" if bf16 else "float32",
+            **honoured(self.state.model, self.spec),
             **({"num_processes": self.ranks.count} if self.ranks.count > 1 else {}),
         }
 

@@ -79,15 +79,3 @@ def parse_multiplier(text: str) -> Fraction:
     if not Fraction(1, 64) <= multiplier <= 16:
         raise InputError(f"'rn-{text}' is not a width of ResNet-18; write rn-1/16, rn-1/2, rn-2: from 1/64 to 16")
     return multiplier
-
-
-def torchvision_model(name: str, *, num_classes: int) -> nn.Module:
-    """A torchvision classification model by its name, untrained."""
-    from torchvision import models
-
-    try:
-        return models.get_model(name, weights=None, num_classes=num_classes)
-    except ValueError:
-        raise InputError(
-            f"torchvision has no model {name!r}; see torchvision.models.list_models() for those it has"
-        ) from None

@@ -1,18 +1,29 @@
-"""A model on disk: the `model` artefact's files written, read and checked."""
+"""A model on disk: the `model` artefact's files written, and any trained model opened by its name."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from thresher.artifacts import Draft, is_artifact, open_artifact
+from thresher.artifacts import Draft
+from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.proxies import adapters, pretrained
-from thresher.proxies.models import Spec, build_model
+from thresher.proxies import adapters, names, pretrained
+from thresher.proxies.models import (
+    TRIED,
+    Spec,
+    build_model,
+    model_spec,
+    private_randomness,
+    read_artifact_spec,
+)
+from thresher.proxies.probe import probe
+from thresher.proxies.tensors import WEIGHTS, load_trained, own_tensors
+from thresher.proxies.tensors import load_weights as load_weights
 
 
 def save_model(model: nn.Module, spec: Spec, draft: Draft) -> None:
@@ -22,7 +33,7 @@ def save_model(model: nn.Module, spec: Spec, draft: Draft) -> None:
         file.write_text(json.dumps(spec, indent=1))
     if spec["source"] == "lora":
         return adapters.save(model, draft)
-    with draft.file("model.safetensors") as file:
+    with draft.file(WEIGHTS) as file:
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in own_tensors(model).items()},
             file,
@@ -35,68 +46,44 @@ def save_model(model: nn.Module, spec: Spec, draft: Draft) -> None:
             file.write_text(config.to_json_string())
 
 
-def open_model(name: str | Path) -> nn.Module:
-    """The model of an artefact that `train` made, or of a `transformers` folder or hub name, in eval mode."""
-    path = Path(name)
-    if not is_artifact(path):
-        return pretrained.load(str(name), pretrained.task_of_config(pretrained.read_config(str(name))))
-    artifact = open_artifact(path, "model")
-    spec = read_spec(path)
+def open_model(name: str | Path, examples: Examples | None = None) -> nn.Module:
+    """The trained model that `name` means (see `names`), in eval mode and float32, as it reads `examples`: an artefact
+    that `train` made, a checkpoint, torchvision's weights from a file, or what your own function returns."""
+    spec, parsed = read_spec(name, examples), names.parse(str(name), trained=True)
+    if parsed.kind != names.ARTIFACT:
+        return build_model(spec, seed=0).eval()
     model = build_model(spec, seed=0, empty=True)
-    if spec["source"] == "lora":
-        _copy_adapters(model, path)
-    else:
-        load_weights(model, artifact.file("model.safetensors"))
+    load_trained(model, spec["source"], Path(parsed.value))
+    if spec["source"] in TRIED:
+        with private_randomness():
+            probe(model, spec)
     return model.eval()
 
 
-def read_spec(name: str | Path) -> Spec:
-    """The specification of what `open_model` opens."""
-    path = Path(name)
-    if is_artifact(path):
-        return json.loads(open_artifact(path, "model").file("spec.json").read_text())
-    return {"name": str(name), "source": "pretrained", **pretrained.describe(str(name))}
+def read_spec(name: str | Path, examples: Examples | None = None) -> Spec:
+    """The specification of what `open_model` opens. Without examples, of a checkpoint by itself.
+
+    Raises InputError for names of untrained models, of which there is nothing to attribute to.
+    """
+    parsed = names.parse(str(name), trained=True)
+    if parsed.kind == names.ARTIFACT:
+        return read_artifact_spec(parsed.value)
+    if parsed.is_untrained or parsed.kind == names.ADAPTERS:
+        raise InputError(
+            f"{parsed.text} is a model without training; train it (thresher train --model {parsed.text} ..) and give "
+            "the artefact"
+        )
+    if examples is not None:
+        return model_spec(str(name), examples, trained=True)
+    if parsed.kind == names.CHECKPOINT:
+        return {"name": str(name), "source": "pretrained", **pretrained.describe(parsed.value)}
+    raise InputError(f"{parsed.text} is made for examples; give some")
 
 
-def load_weights(model: nn.Module, file: Path) -> None:
-    """Copy the tensors of `file` into `model`; refuse a file of another architecture, naming the first difference."""
-    own = own_tensors(model)
-    try:
-        with safe_open(file, framework="pt") as stored, torch.no_grad():
-            shapes = {name: list(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-            _refuse_other(file, shapes, {name: list(tensor.shape) for name, tensor in own.items()})
-            for name, tensor in own.items():
-                tensor.copy_(stored.get_tensor(name))
-    except SafetensorError as error:
-        raise InputError(f"{file} is not a readable safetensors file ({error}); make it again") from None
-
-
-def own_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, one that goes by several names (tied) under the first alone."""
-    seen: set[int] = set()
-    tensors = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            tensors[name] = tensor
-    return tensors
-
-
-def _copy_adapters(model: nn.Module, folder: Path) -> None:
-    """As `load_weights`, of adapters, whose names in the file are `peft`'s."""
-    stored, own = adapters.read(folder), adapters.tensors_of(model)
-    shapes, wanted = ({name: list(tensor.shape) for name, tensor in some.items()} for some in (stored, own))
-    _refuse_other(folder / adapters.FILE, shapes, wanted)
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(stored[name])
-
-
-def _refuse_other(file: Path, stored: dict[str, list[int]], wanted: dict[str, list[int]]) -> None:
-    for name in [*wanted, *stored]:
-        if stored.get(name) != wanted.get(name):
-            there, needed = (f"{shapes[name]}" if name in shapes else "absent" for shapes in (stored, wanted))
-            raise InputError(
-                f"{file} is of another architecture: tensor {name} is {there} there, {needed} in this model; "
-                "give the weights that belong to the model"
-            )
+def hash_of_function(spec: Spec) -> str:
+    """Of the tensors of the model that somebody's own function gives."""
+    digest = hashlib.sha256()
+    for name, tensor in own_tensors(build_model(spec, seed=0)).items():
+        digest.update(f"{name} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,12 +1,11 @@
 """Texts that share rare words with the target."""
 
 from collections.abc import Sequence
-from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
 
-from thresher.errors import InputError
+from thresher.bm25 import BM25, num_words
 from thresher.selection.evidence import Evidence
 from thresher.selection.ranking import Ranking, by
 
@@ -19,19 +18,8 @@ def bm25(evidence: Evidence) -> Ranking:
 
 
 def similarities(pool: Sequence[str], targets: dict[str, Sequence[str]]) -> dict[str, Float[np.ndarray, "n"]]:
-    import bm25s
-
-    options: Any = {"show_progress": False, "stopwords": None}
-    index, corpus = bm25s.BM25(), cast(Any, bm25s.tokenize(list(pool), **options))
-    if not corpus.vocab:
-        raise InputError("no text of the pool has a word of two letters or more; BM25 has nothing to match by")
-    index.index(corpus, show_progress=False)
-    found = {}
-    for name, texts in targets.items():
-        total = np.zeros(len(pool))
-        queries: Any = bm25s.tokenize(list(texts), return_ids=False, **options)
-        for words in queries:
-            if words:  # a query without a word has no score for anything
-                total += index.get_scores(words) / len(words)
-        found[name] = total / len(texts)
-    return found
+    index = BM25(pool)
+    return {
+        name: sum((index.scores(text) / max(num_words(text), 1) for text in texts), np.zeros(len(pool))) / len(texts)
+        for name, texts in targets.items()
+    }

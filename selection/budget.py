@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from thresher.errors import InputError
 
@@ -163,5 +163,5 @@ def draw(
 def realised(domains: np.ndarray, positions: Int[np.ndarray, "k"], lengths: Int[np.ndarray, "n"]) -> dict[str, float]:
     """The share of each domain in what `positions` cost, sorted by name."""
     names, groups = np.unique(np.asarray(domains)[positions].astype(str), return_inverse=True)
-    sums: Float[np.ndarray, d] = np.bincount(groups, weights=np.asarray(lengths)[positions])
+    sums = np.bincount(groups, weights=np.asarray(lengths)[positions])
     return dict(zip(names.tolist(), (sums / sums.sum()).tolist(), strict=True))

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from unicodedata import normalize
 from zlib import crc32
 
 import numpy as np
 from jaxtyping import Int
 
+from thresher.data.words import words_of
 from thresher.errors import InputError
 from thresher.selection.evidence import Evidence
 from thresher.selection.ranking import Filtered
@@ -18,14 +20,15 @@ BLOCK = 2**21
 
 
 def exact(evidence: Evidence, alive: Int[np.ndarray, "m"]) -> Filtered:
-    """Of examples with the same text, case and white space aside, the one with the smallest id stays.
+    """Of examples with the same text, case, white space and the way of writing accents (NFC) aside, the one with the
+    smallest id stays.
 
     Scores count how many share the text.
     """
     texts, first, groups = evidence["texts"], {}, np.full(len(evidence), -1)
     for position in evidence.by_id(alive).tolist():
-        normalised = " ".join(texts[position].lower().split())
-        groups[position] = first.setdefault(blake2b(normalised.encode(), digest_size=16).digest(), position)
+        normalised = " ".join(normalize("NFC", texts[position]).casefold().split()).encode("utf-8", "surrogatepass")
+        groups[position] = first.setdefault(blake2b(normalised, digest_size=16).digest(), position)
     keep = np.zeros(len(evidence), dtype=bool)
     keep[list(first.values())] = True
     counts = np.bincount(groups[alive], minlength=len(evidence))
@@ -42,10 +45,10 @@ def minhash(
 ) -> Filtered:
     """Of examples linked by a Jaccard similarity of at least `threshold`, the one with the smallest id stays.
 
-    Similarity is of the sets of runs of `ngram` lower-cased words. MinHash signatures (Broder 1997) in bands propose
-    pairs; each proposed pair is verified exactly, so nobody is dropped for a collision. Of pairs at the threshold the
-    bands miss up to 1 %, of more similar ones fewer. Links are transitive. Scores are the similarity to a linked
-    example (the largest found), NaN for those linked to nobody.
+    Similarity is of the sets of runs of `ngram` words (`thresher.data.words`: of any script). MinHash signatures
+    (Broder 1997) in bands propose pairs; each proposed pair is verified exactly, so nobody is dropped for a collision.
+    Of pairs at the threshold the bands miss up to 1 %, of more similar ones fewer. Links are transitive. Scores are the
+    similarity to a linked example (the largest found), NaN for those linked to nobody.
     """
     if not 0 < threshold <= 1:
         raise InputError(
@@ -78,8 +81,8 @@ def minhash(
 
 def shingles(text: str, ngram: int) -> Int[np.ndarray, "s"]:
     """The set of runs of `ngram` words, each run as a 64-bit hash, sorted; a shorter text is one run."""
-    words = text.lower().split()
-    hashes = np.array([crc32(word.encode()) for word in words] or [0], dtype=np.uint64)
+    words = words_of(text) or text.split()  # what has no words is told apart by its signs
+    hashes = np.array([crc32(word.encode("utf-8", "surrogatepass")) for word in words] or [0], dtype=np.uint64)
     width = min(ngram, len(hashes))
     runs = np.zeros(len(hashes) - width + 1, dtype=np.uint64)
     for offset in range(width):

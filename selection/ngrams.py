@@ -5,9 +5,11 @@ from typing import Any
 
 from scipy.sparse import csr_matrix
 
+from thresher.data.words import words_and_signs_of
+
 
 def hashed_ngrams(texts: Sequence[str], buckets: int, *, unit_rows: bool = False) -> csr_matrix:
-    """[n, buckets] counts of lower-cased words, punctuation runs and pairs of them, each hashed to a bucket (murmur3).
+    """[n, buckets] counts of words, runs of punctuation and pairs of them, each hashed to a bucket (murmur3).
 
     `unit_rows`: each row scaled to Euclidean length 1.
     """
@@ -17,7 +19,9 @@ def hashed_ngrams(texts: Sequence[str], buckets: int, *, unit_rows: bool = False
     counted = HashingVectorizer(
         n_features=buckets,
         ngram_range=(1, 2),
-        token_pattern=r"\w+|[^\w\s]+",
+        tokenizer=words_and_signs_of,
+        token_pattern=None,
+        lowercase=False,
         alternate_sign=False,
         **options,
     ).transform(texts)

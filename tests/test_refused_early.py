@@ -8,6 +8,7 @@ import pytest
 
 from thresher.cli import pipeline
 from thresher.cli.pipeline import run_study
+from thresher.cli.preparation import prepare
 from thresher.cli.study import PoolTable, ProxyTable, ReferenceTable, SelectTable, Study, TargetTable, ValidateTable
 from thresher.cli.workspace import Workspace
 from thresher.errors import InputError
@@ -75,7 +76,7 @@ def test_copies_that_a_filter_leaves_out_count_before_anything_is_trained(monkey
     (tmp_path / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     refused(
         monkeypatch,
-        replace(study, select=SelectTable(method="exact | dsdm", fraction=0.5)),
+        replace(study, pool=replace(study.pool, holdout=0), select=SelectTable(method="exact | dsdm", fraction=0.5)),
         tmp_path,
         "tokens asked for, but the stages before left",
     )
@@ -94,3 +95,8 @@ def test_many_small_domains_and_short_documents_end_in_a_report(study, tmp_path)
     assert set(facts["held"]) == {"dsdm", *controls}
     assert {facts["tokens_seen"][arm] for arm in facts["held"]} == {facts["budget"]}
     assert facts["tokens_seen"]["random x 5"] in (supply, 5 * facts["budget"])
+
+
+def test_a_pool_too_small_for_an_off_target_part_is_no_reason_to_stop(study, tmp_path):
+    prepared = prepare(replace(study, pool=replace(study.pool, holdout=1e-9)), Workspace(tmp_path / "run", "cpu"))
+    assert prepared.off_target is None and len(prepared.pool) == 90

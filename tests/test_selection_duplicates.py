@@ -149,3 +149,17 @@ def test_what_cannot_be_is_refused(spec, message):
 
 def test_more_clusters_than_examples_are_as_many_as_examples():
     assert select_by("semdedup:clusters=1000", evidence()).num_kept == NUM
+
+
+def test_near_copies_are_found_in_writing_without_spaces_and_signs_alone_are_no_copies():
+    rng = np.random.default_rng(0)
+    signs = [chr(0x4E00 + n) for n in range(400)]
+    texts = ["".join(rng.choice(signs, 200)) for _ in range(6)]
+    near = texts[0][:197] + "天地玄"
+    given = Evidence([f"{n}" for n in range(9)], texts=[*texts, near, "!!! ???", "--- +++"])
+    assert select_by("minhash", given).kept.tolist() == [0, 1, 2, 3, 4, 5, 7, 8]
+
+
+def test_one_text_in_two_ways_of_writing_accents_is_a_copy():
+    given = Evidence(["a", "b", "c"], texts=["Caf\u00e9 noir", "cafe\u0301  NOIR", "cafe noir"])
+    assert select_by("exact", given).kept.tolist() == [0, 2]

@@ -114,3 +114,30 @@ def test_a_method_by_several_targets_takes_their_weighted_mean():
     given = evidence(gradient_cosines={"a": np.arange(NUM) * 1000.0, "b": -np.arange(NUM) * 1.0})
     given.weights = {"a": 1, "b": 2}
     assert select_by("gradient_cosine", given, count=2).kept.tolist() == [0, 1]
+
+
+HINDI = ["कि", "की", "के", "को"]
+SCRIPTS = {
+    "Hindi": [f"{a}{b}ल" for a in HINDI for b in HINDI],
+    "Chinese": list("天地玄黃宇宙洪荒日月盈昃"),
+    "accents": ["cafe\u0301", "noe\u0308l", "re\u0301sume\u0301", "nai\u0308ve", "fac\u0327ade", "ro\u0302le"],
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("method", ["bm25", "dsir:temperature=0", "classifier"])
+def test_texts_of_any_script_are_compared_by_their_words(script, method):
+    """Both kinds are made of the same signs; only whole words tell them apart."""
+    rng, words, joint = np.random.default_rng(0), SCRIPTS[script], "" if script == "Chinese" else " "
+    halves = words[::2], words[1::2]
+
+    def text(kind, count=12):
+        return joint.join(rng.choice(halves[kind], count))
+
+    kinds = np.arange(40) % 2
+    given = Evidence(
+        [f"e{i:02d}" for i in range(40)],
+        texts=[text(kind) for kind in kinds],
+        target_texts={"t": [text(0) for _ in range(10)]},
+    )
+    assert set(kinds[select(method, given, count=20).kept]) == {0}

@@ -6,6 +6,8 @@ A batch is a dict of tensors with the names `transformers` uses:
   vision    `pixel_values` [b, c, h, w] float, `labels` [b]
 """
 
+import inspect
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -31,12 +33,19 @@ class Outputs(NamedTuple):
 def logits_of(model: nn.Module, batch: Batch) -> Tensor:
     """Logits [b, c] or [b, t, v], of a `transformers` model, a torchvision model or any `nn.Module` of one tensor."""
     if "input_ids" in batch:
-        output = model(input_ids=batch["input_ids"])
+        named = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
+        # Keys and values kept for a next token would cost memory, and some models change them in place.
+        output = model(**named, **({"use_cache": False} if _can_cache(type(model)) else {}))
     elif hasattr(model, "config") and hasattr(model, "main_input_name"):
         output = model(pixel_values=batch["pixel_values"])
     else:
         output = model(batch["pixel_values"])
     return output if isinstance(output, Tensor) else output.logits
+
+
+@cache
+def _can_cache(kind: type[nn.Module]) -> bool:
+    return "use_cache" in inspect.signature(kind.forward).parameters
 
 
 def outputs_of(logits: Tensor, labels: Tensor) -> Outputs:

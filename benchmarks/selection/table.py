@@ -94,8 +94,7 @@ def select_all(study: Study, budget: int) -> tuple[dict[str, Artifact], dict[str
     models = [str(proxy.path) for proxy in proxies]
     costs = {}
     for name, examples in study.targets.items():
-        sizes = {"num_targets": 1, "num_target_examples": len(examples), "num_pool": len(pool)}
-        costs[name] = sum(selection_flops(proxies, k=table.k, **sizes).values())
+        costs[name] = sum(selection_flops(proxies, pool=pool, targets={name: examples}, k=table.k).values())
     features = {name: open_features(artifact.path) for name, artifact in stores.items()}
     chosen = {}
     for only in (*TARGETS, None):
@@ -125,15 +124,14 @@ def run(data: Path, out: Path, num_seeds: int) -> dict[str, Any]:
     chosen, costs = select_all(study, budget)
     seconds = time.perf_counter() - start
     arms = [Arm(name, [open_selection(artifact.path).positions]) for name, artifact in chosen.items()]
-    size = len(arms[0].positions(0))
-    arms.append(random_arm(len(study.pool), size, num_seeds=num_seeds, seed=0))
+    arms.append(random_arm(study.pool.lengths(), budget, num_seeds=num_seeds, seed=0))
     made = validate(
         study.pool,
         arms,
         study.heldout,
         {"off-target": study.off_target},
         model=REFERENCE,
-        plan=Plan(num_seeds=num_seeds, random_budgets=RANDOM_BUDGETS),
+        plan=Plan(num_seeds=num_seeds, budget=budget, random_budgets=RANDOM_BUDGETS),
         seed=0,
         space=study.space,
     )

@@ -109,7 +109,7 @@ def test_unusable_names_are_refused_in_one_line(text, tmp_path, monkeypatch):
     for name in ("lora:0.4M", "lora-0:hf:x", "lora:hf:"):
         with pytest.raises(InputError, match="write lora-8:hf:NAME_OR_FOLDER"):
             model_spec(name, text)
-    with pytest.raises(InputError, match="neither a model artefact nor a checkpoint"):
+    with pytest.raises(InputError, match="does not exist: there is no such file"):
         model_spec(f"lora:hf:{tmp_path / 'nothing'}", text)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'thresher\[lora\]'"):

@@ -117,7 +117,7 @@ def test_weights_of_another_architecture_are_refused_by_the_first_tensor_that_di
 def test_what_is_no_model_is_refused_in_one_line(digits, text, tmp_path):
     shutil.copy(__file__, tmp_path / "model.safetensors")
     for action, words in [
-        (lambda: open_model(tmp_path / "nowhere"), "neither a model artefact nor a checkpoint"),
+        (lambda: open_model(tmp_path / "nowhere"), "does not exist: there is no such file"),
         (lambda: open_model(digits.artifact.path), "holds 'image-examples', but 'model' is needed"),
         (
             lambda: load_weights(build_model(model_spec("60k", text), 0), tmp_path / "model.safetensors"),
@@ -127,7 +127,7 @@ def test_what_is_no_model_is_refused_in_one_line(digits, text, tmp_path):
         (lambda: model_spec("rn-0", digits), "not a width"),
         (lambda: model_spec("mlp-64", digits), "write mlp-WIDTHxLAYERS"),
         (lambda: model_spec("0.4M", digits), "unknown for vision"),
-        (lambda: model_spec("rn-1/16", text), "write it as 400k"),
+        (lambda: model_spec("rn-1/16", text), "unknown for language; pass a size such as 0.4M"),
         (lambda: model_spec("no.such:thing", text), "No module named"),
         (lambda: build_model(model_spec("torchvision:nothing", digits), 0), "no model 'nothing'"),
     ]:

@@ -83,6 +83,17 @@ class Examples:
     def _window_starts(self) -> Int[np.ndarray, "n+1"]:
         return np.searchsorted(self.windows.example, np.arange(len(self) + 1))
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How the examples are written: those that a model reads alike have the same. Of text the hash of its tokenizer
+        (where it is known), of images their shape, of both the classes."""
+        raise NotImplementedError
+
+    @property
+    def num_outcomes(self) -> int:
+        """Between how many a prediction chooses: a uniform guess has a loss of its logarithm."""
+        raise NotImplementedError
+
     def batch(self, windows: np.ndarray | Sequence[int]) -> Batch:
         """Some windows as model input; see `thresher.outputs`. Where examples have one window, they are its number."""
         raise NotImplementedError
@@ -132,6 +143,14 @@ class TokenExamples(Examples):
     @property
     def vocab_size(self) -> int:
         return self.layout.vocab_size
+
+    @property
+    def reading(self):
+        return {"tokenizer": self.tokenizer_hash} if self.tokenizer_hash else {}
+
+    @property
+    def num_outcomes(self):
+        return self.vocab_size
 
     @property
     def sequence_length(self) -> int:
@@ -328,6 +347,14 @@ class ImageExamples(Examples):
     @property
     def classes(self) -> list[str]:
         return self.artifact.facts["classes"]
+
+    @property
+    def reading(self):
+        return {"classes": list(self.classes), "image_shape": list(self.image_shape)}
+
+    @property
+    def num_outcomes(self):
+        return len(self.classes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

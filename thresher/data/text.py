@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from thresher.artifacts import Artifact, Draft, build
+from thresher.data.begin_token import begun
 from thresher.data.documents import Document
 from thresher.data.encoding import Encoded, Piece, encode
 from thresher.data.skipped import BadRows, Skipped
 from thresher.data.tables import ChoicesTable, DocumentsTable, ExamplesTable, chunks
 from thresher.data.token_files import Layout, TokenWriter
-from thresher.data.tokenizer import open_tokenizer, vocab_size_of
+from thresher.data.tokenizer import begin_token, open_tokenizer, vocab_size_of
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track
 
@@ -77,15 +78,18 @@ def prepare_text(
     """
     check_shape(sequence_length, limit)
     encoder, end, tokenizer_hash = open_tokenizer(tokenizer)
-    vocab_size = vocab_size_of(encoder)
-    layout = Layout(sequence_length=sequence_length, packed=pack, end_token=end, vocab_size=vocab_size)
+    vocab_size, begin = vocab_size_of(encoder), begin_token(tokenizer)
+    room = sequence_length - (begin is not None)
+    tokens = {"end_token": end, "begin_token": begin, "vocab_size": vocab_size}
+    layout = Layout(sequence_length=sequence_length, packed=pack, **tokens)
 
     def write(draft: Draft) -> Mapping:
         with ExitStack() as files:
             skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
             encoded = encode(documents(skipped), encoder, BadRows(bad_rows, skipped))
-            cuts = _Cuts(sequence_length)
-            rows = _whole(encoded, end, skipped) if pack else _fitted_rows(encoded, sequence_length, skipped, cuts)
+            cuts = _Cuts(room)
+            rows = _whole(encoded, end, skipped) if pack else _fitted_rows(encoded, room, skipped, cuts)
+            rows = begun(rows, begin, is_given=not pack)
             rows = track(rows, "tokenise", limit, progress)
             facts = _write_examples(draft, files, rows, limit, layout, choices)
             if facts["num_examples"] == 0:
@@ -99,9 +103,11 @@ def prepare_text(
             encoder.save(str(file))
         cut = {} if pack else {"cut": cuts.facts()}
         facts |= {"vocab_size": vocab_size, "end_token": encoder.id_to_token(end)}
+        facts |= {} if begin is None else {"begin_token": encoder.id_to_token(begin)}
         return {**facts, **cut, "skipped": dict(skipped.counts)}
 
     request = {**config, "pack": pack, "sequence_length": sequence_length, "limit": limit}
+    request |= {} if begin is None else {"begin_token": begin}
     return build(
         out,
         kind="text-examples",

@@ -25,6 +25,8 @@ class Layout:
     vocab_size: int
     end_token: int = 0
     """Stands after each document of a packed pool, and fills up batches."""
+    begin_token: int | None = None
+    """Stands before each text, not predicted; None: nothing does."""
     packed: bool = False
     """Whether training puts documents behind each other into sequences; else an example is one of its own."""
 

@@ -2,7 +2,6 @@
 
 import heapq
 import json
-import re
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import NamedTuple
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from thresher.artifacts import Artifact, build, hash_json
+from thresher.checkpoints import HUB, locate
+from thresher.data.begin_token import begin_token_of
 from thresher.data.end_token import (
     END,
     EndToken,
@@ -22,8 +23,6 @@ from thresher.data.end_token import (
 )
 from thresher.errors import InputError
 
-# What could be the name of a checkpoint on the hub; anything else is a path, and never asked of the network.
-HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?(?<!\.json)")
 # So many characters are enough to learn merges from, and little enough to hold.
 SAMPLE_CHARACTERS = 2**26
 
@@ -85,7 +84,7 @@ class OpenTokenizer(NamedTuple):
 
 
 def open_tokenizer(name: str | Path) -> OpenTokenizer:
-    """A tokenizer by name: an artefact of ours, a `tokenizer.json`, or a checkpoint (folder or hub name) that has one.
+    """A tokenizer by name: an artefact of ours, a `tokenizer.json`, or a checkpoint that has one (a folder, hf:NAME).
 
     The end token is what the checkpoint says (`thresher.data.end_token`); settings that would cut texts or fill them up
     are put aside. Raises InputError for what cannot be read or has no end token.
@@ -96,6 +95,11 @@ def open_tokenizer(name: str | Path) -> OpenTokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return OpenTokenizer(tokenizer, end.id, _hash_of(tokenizer))
+
+
+def begin_token(name: str | Path) -> int | None:
+    """The token that the checkpoint of this tokenizer puts before every text, if any (`thresher.data.begin_token`)."""
+    return begin_token_of(*_read(str(name)))
 
 
 def vocab_size_of(tokenizer: Tokenizer) -> int:
@@ -112,7 +116,7 @@ def _end_of(tokenizer: Tokenizer, name: str, read: ReadFile) -> EndToken:
 
 def _read(name: str) -> tuple[Tokenizer, ReadFile]:
     """The tokenizer, and what reads the files beside it."""
-    name = name.removeprefix("hf:")
+    given, name = name, name.removeprefix(HUB)
     path = Path(name).expanduser()
     file = path / "tokenizer.json" if path.is_dir() else path
     try:
@@ -121,8 +125,7 @@ def _read(name: str) -> tuple[Tokenizer, ReadFile]:
             return Tokenizer.from_file(str(file)), beside
         if path.is_dir():
             return _converted(path), files_beside(path)
-        if not HUB_NAME.fullmatch(name):
-            raise InputError(f"no tokenizer can be read from {name}: there is no such file or folder; check the path")
+        name = str(locate(given))
         return Tokenizer.from_pretrained(name), files_on_hub(name)
     except InputError:
         raise

@@ -17,6 +17,7 @@ UNSEEN = re.compile("[\u00ad\u034f\u061c\u180b-\u180f\u200c-\u200f\u202a-\u202e\
 APOSTROPHE = "\u02bc"
 """By Unicode a letter; others write a quotation mark there, which parts words."""
 ASCII_WORD = re.compile("[a-z0-9]+")
+ASCII_WORD_OR_SIGNS = re.compile(r"[a-z0-9]+|[^\w\s]+")
 RULE = (
     "letters, digits and their marks, whatever the case and form; Chinese and Japanese by character, "
     "scripts of South East Asia without spaces in pieces of about 3 characters"
@@ -33,21 +34,32 @@ def words_of(text: str) -> list[str]:
     """
     if text.isascii():
         return ASCII_WORD.findall(text.lower())
+    words: list[str] = []
+    for word in _patterns()[0].findall(_folded(text)):
+        words += [word] if word.isascii() else _cut(word)
+    return words
+
+
+def words_and_signs_of(text: str) -> list[str]:
+    """The words of `text`, and between them the runs of other characters (punctuation, symbols), in order."""
+    if text.isascii():
+        return ASCII_WORD_OR_SIGNS.findall(text.lower())
+    found: list[str] = []
+    for match in _patterns()[3].finditer(_folded(text)):
+        own = match.group()
+        found += [own] if own.isascii() or match.lastgroup == "signs" else _cut(own)
+    return found
+
+
+def _folded(text: str) -> str:
     folded = unicodedata.normalize("NFKC", UNSEEN.sub("", text.replace(APOSTROPHE, "'"))).casefold()
     # The Turkish capital of i is an i with a dot above, once it is folded; the i without a dot is one in capitals.
-    folded = unicodedata.normalize("NFKC", folded).replace("i\u0307", "i").replace("\u0131", "i").replace("_", " ")
-    words: list[str] = []
-    for word in _patterns()[0].findall(folded):
-        if word.isascii():
-            words.append(word)
-        else:
-            words += _cut(word)
-    return words
+    return unicodedata.normalize("NFKC", folded).replace("i\u0307", "i").replace("\u0131", "i").replace("_", " ")
 
 
 def _cut(word: str) -> list[str]:
     """A run of letters, cut where its script changes to one without spaces, and that where words may end."""
-    _, parts, characters = _patterns()
+    _, parts, characters, _ = _patterns()
     cut: list[str] = []
     for match in parts.finditer(word):
         part = match.group()
@@ -72,15 +84,16 @@ def _pieces(clusters: list[str]) -> list[str]:
 
 
 @lru_cache(maxsize=1)
-def _patterns() -> tuple[re.Pattern, re.Pattern, re.Pattern]:
-    """Words; the parts of one by script; the characters of a part, each with its marks."""
+def _patterns() -> tuple[re.Pattern, re.Pattern, re.Pattern, re.Pattern]:
+    """Words; the parts of one by script; the characters of a part, each with its marks; words and signs."""
     marks = _marks()
     word = re.compile(f"\\w[\\w{marks}]*")
     parts = re.compile(
         f"(?P<ideographs>(?:(?![{marks}])[{IDEOGRAPHS}][{marks}]*)+)|(?P<clusters>[{CLUSTERS}][{CLUSTERS}{marks}]*)|"
         f"[^{IDEOGRAPHS}{CLUSTERS}]+"
     )
-    return word, parts, re.compile(f"[^{marks}][{marks}]*|[{marks}]+")
+    characters = re.compile(f"[^{marks}][{marks}]*|[{marks}]+")
+    return word, parts, characters, re.compile(f"(?P<word>{word.pattern})|(?P<signs>[^\\w\\s]+)")
 
 
 def _marks() -> str:

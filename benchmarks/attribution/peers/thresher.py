@@ -34,7 +34,7 @@ def prepare(job: Job) -> dict:
 
 def scores(job: Job) -> dict:
     """`thresher-PROJECTION-kK.npy` [n, t] with our defaults."""
-    models, out = loaders_of(job.models), Path(job.out)
+    models, out = loaders_of(job.models, pool_of(job), targets_of(job)), Path(job.out)
     options = {"projection": job.method, "k": job.k, "device": "cpu"}
     features = [
         open_features(featurize(models, examples, out=out / name, **options).path)

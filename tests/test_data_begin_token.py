@@ -1,0 +1,71 @@
+"""A token that a checkpoint puts before its texts stands before ours, and is not predicted."""
+
+import json
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, processors
+
+from thresher.cli.main import main
+from thresher.data.examples import open_examples
+from thresher.data.tokenizer import begin_token, train_tokenizer
+
+TEXTS = ["the wind fills the sail", "boil the rice with salt and stir the soup then bake the bread", "one two three"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A tokenizer with a token <s>, which nothing puts anywhere yet."""
+    train_tokenizer(TEXTS, vocab_size=270, out=tmp_path / "plain", inputs={})
+    tokenizer = Tokenizer.from_file(str(tmp_path / "plain" / "tokenizer.json"))
+    tokenizer.add_special_tokens(["<s>"])
+    made = tmp_path / "checkpoint"
+    made.mkdir()
+    tokenizer.save(str(made / "tokenizer.json"))
+    return made
+
+
+def say(folder, **settings):
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|endoftext|>", **settings}))
+
+
+def template(folder):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    begin = tokenizer.token_to_id("<s>")
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", begin)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return begin
+
+
+def test_what_is_said_goes_before_what_the_tokenizer_does(folder):
+    begin = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id("<s>")
+    assert begin_token(folder) is None
+    say(folder, bos_token="<s>", add_bos_token=True)
+    assert begin_token(folder) == begin
+    say(folder, bos_token={"content": "<s>"}, add_bos_token=False)
+    template(folder)
+    assert begin_token(folder) is None
+    say(folder, bos_token="<s>")
+    assert begin_token(folder) == begin
+
+
+@pytest.mark.parametrize("length", [8, 64])
+def test_documents_and_prompts_begin_with_it_and_it_is_never_predicted(folder, length, tmp_path):
+    begin = template(folder)
+    rows = [{"text": text, "prompt": text, "answer": " aye"} for text in TEXTS]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shape = ("--data", str(tmp_path / "rows.jsonl"), "--tokenizer", str(folder), "--sequence-length", str(length))
+    asked = {"whole": (), "asked": ("--prompt", "prompt", "--continuation", "answer")}
+    for name, options in asked.items():
+        assert main(["prepare", *shape, *options, "--out", str(tmp_path / name), "--quiet"]) == 0
+        examples = open_examples(tmp_path / name)
+        assert examples.artifact.facts["begin_token"] == "<s>"
+        assert [int(examples.tokens[row][0]) for row in range(3)] == [begin] * 3
+        windows = examples.batch(np.arange(len(examples.windows.example)))
+        assert not bool((windows["labels"] == begin).any())
+        assert int((windows["input_ids"] == begin).sum()) == 3
+        assert windows["input_ids"].shape[1] <= length
+    first = open_examples(tmp_path / "whole").batch([0])
+    assert first["labels"][0, 0] == -100 and first["labels"][0, 1] == first["input_ids"][0, 1]
+    # A pool prepared with the same tokenizer, by way of another prepared pool.
+    assert begin_token(tmp_path / "whole") == begin
