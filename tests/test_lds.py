@@ -18,6 +18,7 @@ from thresher.cli.retraining import open_retrainings, retrain
 from thresher.cli.study import ModelTable
 from thresher.cli.workspace import Workspace
 from thresher.data.examples import open_examples
+from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.proxies.fleet import run_jobs
 
@@ -103,12 +104,14 @@ def test_embeddings_are_what_enters_the_last_layer_whatever_the_batch(tmp_path) 
     from test_featurizer import gpt2
 
     model, pool = mlp(), digits(tmp_path / "pool", slice(0, 30))
-    hidden = model[:3](pool.batch(range(30))["pixel_values"])
+    with full_float32():
+        hidden = model[:3](pool.batch(range(30))["pixel_values"])
     np.testing.assert_allclose(embeddings(model, pool, device="cpu"), hidden.detach(), rtol=1e-5)
     torch.manual_seed(0)
     words, texts = gpt2(), token_examples(tmp_path / "texts", [5, 12, 7, 12])
     batch = texts.batch([2])
-    alone = words.eval().transformer(input_ids=batch["input_ids"]).last_hidden_state[0]
+    with full_float32():
+        alone = words.eval().transformer(input_ids=batch["input_ids"]).last_hidden_state[0]
     counted = (batch["labels"][0] != -100).numpy()
     expected = alone.detach().numpy()[counted].mean(axis=0)
     np.testing.assert_allclose(embeddings(words, texts, device="cpu")[2], expected, rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -25,9 +26,17 @@ from trak.projectors import AbstractProjector, BasicProjector, NoOpProjector, Pr
 from trak.score_computers import BasicScoreComputer
 
 from thresher.attribution import TRAKer
+from thresher.devices import full_float32
 from thresher.errors import InputError
 
 N, T = 90, 17
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    """Whatever the process allows: scripts of both packages run in the arithmetic that the comparison is of."""
+    with full_float32():
+        yield
 
 
 class Residual(nn.Module):

@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.proxies.costs import attribution_flops, forward_flops, training_flops
 from thresher.proxies.evaluation import evaluate
@@ -25,7 +26,7 @@ def test_the_loss_is_the_mean_over_predicted_tokens(text):
     result = evaluate(model, text, indices=np.array([7, 3]))
     for row, index in enumerate((7, 3)):
         batch = text.batch([index])
-        with torch.no_grad():
+        with torch.no_grad(), full_float32():
             logits = model(input_ids=batch["input_ids"]).logits
         expected = F.cross_entropy(logits[0, :-1], batch["labels"][0, 1:])
         assert result["loss"][row] == pytest.approx(expected.item(), rel=1e-5)

@@ -9,6 +9,7 @@ import torch
 from thresher.artifacts import build
 from thresher.data.examples import TokenExamples
 from thresher.data.token_files import Layout, TokenWriter
+from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.proxies import Recipe, model_spec, train
 from thresher.proxies.evaluation import evaluate
@@ -113,7 +114,7 @@ def test_the_loss_of_a_document_in_windows_is_the_mean_over_its_predicted_tokens
         windows, member = documents.windows_of([number])
         assert len(windows) > 1 and set(member) == {0}
         batch = documents.batch(windows)
-        with torch.no_grad():
+        with torch.no_grad(), full_float32():
             logits = model(input_ids=batch["input_ids"]).logits[:, :-1].log_softmax(-1)
         labels = batch["labels"][:, 1:]
         kept = labels != -100
