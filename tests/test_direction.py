@@ -133,7 +133,7 @@ def test_a_killed_run_continues_with_the_shard_it_was_at(tmp_path, monkeypatch):
     resumed = score_by_direction(models, pool, targets, out=tmp_path / "killed", shard_size=9)
     assert called == [2, 5]  # what it is set up with, and what was missing
     np.testing.assert_array_equal(read_scores(resumed, "t"), read_scores(whole, "t"))
-    assert {file.name for file in resumed.path.iterdir()} == {"scores.parquet", "meta.json"}
+    assert {file.name for file in resumed.path.iterdir()} == {"scores.parquet", "lengths.npy", "meta.json"}
 
 
 @pytest.mark.parametrize(

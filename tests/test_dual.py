@@ -81,7 +81,7 @@ def test_inner_products_are_those_of_autograd(tmp_path, make):
 def test_many_positions_in_factors_give_the_same_inner_products(tmp_path, monkeypatch):
     monkeypatch.setattr(GradientReader, "_is_cheaper", lambda *_: True)
     for make in (cnn, gpt2):
-        pool, _ = dual_cases.examples(tmp_path / make.__name__, make)
+        pool = by_window(dual_cases.examples(tmp_path / make.__name__, make)[0])
         model = make(0)
         exact, _ = dual_cases.gradients(model, pool)
         with GradientReader(model, all_of(pool).probe()) as reader:
