@@ -106,7 +106,7 @@ def _affine(name: str, processor: Any, channels: int, size: tuple[int, int]) -> 
 
 def _processed(processor: Any, image: np.ndarray) -> np.ndarray:
     """One image [h, w, c] as the processor gives it, [c, h, w], without resizing or cropping."""
-    given: dict[str, Any] = {"images": [image], "return_tensors": "np", "input_data_format": "channels_last"}
+    given: dict[str, Any] = {"images": [image], "return_tensors": "pt", "input_data_format": "channels_last"}
     made = processor(do_resize=False, do_center_crop=False, **given)["pixel_values"]
     return np.asarray(made, dtype=np.float64)[0]
 
