@@ -5,8 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
 from torch import nn
 
+from thresher.attribution.composition import check_shares, resolve_shares, target_weights
 from thresher.attribution.doubt import Q, check_q
 from thresher.attribution.reader import Part, all_of
 from thresher.attribution.scores import check_names
@@ -29,6 +32,8 @@ class Options:
     damping: float | None = None
     """lambda in multiples of mean(diag G G^T); None: 3."""
     q: str = Q
+    target_shares: str = "auto"
+    """What a class weighs in a target's mean; as in `scores.score`."""
     output: str = "margin"
     parameters: str | None = None
     memory_gb: float = 4.0
@@ -43,12 +48,15 @@ class Options:
     @property
     def request(self) -> dict[str, float | str | None]:
         """What decides the scores: memory, batches and device change rounding at most."""
-        return {"damping": self.multiple, "q": self.q, "output": self.output, "parameters": self.parameters}
+        return {"damping": self.multiple, "q": self.q, "output": self.output, "parameters": self.parameters} | {
+            "target_shares": self.target_shares
+        }
 
     def check(self, models: Models, pool: Examples, targets: Mapping[str, Examples], *, zero_damping: bool) -> None:
         """Refuse what cannot be scored, before any model is loaded."""
         check_names(targets)
         check_q(self.q)
+        check_shares(self.target_shares)
         if not models:
             raise InputError("no model given; pass at least one checkpoint")
         for name, examples in {"pool": pool, **targets}.items():
@@ -60,6 +68,15 @@ class Options:
 
     def part(self, examples: Examples) -> Part:
         return all_of(examples, self.batch_tokens)
+
+    def shares(self, pool: Examples, targets: Mapping[str, Examples]) -> dict[str, str]:
+        """Whose shares the classes have in the mean of each target: target or pool."""
+        return {name: resolve_shares(self.target_shares, pool, examples) for name, examples in targets.items()}
+
+    def weights(self, pool: Examples, targets: Mapping[str, Examples]) -> list[Float[np.ndarray, " t"]]:
+        """What each example of each target weighs in its mean."""
+        shares = self.shares(pool, targets)
+        return [target_weights(name, shares[name], pool, own) for name, own in targets.items()]
 
     @property
     def reading(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.direct import Models, Options, hashes
 from thresher.attribution.doubt import q_of
 from thresher.attribution.gram import Read, add_products, batch_size, gram, num_pairs
-from thresher.attribution.reader import GradientReader, Shares, all_of
+from thresher.attribution.reader import Directions, GradientReader, Shares, all_of
 from thresher.attribution.score_table import saved, write_scores
 from thresher.attribution.slopes import mean_gradients
 from thresher.attribution.top import Extremes, write_top
@@ -59,7 +59,7 @@ def score_dual(
             {key: float(each[key]) for key in ("damping", "relative_damping", "diagonal_shift")} for each in made
         ]
         columns = dict(zip(targets, scores.T, strict=True))
-        return {"kernels": kernels} | write_scores(draft, pool, columns, len(models), targets)
+        return {"kernels": kernels, "target_shares": options.shares(pool, targets)} | write_scores(draft, pool, columns, len(models), targets)
 
     inputs = hashes(models, pool, targets)
     config = {"method": "dual", "top": top, "targets": list(targets)} | options.request
@@ -88,6 +88,7 @@ class _Task:
     ) -> None:
         self.models, self.pool, self.options, self.every = models, options.part(pool), options, every
         self.targets = {name: all_of(examples, options.batch_tokens) for name, examples in targets.items()}
+        self.weights = options.weights(pool, targets)
         self.sizes = [len(part) for part in self.targets.values()]
         self.starts = [0, *np.cumsum(self.sizes).tolist()][:-1]
         self.num_columns = sum(self.sizes) if every else len(self.targets)
@@ -100,7 +101,7 @@ class _Task:
         label = f"kernel, checkpoint {m + 1} of {len(self.models)}"
         with closing(GradientReader(self.models[m][1](), self.pool.probe(), **self.options.reading)) as reader:
             size = batch_size(reader, self.memory)
-            means = None if self.every else mean_gradients(reader, list(self.targets.values()), self.options.output)
+            means = None if self.every else self._means(reader)
 
             def each_tile(held: list[Read]) -> None:
                 for read in held:
@@ -119,6 +120,9 @@ class _Task:
         facts = {key: np.asarray(value) for key, value in kernel.facts.items()}
         return {"scores": kernel.solve(cross).numpy(), "confidence": confidence.numpy()} | facts
 
+    def _means(self, reader: GradientReader) -> Directions:
+        return mean_gradients(reader, list(self.targets.values()), self.options.output, self.weights)
+
     def together(self, made: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n c"]:
         """mean_m(score_m) * mean_m(Q_m)."""
         weights = q_of([each["confidence"] for each in made], self.options.q, self.options.output)
@@ -127,7 +131,7 @@ class _Task:
     @property
     def averages(self) -> Float[np.ndarray, "t d"]:
         """From a column a target example to the mean of each target."""
-        return np.repeat(np.eye(len(self.sizes)) / self.sizes, self.sizes, axis=0)
+        return np.repeat(np.eye(len(self.sizes)), self.sizes, axis=0) * np.concatenate(self.weights)[:, None]
 
     def extremes(self, scores: Float[np.ndarray, "n t"], top: int) -> dict[str, tuple[Sequence[str], Extremes]]:
         """The target's ids and its most helpful and most harmful examples, by target."""

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build
+from thresher.attribution.composition import resolve_shares, target_weights
 from thresher.attribution.doubt import q_of, resolve_q
 from thresher.attribution.features import FeatureStore, Shard, check_space
 from thresher.attribution.score_table import write_lengths
@@ -38,6 +39,7 @@ def score(
     q: str | None = None,
     convention: str = "thresher",
     top: int = 0,
+    target_shares: str = "auto",
     progress: Progress = SILENT,
 ) -> Artifact:
     """`scores.parquet` at `out`: id, domain and a float32 column a target, one row an example, in the pool's order.
@@ -47,10 +49,14 @@ def score(
     none, 1.
     `top` > 0 adds `top.parquet`: of every target example, its `top` most helpful and most harmful pool examples; that
     holds M k numbers for each target example.
+    `target_shares`: what a class weighs in a target's mean: target, what it weighs there; pool, what it weighs in the
+    pool (`composition`); auto, pool where the domains of both are their classes. `top` is of single examples, unweighted.
     Raises InputError for stores that were not made by the same models, projection and seed.
     """
     check_stores(pool, targets)
     q = resolve_q(q, convention)
+    shares = {name: resolve_shares(target_shares, pool, store) for name, store in targets.items()}
+    weights = {name: target_weights(name, shares[name], pool, store) for name, store in targets.items()}
     if not 0 <= top <= pool.num_examples:
         raise InputError(f"top={top} is out of range for a pool of {pool.num_examples}; pass 0 to {pool.num_examples}")
 
@@ -58,18 +64,18 @@ def score(
         solved, best, facts = [], {name: TopExamples(store, top) for name, store in targets.items() if top}, []
         for checkpoint in range(pool.num_checkpoints):
             kernel = fit_kernel(pool, checkpoint, damping=damping, convention=convention)
-            means = torch.stack([mean_features(store, checkpoint) for store in targets.values()], dim=1)
+            means = torch.stack([mean_features(store, checkpoint, weights[name]) for name, store in targets.items()], dim=1)
             solved.append(kernel.solve(means))
             for examples in best.values():
                 examples.add_checkpoint(checkpoint, kernel)
             facts.append(kernel.facts)
 
         def columns(shards: list[Shard]) -> dict[str, np.ndarray]:
-            weights = q_weights(pool, shards, q)
+            doubt = q_weights(pool, shards, q)
             for examples in best.values():
-                examples.merge(shards, weights)
+                examples.merge(shards, doubt)
             parts = [torch.from_numpy(s.features).double() @ v for s, v in zip(shards, solved, strict=True)]
-            values = (torch.stack(parts).mean(dim=0).numpy() * weights[:, None]).astype(np.float32)
+            values = (torch.stack(parts).mean(dim=0).numpy() * doubt[:, None]).astype(np.float32)
             return {name: values[:, column] for column, name in enumerate(targets)}
 
         statistics = stream_scores(draft, pool, list(targets), columns, progress)
@@ -77,10 +83,12 @@ def score(
             found = {name: (targets[name].ids, examples.extremes) for name, examples in best.items()}
             write_top(draft, found, pool.ids_at)
         sizes = {name: store.num_examples for name, store in targets.items()}
-        return {"kernels": facts, "targets": statistics, "num_target_examples": sizes} | common_facts(pool)
+        made = {"kernels": facts, "targets": statistics, "num_target_examples": sizes, "target_shares": shares}
+        return made | common_facts(pool)
 
     inputs = {"pool": pool.content_hash} | {f"target {name}": store.content_hash for name, store in targets.items()}
     config = {"damping": damping, "q": q, "convention": convention, "top": top, "targets": list(targets)}
+    config |= {"target_shares": target_shares}
     return build(out, kind="scores", config=config, seed=pool.artifact.meta["seed"], inputs=inputs, write=write)
 
 
@@ -147,16 +155,19 @@ def read_scores(scores: Artifact, target: str) -> Float[np.ndarray, " n"]:
     return pq.read_table(scores.file("scores.parquet"), columns=[target])[target].to_numpy()
 
 
-def mean_features(store: FeatureStore, checkpoint: int) -> Float[Tensor, " k"]:
-    """mean_t phi(t) in float64."""
+def mean_features(
+    store: FeatureStore, checkpoint: int, weights: Float[np.ndarray, " t"] | None = None
+) -> Float[Tensor, " k"]:
+    """sum_t w_t phi(t) in float64, or for None mean_t phi(t)."""
+    weights = np.full(store.num_examples, 1 / store.num_examples) if weights is None else weights
     total = torch.zeros(store.k, dtype=torch.float64)
-    for _, block in store.blocks(checkpoint):
-        total += torch.from_numpy(block).double().sum(dim=0)
+    for start, block in store.blocks(checkpoint):
+        total += torch.from_numpy(block).double().T @ torch.from_numpy(weights[start : start + len(block)])
     if not bool(total.isfinite().all()):
         raise InputError(
             f"{store.artifact.path} has features that are not finite (checkpoint {checkpoint}); make it again"
         )
-    return total / store.num_examples
+    return total
 
 
 def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndarray, " rows"]:

@@ -10,6 +10,7 @@ Directions are sums of gradients over examples: plain backward passes.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -51,11 +52,14 @@ def weighted_gradients(
     return dict(zip(names, totals, strict=True))
 
 
-def mean_gradients(reader: Reader, parts: Sequence[Part], output: str) -> Directions:
-    """The mean gradient of each part, [parts, *shape] by parameter."""
+def mean_gradients(
+    reader: Reader, parts: Sequence[Part], output: str, weights: Sequence[Float[np.ndarray, " n"]] | None = None
+) -> Directions:
+    """The mean gradient of each part, [parts, *shape] by parameter; with `weights` the sum that they weigh."""
+    weights = [np.full(len(part), 1 / len(part)) for part in parts] if weights is None else weights
     made = [
-        weighted_gradients(reader.model, reader.names, part, torch.ones(len(part), 1).double() / len(part), output)
-        for part in parts
+        weighted_gradients(reader.model, reader.names, part, torch.from_numpy(own)[:, None], output)
+        for part, own in zip(parts, weights, strict=True)
     ]
     return {name: torch.cat([each[name] for each in made]) for name in reader.names}
 

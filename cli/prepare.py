@@ -162,6 +162,7 @@ class Prepare(Command):
             sequence_length=self.sequence_length,
             pack=columns.packed,
             choices=columns.has_choices,
+            classes=columns.classify is not None,
             bad_rows=self.bad_rows,
             config=config,
             inputs=inputs,

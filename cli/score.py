@@ -40,6 +40,10 @@ class Score(Command):
     none (1); None: sqrt, or mean with another package's convention."""
     convention: str = "thresher"
     """With features: thresher, traker (its kernel's normaliser) or dattri."""
+    target_shares: str = "auto"
+    """What a class weighs in a target's mean. pool: what it weighs in the pool, so that scores tell right labels from
+    wrong ones and not wanted classes from others; target: what it weighs in the target; auto: pool where the domains of
+    both are their classes (images, and text prepared by --classify without --domain)."""
     top: int = 0
     """Also keep the so many most helpful and most harmful examples for every single target example (top.parquet)."""
     k: int = 512
@@ -106,7 +110,7 @@ class Score(Command):
         options = {"damping": self.damping, "q": self.q, "convention": self.convention, "progress": progress}
         if self.self_influence:
             return self_influence(pool, out=self.out, **options)
-        return score(pool, stores, out=self.out, top=self.top, **options)
+        return score(pool, stores, out=self.out, top=self.top, target_shares=self.target_shares, **options)
 
     def _featurize(self, name, path, progress):
         from thresher.attribution.features import featurize, open_features
@@ -138,6 +142,7 @@ class Score(Command):
         options = Options(
             damping=self.damping,
             q=resolve_q(self.q, "thresher"),
+            target_shares=self.target_shares,
             output=self.output,
             parameters=self.parameters,
             memory_gb=self.memory_gb,

@@ -12,6 +12,7 @@ import numpy as np
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.documents import Document
 from thresher.data.encoding import Encoded, Piece, encode
+from thresher.data.telling import telling
 from thresher.data.skipped import BadRows, Skipped
 from thresher.data.tables import ChoicesTable, DocumentsTable, ExamplesTable, chunks
 from thresher.data.token_files import Layout, TokenWriter
@@ -58,6 +59,7 @@ def prepare_text(
     config: Mapping,
     inputs: Mapping[str, str],
     choices: bool = False,
+    classes: bool = False,
     bad_rows: str = "refuse",
     limit: int | None = None,
     seed: int = 0,
@@ -71,6 +73,7 @@ def prepare_text(
     Without it an example is a prompt, not predicted, and its continuation, in one window: one too long loses the
     beginning of its prompt, then its end; how many did, and by how much, is the fact `cut`.
     `choices` says that the documents have some: an example is the right one, and all of them lie beside the examples.
+    `classes` says that these are the names of classes: only the tokens that tell them apart are predicted (`telling`).
     `bad_rows` says what becomes of a document that the tokenizer cannot write as text (`thresher.data.skipped`).
     `limit` keeps the first so many examples. `documents` is called with the list of what it leaves out, which becomes
     `skipped.parquet`.
@@ -85,7 +88,7 @@ def prepare_text(
             skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
             encoded = encode(documents(skipped), encoder, BadRows(bad_rows, skipped))
             cuts = _Cuts(sequence_length)
-            rows = _whole(encoded, end, skipped) if pack else _fitted_rows(encoded, sequence_length, skipped, cuts)
+            rows = _whole(encoded, end, skipped) if pack else _fitted_rows(telling(encoded) if classes else encoded, sequence_length, skipped, cuts)
             rows = track(rows, "tokenise", limit, progress)
             facts = _write_examples(draft, files, rows, limit, layout, choices)
             if facts["num_examples"] == 0:
@@ -101,7 +104,7 @@ def prepare_text(
         facts |= {"vocab_size": vocab_size, "end_token": encoder.id_to_token(end)}
         return {**facts, **cut, "skipped": dict(skipped.counts)}
 
-    request = {**config, "pack": pack, "sequence_length": sequence_length, "limit": limit}
+    request = {**config, **({"classes": True} if classes else {}), "pack": pack, "sequence_length": sequence_length, "limit": limit}
     return build(
         out,
         kind="text-examples",
