@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from torch import nn
 
-from thresher.attribution.composition import check_shares, resolve_shares, target_weights
-from thresher.attribution.doubt import Q, check_q
+from thresher.attribution.doubt import check_q, resolve_q
+from thresher.attribution.goal import check_goal, class_weights, resolve_goal
 from thresher.attribution.reader import Part, all_of
 from thresher.attribution.scores import check_names
 from thresher.data.examples import Examples
@@ -31,9 +31,10 @@ Models = Sequence[tuple[str, Callable[[], nn.Module]]]
 class Options:
     damping: float | None = None
     """lambda in multiples of mean(diag G G^T); None: 3."""
-    q: str = Q
-    target_shares: str = "auto"
-    """What a class weighs in a target's mean; as in `scores.score`."""
+    q: str | None = None
+    """None: sqrt for selection, none for labels."""
+    goal: str = "selection"
+    """selection, labels or auto: see `goal`."""
     output: str = "margin"
     parameters: str | None = None
     memory_gb: float = 4.0
@@ -45,18 +46,24 @@ class Options:
     def multiple(self) -> float:
         return DAMPING if self.damping is None else self.damping
 
+    def for_goal(self, pool: Examples, targets: Mapping[str, Examples]) -> "Options":
+        """The same with the goal and q that hold for these: nothing is left to be chosen."""
+        goal = resolve_goal(self.goal, pool, targets)
+        return replace(self, goal=goal, q=resolve_q(self.q, "thresher", goal=goal))
+
     @property
     def request(self) -> dict[str, float | str | None]:
         """What decides the scores: memory, batches and device change rounding at most."""
         return {"damping": self.multiple, "q": self.q, "output": self.output, "parameters": self.parameters} | {
-            "target_shares": self.target_shares
+            "goal": self.goal
         }
 
     def check(self, models: Models, pool: Examples, targets: Mapping[str, Examples], *, zero_damping: bool) -> None:
         """Refuse what cannot be scored, before any model is loaded."""
         check_names(targets)
-        check_q(self.q)
-        check_shares(self.target_shares)
+        check_goal(self.goal)
+        if self.q is not None:
+            check_q(self.q)
         if not models:
             raise InputError("no model given; pass at least one checkpoint")
         for name, examples in {"pool": pool, **targets}.items():
@@ -69,14 +76,9 @@ class Options:
     def part(self, examples: Examples) -> Part:
         return all_of(examples, self.batch_tokens)
 
-    def shares(self, pool: Examples, targets: Mapping[str, Examples]) -> dict[str, str]:
-        """Whose shares the classes have in the mean of each target: target or pool."""
-        return {name: resolve_shares(self.target_shares, pool, examples) for name, examples in targets.items()}
-
     def weights(self, pool: Examples, targets: Mapping[str, Examples]) -> list[Float[np.ndarray, " t"]]:
-        """What each example of each target weighs in its mean."""
-        shares = self.shares(pool, targets)
-        return [target_weights(name, shares[name], pool, own) for name, own in targets.items()]
+        """What each example of each target weighs in its mean by its class."""
+        return [class_weights(name, self.goal, pool, own) for name, own in targets.items()]
 
     @property
     def reading(self) -> dict[str, Any]:

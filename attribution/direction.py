@@ -59,6 +59,7 @@ def score_by_direction(
     continues with the shard it was at; `shard_size`, in examples, is no part of the request.
     """
     options.check(models, pool, targets, zero_damping=False)
+    options = options.for_goal(pool, targets)
     for name, value in {"sample": sample, "shard_size": shard_size}.items():
         if value < 1:
             raise InputError(f"{name}={value} is out of range; pass 1 or more")
@@ -71,10 +72,10 @@ def score_by_direction(
             total += slopes / len(models)
             confidences.append(confidence)
             facts.append(made)
+        assert options.q is not None
         total *= q_of(confidences, options.q, options.output)[:, None]
         columns = dict(zip(targets, total.T, strict=True))
-        made = {"kernels": facts, "sample": task.sample, "target_shares": options.shares(pool, targets)}
-        return made | write_scores(draft, pool, columns, len(models), targets)
+        return {"kernels": facts, "sample": task.sample} | write_scores(draft, pool, columns, len(models), targets)
 
     inputs = hashes(models, pool, targets)
     config = {"method": "direction", "sample": task.sample, "targets": list(targets)} | options.request
@@ -121,7 +122,9 @@ class _Task:
         drawn = numpy_rng(self.seed, "direction", m).choice(len(self.pool), self.sample, replace=False)
         part, output = Part(self.pool, np.sort(drawn), self.options.batch_tokens), self.options.output
         with closing(GradientReader(model, part.probe(), **self.options.reading)) as reader:
-            target = mean_gradients(reader, self.targets, output, self.weights)
+            target = mean_gradients(
+                reader, self.targets, output, self.weights, by_confidence=self.options.goal == "labels"
+            )
             cross = torch.zeros(len(part), len(self.targets), dtype=torch.float64)
 
             def each_tile(held: list[Read]) -> None:

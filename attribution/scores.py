@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build
-from thresher.attribution.composition import resolve_shares, target_weights
 from thresher.attribution.doubt import q_of, resolve_q
 from thresher.attribution.features import FeatureStore, Shard, check_space
+from thresher.attribution.goal import class_weights, resolve_goal, with_confidence
 from thresher.attribution.score_table import write_lengths
 from thresher.attribution.top import TopExamples, write_top
 from thresher.attribution.trak import Damping, Kernel, fit_kernel
@@ -39,7 +39,7 @@ def score(
     q: str | None = None,
     convention: str = "thresher",
     top: int = 0,
-    target_shares: str = "auto",
+    goal: str = "selection",
     progress: Progress = SILENT,
 ) -> Artifact:
     """`scores.parquet` at `out`: id, domain and a float32 column a target, one row an example, in the pool's order.
@@ -49,14 +49,14 @@ def score(
     none, 1.
     `top` > 0 adds `top.parquet`: of every target example, its `top` most helpful and most harmful pool examples; that
     holds M k numbers for each target example.
-    `target_shares`: what a class weighs in a target's mean: target, what it weighs there; pool, what it weighs in the
-    pool (`composition`); auto, pool where the domains of both are their classes. `top` is of single examples, unweighted.
+    `goal`: selection; labels, which tells right labels from wrong ones (its q is none unless given); or auto, labels
+    where the domains of pool and targets are their classes (`goal`). `top` is of single examples and the same for both.
     Raises InputError for stores that were not made by the same models, projection and seed.
     """
     check_stores(pool, targets)
-    q = resolve_q(q, convention)
-    shares = {name: resolve_shares(target_shares, pool, store) for name, store in targets.items()}
-    weights = {name: target_weights(name, shares[name], pool, store) for name, store in targets.items()}
+    goal = resolve_goal(goal, pool, targets)
+    q = resolve_q(q, convention, goal=goal)
+    weights = {name: class_weights(name, goal, pool, store) for name, store in targets.items()}
     if not 0 <= top <= pool.num_examples:
         raise InputError(f"top={top} is out of range for a pool of {pool.num_examples}; pass 0 to {pool.num_examples}")
 
@@ -64,7 +64,11 @@ def score(
         solved, best, facts = [], {name: TopExamples(store, top) for name, store in targets.items() if top}, []
         for checkpoint in range(pool.num_checkpoints):
             kernel = fit_kernel(pool, checkpoint, damping=damping, convention=convention)
-            means = torch.stack([mean_features(store, checkpoint, weights[name]) for name, store in targets.items()], dim=1)
+            own = {
+                name: with_confidence(weights[name], goal, store.outputs(checkpoint)["confidence"])
+                for name, store in targets.items()
+            }
+            means = torch.stack([mean_features(store, checkpoint, own[name]) for name, store in targets.items()], dim=1)
             solved.append(kernel.solve(means))
             for examples in best.values():
                 examples.add_checkpoint(checkpoint, kernel)
@@ -83,12 +87,11 @@ def score(
             found = {name: (targets[name].ids, examples.extremes) for name, examples in best.items()}
             write_top(draft, found, pool.ids_at)
         sizes = {name: store.num_examples for name, store in targets.items()}
-        made = {"kernels": facts, "targets": statistics, "num_target_examples": sizes, "target_shares": shares}
-        return made | common_facts(pool)
+        return {"kernels": facts, "targets": statistics, "num_target_examples": sizes} | common_facts(pool)
 
     inputs = {"pool": pool.content_hash} | {f"target {name}": store.content_hash for name, store in targets.items()}
     config = {"damping": damping, "q": q, "convention": convention, "top": top, "targets": list(targets)}
-    config |= {"target_shares": target_shares}
+    config |= {"goal": goal}
     return build(out, kind="scores", config=config, seed=pool.artifact.meta["seed"], inputs=inputs, write=write)
 
 
@@ -126,11 +129,14 @@ def self_influence(
     convention: str = "thresher",
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Scores of each example for itself, mean_m( phi^T K_m^{-1} phi ) * mean_m(Q_m), in the column `self_influence`.
+    """Scores of each example for itself, mean_m( phi^T K_m^{-1} phi ) * mean_m(Q_m)^2, in the column `self_influence`.
 
-    Large for what the model could not predict from the rest: rare, hard or mislabelled examples.
+    Large for what the model could not predict from the rest: rare, hard or mislabelled examples. With Q squared it is
+    the influence on the example's own loss (whose gradient is Q times the margin's; Koh and Liang 2017, 1703.04730,
+    section 5.4), which finds wrong labels as well as out-of-fold confidence does: docs/label-noise.md. `q` as in
+    `score`, or square (None, but with conventions traker and dattri mean).
     """
-    q = resolve_q(q, convention)
+    q = resolve_q(q or ("square" if convention == "thresher" else None), convention)
 
     def write(draft: Draft) -> dict:
         kernels = [fit_kernel(pool, m, damping=damping, convention=convention) for m in range(pool.num_checkpoints)]

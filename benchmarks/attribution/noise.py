@@ -1,6 +1,6 @@
 """Do scores find wrong labels? Area under the ROC curve beside the loss and cleanlab's out-of-fold confidence.
 
-    python -m benchmarks.attribution.noise [--only cifar-aggre cifar-worse text-random text-confusion] [--quick]
+    python -m benchmarks.attribution.noise [--only cifar-aggre ...] [--quick]
     python -m benchmarks.attribution.noise --seeds 0 1 --json benchmarks/results/label-noise.json
 
 A low score is a suspicion. Of each data set and model: proxies on random halves of the pool (`--proxies`, pairs of
@@ -124,7 +124,7 @@ class Bench:
             name: open_features(featurize(loaders, own, out=self.folder / f"{count}-{name}", device="cpu").path)
             for name, own in (("pool", self.pool), ("target", self.target))
         }
-        made = score(stores["pool"], {"clean": stores["target"]}, out=self.folder / f"{count}-scores")
+        made = score(stores["pool"], {"clean": stores["target"]}, out=self.folder / f"{count}-labels", goal="labels")
         own = self_influence(stores["pool"], out=self.folder / f"{count}-self")
         return {
             "target scores": -read_scores(made, "clean"),
@@ -189,6 +189,7 @@ def _auc(wrong: np.ndarray, suspicion: np.ndarray) -> list[float]:
     return [round(float(value), 4) for value in (roc_auc_score(wrong, suspicion), *np.quantile(drawn, [0.025, 0.975]))]
 
 
+OTHER = ("books", "law", "newswire", "techdocs")
 HARD = ("forum", "web", "reviews", "newsgroups")
 IMAGES = {"models": (f"{MODELS}:resnet9_8", f"{MODELS}:resnet9_16")}
 IMAGES |= {"recipe": {"epochs": 10, "learning_rate": 0.01, "batch_size": 64}}
@@ -198,6 +199,8 @@ SETTINGS = {
     "cifar-aggre": Setting(source=Source(kind="noisy_aggre", pool=3000, target=1000, pixels=16), **IMAGES),
     "cifar-worse": Setting(source=Source(kind="noisy_worse", pool=3000, target=1000, pixels=16), **IMAGES),
     "text-random": Setting(source=Source(kind="random", pool=3000, target=1000, domains=HARD, characters=70), **TEXT),
+    # Classes that no rule was found on: a check of the rules.
+    "text-other": Setting(source=Source(kind="random", pool=3000, target=1000, domains=OTHER, characters=40), **TEXT),
     "text-confusion": Setting(
         source=Source(kind="confusion", pool=3000, target=1000, domains=HARD, characters=70), **TEXT
     ),

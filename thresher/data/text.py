@@ -12,9 +12,9 @@ import numpy as np
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.documents import Document
 from thresher.data.encoding import Encoded, Piece, encode
-from thresher.data.telling import telling
 from thresher.data.skipped import BadRows, Skipped
 from thresher.data.tables import ChoicesTable, DocumentsTable, ExamplesTable, chunks
+from thresher.data.telling import telling
 from thresher.data.token_files import Layout, TokenWriter
 from thresher.data.tokenizer import open_tokenizer, vocab_size_of
 from thresher.errors import InputError
@@ -88,7 +88,11 @@ def prepare_text(
             skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
             encoded = encode(documents(skipped), encoder, BadRows(bad_rows, skipped))
             cuts = _Cuts(sequence_length)
-            rows = _whole(encoded, end, skipped) if pack else _fitted_rows(telling(encoded) if classes else encoded, sequence_length, skipped, cuts)
+            rows = (
+                _whole(encoded, end, skipped)
+                if pack
+                else _fitted_rows(telling(encoded) if classes else encoded, sequence_length, skipped, cuts)
+            )
             rows = track(rows, "tokenise", limit, progress)
             facts = _write_examples(draft, files, rows, limit, layout, choices)
             if facts["num_examples"] == 0:
@@ -104,7 +108,13 @@ def prepare_text(
         facts |= {"vocab_size": vocab_size, "end_token": encoder.id_to_token(end)}
         return {**facts, **cut, "skipped": dict(skipped.counts)}
 
-    request = {**config, **({"classes": True} if classes else {}), "pack": pack, "sequence_length": sequence_length, "limit": limit}
+    request = {
+        **config,
+        **({"classes": True} if classes else {}),
+        "pack": pack,
+        "sequence_length": sequence_length,
+        "limit": limit,
+    }
     return build(
         out,
         kind="text-examples",
