@@ -5,12 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float
 from torch import nn
 
 from thresher.attribution.doubt import check_q, resolve_q
-from thresher.attribution.goal import check_goal, class_weights, resolve_goal
+from thresher.attribution.goal import check_goal, resolve_goal
 from thresher.attribution.reader import Part, all_of
 from thresher.attribution.scores import check_names
 from thresher.data.examples import Examples
@@ -75,10 +73,6 @@ class Options:
 
     def part(self, examples: Examples) -> Part:
         return all_of(examples, self.batch_tokens)
-
-    def weights(self, pool: Examples, targets: Mapping[str, Examples]) -> list[Float[np.ndarray, " t"]]:
-        """What each example of each target weighs in its mean by its class."""
-        return [class_weights(name, self.goal, pool, own) for name, own in targets.items()]
 
     @property
     def reading(self) -> dict[str, Any]:

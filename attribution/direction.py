@@ -96,7 +96,6 @@ class _Task:
         self.models, self.pool, self.options = models, pool, options
         self.sample, self.seed, self.shard_size = sample, seed, shard_size
         self.targets = [all_of(examples, options.batch_tokens) for examples in targets.values()]
-        self.weights = options.weights(pool, targets)
         self.memory = options.memory_beside(sample, len(targets))
 
     def run(self, draft: Draft, m: int, progress: Progress) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
@@ -122,9 +121,7 @@ class _Task:
         drawn = numpy_rng(self.seed, "direction", m).choice(len(self.pool), self.sample, replace=False)
         part, output = Part(self.pool, np.sort(drawn), self.options.batch_tokens), self.options.output
         with closing(GradientReader(model, part.probe(), **self.options.reading)) as reader:
-            target = mean_gradients(
-                reader, self.targets, output, self.weights, by_confidence=self.options.goal == "labels"
-            )
+            target = mean_gradients(reader, self.targets, output, by_confidence=self.options.goal == "labels")
             cross = torch.zeros(len(part), len(self.targets), dtype=torch.float64)
 
             def each_tile(held: list[Read]) -> None:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.direct import Models, Options, hashes
 from thresher.attribution.doubt import q_of
-from thresher.attribution.goal import with_confidence
+from thresher.attribution.goal import target_weights
 from thresher.attribution.gram import Read, add_products, batch_size, gram, num_pairs
 from thresher.attribution.reader import Directions, GradientReader, Shares, all_of
 from thresher.attribution.score_table import saved, write_scores
@@ -91,7 +91,6 @@ class _Task:
     ) -> None:
         self.models, self.pool, self.options, self.every = models, options.part(pool), options, every
         self.targets = {name: all_of(examples, options.batch_tokens) for name, examples in targets.items()}
-        self.weights = options.weights(pool, targets)
         self.sizes = [len(part) for part in self.targets.values()]
         self.starts = [0, *np.cumsum(self.sizes).tolist()][:-1]
         self.num_columns = sum(self.sizes) if every else len(self.targets)
@@ -129,7 +128,7 @@ class _Task:
 
     def _means(self, reader: GradientReader) -> Directions:
         parts, by_confidence = list(self.targets.values()), self.options.goal == "labels"
-        return mean_gradients(reader, parts, self.options.output, self.weights, by_confidence=by_confidence)
+        return mean_gradients(reader, parts, self.options.output, by_confidence=by_confidence)
 
     def together(self, made: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n c"]:
         """mean_m(score_m) * mean_m(Q_m)."""
@@ -142,10 +141,7 @@ class _Task:
         means = []
         for each in made:
             edges = [slice(start, start + size) for start, size in zip(self.starts, self.sizes, strict=True)]
-            own = zip(self.weights, edges, strict=True)
-            columns = [
-                each["scores"][:, at] @ with_confidence(w, self.options.goal, each["trust"][at]) for w, at in own
-            ]
+            columns = [each["scores"][:, at] @ target_weights(self.options.goal, each["trust"][at]) for at in edges]
             means.append(dict(each) | {"scores": np.stack(columns, axis=1)})
         return self.together(means)
 

@@ -101,7 +101,7 @@ class FeatureStore:
 
     @property
     def is_classified(self) -> bool:
-        """Whether an example's domain is the class it is labelled with."""
+        """Whether each example is labelled with a class."""
         return self.artifact.facts.get("is_classified", False)
 
     @cached_property

@@ -10,7 +10,6 @@ Directions are sums of gradients over examples: plain backward passes.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -64,22 +63,18 @@ def weighted_gradients(
     return dict(zip(names, totals, strict=True))
 
 
-def mean_gradients(
-    reader: Reader,
-    parts: Sequence[Part],
-    output: str,
-    weights: Sequence[Float[np.ndarray, " n"]] | None = None,
-    *,
-    by_confidence: bool = False,
-) -> Directions:
-    """The mean gradient of each part, [parts, *shape] by parameter; with `weights` the sum that they weigh, with
-    by_confidence they times p of each window."""
-    weights = [np.full(len(part), 1 / len(part)) for part in parts] if weights is None else weights
+def mean_gradients(reader: Reader, parts: Sequence[Part], output: str, *, by_confidence: bool = False) -> Directions:
+    """The mean gradient of each part, [parts, *shape] by parameter; by_confidence: weighed by p of each window."""
     made = [
         weighted_gradients(
-            reader.model, reader.names, part, torch.from_numpy(own)[:, None], output, by_confidence=by_confidence
+            reader.model,
+            reader.names,
+            part,
+            torch.ones(len(part), 1).double() / len(part),
+            output,
+            by_confidence=by_confidence,
         )
-        for part, own in zip(parts, weights, strict=True)
+        for part in parts
     ]
     return {name: torch.cat([each[name] for each in made]) for name in reader.names}
 

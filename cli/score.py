@@ -42,9 +42,9 @@ class Score(Command):
     convention: str = "thresher"
     """With features: thresher, traker (its kernel's normaliser) or dattri."""
     goal: str = "auto"
-    """labels: tell right labels from wrong ones (target examples weigh by how well they are predicted, classes as in
-    the pool; q none); selection: predict retraining (a plain mean); auto: labels where the domains of pool and targets
-    are their classes (images; text prepared by --classify, without --domain), with another convention selection."""
+    """labels: tell right labels from wrong ones (target examples weigh by how well they are predicted; q none);
+    selection: predict retraining (a plain mean); auto: labels where pool and targets are labelled with classes (images,
+    text prepared by --classify), with another convention selection."""
     top: int = 0
     """Also keep the so many most helpful and most harmful examples for every single target example (top.parquet)."""
     k: int = 512

@@ -1,4 +1,4 @@
-"""What a target's mean is over: plain for selection; by classes and confidence where labels are the goal."""
+"""What a target's mean is over: plain for selection; by confidence where labels are the goal."""
 
 from types import SimpleNamespace
 
@@ -12,45 +12,39 @@ from thresher.attribution.direct import Options
 from thresher.attribution.direction import score_by_direction
 from thresher.attribution.dual import score_dual
 from thresher.attribution.features import featurize, open_features
-from thresher.attribution.goal import class_weights, resolve_goal
+from thresher.attribution.goal import resolve_goal, target_weights
 from thresher.attribution.scores import read_scores, score
 from thresher.errors import InputError
 
 
-def labelled(classes, is_classified=True):
-    return SimpleNamespace(domains=np.array(list(classes)), is_classified=is_classified)
+def labelled(is_classified):
+    return SimpleNamespace(is_classified=is_classified)
 
 
-def test_for_labels_a_class_weighs_in_the_target_what_it_weighs_in_the_pool():
-    weights = class_weights("t", "labels", labelled("aaaaabbbcc"), labelled("abbcz"))
-    np.testing.assert_allclose(weights, [0.5, 0.15, 0.15, 0.2, 0])
-    # Of a class that the target lacks nothing is left, and the rest sums to 1 all the same.
-    np.testing.assert_allclose(class_weights("t", "labels", labelled("aaab"), labelled("bb")), [0.5, 0.5])
+def test_for_labels_a_target_example_weighs_as_much_as_it_is_trusted():
+    np.testing.assert_allclose(target_weights("labels", np.array([0.1, 0.3, 0.6, 0])), [0.1, 0.3, 0.6, 0], atol=1e-30)
+    np.testing.assert_allclose(target_weights("labels", np.zeros(4)), [0.25] * 4)
 
 
 def test_for_selection_every_target_example_weighs_the_same():
-    np.testing.assert_array_equal(class_weights("t", "selection", labelled("aab"), labelled("abbb")), [0.25] * 4)
+    np.testing.assert_array_equal(target_weights("selection", np.array([0.1, 0.3, 0.6, 0])), [0.25] * 4)
 
 
 @pytest.mark.parametrize(
-    ("pool", "target", "goal"),
-    [
-        (labelled("ab"), labelled("ba"), "labels"),
-        (labelled("ab"), labelled("xy"), "selection"),
-        (labelled("ab", False), labelled("ab"), "selection"),
-        (labelled("ab"), labelled("ab", False), "selection"),
-    ],
+    ("pool", "targets", "goal"),
+    [(True, [True, True], "labels"), (True, [True, False], "selection"), (False, [True], "selection")],
 )
-def test_auto_is_labels_where_pool_and_target_are_labelled_with_the_same_classes(pool, target, goal):
-    assert resolve_goal("auto", pool, {"t": target}) == goal
+def test_auto_is_labels_where_pool_and_all_targets_are_labelled_with_classes(pool, targets, goal):
+    named = {str(n): labelled(own) for n, own in enumerate(targets)}
+    assert resolve_goal("auto", labelled(pool), named) == goal
+    assert resolve_goal("labels", labelled(pool), named) == "labels"
 
 
-def test_scores_for_labels_are_dense_scores_weighed_by_class_and_confidence(tmp_path):
+def test_scores_for_labels_are_dense_scores_weighed_by_confidence(tmp_path):
     pool = synthetic_store(tmp_path / "pool", n=61, k=11)
     target = synthetic_store(tmp_path / "target", n=8, k=11, seed=1, prefix="t")
     made = score(pool, {"t": target}, out=tmp_path / "scores", damping=0.5, goal="labels")
-    classes = np.array([np.mean(pool.domains == own) / np.sum(target.domains == own) for own in target.domains])
-    weights = classes * target.outputs(0)["confidence"]
+    weights = target.outputs(0)["confidence"]
     expected = dense_scores(pool, target, 0.5, "none") @ (weights / weights.sum())
     np.testing.assert_allclose(read_scores(made, "t"), expected, rtol=1e-4, atol=1e-6 * abs(expected).max())
     assert (made.meta["config"]["goal"], made.meta["config"]["q"]) == ("labels", "none")
@@ -78,8 +72,6 @@ def test_all_methods_score_for_labels_alike(tmp_path):
         np.testing.assert_allclose(read_scores(made, "t"), read_scores(by_features, "t"), rtol=1e-3, atol=1e-5)
 
 
-def test_a_goal_that_cannot_be_had_is_refused_in_one_line():
-    with pytest.raises(InputError, match="goal='label' is unknown; pass one of: auto, selection, labels"):
-        resolve_goal("label", labelled("ab"), {})
-    with pytest.raises(InputError, match="target 'squad' has no class .* its first is 'x', the pool's 'a'"):
-        class_weights("squad", "labels", labelled("ab"), labelled("xy"))
+def test_an_unknown_goal_is_refused_with_those_there_are():
+    with pytest.raises(InputError, match=r"goal='label' is unknown; pass one of: auto, selection, labels"):
+        resolve_goal("label", labelled(True), {})

@@ -62,8 +62,7 @@ class TextColumns:
 
     Whole text: `text`. A prompt and its continuation: `prompt`, and `text` is the continuation. Multiple choice:
     `prompt`, `choices` (a list of texts, or {"text", "label"} as in ARC) and `gold` (the number of the right one from
-    0, or its label). A classification set: `text`, and `classify` names the column of the classes,
-    which are the domains where no column is named for those.
+    0, or its label). A classification set: `text`, and `classify` names the column of the classes.
     """
 
     text: str = "text"
@@ -238,7 +237,6 @@ class _Reader:
             if not prompt.strip():
                 return None
             choices, answer = tuple(self.words.values()), self._class(row)
-            domain = domain if columns.domain is not None else list(self.words)[answer]
             prompt, text = prompt + columns.question, choices[answer]
         else:
             choices, answer, text = (), 0, self._text(values, columns.text, row)

@@ -64,7 +64,7 @@ class Examples:
 
     @property
     def is_classified(self) -> bool:
-        """Whether an example's domain is the class it is labelled with."""
+        """Whether each example is labelled with a class."""
         return False
 
     def column(self, name: str) -> list:
@@ -113,7 +113,7 @@ class TokenExamples(Examples):
     @property
     def is_classified(self) -> bool:
         columns = self.artifact.meta["config"].get("columns") or {}
-        return bool(columns.get("classify")) and not columns.get("domain")
+        return bool(columns.get("classify"))
 
     @cached_property
     def layout(self) -> Layout:
