@@ -43,7 +43,7 @@ def resolve_goal(goal: str, pool: Labelled, targets: Mapping[str, Labelled]) -> 
 
 
 def target_weights(goal: str, confidence: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
-    """What each example of a target weighs in its mean, [t], summing to 1. `confidence`: p_t, or in proportion to it."""
+    """What each example of a target weighs in its mean, [t], summing to 1; `confidence` is p_t or in proportion."""
     if goal == "selection":
         return np.full(len(confidence), 1 / len(confidence))
     trusted = np.maximum(confidence.astype(np.float64), np.finfo(np.float32).tiny)
