@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from thresher.attribution.doubt import Q, check_q
+from thresher.attribution.doubt import check_q, resolve_q
+from thresher.attribution.goal import check_goal, resolve_goal
 from thresher.attribution.reader import Part, all_of
 from thresher.attribution.scores import check_names
 from thresher.data.examples import Examples
@@ -28,7 +29,10 @@ Models = Sequence[tuple[str, Callable[[], nn.Module]]]
 class Options:
     damping: float | None = None
     """lambda in multiples of mean(diag G G^T); None: 3."""
-    q: str = Q
+    q: str | None = None
+    """None: sqrt for selection, none for labels."""
+    goal: str = "selection"
+    """selection, labels or auto: see `goal`."""
     output: str = "margin"
     parameters: str | None = None
     memory_gb: float = 4.0
@@ -40,15 +44,24 @@ class Options:
     def multiple(self) -> float:
         return DAMPING if self.damping is None else self.damping
 
+    def for_goal(self, pool: Examples, targets: Mapping[str, Examples]) -> "Options":
+        """The same with the goal and q that hold for these: nothing is left to be chosen."""
+        goal = resolve_goal(self.goal, pool, targets)
+        return replace(self, goal=goal, q=resolve_q(self.q, "thresher", goal=goal))
+
     @property
     def request(self) -> dict[str, float | str | None]:
         """What decides the scores: memory, batches and device change rounding at most."""
-        return {"damping": self.multiple, "q": self.q, "output": self.output, "parameters": self.parameters}
+        return {"damping": self.multiple, "q": self.q, "output": self.output, "parameters": self.parameters} | {
+            "goal": self.goal
+        }
 
     def check(self, models: Models, pool: Examples, targets: Mapping[str, Examples], *, zero_damping: bool) -> None:
         """Refuse what cannot be scored, before any model is loaded."""
         check_names(targets)
-        check_q(self.q)
+        check_goal(self.goal)
+        if self.q is not None:
+            check_q(self.q)
         if not models:
             raise InputError("no model given; pass at least one checkpoint")
         for name, examples in {"pool": pool, **targets}.items():

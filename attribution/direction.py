@@ -59,6 +59,7 @@ def score_by_direction(
     continues with the shard it was at; `shard_size`, in examples, is no part of the request.
     """
     options.check(models, pool, targets, zero_damping=False)
+    options = options.for_goal(pool, targets)
     for name, value in {"sample": sample, "shard_size": shard_size}.items():
         if value < 1:
             raise InputError(f"{name}={value} is out of range; pass 1 or more")
@@ -71,6 +72,7 @@ def score_by_direction(
             total += slopes / len(models)
             confidences.append(confidence)
             facts.append(made)
+        assert options.q is not None
         total *= q_of(confidences, options.q, options.output)[:, None]
         columns = dict(zip(targets, total.T, strict=True))
         return {"kernels": facts, "sample": task.sample} | write_scores(draft, pool, columns, len(models), targets)
@@ -119,7 +121,7 @@ class _Task:
         drawn = numpy_rng(self.seed, "direction", m).choice(len(self.pool), self.sample, replace=False)
         part, output = Part(self.pool, np.sort(drawn), self.options.batch_tokens), self.options.output
         with closing(GradientReader(model, part.probe(), **self.options.reading)) as reader:
-            target = mean_gradients(reader, self.targets, output)
+            target = mean_gradients(reader, self.targets, output, by_confidence=self.options.goal == "labels")
             cross = torch.zeros(len(part), len(self.targets), dtype=torch.float64)
 
             def each_tile(held: list[Read]) -> None:

@@ -3,7 +3,8 @@
 TRAK's Newton step weighs example i by Q_i = 1 - p_i at the end of training (`mean`, over checkpoints). But training is
 a path: the pull of an example is about 1 where it begins and Q_i where it ends, and a network that fits its data has
 no Q left at all. `sqrt`, the geometric mean of both ends, predicts retraining better than `mean` and than leaving Q
-out (`none`, as Small-to-Large does) on every kind of model that was measured: docs/log.md.
+out (`none`, as Small-to-Large does) on every kind of model that was measured: docs/log.md. `square` is for
+the influence of an example on its own loss.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from jaxtyping import Float
 
 from thresher.errors import InputError
 
-Q_CHOICES = ("sqrt", "mean", "none")
+Q_CHOICES = ("sqrt", "mean", "none", "square")
 Q = "sqrt"
 
 
@@ -22,7 +23,7 @@ def q_of(confidences: Sequence[Float[np.ndarray, " n"]], q: str, output: str) ->
     if q == "none" or output == "loss":
         return np.ones(len(confidences[0]))
     doubt = 1 - np.stack(confidences).astype(np.float64).mean(axis=0)
-    return np.sqrt(np.maximum(doubt, 0)) if q == "sqrt" else doubt
+    return np.maximum(doubt, 0) ** {"sqrt": 0.5, "mean": 1, "square": 2}[q]
 
 
 def check_q(q: str) -> None:
@@ -30,8 +31,8 @@ def check_q(q: str) -> None:
         raise InputError(f"q={q!r} is unknown; pass one of: {', '.join(Q_CHOICES)}")
 
 
-def resolve_q(q: str | None, convention: str) -> str:
-    """`q`, or for None what the convention has: mean in those of other packages."""
-    resolved = q or (Q if convention == "thresher" else "mean")
+def resolve_q(q: str | None, convention: str, *, goal: str = "selection") -> str:
+    """`q`, or for None what the convention has: mean in those of other packages; none where labels are the goal."""
+    resolved = q or ("mean" if convention != "thresher" else "none" if goal == "labels" else Q)
     check_q(resolved)
     return resolved

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.direct import Models, Options, hashes
 from thresher.attribution.doubt import q_of
+from thresher.attribution.goal import target_weights
 from thresher.attribution.gram import Read, add_products, batch_size, gram, num_pairs
-from thresher.attribution.reader import GradientReader, Shares, all_of
+from thresher.attribution.reader import Directions, GradientReader, Shares, all_of
 from thresher.attribution.score_table import saved, write_scores
 from thresher.attribution.slopes import mean_gradients
 from thresher.attribution.top import Extremes, write_top
@@ -45,6 +46,7 @@ def score_dual(
     A killed run continues with the checkpoint it was at. Raises InputError where the memory given is too little.
     """
     options.check(models, pool, targets, zero_damping=True)
+    options = options.for_goal(pool, targets)
     if not 0 <= top <= len(pool):
         raise InputError(f"top={top} is out of range for a pool of {len(pool)}; pass 0 to {len(pool)}")
     task = _Task(models, pool, targets, options, every=top > 0)
@@ -54,7 +56,7 @@ def score_dual(
         scores = task.together(made)
         if top:
             write_top(draft, task.extremes(scores, top), lambda rows: [pool.ids[int(row)] for row in rows])
-            scores = scores @ task.averages
+            scores = task.averaged(made)
         kernels = [
             {key: float(each[key]) for key in ("damping", "relative_damping", "diagonal_shift")} for each in made
         ]
@@ -76,6 +78,7 @@ def dual_scores(
 ) -> Float[np.ndarray, "n t"]:
     """The exact score of every pool example for every target example, as LDS needs them."""
     options.check(models, pool, {"target": target}, zero_damping=True)
+    options = replace(options, goal="selection").for_goal(pool, {"target": target})  # of single target examples
     task = _Task(models, pool, {"target": target}, options, every=True)
     return task.together([task.run(m, progress) for m in range(len(models))])
 
@@ -97,10 +100,13 @@ class _Task:
         """`scores` [n, columns] and `confidence` [n] of one checkpoint, and the facts of its kernel."""
         cross = torch.zeros(len(self.pool), self.num_columns, dtype=torch.float64)
         confidence = torch.zeros(len(self.pool), dtype=torch.float64)
+        trust = torch.zeros(
+            sum(self.sizes), dtype=torch.float64
+        )  # p of each target example, once a tile: in proportion
         label = f"kernel, checkpoint {m + 1} of {len(self.models)}"
         with closing(GradientReader(self.models[m][1](), self.pool.probe(), **self.options.reading)) as reader:
             size = batch_size(reader, self.memory)
-            means = None if self.every else mean_gradients(reader, list(self.targets.values()), self.options.output)
+            means = None if self.every else self._means(reader)
 
             def each_tile(held: list[Read]) -> None:
                 for read in held:
@@ -108,7 +114,8 @@ class _Task:
                     if means is not None:
                         read.shares.add(cross, read.gradients.along(means).cpu())
                 for columns, batch in self._target_batches(size) if means is None else ():
-                    gradients, _ = reader.read(batch)
+                    gradients, outputs = reader.read(batch)
+                    columns.add(trust, outputs.confidence.cpu())
                     for read in held:
                         products = read.gradients.inner(gradients).cpu().double()
                         add_products(cross, products, read.shares, columns)
@@ -117,17 +124,26 @@ class _Task:
                 matrix = gram(reader, self.pool, self.memory, each_tile=each_tile, advance=advance)
         kernel = factorise(matrix, self.options.multiple * float(matrix.diagonal().mean()))
         facts = {key: np.asarray(value) for key, value in kernel.facts.items()}
-        return {"scores": kernel.solve(cross).numpy(), "confidence": confidence.numpy()} | facts
+        return {"scores": kernel.solve(cross).numpy(), "confidence": confidence.numpy(), "trust": trust.numpy()} | facts
+
+    def _means(self, reader: GradientReader) -> Directions:
+        parts, by_confidence = list(self.targets.values()), self.options.goal == "labels"
+        return mean_gradients(reader, parts, self.options.output, by_confidence=by_confidence)
 
     def together(self, made: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n c"]:
         """mean_m(score_m) * mean_m(Q_m)."""
+        assert self.options.q is not None
         weights = q_of([each["confidence"] for each in made], self.options.q, self.options.output)
         return np.mean([each["scores"] for each in made], axis=0) * weights[:, None]
 
-    @property
-    def averages(self) -> Float[np.ndarray, "t d"]:
-        """From a column a target example to the mean of each target."""
-        return np.repeat(np.eye(len(self.sizes)) / self.sizes, self.sizes, axis=0)
+    def averaged(self, made: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n d"]:
+        """Of scores with a column a target example, those of each target."""
+        means = []
+        for each in made:
+            edges = [slice(start, start + size) for start, size in zip(self.starts, self.sizes, strict=True)]
+            columns = [each["scores"][:, at] @ target_weights(self.options.goal, each["trust"][at]) for at in edges]
+            means.append(dict(each) | {"scores": np.stack(columns, axis=1)})
+        return self.together(means)
 
     def extremes(self, scores: Float[np.ndarray, "n t"], top: int) -> dict[str, tuple[Sequence[str], Extremes]]:
         """The target's ids and its most helpful and most harmful examples, by target."""

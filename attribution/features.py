@@ -103,6 +103,11 @@ class FeatureStore:
     def ids(self) -> list[str]:
         return self._column("id")
 
+    @property
+    def is_classified(self) -> bool:
+        """Whether each example is labelled with a class."""
+        return self.artifact.facts.get("is_classified", False)
+
     @cached_property
     def domains(self) -> np.ndarray:
         return np.asarray(self._column("domain"))
@@ -338,6 +343,7 @@ class _Work:
             "num_examples": len(self.examples),
             "num_checkpoints": len(self.models),
             "shard_size": self.shard_size,
+            "is_classified": self.examples.is_classified,
             "num_tokens": int(self.lengths.sum()),
             "padding": round(1 - float(self.lengths.sum()) / padded, 4),
             "reads": self.examples.reading,

@@ -19,9 +19,10 @@ from torch import Tensor
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.doubt import q_of, resolve_q
 from thresher.attribution.features import FeatureStore, Shard, check_space
+from thresher.attribution.goal import resolve_goal, target_weights
 from thresher.attribution.score_table import num_tied, write_lengths
 from thresher.attribution.top import TopExamples, write_top
-from thresher.attribution.trak import Damping, Kernel, fit_kernel
+from thresher.attribution.trak import Damping, Kernel, at_unit_length, fit_kernel
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 
@@ -38,6 +39,7 @@ def score(
     q: str | None = None,
     convention: str = "thresher",
     top: int = 0,
+    goal: str = "selection",
     progress: Progress = SILENT,
 ) -> Artifact:
     """`scores.parquet` at `out`: id, domain and a float32 column a target, one row an example, in the pool's order.
@@ -47,10 +49,14 @@ def score(
     none, 1.
     `top` > 0 adds `top.parquet`: of every target example, its `top` most helpful and most harmful pool examples; that
     holds M k numbers for each target example.
+    `goal`: selection; labels, which tells right labels from wrong ones (its q is none unless given); or auto, labels
+    where the examples of pool and targets are labelled with classes (see `goal`). `top` is of single examples and the same for
+    both.
     Raises InputError for stores that were not made by the same models, projection and seed.
     """
     check_stores(pool, targets)
-    q = resolve_q(q, convention)
+    goal = resolve_goal(goal, pool, targets)
+    q = resolve_q(q, convention, goal=goal)
     if not 0 <= top <= pool.num_examples:
         raise InputError(f"top={top} is out of range for a pool of {pool.num_examples}; pass 0 to {pool.num_examples}")
 
@@ -58,18 +64,21 @@ def score(
         solved, best, facts = [], {name: TopExamples(store, top) for name, store in targets.items() if top}, []
         for checkpoint in range(pool.num_checkpoints):
             kernel = fit_kernel(pool, checkpoint, damping=damping, convention=convention)
-            means = torch.stack([mean_features(store, checkpoint) for store in targets.values()], dim=1)
+            own = {
+                name: target_weights(goal, store.outputs(checkpoint)["confidence"]) for name, store in targets.items()
+            }
+            means = torch.stack([mean_features(store, checkpoint, own[name]) for name, store in targets.items()], dim=1)
             solved.append(kernel.solve(means))
             for examples in best.values():
                 examples.add_checkpoint(checkpoint, kernel)
             facts.append(kernel.facts)
 
         def columns(shards: list[Shard]) -> dict[str, np.ndarray]:
-            weights = q_weights(pool, shards, q)
+            doubt = q_weights(pool, shards, q)
             for examples in best.values():
-                examples.merge(shards, weights)
+                examples.merge(shards, doubt)
             parts = [torch.from_numpy(s.features).double() @ v for s, v in zip(shards, solved, strict=True)]
-            values = (torch.stack(parts).mean(dim=0).numpy() * weights[:, None]).astype(np.float32)
+            values = (torch.stack(parts).mean(dim=0).numpy() * doubt[:, None]).astype(np.float32)
             return {name: values[:, column] for column, name in enumerate(targets)}
 
         statistics = stream_scores(draft, pool, list(targets), columns, progress)
@@ -81,6 +90,7 @@ def score(
 
     inputs = {"pool": pool.content_hash} | {f"target {name}": store.content_hash for name, store in targets.items()}
     config = {"damping": damping, "q": q, "convention": convention, "top": top, "targets": list(targets)}
+    config |= {"goal": goal}
     return build(out, kind="scores", config=config, seed=pool.artifact.meta["seed"], inputs=inputs, write=write)
 
 
@@ -118,23 +128,32 @@ def self_influence(
     convention: str = "thresher",
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Scores of each example for itself, mean_m( phi^T K_m^{-1} phi ) * mean_m(Q_m), in the column `self_influence`.
+    """Scores of each example for itself, mean_m( u^T K_m^{-1} u ) * mean_m(Q_m)^2, in the column `self_influence`.
 
-    Large for what the model could not predict from the rest: rare, hard or mislabelled examples.
+    u is phi at length 1 and K_m = sum_i u_i u_i^T + lambda I: how large a margin's gradient is says little of labels
+    and much of the model (relative influence, 2003.11630). With other packages' conventions, and of the loss's
+    gradients, whose length is Q, u is phi.
+
+    Large for what the model could not predict from the rest: rare, hard or mislabelled examples. With Q squared it is
+    the influence on the example's own loss (whose gradient is Q times the margin's; Koh and Liang 2017, 1703.04730,
+    section 5.4), which finds wrong labels as well as out-of-fold confidence does: docs/label-noise.md. `q` as in
+    `score`, or square (None, but with conventions traker and dattri mean).
     """
-    q = resolve_q(q, convention)
+    q = resolve_q(q or ("square" if convention == "thresher" else None), convention)
+    unit = convention == "thresher" and pool.artifact.meta["config"]["output"] == "margin"
 
     def write(draft: Draft) -> dict:
-        kernels = [fit_kernel(pool, m, damping=damping, convention=convention) for m in range(pool.num_checkpoints)]
+        options = {"damping": damping, "convention": convention, "unit": unit}
+        kernels = [fit_kernel(pool, m, **options) for m in range(pool.num_checkpoints)]
 
         def columns(shards: list[Shard]) -> dict[str, np.ndarray]:
-            own = [_quadratic(kernel, shard.features) for kernel, shard in zip(kernels, shards, strict=True)]
+            own = [_quadratic(kernel, shard.features, unit) for kernel, shard in zip(kernels, shards, strict=True)]
             return {"self_influence": (np.mean(own, axis=0) * q_weights(pool, shards, q)).astype(np.float32)}
 
         statistics = stream_scores(draft, pool, ["self_influence"], columns, progress)
         return {"kernels": [kernel.facts for kernel in kernels], "targets": statistics} | common_facts(pool)
 
-    config = {"damping": damping, "q": q, "convention": convention, "targets": ["self_influence"]}
+    config = {"damping": damping, "q": q, "convention": convention, "unit": unit, "targets": ["self_influence"]}
     inputs, seed = {"pool": pool.content_hash}, pool.artifact.meta["seed"]
     return build(out, kind="scores", config=config, seed=seed, inputs=inputs, write=write)
 
@@ -147,16 +166,19 @@ def read_scores(scores: Artifact, target: str) -> Float[np.ndarray, " n"]:
     return pq.read_table(scores.file("scores.parquet"), columns=[target])[target].to_numpy()
 
 
-def mean_features(store: FeatureStore, checkpoint: int) -> Float[Tensor, " k"]:
-    """mean_t phi(t) in float64."""
+def mean_features(
+    store: FeatureStore, checkpoint: int, weights: Float[np.ndarray, " t"] | None = None
+) -> Float[Tensor, " k"]:
+    """sum_t w_t phi(t) in float64, or for None mean_t phi(t)."""
+    weights = np.full(store.num_examples, 1 / store.num_examples) if weights is None else weights
     total = torch.zeros(store.k, dtype=torch.float64)
-    for _, block in store.blocks(checkpoint):
-        total += torch.from_numpy(block).double().sum(dim=0)
+    for start, block in store.blocks(checkpoint):
+        total += torch.from_numpy(block).double().T @ torch.from_numpy(weights[start : start + len(block)])
     if not bool(total.isfinite().all()):
         raise InputError(
             f"{store.artifact.path} has features that are not finite (checkpoint {checkpoint}); make it again"
         )
-    return total / store.num_examples
+    return total
 
 
 def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndarray, " rows"]:
@@ -215,5 +237,6 @@ def common_facts(pool: FeatureStore) -> dict[str, int]:
     return {"num_examples": pool.num_examples, "num_checkpoints": pool.num_checkpoints, "k": pool.k}
 
 
-def _quadratic(kernel: Kernel, features: Float[np.ndarray, "rows k"]) -> Float[np.ndarray, " rows"]:
-    return kernel.whiten(torch.from_numpy(features).T).square().sum(dim=0).numpy()
+def _quadratic(kernel: Kernel, features: Float[np.ndarray, "rows k"], unit: bool) -> Float[np.ndarray, " rows"]:
+    rows = torch.from_numpy(features).double()
+    return kernel.whiten((at_unit_length(rows) if unit else rows).T).square().sum(dim=0).numpy()

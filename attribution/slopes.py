@@ -27,9 +27,15 @@ TOLERANCE = 1e-3
 
 @full_float32()
 def weighted_gradients(
-    model: nn.Module, names: Sequence[str], part: Part, weights: Float[Tensor, "n d"], output: str = "margin"
+    model: nn.Module,
+    names: Sequence[str],
+    part: Part,
+    weights: Float[Tensor, "n d"],
+    output: str = "margin",
+    *,
+    by_confidence: bool = False,
 ) -> Directions:
-    """sum_i weights[i, d] grad f(z_i) for each d, over the parameters `names`."""
+    """sum_i weights[i, d] grad f(z_i) for each d, over the parameters `names`; by_confidence: of weights times p."""
     parameters = [model.get_parameter(name) for name in names]
     num_directions = weights.shape[1]
     dtypes = [torch.promote_types(parameter.dtype, torch.float32) for parameter in parameters]
@@ -37,24 +43,37 @@ def weighted_gradients(
         torch.zeros(num_directions, *parameter.shape, dtype=dtype, device=parameter.device)
         for parameter, dtype in zip(parameters, dtypes, strict=True)
     ]
-    device = parameters[0].device
+    device, sums = parameters[0].device, torch.zeros(num_directions, dtype=torch.float64)
     for shares, batch in part.batches():
         batch = {name: value.to(device) for name, value in batch.items()}
         with torch.enable_grad():
-            values = getattr(outputs_of(logits_of(model, batch), batch["labels"]), output)
+            outputs = outputs_of(logits_of(model, batch), batch["labels"])
+            values = getattr(outputs, output)
         for column in range(num_directions):
             some = weights[torch.from_numpy(shares.owners), column] * torch.from_numpy(shares.weights).to(weights)
+            some = some * outputs.confidence.to(some) if by_confidence else some
+            sums[column] += some.sum()
             more = column + 1 < num_directions
             made = torch.autograd.grad(values, parameters, some.to(values), retain_graph=more, materialize_grads=True)
             for total, gradient in zip(totals, made, strict=True):
                 total[column] += gradient
+    if by_confidence:  # as large in all as without
+        factors = (weights.sum(dim=0) / sums).to(device)
+        totals = [total * factors.to(total).view(-1, *[1] * (total.ndim - 1)) for total in totals]
     return dict(zip(names, totals, strict=True))
 
 
-def mean_gradients(reader: Reader, parts: Sequence[Part], output: str) -> Directions:
-    """The mean gradient of each part, [parts, *shape] by parameter."""
+def mean_gradients(reader: Reader, parts: Sequence[Part], output: str, *, by_confidence: bool = False) -> Directions:
+    """The mean gradient of each part, [parts, *shape] by parameter; by_confidence: weighed by p of each window."""
     made = [
-        weighted_gradients(reader.model, reader.names, part, torch.ones(len(part), 1).double() / len(part), output)
+        weighted_gradients(
+            reader.model,
+            reader.names,
+            part,
+            torch.ones(len(part), 1).double() / len(part),
+            output,
+            by_confidence=by_confidence,
+        )
         for part in parts
     ]
     return {name: torch.cat([each[name] for each in made]) for name in reader.names}

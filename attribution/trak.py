@@ -53,11 +53,20 @@ class Kernel:
         return {"damping": self.damping, "relative_damping": relative, "diagonal_shift": self.shift}
 
 
-def gram(store: FeatureStore, checkpoint: int) -> Float[Tensor, "k k"]:
-    """sum_i phi(z_i) phi(z_i)^T without damping, accumulated in float64, one shard in memory at a time."""
+def at_unit_length(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    """Each row divided by its length; rows of zeros stay."""
+    return torch.nn.functional.normalize(rows, dim=1, eps=torch.finfo(rows.dtype).tiny)
+
+
+def gram(store: FeatureStore, checkpoint: int, *, unit: bool = False) -> Float[Tensor, "k k"]:
+    """sum_i phi(z_i) phi(z_i)^T without damping, accumulated in float64, one shard in memory at a time.
+
+    `unit`: of phi at length 1.
+    """
     total = torch.zeros(store.k, store.k, dtype=torch.float64)
     for _, block in store.blocks(checkpoint):
         rows = torch.from_numpy(block).double()
+        rows = at_unit_length(rows) if unit else rows
         total.addmm_(rows.T, rows)
     if not bool(total.diagonal().isfinite().all()):
         raise InputError(
@@ -78,8 +87,10 @@ def factorise(matrix: Float[Tensor, "k k"], damping: float, *, normalise: bool =
     return Kernel(factor, damping, mean_diagonal, shift, norm)
 
 
-def fit_kernel(store: FeatureStore, checkpoint: int, *, damping: Damping, convention: str = "thresher") -> Kernel:
-    """The kernel of one checkpoint over all rows of `store`.
+def fit_kernel(
+    store: FeatureStore, checkpoint: int, *, damping: Damping, convention: str = "thresher", unit: bool = False
+) -> Kernel:
+    """The kernel of one checkpoint over all rows of `store`, with `unit` each at length 1.
 
     `damping` is a multiple of mean(diag K) in convention thresher, None meaning 1 and "loo" the choice of leave-one-out
     prediction (`choose_damping`); in traker and dattri it is lambda itself, None meaning 0.
@@ -92,9 +103,9 @@ def fit_kernel(store: FeatureStore, checkpoint: int, *, damping: Damping, conven
         raise InputError(f"damping {damping!r} is unknown; pass a number, 0 or more, or 'loo'")
     if isinstance(damping, float | int) and not 0 <= damping < float("inf"):
         raise InputError(f"damping={damping} is out of range; pass a finite number, 0 or more, or leave it out")
-    matrix = gram(store, checkpoint)
+    matrix = gram(store, checkpoint, unit=unit)
     if damping == "loo":
-        damping = choose_damping(store, checkpoint, matrix)
+        damping = choose_damping(store, checkpoint, gram(store, checkpoint) if unit else matrix)
     if convention == "thresher":
         return factorise(matrix, (DAMPING if damping is None else damping) * float(matrix.diagonal().mean()))
     if convention == "traker":

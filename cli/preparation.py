@@ -157,6 +157,7 @@ class _TextParts:
             tokenizer=self.tokenizer,
             pack=columns.packed,
             choices=columns.has_choices,
+            classes=columns.classify is not None,
             bad_rows=table.bad_rows,
             config=config,
             inputs=inputs,

@@ -169,7 +169,8 @@ class Prepare(Command):
         if self.task == "text-classification":
             classes = list(self.classes) or classes_of(source, label=self.label)
             return prepare_labelled(documents, classes=classes, **shared)
-        return prepare_text(documents, pack=columns.packed, choices=columns.has_choices, **shared)
+        kinds = {"pack": columns.packed, "choices": columns.has_choices, "classes": columns.classify is not None}
+        return prepare_text(documents, **kinds, **shared)
 
     def _images(self, source, progress):
         from itertools import islice

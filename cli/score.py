@@ -37,9 +37,14 @@ class Score(Command):
     of examples); loo, with features: chosen on the pool by leave-one-out prediction."""
     q: str | None = None
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
-    none (1); None: sqrt, or mean with another package's convention."""
+    none (1), square; None: sqrt, none where labels are the goal, square with --self-influence, or mean with another
+    package's convention."""
     convention: str = "thresher"
     """With features: thresher, traker (its kernel's normaliser) or dattri."""
+    goal: str = "auto"
+    """labels: tell right labels from wrong ones (target examples weigh by how well they are predicted; q none);
+    selection: predict retraining (a plain mean); auto: labels where pool and targets are labelled with classes (images,
+    text prepared by --classify), with another convention selection."""
     top: int = 0
     """Also keep the so many most helpful and most harmful examples for every single target example (top.parquet)."""
     k: int = 512
@@ -117,7 +122,11 @@ class Score(Command):
         options = {"damping": self.damping, "q": self.q, "convention": self.convention, "progress": progress}
         if self.self_influence:
             return self_influence(pool, out=self.out, **options)
-        return score(pool, stores, out=self.out, top=self.top, **options)
+        return score(pool, stores, out=self.out, top=self.top, goal=self._goal, **options)
+
+    @property
+    def _goal(self):
+        return "selection" if self.goal == "auto" and self.convention != "thresher" else self.goal
 
     def _featurize(self, name, loaders, examples, progress):
         from thresher.attribution.features import featurize, open_features
@@ -140,13 +149,13 @@ class Score(Command):
     def _without_features(self, targets, progress):
         from thresher.attribution.direct import Options
         from thresher.attribution.direction import score_by_direction
-        from thresher.attribution.doubt import resolve_q
         from thresher.attribution.dual import score_dual
 
         assert self.damping != "loo"
         options = Options(
             damping=self.damping,
-            q=resolve_q(self.q, "thresher"),
+            q=self.q,
+            goal=self._goal,
             output=self.output,
             parameters=self.parameters,
             memory_gb=self.memory_gb,

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from attribution_cases import dense_scores, digits, given_store, synthetic_store
+from attribution_cases import dense, dense_scores, digits, given_store, synthetic_store
 from torch import nn
 
 from thresher.attribution.features import featurize, open_features
@@ -69,12 +69,18 @@ def test_top_examples_are_those_of_the_dense_scores(tmp_path, stores):
                 np.testing.assert_allclose(rows.score, expected[best, example], rtol=1e-4)
 
 
-def test_self_influence_is_the_diagonal_of_the_dense_scores(tmp_path, stores):
+@pytest.mark.parametrize("q, power", [("none", 0), ("sqrt", 0.5), ("mean", 1), ("square", 2), (None, 2)])
+def test_self_influence_is_the_diagonal_of_the_dense_scores(tmp_path, stores, q, power):
     pool, _ = stores
-    artifact = self_influence(pool, out=tmp_path / "own", damping=0.5)
-    np.testing.assert_allclose(
-        read_scores(artifact, "self_influence"), np.diag(dense_scores(pool, pool, 0.5)), rtol=1e-5
-    )
+    artifact = self_influence(pool, out=tmp_path / "own", damping=0.5, q=q)
+    doubt = 1 - np.mean([pool.outputs(m)["confidence"] for m in range(2)], axis=0)
+    own = []
+    for m in range(2):
+        rows = dense(pool, m) / np.linalg.norm(dense(pool, m), axis=1, keepdims=True)
+        kernel = rows.T @ rows
+        own.append(np.diag(rows @ np.linalg.inv(kernel + 0.5 * np.diag(kernel).mean() * np.eye(11)) @ rows.T))
+    expected = np.mean(own, axis=0) * doubt**power
+    np.testing.assert_allclose(read_scores(artifact, "self_influence"), expected, rtol=1e-5)
 
 
 def test_scores_from_features_of_the_loss_have_no_q(tmp_path):

@@ -45,6 +45,10 @@ def gpt2(width: int = 256, layers: int = 4, vocabulary: int = 4096, positions: i
     return transformers.AutoModelForCausalLM.from_config(config)
 
 
+def resnet9_8(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+    return resnet9(8, num_classes)
+
+
 def resnet9_16(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
     return resnet9(16, num_classes)
 
@@ -82,3 +86,32 @@ def mnist_mlp(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
     """784-128-64-10 with dropout .1: the MLP of dattri's MNIST benchmark."""
     hidden = [nn.Linear(28 * 28, 128), nn.ReLU(), nn.Dropout(0.1), nn.Linear(128, 64), nn.ReLU(), nn.Dropout(0.1)]
     return nn.Sequential(Grey(), *hidden, nn.Linear(64, num_classes))
+
+
+class BagOfTokens(nn.Module):
+    """A language model without attention: the next token from the mean of the embeddings of those so far.
+
+    For labels of short texts, where a few thousand examples are too few for a transformer from scratch.
+    """
+
+    def __init__(self, vocab_size: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.hidden = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, vocab_size, bias=False)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        counts = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)[:, None]
+        means = self.norm(self.embedding(input_ids).cumsum(dim=1) / counts)
+        return self.head(means + nn.functional.gelu(self.hidden(means)))
+
+
+def bag_32(vocab_size: int, sequence_length: int) -> nn.Module:
+    """0.1 M parameters with a vocabulary of 2,048."""
+    return BagOfTokens(vocab_size, 32)
+
+
+def bag_96(vocab_size: int, sequence_length: int) -> nn.Module:
+    """0.4 M parameters with a vocabulary of 2,048."""
+    return BagOfTokens(vocab_size, 96)

@@ -62,6 +62,11 @@ class Examples:
         """The domain of each example, [n] of str ("" where the source has none)."""
         return np.asarray(self.column("domain"))
 
+    @property
+    def is_classified(self) -> bool:
+        """Whether each example is labelled with a class."""
+        return False
+
     def column(self, name: str) -> list:
         return pq.read_table(self.artifact.file("examples.parquet"), columns=[name])[name].to_pylist()
 
@@ -115,6 +120,11 @@ class TokenExamples(Examples):
     """Documents, or prompts with their continuations, as tokens. On disk: see `token_files` and `DocumentsTable`."""
 
     prefix = ""
+
+    @property
+    def is_classified(self) -> bool:
+        columns = self.artifact.meta["config"].get("columns") or {}
+        return bool(columns.get("classify"))
 
     @cached_property
     def layout(self) -> Layout:
@@ -335,6 +345,10 @@ class Choices(TokenExamples):
 
 class ImageExamples(Examples):
     """Labelled images. On disk: `images.npy` uint8 [n, h, w, c], `labels.npy` int64 [n]."""
+
+    @property
+    def is_classified(self) -> bool:
+        return True
 
     @cached_property
     def images(self) -> np.ndarray:

@@ -15,6 +15,7 @@ from thresher.data.documents import Document
 from thresher.data.encoding import Encoded, Piece, encode
 from thresher.data.skipped import BadRows, Skipped
 from thresher.data.tables import ChoicesTable, DocumentsTable, ExamplesTable, chunks
+from thresher.data.telling import telling
 from thresher.data.token_files import Layout, TokenWriter
 from thresher.data.tokenizer import begin_token, open_tokenizer, vocab_size_of
 from thresher.errors import InputError
@@ -59,6 +60,7 @@ def prepare_text(
     config: Mapping,
     inputs: Mapping[str, str],
     choices: bool = False,
+    classes: bool = False,
     bad_rows: str = "refuse",
     limit: int | None = None,
     seed: int = 0,
@@ -72,6 +74,7 @@ def prepare_text(
     Without it an example is a prompt, not predicted, and its continuation, in one window: one too long loses the
     beginning of its prompt, then its end; how many did, and by how much, is the fact `cut`.
     `choices` says that the documents have some: an example is the right one, and all of them lie beside the examples.
+    `classes` says that these are the names of classes: only the tokens that tell them apart are predicted (`telling`).
     `bad_rows` says what becomes of a document that the tokenizer cannot write as text (`thresher.data.skipped`).
     `limit` keeps the first so many examples. `documents` is called with the list of what it leaves out, which becomes
     `skipped.parquet`.
@@ -88,7 +91,10 @@ def prepare_text(
             skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
             encoded = encode(documents(skipped), encoder, BadRows(bad_rows, skipped))
             cuts = _Cuts(room)
-            rows = _whole(encoded, end, skipped) if pack else _fitted_rows(encoded, room, skipped, cuts)
+            if pack:
+                rows = _whole(encoded, end, skipped)
+            else:
+                rows = _fitted_rows(telling(encoded) if classes else encoded, room, skipped, cuts)
             rows = begun(rows, begin, is_given=not pack)
             rows = track(rows, "tokenise", limit, progress)
             facts = _write_examples(draft, files, rows, limit, layout, choices)
@@ -108,6 +114,7 @@ def prepare_text(
 
     request = {**config, "pack": pack, "sequence_length": sequence_length, "limit": limit}
     request |= {} if begin is None else {"begin_token": begin}
+    request |= {"classes": True} if classes else {}
     return build(
         out,
         kind="text-examples",

@@ -8,6 +8,7 @@ from benchmarks.attribution.peers.cases import WORKLOADS
 INTRODUCTION = """# Benchmarks against other packages
 
 Written by `make bench-attribution` from `{source}`; do not edit by hand.
+Label noise is measured in `docs/label-noise.md`.
 
 {machine}. Every package runs in an environment of its own, made under `.venv-peers/` when it is first needed: the peer
 at the version below and its requirements, with the packages of the project's environment appended behind them by a
