@@ -50,8 +50,8 @@ def score(
     `top` > 0 adds `top.parquet`: of every target example, its `top` most helpful and most harmful pool examples; that
     holds M k numbers for each target example.
     `goal`: selection; labels, which tells right labels from wrong ones (its q is none unless given); or auto, labels
-    where the examples of pool and targets are labelled with classes (see `goal`). `top` is of single examples and the same for
-    both.
+    where the examples of pool and targets are labelled with classes (see `goal`). `top` is of single examples and the
+    same for both.
     Raises InputError for stores that were not made by the same models, projection and seed.
     """
     check_stores(pool, targets)
