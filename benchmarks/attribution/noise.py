@@ -29,7 +29,7 @@ from benchmarks.attribution.peers.common import ROOT
 from thresher.attribution.features import featurize, open_features
 from thresher.attribution.scores import read_scores, score, self_influence
 from thresher.cli.models import loaders_of
-from thresher.data.examples import Examples, open_examples
+from thresher.data.examples import Examples, ImageExamples, open_examples
 from thresher.outputs import logits_of
 from thresher.proxies import Recipe, model_spec, train
 
@@ -48,17 +48,17 @@ class Setting:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--only", nargs="+", default=list(SETTINGS)[:-1], choices=list(SETTINGS))
     parser.add_argument("--models", type=int, nargs="+", default=[0, 1], help="which of a setting's models")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--proxies", type=int, default=4)
-    parser.add_argument("--quick", action="store_true", help="text of one noise, the smaller model, two proxies")
+    parser.add_argument("--proxies", type=int, default=10)
+    parser.add_argument("--quick", action="store_true", help="800 texts, the smaller model, two proxies")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "noise")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.quick:
-        options.only, options.models, options.proxies = ["text-random"], [0], 2
+        options.only, options.models, options.proxies = ["quick"], [0], 2
     results = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     for seed in options.seeds:
         for name in options.only:
@@ -131,10 +131,14 @@ class Bench:
 
     def _scores(self, paths: list[Path], views: tuple[str, ...]) -> dict[str, np.ndarray]:
         """Scores for the clean target and for itself, as `thresher score` gives them."""
-        loaders, named = loaders_of([str(path) for path in paths]), "-".join([str(len(paths)), *views])
-        options = {"device": "cpu"} | ({"views": views} if views else {})
+        loaders, named = (
+            loaders_of([str(path) for path in paths], self.pool, self.target),
+            "-".join([str(len(paths)), *views]),
+        )
         stores = {
-            name: open_features(featurize(loaders, own, out=self.folder / f"{named}-{name}", **options).path)
+            name: open_features(
+                featurize(loaders, own, out=self.folder / f"{named}-{name}", views=views, device="cpu").path
+            )
             for name, own in (("pool", self.pool), ("target", self.target))
         }
         targets, suffix = {"clean": stores["target"]}, f", {' '.join(views)}" if views else ""
@@ -154,7 +158,7 @@ class Bench:
         recipe = Recipe.for_task(spec["task"], **self.setting.recipe)
         made = train(spec, self.pool, out=out, recipe=recipe, seed=seed, indices=seen, device="cpu")
         self.num_parameters = made.facts["num_parameters"]["total"]
-        return loaders_of([str(out)])[0][1]()
+        return loaders_of([str(out)], self.pool)[0][1]()
 
 
 def predictions(model: torch.nn.Module, examples: Examples, rows: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -184,10 +188,10 @@ def _linear(pool: Examples, truth: dict[str, np.ndarray], rows: np.ndarray) -> n
     if "text" in truth:
         found = tfidf_out_of_fold([str(truth["text"][row]) for row in rows], labels)
     else:
+        assert isinstance(pool, ImageExamples)
         pixels = np.asarray(pool.images).reshape(len(pool), -1) / 255.0
-        found = cross_val_predict(
-            LogisticRegression(max_iter=200), PCA(64).fit_transform(pixels), labels, cv=FOLDS, method="predict_proba"
-        )
+        model, components = LogisticRegression(max_iter=200), PCA(64).fit_transform(pixels)
+        found = np.asarray(cross_val_predict(model, components, labels, cv=FOLDS, method="predict_proba"))
     return -found[np.arange(len(labels)), labels]
 
 
@@ -207,19 +211,33 @@ def _auc(wrong: np.ndarray, suspicion: np.ndarray) -> list[float]:
 
 OTHER = ("books", "law", "newswire", "techdocs")
 HARD = ("forum", "web", "reviews", "newsgroups")
-IMAGES = {"models": (f"{MODELS}:resnet9_8", f"{MODELS}:resnet9_16")}
-IMAGES |= {"recipe": {"epochs": 10, "learning_rate": 0.01, "batch_size": 64}, "views": ((), ("flip",))}
-TEXT = {"models": (f"{MODELS}:bag_32", f"{MODELS}:bag_96")}
-TEXT |= {"recipe": {"epochs": 15, "learning_rate": 0.005, "batch_size": 32, "weight_decay": 1.0}}
+
+
+def _images(kind: str) -> Setting:
+    return Setting(
+        source=Source(kind=kind, pool=3000, target=1000, pixels=16),
+        models=(f"{MODELS}:resnet9_8", f"{MODELS}:resnet9_16"),
+        recipe={"epochs": 10, "learning_rate": 0.01, "batch_size": 64},
+        views=((), ("flip",)),
+    )
+
+
+def _texts(kind: str, domains: tuple[str, ...], characters: int, num: int = 3000) -> Setting:
+    return Setting(
+        source=Source(kind=kind, pool=num, target=num // 3, domains=domains, characters=characters),
+        models=(f"{MODELS}:bag_32", f"{MODELS}:bag_96"),
+        recipe={"epochs": 15, "learning_rate": 0.005, "batch_size": 32, "weight_decay": 1.0},
+    )
+
+
 SETTINGS = {
-    "cifar-aggre": Setting(source=Source(kind="noisy_aggre", pool=3000, target=1000, pixels=16), **IMAGES),
-    "cifar-worse": Setting(source=Source(kind="noisy_worse", pool=3000, target=1000, pixels=16), **IMAGES),
-    "text-random": Setting(source=Source(kind="random", pool=3000, target=1000, domains=HARD, characters=70), **TEXT),
+    "cifar-aggre": _images("noisy_aggre"),
+    "cifar-worse": _images("noisy_worse"),
+    "text-random": _texts("random", HARD, 70),
+    "text-confusion": _texts("confusion", HARD, 70),
     # Classes that no rule was found on: a check of the rules.
-    "text-other": Setting(source=Source(kind="random", pool=3000, target=1000, domains=OTHER, characters=30), **TEXT),
-    "text-confusion": Setting(
-        source=Source(kind="confusion", pool=3000, target=1000, domains=HARD, characters=70), **TEXT
-    ),
+    "text-other": _texts("random", OTHER, 30),
+    "quick": _texts("random", OTHER, 60, num=800),
 }
 
 
