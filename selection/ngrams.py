@@ -15,12 +15,11 @@ def hashed_ngrams(texts: Sequence[str], buckets: int, *, unit_rows: bool = False
     """
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    options: dict[str, Any] = {"norm": "l2" if unit_rows else None}
+    options: dict[str, Any] = {"norm": "l2" if unit_rows else None, "token_pattern": None}
     counted = HashingVectorizer(
         n_features=buckets,
         ngram_range=(1, 2),
         tokenizer=words_and_signs_of,
-        token_pattern=None,
         lowercase=False,
         alternate_sign=False,
         **options,

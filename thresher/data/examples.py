@@ -92,7 +92,7 @@ class Examples:
     def reading(self) -> dict[str, Any]:
         """How the examples are written: those that a model reads alike have the same. Of text the hash of its tokenizer
         (where it is known), of images their shape, of both the classes."""
-        raise NotImplementedError
+        return {}
 
     @property
     def num_outcomes(self) -> int:
@@ -299,7 +299,10 @@ class WindowExamples(TokenExamples):
     def source_columns(self, indices):
         return [{"text": text} for text in self.texts(indices)]
 
-    choices = None  # of documents, not of parts
+    @cached_property
+    def choices(self):
+        """None: they are of documents, not of their windows."""
+        return None
 
 
 class Choices(TokenExamples):
@@ -343,16 +346,12 @@ class Choices(TokenExamples):
         return pq.read_table(self.artifact.file("choices.parquet"))
 
 
-class ImageExamples(Examples):
-    """Labelled images. On disk: `images.npy` uint8 [n, h, w, c], `labels.npy` int64 [n]."""
+class Labelled(Examples):
+    """Examples with one label each, for models whose outputs are the classes. On disk: `labels.npy` int64 [n]."""
 
     @property
     def is_classified(self) -> bool:
         return True
-
-    @cached_property
-    def images(self) -> np.ndarray:
-        return np.load(self.artifact.file("images.npy"), mmap_mode="r")
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -364,11 +363,23 @@ class ImageExamples(Examples):
 
     @property
     def reading(self):
-        return {"classes": list(self.classes), "image_shape": list(self.image_shape)}
+        return {**super().reading, "classes": list(self.classes)}
 
     @property
     def num_outcomes(self):
         return len(self.classes)
+
+
+class ImageExamples(Labelled):
+    """Labelled images. On disk: `images.npy` uint8 [n, h, w, c], and the labels."""
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        return np.load(self.artifact.file("images.npy"), mmap_mode="r")
+
+    @property
+    def reading(self):
+        return {**super().reading, "image_shape": list(self.image_shape)}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

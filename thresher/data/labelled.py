@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.documents import Document
 from thresher.data.encoding import Encoded, encode
-from thresher.data.examples import TokenExamples
+from thresher.data.examples import Labelled, TokenExamples
 from thresher.data.skipped import BadRows, Skipped
 from thresher.data.tables import DocumentsTable, ExamplesTable, chunks
 from thresher.data.token_files import Layout, TokenWriter
@@ -31,24 +31,8 @@ from thresher.progress import SILENT, Progress, track
 KIND = "labelled-text-examples"
 
 
-class LabelledTextExamples(TokenExamples):
+class LabelledTextExamples(Labelled, TokenExamples):
     """Texts and their classes. A batch is `input_ids`, `attention_mask` [b, t] and `labels` [b]."""
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        return np.load(self.artifact.file("labels.npy"))
-
-    @property
-    def classes(self) -> list[str]:
-        return self.artifact.facts["classes"]
-
-    @property
-    def reading(self):
-        return {**super().reading, "classes": list(self.classes)}
-
-    @property
-    def num_outcomes(self):
-        return len(self.classes)
 
     def batch(self, windows):
         indices = np.asarray(windows)
