@@ -119,7 +119,7 @@ def test_retrainings_checkpoints_features_and_arms_are_the_same_artefacts(cluste
         proxy = ProxyTable(size="mlp-16x1", count=2, epochs=5, batch_size=32, learning_rate=0.05)
         proxies = train_proxies(pool, proxy, seed=0, space=space)
         stores = featurize_study(proxies, pool, {"t": target}, AttributionTable(k=16), 0, space)
-        arms = [Arm("first", [np.arange(50)]), random_arm(len(pool), 50, num_seeds=2, seed=0)]
+        arms = [Arm("first", [np.arange(50)]), random_arm(pool.lengths(), 50, num_seeds=2, seed=0)]
         plan = Plan(num_seeds=2, workers=workers)
         compared = validate(pool, arms, {"t": target}, {}, model=TABLE, plan=plan, seed=0, space=space)
         made[executor] = [truth.artifact, compared, *proxies, *stores.values()]

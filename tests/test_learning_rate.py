@@ -69,8 +69,8 @@ def test_the_eigenvalue_is_that_of_the_dense_hessian(tmp_path, kind):
         import transformers
 
         examples = token_examples(tmp_path / "pool", np.full(16, 8))
-        config = transformers.GPT2Config(vocab_size=19, n_positions=12, n_embd=4, n_layer=1, n_head=2, resid_pdrop=0,
-                                         embd_pdrop=0, attn_pdrop=0)  # fmt: skip
+        config = transformers.GPT2Config(vocab_size=19, n_positions=12, n_embd=4, n_layer=1, n_head=2, resid_pdrop=0.0,
+                                         embd_pdrop=0.0, attn_pdrop=0.0)  # fmt: skip
         model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     model = model.double() if kind == "images" else model
     found = largest_eigenvalue(_Double(model) if kind == "images" else model, examples, num_iterations=60,

@@ -135,6 +135,10 @@ def _read(name: str) -> tuple[Tokenizer, ReadFile]:
         ) from error
 
 
+VOCABULARIES = ("vocab.*", "merges.txt", "*.model", "*.tiktoken", "tekken.json", "*.vocab", "bpe.codes")
+"""What files of older tokenizers are called."""
+
+
 def _nothing(name: str) -> None:
     """A file that stands alone has no others beside it."""
 
@@ -143,6 +147,9 @@ def _converted(folder: Path) -> Tokenizer:
     """The tokenizer of a checkpoint that has only the files of an older kind, such as vocab.json and merges.txt."""
     from transformers import AutoTokenizer
 
+    # Without any, some versions of `transformers` make an empty tokenizer up.
+    if not any(file for pattern in VOCABULARIES for file in folder.glob(pattern)):
+        raise InputError(f"no tokenizer can be read from {folder}: it has none; put its tokenizer.json there")
     try:
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True).backend_tokenizer
     except Exception as error:
