@@ -38,6 +38,8 @@ from thresher.data.examples import open_examples
 
 RUNS = ROOT / "runs" / "lds"
 DIGITS = [str(digit) for digit in range(10)]
+PIECE = 350
+"""Characters in an example of the text setting: about 128 tokens."""
 DAMPINGS = (0.0, 0.1, 0.316, 1.0, 3.16, 10.0)
 DATTRI = {"batch_size": 64, "learning_rate": 0.01, "schedule": "constant", "weight_decay": 0.0}
 
@@ -184,7 +186,16 @@ def _idx(data: Path, name: str) -> bytes:
 
 
 def _text_corpus(data: Path, folder: Path) -> None:
-    options = ["--data", str(data / "corpus" / "documents.parquet"), "--domain", "domain", "--quiet"]
+    # In pieces that a model reads at once: the other packages know no documents of several windows.
+    table = pq.read_table(data / "corpus" / "documents.parquet", columns=["doc_id", "domain", "text"]).to_pylist()
+    pieces = folder / "pieces.jsonl"
+    with open(pieces, "w", encoding="utf-8") as file:
+        for row in table:
+            for start in range(0, len(row["text"]), PIECE):
+                piece = {"id": f"{row['doc_id']}:{start}", "domain": row["domain"], "group": str(row["doc_id"])}
+                file.write(json.dumps(piece | {"text": row["text"][start : start + PIECE]}) + "\n")
+    options = ["--data", str(pieces), "--id", "id", "--domain", "domain", "--group", "group", "--quiet"]
+    options += ["--sequence-length", "256"]
     own = ["--tokenizer", str(folder / "pool-tokenizer")]
     _run(["prepare", *options, "--part", "0", ".017", "--vocab-size", "2048", "--out", str(folder / "pool")])
     _run(["prepare", *options, "--part", ".5", ".5015", *own, "--out", str(folder / "target")])

@@ -29,11 +29,18 @@ def load_model(folder: str | Path) -> nn.Module:
 
 
 def pool_of(job: Job) -> Examples:
-    return open_examples(Path(job.pool))
+    return _read_at_once(open_examples(Path(job.pool)))
 
 
 def targets_of(job: Job) -> Examples:
-    return open_examples(Path(job.targets))
+    return _read_at_once(open_examples(Path(job.targets)))
+
+
+def _read_at_once(examples: Examples) -> Examples:
+    """Examples of one window each: the packages that are compared know no others."""
+    if len(examples.windows.example) != len(examples):
+        raise SystemExit(f"{examples.artifact.path} has documents of several windows; prepare them in shorter pieces")
+    return examples
 
 
 def batch_size_of(examples: Examples) -> int:
