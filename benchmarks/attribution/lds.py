@@ -187,12 +187,12 @@ def _idx(data: Path, name: str) -> bytes:
 
 def _text_corpus(data: Path, folder: Path) -> None:
     # In pieces that a model reads at once: the other packages know no documents of several windows.
-    table = pq.read_table(data / "corpus" / "documents.parquet", columns=["doc_id", "domain", "text"]).to_pylist()
+    table = pq.read_table(data / "corpus" / "documents.parquet", columns=["domain", "text"]).to_pylist()
     pieces = folder / "pieces.jsonl"
     with open(pieces, "w", encoding="utf-8") as file:
-        for row in table:
+        for number, row in enumerate(table):
             for start in range(0, len(row["text"]), PIECE):
-                piece = {"id": f"{row['doc_id']}:{start}", "domain": row["domain"], "group": str(row["doc_id"])}
+                piece = {"id": f"{number}:{start}", "domain": row["domain"], "group": str(number)}
                 file.write(json.dumps(piece | {"text": row["text"][start : start + PIECE]}) + "\n")
     options = ["--data", str(pieces), "--id", "id", "--domain", "domain", "--group", "group", "--quiet"]
     options += ["--sequence-length", "256"]
