@@ -198,7 +198,7 @@ def _text_corpus(data: Path, folder: Path) -> None:
     options += ["--sequence-length", "256"]
     own = ["--tokenizer", str(folder / "pool-tokenizer")]
     _run(["prepare", *options, "--part", "0", ".017", "--vocab-size", "2048", "--out", str(folder / "pool")])
-    _run(["prepare", *options, "--part", ".5", ".5015", *own, "--out", str(folder / "target")])
+    _run(["prepare", *options, "--part", ".5", ".501", *own, "--out", str(folder / "target")])
 
 
 def _prepare_images(folder: Path, name: str) -> None:
