@@ -16,6 +16,7 @@ from thresher.attribution.featurizer import Featurizer
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
 from thresher.data.tokenizer import open_tokenizer, train_tokenizer
+from thresher.devices import full_float32
 from thresher.outputs import logits_of, outputs_of
 from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models import model_spec
@@ -24,6 +25,13 @@ from thresher.proxies.weights import open_model
 SIZE = 280
 WORDS = {"good": "sun warm sweet kind bright", "bad": "rain cold bitter cruel dark"}
 LABELS = {"id2label": {0: "good", 1: "bad"}, "label2id": {"good": 0, "bad": 1}}
+
+
+@pytest.fixture(autouse=True)
+def full_precision():
+    """What is computed here to compare with is full float32, whatever the process allows."""
+    with full_float32():
+        yield
 
 
 def run(capsys, *arguments):
