@@ -57,7 +57,8 @@ def largest_eigenvalue(
         dense = np.stack([product(row) for row in np.eye(size)])
         values = np.linalg.eigvalsh((dense + dense.T) / 2)
         return float(values[np.abs(values).argmax()])
-    hessian: Any = LinearOperator((size, size), matvec=product, dtype=np.float64)
+    operator: Any = LinearOperator  # its constructor takes functions, its type does not say so
+    hessian = operator((size, size), matvec=product, dtype=np.float64)
     options: Any = {"k": 1, "which": "LM", "v0": start, "tol": tolerance, "maxiter": num_iterations}
     try:
         return float(eigsh(hessian, return_eigenvectors=False, **options)[0])
