@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from thresher.attribution.features import FeatureStore, balanced_batches
 from thresher.bm25 import BM25
-from thresher.data.examples import Examples
+from thresher.data.examples import Examples, add_shares
 from thresher.devices import full_float32, pick_device
 from thresher.errors import InputError
 from thresher.outputs import logits_of
@@ -65,19 +65,19 @@ def embeddings(model: nn.Module, examples: Examples, *, device: str = "auto") ->
     hook = last[-1].register_forward_hook(lambda module, args, output: seen.update(entered=args[0]))
     windows = examples.windows
     lengths = np.asarray(windows.lengths)
-    found: np.ndarray | None = None
+    found: Tensor | None = None
     try:
         with torch.no_grad():
             for members in balanced_batches(lengths, 8192 if (lengths > 1).any() else 256):
                 batch = {name: value.to(place) for name, value in examples.batch(members).items()}
                 logits_of(model, batch)
-                values = _pooled(seen["entered"].float(), batch).cpu().numpy()
-                found = np.zeros((len(examples), values.shape[1]), dtype=np.float32) if found is None else found
-                np.add.at(found, windows.example[members], windows.weights[members, None].astype(np.float32) * values)
+                values = _pooled(seen["entered"].float(), batch).cpu()
+                found = torch.zeros(len(examples), values.shape[1]) if found is None else found
+                add_shares(found, windows.example[members], windows.weights[members], values)
     finally:
         hook.remove()
     assert found is not None
-    return found
+    return found.numpy()
 
 
 def _pooled(entered: Tensor, batch: dict[str, Tensor]) -> Float[Tensor, "b d"]:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from jaxtyping import Float, Int
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
@@ -31,7 +32,7 @@ from thresher.attribution.featurizer import Featurizer
 from thresher.attribution.packing import OUTPUTS, pack, pack_outputs, unpack_outputs
 from thresher.attribution.sketches import SKETCHES
 from thresher.attribution.views import check_views, featurize_views
-from thresher.data.examples import Examples, reads_alike
+from thresher.data.examples import Examples, add_shares, reads_alike
 from thresher.devices import keep_memory, pick_device
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
@@ -296,21 +297,19 @@ class _Work:
                     save_file(tensors, file)
 
     def _featurize(self, featurizer: Featurizer, rows: np.ndarray, checkpoint: int, advance: Callable) -> dict:
-        features = np.zeros((len(rows), featurizer.num_features), dtype=np.float32)
-        outputs = {name: np.zeros(len(rows), dtype=np.float32) for name in OUTPUTS}
-        correct = np.zeros(len(rows), dtype=np.float32)
+        sums = {name: torch.zeros(len(rows)) for name in (*OUTPUTS, "correct")}
+        total = torch.zeros(len(rows), featurizer.num_features)
         windows, owners = self.examples.windows_of(rows)
-        weights = self.examples.windows.weights[windows].astype(np.float32)
+        weights = self.examples.windows.weights[windows]
         for members in balanced_batches(self.lengths[windows], self.budget):
             made = featurize_views(featurizer, self.examples.batch(windows[members]), self.views)
-            share, owner = weights[members], owners[members]
-            np.add.at(features, owner, share[:, None] * made.features.detach().float().cpu().numpy())
-            for name in OUTPUTS:
-                np.add.at(outputs[name], owner, share * getattr(made.outputs, name).detach().float().cpu().numpy())
-            np.add.at(correct, owner, share * made.outputs.correct.float().cpu().numpy())
-            advance(len(np.unique(owner)))
+            add_shares(total, owners[members], weights[members], made.features.detach().cpu())
+            for name, sum_of in sums.items():
+                add_shares(sum_of, owners[members], weights[members], getattr(made.outputs, name).detach().cpu())
+            advance(len(np.unique(owners[members])))
+        features, outputs = total.numpy(), {name: sums[name].numpy() for name in OUTPUTS}
         self._refuse_nonfinite(features, rows, checkpoint)
-        totals = np.array([outputs["loss"].sum(dtype=np.float64), correct.sum(dtype=np.float64)])
+        totals = np.array([sums[name].numpy().sum(dtype=np.float64) for name in ("loss", "correct")])
         return pack(features, self.store_dtype) | pack_outputs(outputs) | {TOTALS: totals}
 
     def _refuse_nonfinite(self, features: np.ndarray, rows: np.ndarray, checkpoint: int) -> None:

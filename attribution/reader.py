@@ -23,7 +23,7 @@ from thresher.attribution.features import balanced_batches
 from thresher.attribution.featurizer import Featurizer
 from thresher.attribution.layers import Unsupported
 from thresher.attribution.sketches import Block, Rows, whole_blocks
-from thresher.data.examples import Examples
+from thresher.data.examples import Examples, add_shares
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs
@@ -256,8 +256,7 @@ class Shares:
 
     def add(self, total: Tensor, values: Float[Tensor, "b ..."]) -> None:
         """Add what was read of the windows to `total` [n, ...] of the examples."""
-        weights = torch.from_numpy(self.weights).to(total).view(-1, *[1] * (values.ndim - 1))
-        total.index_add_(0, torch.from_numpy(self.owners), values.to(total) * weights)
+        add_shares(total, self.owners, self.weights, values)
 
 
 def all_of(examples: Examples, batch_tokens: int | None = None) -> Part:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from thresher.data.examples import Choices, Examples
+from thresher.data.examples import Choices, Examples, add_shares
 from thresher.devices import autocast, pick_device
 from thresher.errors import InputError
 from thresher.outputs import Outputs, logits_of, outputs_of
@@ -41,7 +41,7 @@ def evaluate(
     lengths, weights = examples.windows.lengths[windows], examples.windows.weights[windows]
     order = np.argsort(-lengths, kind="stable")
     size = batch_size or _fitting_batch_size(examples, lengths)
-    results = {name: np.zeros(len(indices)) for name in Outputs._fields}
+    results = {name: torch.zeros(len(indices), dtype=torch.float64) for name in Outputs._fields}
     model.to(target).eval()
     try:
         with progress.task("evaluate", len(windows)) as advance, torch.no_grad(), autocast(target, precision):
@@ -50,11 +50,11 @@ def evaluate(
                 batch = {name: tensor.to(target) for name, tensor in examples.batch(windows[rows]).items()}
                 outputs = outputs_of(logits_of(model, batch), batch["labels"])
                 for name, values in outputs._asdict().items():
-                    np.add.at(results[name], member[rows], weights[rows] * values.float().cpu().numpy())
+                    add_shares(results[name], member[rows], weights[rows], values.float().cpu())
                 advance(len(rows))
     finally:
         model.to(home).train(mode)
-    return {name: values.astype(np.float32) for name, values in results.items()}
+    return {name: values.float().numpy() for name, values in results.items()}
 
 
 def evaluate_choices(model: nn.Module, choices: Choices, **options: Any) -> dict[str, np.ndarray]:

@@ -91,6 +91,7 @@ class Order:
         unit = self.sequence_length if self.is_packed else mean
         self.num_units = recipe.num_units(self.budget, unit)
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+        self._ends = lru_cache(maxsize=2)(lambda epoch: self._epoch(epoch).ends)
         self.rows = None if self.is_packed else self._draw_rows()
         self.num_sequences = -(-self.num_units // self.sequence_length) if self.rows is None else len(self.rows.example)
         self.num_steps = min(recipe.num_steps(self.num_units, unit), self.num_sequences)
@@ -152,7 +153,7 @@ class Order:
         found = []
         for epoch in range(start // self.budget, (stop - 1) // self.budget + 1):
             own, offset = self._epoch(epoch), epoch * self.budget
-            ends = own.ends
+            ends = self._ends(epoch)
             low, high = max(start - offset, 0), min(stop - offset, int(ends[-1]))
             first, last = np.searchsorted(ends, low, side="right"), np.searchsorted(ends, high, side="left")
             part = own.at(slice(int(first), int(last) + 1))

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from thresher.artifacts import Artifact, hash_json, open_artifact
 from thresher.data.documents import as_one_text
@@ -34,6 +35,13 @@ class Windows(NamedTuple):
     """Its share of the example's predicted tokens; they sum to 1 for each example."""
     lengths: Int[np.ndarray, "w"]
     """Tokens of text, 1 for an image."""
+
+
+def add_shares(total: Tensor, owners: Int[np.ndarray, "b"], weights: Float[np.ndarray, "b"], values: Tensor) -> None:
+    """Add what was read of a batch of windows, [b, ...], to `total` [n, ...] of the examples that they are of, in place
+    and in the kind of `total`; `weights` are theirs in `Windows`."""
+    shares = torch.from_numpy(weights).to(total).view(-1, *[1] * (values.ndim - 1))
+    total.index_add_(0, torch.from_numpy(owners), values.to(total) * shares)
 
 
 @dataclass(frozen=True)
