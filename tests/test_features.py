@@ -173,9 +173,9 @@ PEAK = """
 
 @pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_pool(tmp_path):
-    """Features of the larger pool alone take 50 MB more than those of the smaller one."""
+    """Stored in 2 bytes a number, features of the larger pool take 94 MB more than those of the smaller one."""
     peaks = []
-    for n in (500, 13_000):
+    for n in (4_000, 50_000):
         digits(tmp_path / f"pool{n}", np.arange(n) % 1797)
         paths = {"tests": os.path.dirname(__file__), "pool": str(tmp_path / f"pool{n}"), "out": str(tmp_path / f"f{n}")}
         script = textwrap.dedent(PEAK.format(**paths))
@@ -184,7 +184,7 @@ def test_peak_memory_does_not_grow_with_the_pool(tmp_path):
             [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
         )
         peaks.append(int(run.stdout) / 2**10)  # MB
-    assert peaks[1] < peaks[0] + 15
+    assert peaks[1] < peaks[0] + 47
 
 
 def test_a_diverged_model_is_refused_and_leaves_no_artefact(tmp_path):
