@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from thresher.attribution.features import FeatureStore, featurize, open_features
-from thresher.attribution.index import build_index, search
-from thresher.attribution.scores import read_scores, score, self_influence
+from thresher.attribution.features.featurize import FeatureStore, featurize, open_features
+from thresher.attribution.scoring.index import build_index, search
+from thresher.attribution.scoring.scores import read_scores, score, self_influence
 
 if TYPE_CHECKING:
     from thresher.attribution.traker import TRAKer

@@ -22,11 +22,11 @@ class Demo(Command):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.cli.demo_studies import DEMOS
-        from thresher.cli.pipeline import run_study
-        from thresher.cli.summary import finish
-        from thresher.cli.workspace import Workspace
         from thresher.errors import InputError
+        from thresher.studies.demo.studies import DEMOS
+        from thresher.studies.loop import run_study
+        from thresher.studies.summary import finish
+        from thresher.workspace import Workspace
 
         if self.task not in DEMOS:
             raise InputError(f"task {self.task!r} is unknown; pass one of {', '.join(DEMOS)}")
@@ -39,7 +39,7 @@ class Demo(Command):
         return finish(study, result, space, command=f"thresher demo --task {self.task} --seed {self.seed}", flips=flips)
 
     def show(self, result):
-        from thresher.cli.summary import show
+        from thresher.studies.summary import show
 
         return show(result)
 

@@ -54,7 +54,7 @@ def _faiss() -> dict:
 
 def _projection(device) -> dict:
     """Project random gradients on the device: how far inner products are off, and how far they may be."""
-    from thresher.attribution.projection import check_projection, make_projector
+    from thresher.attribution.gradients.projection import check_projection, make_projector
     from thresher.errors import InputError
 
     try:

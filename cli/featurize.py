@@ -40,11 +40,11 @@ class Featurize(Command):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.attribution.features import featurize
-        from thresher.cli.models import loaders_of
-        from thresher.cli.workspace import Workspace
+        from thresher.attribution.features.featurize import featurize
         from thresher.data.examples import TokenExamples, open_examples
         from thresher.errors import InputError
+        from thresher.proxies.models.loaders import loaders_of
+        from thresher.workspace import Workspace
 
         examples = open_examples(self.examples)
         if self.windows:

@@ -21,8 +21,8 @@ class Index(Command):
     none (1); None: sqrt, or mean with another package's convention."""
 
     def run(self, progress):
-        from thresher.attribution.features import open_features
-        from thresher.attribution.index import build_index
+        from thresher.attribution.features.featurize import open_features
+        from thresher.attribution.scoring.index import build_index
 
         store = open_features(self.features)
         return made(build_index(store, out=self.out, damping=self.damping, q=self.q, progress=progress))

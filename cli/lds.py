@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from thresher.cli.command import made, named_paths
-from thresher.cli.model_options import ModelOptions
+from thresher.cli.options import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,13 @@ class Lds(ModelOptions):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.cli.attribution_quality import (
+        from thresher.data.examples import open_examples
+        from thresher.errors import InputError
+        from thresher.proxies.models.spec import task_of
+        from thresher.proxies.trials import check_trainable
+        from thresher.studies.experiments.lds_by_size import LadderPlan, lds_ladder
+        from thresher.studies.experiments.retraining import retrain
+        from thresher.studies.experiments.scorers import (
             SCORERS,
             Attribution,
             Scorers,
@@ -78,14 +84,8 @@ class Lds(ModelOptions):
             judge,
             train_checkpoints,
         )
-        from thresher.cli.lds_ladder import LadderPlan, lds_ladder
-        from thresher.cli.retraining import retrain
-        from thresher.cli.study import ModelTable
-        from thresher.cli.training import check_trainable
-        from thresher.cli.workspace import Workspace
-        from thresher.data.examples import open_examples
-        from thresher.errors import InputError
-        from thresher.proxies.models import task_of
+        from thresher.studies.study import ModelTable
+        from thresher.workspace import Workspace
 
         pool, target = open_examples(self.pool), open_examples(self.target)
         text_only = ("bm25",) if task_of(pool) != "language" else ()
@@ -131,7 +131,7 @@ class Lds(ModelOptions):
 
     def show(self, result):
         if result["kind"] == "lds-ladder":
-            from thresher.cli.lds_ladder import show
+            from thresher.studies.experiments.lds_by_size import show
 
             return "\n".join([f"path: {result['path']}", *show(result)])
         lines = [

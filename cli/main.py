@@ -29,8 +29,7 @@ COMMANDS = {
     "demo": "the whole loop on embedded data, ends with a report",
     "doctor": "what this machine has, and whether a projection really works on it",
 }
-# Where a command's module is not called as the command is.
-MODULES = {"study": "studies"}
+
 
 # What `torchrun` may start in several processes.
 TOGETHER = ("train",)
@@ -79,7 +78,7 @@ def _run(name: str, arguments: list[str]) -> int:
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1" and name not in TOGETHER:
         raise InputError(f"{name} runs in one process, not in {processes}; start it without torchrun")
-    module = importlib.import_module(f"thresher.cli.{MODULES.get(name, name)}")
+    module = importlib.import_module(f"thresher.cli.{name}")
     command = tyro.cli(module.COMMAND, args=arguments, prog=f"thresher {name}", description=module.COMMAND.__doc__)
     from thresher.cli.progress_bar import progress_for
 

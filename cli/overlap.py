@@ -32,8 +32,8 @@ class Overlap(Command):
     """Words in a row, in lower case and without punctuation."""
 
     def run(self, progress):
-        from thresher.data.documents import TextColumns
-        from thresher.data.sources import Source
+        from thresher.data.sources.source import Source
+        from thresher.data.text.documents import TextColumns
 
         source = Source(self.data, self.split, self.subset, self.bad_rows)
         columns = TextColumns(text=self.text, id=self.id or None)
@@ -53,10 +53,10 @@ class Overlap(Command):
 def find(source, columns, targets, *, out, ngram, progress):
     """The overlap artefact of a source's documents with targets given as NAME=DATA."""
     from thresher.cli.command import named_paths
-    from thresher.data.documents import read_documents, read_whole_rows
-    from thresher.data.overlap import find_overlap
-    from thresher.data.sources import Source
-    from thresher.data.splits import ALL
+    from thresher.data.sources.named_splits import ALL
+    from thresher.data.sources.source import Source
+    from thresher.data.text.documents import read_documents, read_whole_rows
+    from thresher.data.text.overlap import find_overlap
 
     # A document may not hold what any split of a target holds.
     named = {name: Source((str(path),), split=ALL) for name, path in named_paths(targets, "--targets").items()}

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from thresher.cli.command import Command, made, warn
-from thresher.cli.cut import cut_line, is_most
+from thresher.data.text.cut import cut_line, is_most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Prepare(Command):
     seed: int = 0
 
     def run(self, progress):
-        from thresher.data.sources import Source
+        from thresher.data.sources.source import Source
 
         self._check()
         source = Source(self.data, self.split, self.subset, self.bad_rows)
@@ -82,10 +82,10 @@ class Prepare(Command):
 
     def _check(self):
         """Refuses settings that can be seen to be wrong before anything is read or trained."""
-        from thresher.data.parts import check_part
-        from thresher.data.skipped import BadRows
-        from thresher.data.text import check_shape
-        from thresher.data.tokenizer import check_vocab_size, open_tokenizer
+        from thresher.data.sources.skipped import BadRows
+        from thresher.data.splits import check_part
+        from thresher.data.text.text_examples import check_shape
+        from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
         from thresher.errors import InputError
 
         if self.task not in ("language", "vision", "text-classification"):
@@ -109,7 +109,7 @@ class Prepare(Command):
             open_tokenizer(self.tokenizer)
 
     def _columns(self, source):
-        from thresher.data.documents import TextColumns
+        from thresher.data.text.documents import TextColumns
         from thresher.errors import InputError
 
         if self.choices is not None and self.continuation is not None:
@@ -133,13 +133,13 @@ class Prepare(Command):
         from dataclasses import asdict
 
         from thresher.cli.overlap import find
-        from thresher.cli.preparation import learn_tokenizer
-        from thresher.data.documents import read_documents
-        from thresher.data.images import classes_of
-        from thresher.data.labelled import prepare_labelled
-        from thresher.data.overlap import documents_hit, without
-        from thresher.data.parts import part_of
-        from thresher.data.text import prepare_text
+        from thresher.data.images.image_examples import classes_of
+        from thresher.data.splits import part_of
+        from thresher.data.text.documents import read_documents
+        from thresher.data.text.labelled_text import prepare_labelled
+        from thresher.data.text.overlap import documents_hit, without
+        from thresher.data.text.text_examples import prepare_text
+        from thresher.studies.preparation import learn_tokenizer
 
         columns = self._columns(source)
         config = {"columns": asdict(columns), "part": list(self.part), "bad_rows": self.bad_rows}
@@ -175,8 +175,8 @@ class Prepare(Command):
     def _images(self, source, progress):
         from itertools import islice
 
-        from thresher.data.images import classes_of, prepare_images, read_images
-        from thresher.data.parts import part_of
+        from thresher.data.images.image_examples import classes_of, prepare_images, read_images
+        from thresher.data.splits import part_of
         from thresher.errors import InputError
 
         if self.limit is not None and self.limit < 1:

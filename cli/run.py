@@ -21,11 +21,11 @@ class Run(Command):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.cli.pipeline import run_study
-        from thresher.cli.study_file import read_study
-        from thresher.cli.summary import finish
-        from thresher.cli.workspace import Workspace
         from thresher.errors import InputError
+        from thresher.studies.loop import run_study
+        from thresher.studies.study_file import read_study
+        from thresher.studies.summary import finish
+        from thresher.workspace import Workspace
 
         study = read_study(self.study)
         space = Workspace(self.out or Path("runs") / study.name, self.device, progress, self.executor)
@@ -36,7 +36,7 @@ class Run(Command):
         return finish(study, run_study(study, space), space, command=f"thresher run {self.study}")
 
     def show(self, result):
-        from thresher.cli.summary import show
+        from thresher.studies.summary import show
 
         return show(result)
 

@@ -64,7 +64,7 @@ class Score(Command):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.attribution.scores import check_names
+        from thresher.attribution.scoring.scores import check_names
 
         self._check()
         targets = {} if self.self_influence else named_paths(self.targets, "--targets")
@@ -110,8 +110,8 @@ class Score(Command):
 
     def _with_features(self, targets, progress):
         from thresher.artifacts import open_artifact
-        from thresher.attribution.features import open_features
-        from thresher.attribution.scores import score, self_influence
+        from thresher.attribution.features.featurize import open_features
+        from thresher.attribution.scoring.scores import score, self_influence
 
         if open_artifact(self.pool).kind != "features":
             loaders, examples, others = self._examples(targets)
@@ -129,7 +129,7 @@ class Score(Command):
         return "selection" if self.goal == "auto" and self.convention != "thresher" else self.goal
 
     def _featurize(self, name, loaders, examples, progress):
-        from thresher.attribution.features import featurize, open_features
+        from thresher.attribution.features.featurize import featurize, open_features
 
         artifact = featurize(
             loaders,
@@ -147,9 +147,9 @@ class Score(Command):
         return open_features(artifact.path)
 
     def _without_features(self, targets, progress):
-        from thresher.attribution.direct import Options
-        from thresher.attribution.direction import score_by_direction
-        from thresher.attribution.dual import score_dual
+        from thresher.attribution.scoring.direction import score_by_direction
+        from thresher.attribution.scoring.dual import score_dual
+        from thresher.attribution.scoring.options import Options
 
         assert self.damping != "loo"
         options = Options(
@@ -168,15 +168,15 @@ class Score(Command):
         return score_by_direction(*given, sample=self.sample, seed=self.seed, **shared)
 
     def _with_traker(self, targets, progress):
-        from thresher.attribution.traker_backend import score_with_traker
+        from thresher.attribution.scoring.traker_backend import score_with_traker
 
         given = self._examples(targets)
         return score_with_traker(*given, out=self.out, k=self.k, seed=self.seed, progress=progress)
 
     def _examples(self, targets):
         """Models, pool and targets of methods that start from prepared examples."""
-        from thresher.cli.models import loaders_of
         from thresher.data.examples import open_examples
+        from thresher.proxies.models.loaders import loaders_of
 
         pool, others = open_examples(self.pool), {name: open_examples(path) for name, path in targets.items()}
         return loaders_of(self.models, pool, *others.values()), pool, others

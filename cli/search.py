@@ -22,8 +22,8 @@ class Search(Command):
     """The prepared pool: its texts are shown too."""
 
     def run(self, progress):
-        from thresher.attribution.features import open_features
-        from thresher.attribution.index import search
+        from thresher.attribution.features.featurize import open_features
+        from thresher.attribution.scoring.index import search
         from thresher.data.examples import open_examples
         from thresher.errors import InputError
 

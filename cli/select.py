@@ -56,13 +56,13 @@ class Select(Command):
 
     def run(self, progress):
         from thresher.artifacts import open_artifact
-        from thresher.attribution.features import open_features
-        from thresher.cli.selecting import Sources, select_from
-        from thresher.cli.selecting_export import check_export
-        from thresher.cli.workspace import Workspace
+        from thresher.attribution.features.featurize import open_features
         from thresher.data.examples import open_examples
         from thresher.errors import InputError
         from thresher.selection.methods import stages_of
+        from thresher.studies.selections.evidence import Sources, select_from
+        from thresher.studies.selections.export import check_export
+        from thresher.workspace import Workspace
 
         stages_of(self.method)  # before anything is opened
         if self.weights and len(self.weights) != len(self.targets):
@@ -94,10 +94,10 @@ class Select(Command):
         return made(artifact) | ({} if self.export is None else {"export": self._export(sources, self.export)})
 
     def _export(self, sources, out):
-        from thresher.cli.selecting_card import card_of
-        from thresher.cli.selecting_export import export
         from thresher.errors import InputError
         from thresher.selection.selection import open_selection
+        from thresher.studies.selections.card import card_of
+        from thresher.studies.selections.export import export
 
         selection = open_selection(self.out)
         paths = named_paths(self.compare, "--compare") if self.compare else {}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thresher.cli.command import made
-from thresher.cli.model_options import ModelOptions
+from thresher.cli.options import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +73,9 @@ class Train(ModelOptions):
         """Positions to train on, and how much of what they hold makes an epoch (None: all)."""
         import numpy as np
 
-        from thresher.cli.choices import kept_positions
         from thresher.seeds import numpy_rng
         from thresher.selection.budget import num_to_keep, take
+        from thresher.studies.experiments.choices import kept_positions
 
         indices = np.arange(len(pool)) if self.selection is None else kept_positions(self.selection, pool)
         lengths = np.asarray(pool.lengths())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thresher.cli.command import made, named_numbers, named_paths
-from thresher.cli.model_options import ModelOptions
+from thresher.cli.options import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +45,11 @@ class Validate(ModelOptions):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.cli.choices import kept_positions
-        from thresher.cli.study import ModelTable
-        from thresher.cli.validation import Arm, Plan, held_by, random_arm, validate
-        from thresher.cli.workspace import Workspace
         from thresher.data.examples import open_examples
+        from thresher.studies.experiments.choices import kept_positions
+        from thresher.studies.experiments.validation import Arm, Plan, held_by, random_arm, validate
+        from thresher.studies.study import ModelTable
+        from thresher.workspace import Workspace
 
         pool = open_examples(self.pool)
         arms = [Arm(name, [kept_positions(path, pool)]) for name, path in named_paths(self.arms, "--arms").items()]
@@ -84,7 +84,7 @@ class Validate(ModelOptions):
         return made(artifact)
 
     def show(self, result):
-        from thresher.cli.summary import validation_lines
+        from thresher.studies.summary import validation_lines
 
         lines = [f"path: {result['path']}", *validation_lines(result)]
         return "\n".join([*lines, f"learning curve: {result['path']}/learning_curve.svg"])

@@ -10,10 +10,10 @@ from sklearn.datasets import load_digits
 
 from thresher.attribution import build_index, featurize, open_features, score, search
 from thresher.data.examples import open_examples
-from thresher.data.images import LabelledImage, prepare_images
+from thresher.data.images.image_examples import LabelledImage, prepare_images
 from thresher.proxies import Recipe, evaluate, model_spec, open_model, train
+from thresher.scores import open_scores
 from thresher.selection.methods import select
-from thresher.selection.scores import open_scores
 
 CLASSES = [str(digit) for digit in range(10)]
 

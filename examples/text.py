@@ -10,10 +10,18 @@ import random
 import sys
 from pathlib import Path
 
-from thresher.cli.pipeline import run_study
-from thresher.cli.study import AttributionTable, PoolTable, ProxyTable, ReferenceTable, SelectTable, Study, TargetTable
-from thresher.cli.workspace import Workspace
 from thresher.selection.selection import open_selection
+from thresher.studies.loop import run_study
+from thresher.studies.study import (
+    AttributionTable,
+    PoolTable,
+    ProxyTable,
+    ReferenceTable,
+    SelectTable,
+    Study,
+    TargetTable,
+)
+from thresher.workspace import Workspace
 
 RECIPES = "boil the rice with salt then stir the soup and bake the bread in a hot oven with butter".split()
 VOYAGES = "the wind fills the sail and the boat turns while the crew pulls the rope over the deck".split()

@@ -2,12 +2,12 @@
 
 from thresher.proxies.evaluation import evaluate as evaluate
 from thresher.proxies.evaluation import evaluate_choices as evaluate_choices
-from thresher.proxies.ladder import language_config as language_config
-from thresher.proxies.ladder import parse_size as parse_size
-from thresher.proxies.models import build_model as build_model
-from thresher.proxies.models import model_spec as model_spec
-from thresher.proxies.models import num_parameters as num_parameters
-from thresher.proxies.training import Recipe as Recipe
-from thresher.proxies.training import train as train
-from thresher.proxies.weights import open_model as open_model
-from thresher.proxies.weights import read_spec as read_spec
+from thresher.proxies.models.ladder import language_config as language_config
+from thresher.proxies.models.ladder import parse_size as parse_size
+from thresher.proxies.models.spec import build_model as build_model
+from thresher.proxies.models.spec import model_spec as model_spec
+from thresher.proxies.models.spec import num_parameters as num_parameters
+from thresher.proxies.models.weights import open_model as open_model
+from thresher.proxies.models.weights import read_spec as read_spec
+from thresher.proxies.training.trainer import Recipe as Recipe
+from thresher.proxies.training.trainer import train as train

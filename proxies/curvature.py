@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from thresher.data.examples import Examples
 from thresher.devices import full_float32, pick_device
 from thresher.errors import InputError
-from thresher.proxies.training import training_loss
+from thresher.proxies.training.trainer import training_loss
 from thresher.seeds import numpy_rng
 
 

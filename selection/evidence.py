@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 
 from thresher.errors import InputError
 from thresher.seeds import numpy_rng
-from thresher.selection import dsdm
+from thresher.selection import combination
 
 NEEDS = {
     "scores": "target scores",
@@ -93,11 +93,11 @@ class Evidence:
 
     def combined(self, by_target: Mapping[str, Float[np.ndarray, "n"]]) -> Float[np.ndarray, "n"]:
         """One number an example from one a target: each normalised over the pool, then the weighted mean."""
-        return dsdm.combine(by_target, self.weights)
+        return combination.combine(by_target, self.weights)
 
     def shares(self, targets: Sequence[str]) -> dict[str, float]:
         """What each target counts for, summing to 1."""
-        return dsdm.shares(list(targets), self.weights)
+        return combination.shares(list(targets), self.weights)
 
     @cached_property
     def lengths(self) -> Int[np.ndarray, "n"]:
@@ -129,7 +129,7 @@ class Evidence:
                 raise InputError(
                     f"{len(rows)} {NEEDS[name]} for {len(self)} examples; give those of the same pool, in its order"
                 )
-            # Of target scores `dsdm.combine` says which target they are for.
+            # Of target scores `combination.combine` says which target they are for.
             if name not in BY_TARGET and name != "texts" and not np.isfinite(rows).all():
                 raise InputError(f"the {NEEDS[name]} are not all finite; check that the proxy did not diverge")
             if name == "lengths" and np.min(rows) < 1:

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from thresher.selection import bm25, classifier, controls, diverse, dsir, duplicates, neighbours, semdedup
+from thresher.scores import Scores
 from thresher.selection.evidence import FROM_MODELS, Evidence
-from thresher.selection.ranking import Ranking, by
-from thresher.selection.scores import Scores
 from thresher.selection.selection import Selected
+from thresher.selection.selectors import bm25, classifier, controls, diverse, dsir, duplicates, embedding, semdedup
+from thresher.selection.selectors.ranking import Ranking, by
 from thresher.selection.spec import Parameter, Stage, parse
 
 BUDGET = {
@@ -99,7 +99,7 @@ METHODS: dict[str, Method] = {
     "dsir": Method("score", ("texts", "target_texts"), dsir.dsir, samples=False),
     "bm25": Method("score", ("texts", "target_texts"), bm25.bm25),
     "classifier": Method("score", ("texts", "target_texts"), classifier.classifier),
-    "embedding": Method("score", ("embeddings", "target_embeddings"), neighbours.embedding),
+    "embedding": Method("score", ("embeddings", "target_embeddings"), embedding.embedding),
     "d4": Method("order", ("embeddings",), semdedup.d4, samples=False),
     "exact": Method("filter", ("texts",), duplicates.exact, main=""),
     "minhash": Method("filter", ("texts",), duplicates.minhash, main="threshold"),
@@ -139,7 +139,7 @@ def select(
     `targets` (None: all) are normalised and averaged with `weights` (see `dsdm.combine`). For any other evidence see
     `chain.select_by`. Raises InputError for what cannot be used.
     """
-    from thresher.selection.chain import select_by
+    from thresher.selection.select import select_by
 
     facts = {"scores": scores.of(targets), "gradient_norms": gradient_norms, "lengths": scores.lengths}
     evidence = Evidence(scores.ids, scores.domains, seed=seed, weights=weights, **facts)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from thresher.errors import InputError
-from thresher.selection.comparison import POOLED, Run, compare_arms, interval, paired
+from thresher.selection.statistics.comparison import POOLED, Run, compare_arms, interval, paired
 
 LOSSES = {
     ("random", "squad"): [6.75, 6.80, 6.71, 6.77],

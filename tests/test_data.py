@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 from real_data import DATA, needs_data
 
-from thresher.data.documents import Document, TextColumns, read_documents
 from thresher.data.examples import open_examples
-from thresher.data.images import classes_of, prepare_images, read_images
-from thresher.data.parts import part_of
-from thresher.data.skipped import Skipped
-from thresher.data.sources import Source
-from thresher.data.text import prepare_text
+from thresher.data.images.image_examples import classes_of, prepare_images, read_images
+from thresher.data.sources.skipped import Skipped
+from thresher.data.sources.source import Source
+from thresher.data.splits import part_of
+from thresher.data.text.documents import Document, TextColumns, read_documents
+from thresher.data.text.text_examples import prepare_text
+from thresher.data.text.tokenizer import open_tokenizer, train_tokenizer
 from thresher.data.token_files import cut
-from thresher.data.tokenizer import open_tokenizer, train_tokenizer
 from thresher.errors import InputError
 
 ROWS = [{"text": "alpha beta", "source": "a"}, {"text": "gamma", "source": "b"}, {"text": "  ", "source": "b"}]

@@ -11,17 +11,17 @@ import pytest
 from toy_corpus import WORDS
 
 from thresher.cli.main import main
-from thresher.data import encoding
-from thresher.data.documents import Document, TextColumns, read_documents
-from thresher.data.encoding import encode
 from thresher.data.examples import open_examples
-from thresher.data.seen import Seen
-from thresher.data.skipped import Skipped
-from thresher.data.sources import Source
-from thresher.data.tokenizer import open_tokenizer, sample, train_tokenizer
+from thresher.data.sources.seen import Seen
+from thresher.data.sources.skipped import Skipped
+from thresher.data.sources.source import Source
+from thresher.data.text import encoding
+from thresher.data.text.documents import Document, TextColumns, read_documents
+from thresher.data.text.encoding import encode
+from thresher.data.text.tokenizer import open_tokenizer, sample, train_tokenizer
 from thresher.errors import InputError
 from thresher.proxies import build_model, model_spec
-from thresher.proxies.models import check_fits
+from thresher.proxies.models.spec import check_fits
 
 LATIN = "caf\xe9".encode("latin-1")
 GOOD = b'{"id": "a", "text": "soup"}\n'
@@ -233,7 +233,7 @@ def test_a_hub_name_is_read_by_configuration_split_and_revision(monkeypatch):
         return datasets.IterableDataset.from_generator(lambda: iter([{"text": "soup", "n": 1}]))
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    monkeypatch.setattr("thresher.data.sources._hub_revision", lambda name: "abc")
+    monkeypatch.setattr("thresher.data.sources.source._hub_revision", lambda name: "abc")
     source = Source(("owner/name",), "validation", "english")
     assert list(read_documents(source, TextColumns())) == [Document("0", "", "soup")]
     named = {"name": "owner/name", "config": "english", "split": "validation", "revision": "abc"}

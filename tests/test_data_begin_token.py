@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, processors
 
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
-from thresher.data.tokenizer import begin_token, train_tokenizer
+from thresher.data.text.tokenizer import begin_token, train_tokenizer
 
 TEXTS = ["the wind fills the sail", "boil the rice with salt and stir the soup then bake the bread", "one two three"]
 

@@ -8,12 +8,12 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from tokenizers_of_each_kind import KINDS, WORDS, byte_level, digits_by_threes, metaspace, unigram
 
-from thresher.data import pieces
-from thresher.data.as_text import TextReader
-from thresher.data.byte_level import byte_places
-from thresher.data.documents import Document, as_one_text
-from thresher.data.encoding import UNKNOWN, encode
-from thresher.data.skipped import BadRows, Skipped
+from thresher.data.sources.skipped import BadRows, Skipped
+from thresher.data.text import pieces
+from thresher.data.text.as_text import TextReader
+from thresher.data.text.byte_level import byte_places
+from thresher.data.text.documents import Document, as_one_text
+from thresher.data.text.encoding import UNKNOWN, encode
 from thresher.errors import InputError
 
 BOUNDARIES = [
@@ -200,7 +200,7 @@ def test_documents_with_characters_that_the_tokenizer_does_not_know_are_kept_and
 
 
 def test_encoding_ahead_lists_only_documents_that_were_taken(monkeypatch):
-    from thresher.data import encoding
+    from thresher.data.text import encoding
 
     monkeypatch.setattr(encoding, "BATCH_DOCUMENTS", 2)
     skipped = Skipped()

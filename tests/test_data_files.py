@@ -12,12 +12,12 @@ from PIL import Image
 
 from thresher.artifacts import open_artifact
 from thresher.cli.main import main
-from thresher.data.documents import Document, TextColumns, read_documents
-from thresher.data.images import classes_of, prepare_images, read_images
-from thresher.data.overlap import documents_hit
-from thresher.data.skipped import Skipped
-from thresher.data.sources import Source
-from thresher.data.splits import splits_of_rows, splits_of_tables
+from thresher.data.images.image_examples import classes_of, prepare_images, read_images
+from thresher.data.sources.named_splits import splits_of_rows, splits_of_tables
+from thresher.data.sources.skipped import Skipped
+from thresher.data.sources.source import Source
+from thresher.data.text.documents import Document, TextColumns, read_documents
+from thresher.data.text.overlap import documents_hit
 from thresher.errors import InputError
 
 datasets.disable_progress_bars()

@@ -9,9 +9,9 @@ import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
-from thresher.data.documents import TextColumns, read_documents
-from thresher.data.skipped import Skipped
-from thresher.data.sources import Source
+from thresher.data.sources.skipped import Skipped
+from thresher.data.sources.source import Source
+from thresher.data.text.documents import TextColumns, read_documents
 from thresher.errors import InputError
 
 ROWS = [{"text": "soup", "id": "2021-03-01T10:00:00"}, {"text": "rope", "id": 2**63}]

@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from thresher.cli.main import main
-from thresher.cli.preparation import prepare
-from thresher.cli.study import PoolTable, Study, TargetTable
-from thresher.cli.workspace import Workspace
-from thresher.data.documents import Document
 from thresher.data.examples import open_examples
-from thresher.data.overlap import Finder, find_overlap, words_of
+from thresher.data.text.documents import Document
+from thresher.data.text.overlap import Finder, find_overlap, words_of
 from thresher.errors import InputError
+from thresher.studies.preparation import prepare
+from thresher.studies.study import PoolTable, Study, TargetTable
+from thresher.workspace import Workspace
 
 LEAK = "the old lighthouse keeper counted seven small white boats before the fog came in that evening"
 
@@ -28,7 +28,7 @@ def runs(text, n):
 
 
 def test_hits_are_those_of_comparing_every_run_by_hand(monkeypatch):
-    monkeypatch.setattr("thresher.data.overlap.BLOCK_CHARACTERS", 300)
+    monkeypatch.setattr("thresher.data.text.overlap.BLOCK_CHARACTERS", 300)
     draw, n = random.Random(0), 4
     pool = [Document(str(i), "", random_text(draw, draw.randint(0, 40))) for i in range(60)]
     targets = {name: [Document(f"{name}{i}", "", random_text(draw, size), "q") for i in range(6)] for name, size in (("x", 9), ("y", 3), ("z", 2))}  # fmt: skip  # noqa: E501

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageCms
 
-from thresher.data.images import read_images
-from thresher.data.pixels import Undecodable, pixels_of
-from thresher.data.sources import Source
+from thresher.data.images.image_examples import read_images
+from thresher.data.images.pixels import Undecodable, pixels_of
+from thresher.data.sources.source import Source
 from thresher.errors import InputError
 
 RAMP = np.arange(0, 256, dtype=np.uint8).reshape(8, 32)

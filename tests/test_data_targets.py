@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from thresher.data.documents import Document, TextColumns, read_documents
 from thresher.data.examples import open_examples
-from thresher.data.parts import part_of
-from thresher.data.skipped import Skipped
-from thresher.data.sources import Source
-from thresher.data.text import prepare_text
-from thresher.data.tokenizer import open_tokenizer, train_tokenizer
+from thresher.data.sources.skipped import Skipped
+from thresher.data.sources.source import Source
+from thresher.data.splits import part_of
+from thresher.data.text.documents import Document, TextColumns, read_documents
+from thresher.data.text.text_examples import prepare_text
+from thresher.data.text.tokenizer import open_tokenizer, train_tokenizer
 from thresher.errors import InputError
 from thresher.outputs import outputs_of
 from thresher.proxies import build_model, evaluate, evaluate_choices, model_spec

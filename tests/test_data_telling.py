@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from thresher.data.documents import Document
-from thresher.data.encoding import Encoded, Piece
-from thresher.data.telling import telling
+from thresher.data.text.documents import Document
+from thresher.data.text.encoding import Encoded, Piece
+from thresher.data.text.telling import telling
 
 PROMPT = [7, 8]
 

@@ -7,14 +7,14 @@ from tokenizers import AddedToken
 from tokenizers_of_each_kind import byte_level, metaspace, word_piece
 
 from thresher.cli.main import main
-from thresher.cli.preparation import cut_lines, prepare
-from thresher.cli.study import PoolTable, Study, TargetTable
-from thresher.cli.study_check import check_study
-from thresher.cli.workspace import Workspace
-from thresher.data.documents import Document, texts_to_learn_from
 from thresher.data.examples import open_examples
-from thresher.data.tokenizer import open_tokenizer, vocab_size_of
+from thresher.data.text.documents import Document, texts_to_learn_from
+from thresher.data.text.tokenizer import open_tokenizer, vocab_size_of
 from thresher.errors import InputError
+from thresher.studies.preparation import cut_lines, prepare
+from thresher.studies.study import PoolTable, Study, TargetTable
+from thresher.studies.study_check import check_study
+from thresher.workspace import Workspace
 
 
 def checkpoint(folder, tokenizer, **files):

@@ -9,16 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from thresher.cli.main import main
-from thresher.cli.preparation import prepare
-from thresher.cli.study import PoolTable, Study, TargetTable
-from thresher.cli.workspace import Workspace
-from thresher.data.documents import Document, TextColumns, read_documents
 from thresher.data.examples import open_examples
-from thresher.data.images import read_images
-from thresher.data.skipped import Skipped
-from thresher.data.sources import Source
-from thresher.data.values import alike, joined_id, name_of, take
+from thresher.data.images.image_examples import read_images
+from thresher.data.sources.skipped import Skipped
+from thresher.data.sources.source import Source
+from thresher.data.sources.values import alike, joined_id, name_of, take
+from thresher.data.text.documents import Document, TextColumns, read_documents
 from thresher.errors import InputError
+from thresher.studies.preparation import prepare
+from thresher.studies.study import PoolTable, Study, TargetTable
+from thresher.workspace import Workspace
 
 
 def parquet(path, **columns):

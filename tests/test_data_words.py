@@ -5,9 +5,9 @@ import unicodedata
 
 import pytest
 
-from thresher.data.documents import Document
-from thresher.data.overlap import Finder
-from thresher.data.words import words_of
+from thresher.data.text.documents import Document
+from thresher.data.text.overlap import Finder
+from thresher.words import words_of
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from scipy import stats
 
 from thresher.cli.main import main
 from thresher.errors import InputError
-from thresher.selection.decisions import MEAN, judge, spread_over_noise
-from thresher.selection.loss_table import LossColumns, common, read_losses
-from thresher.selection.verdict import verdict
+from thresher.selection.statistics.decisions import MEAN, judge, spread_over_noise
+from thresher.selection.statistics.loss_table import LossColumns, common, read_losses
+from thresher.selection.statistics.verdict import verdict
 
 
 def noisy(num_recipes=12, noise=0.3, seed=0):
@@ -40,7 +40,7 @@ def test_measures_are_those_of_scipy_and_of_counting_by_hand():
 
 def test_resamples_are_those_of_drawing_recipes():
     """The weighted formulas equal the plain ones on the drawn recipes, a recipe against its own copy left out."""
-    from thresher.selection.decisions import _measures
+    from thresher.selection.statistics.decisions import _measures
 
     proxy, reference = noisy()
     x, y = np.array(proxy["a"]), np.array(reference["a"])

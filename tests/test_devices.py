@@ -7,8 +7,8 @@ import pytest
 import torch
 from attribution_cases import checkpoints, digits, mlp
 
-from thresher.attribution.dual import dual_scores
-from thresher.attribution.featurizer import Featurizer
+from thresher.attribution.gradients.featurizer import Featurizer
+from thresher.attribution.scoring.dual import dual_scores
 from thresher.devices import FLOAT32_SETTINGS, autocast, full_float32, has_bf16
 from thresher.proxies.evaluation import evaluate
 

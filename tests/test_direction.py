@@ -8,12 +8,12 @@ from attribution_cases import checkpoints, digits
 from dual_cases import by_window, cnn, exact_scores, gpt2, mlp
 from torch import nn
 
-from thresher.attribution.direct import Options
-from thresher.attribution.direction import score_by_direction
-from thresher.attribution.dual import dual_scores
-from thresher.attribution.reader import all_of
-from thresher.attribution.scores import read_scores
-from thresher.attribution.slopes import Slopes, weighted_gradients
+from thresher.attribution.gradients.engine import all_of
+from thresher.attribution.gradients.slopes import Slopes, weighted_gradients
+from thresher.attribution.scoring.direction import score_by_direction
+from thresher.attribution.scoring.dual import dual_scores
+from thresher.attribution.scoring.options import Options
+from thresher.attribution.scoring.scores import read_scores
 from thresher.errors import InputError
 
 
@@ -129,7 +129,7 @@ def test_a_killed_run_continues_with_the_shard_it_was_at(tmp_path, monkeypatch):
         score_by_direction(models, pool, targets, out=tmp_path / "killed", shard_size=9)
     called.clear()
     stop_after = None
-    monkeypatch.setattr("thresher.attribution.direction.gram", None)  # the direction is there already
+    monkeypatch.setattr("thresher.attribution.scoring.direction.gram", None)  # the direction is there already
     resumed = score_by_direction(models, pool, targets, out=tmp_path / "killed", shard_size=9)
     assert called == [2, 5]  # what it is set up with, and what was missing
     np.testing.assert_array_equal(read_scores(resumed, "t"), read_scores(whole, "t"))

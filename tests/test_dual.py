@@ -9,11 +9,11 @@ from attribution_cases import checkpoints
 from dual_cases import by_window, cnn, exact_scores, gpt2, mlp
 from torch import nn
 
-from thresher.attribution.direct import Options
-from thresher.attribution.dual import dual_scores, score_dual
-from thresher.attribution.features import featurize, open_features
-from thresher.attribution.reader import GradientReader, all_of
-from thresher.attribution.scores import read_scores, score
+from thresher.attribution.features.featurize import featurize, open_features
+from thresher.attribution.gradients.engine import GradientReader, all_of
+from thresher.attribution.scoring.dual import dual_scores, score_dual
+from thresher.attribution.scoring.options import Options
+from thresher.attribution.scoring.scores import read_scores, score
 from thresher.errors import InputError
 
 

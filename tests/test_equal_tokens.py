@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from thresher.cli.main import main
-from thresher.cli.study import ModelTable
-from thresher.cli.summary import held_lines
-from thresher.cli.validation import Arm, Plan, plan_arms, random_arm, read_runs, validate
-from thresher.cli.validation_runs import finish_runs
-from thresher.cli.workspace import Workspace
 from thresher.data.examples import open_examples
 from thresher.proxies import Recipe
-from thresher.proxies.order import Order
+from thresher.proxies.training.order import Order
+from thresher.studies.experiments.validation import Arm, Plan, plan_arms, random_arm, read_runs, validate
+from thresher.studies.experiments.validation_runs import finish_runs
+from thresher.studies.study import ModelTable
+from thresher.studies.summary import held_lines
+from thresher.workspace import Workspace
 
 WORDS = "boil the rice with salt and stir soup then bake bread in a hot oven".split()
 LENGTHS = [1, 2, 3, 5, 8, 400, 1, 1, 60, 2, 90, 4, 7, 1, 33, 2, 2, 150, 6, 12] * 3

@@ -12,15 +12,15 @@ from attribution_cases import digits
 
 from thresher.artifacts import open_artifact
 from thresher.cli.main import main
-from thresher.cli.pipeline import featurize_study, train_proxies
-from thresher.cli.retraining import retrain
-from thresher.cli.study import AttributionTable, ModelTable, ProxyTable
-from thresher.cli.validation import Arm, Plan, random_arm, validate
-from thresher.cli.workspace import Workspace
 from thresher.errors import InputError
+from thresher.executors.jobs import run_jobs
 from thresher.progress import Progress
 from thresher.proxies import Recipe, model_spec, train
-from thresher.proxies.fleet import run_jobs
+from thresher.studies.experiments.retraining import retrain
+from thresher.studies.experiments.validation import Arm, Plan, random_arm, validate
+from thresher.studies.loop import featurize_study, train_proxies
+from thresher.studies.study import AttributionTable, ModelTable, ProxyTable
+from thresher.workspace import Workspace
 
 TABLE = ModelTable(size="mlp-16x1", epochs=5, batch_size=32, learning_rate=0.05)
 
@@ -102,7 +102,7 @@ def test_what_a_job_raises_arrives_as_it_was_and_a_deadly_job_is_one_line(cluste
     with pytest.raises(InputError, match=r"^job 1 cannot be done; pass another$"):
         list(run_jobs(fail, [0, 1, 2], workers=1, executor="ray", device="cpu"))
     assert list(run_jobs(fail, [], workers=None, executor="ray")) == []
-    monkeypatch.setattr("thresher.proxies.cluster.RETRIES", 1)
+    monkeypatch.setattr("thresher.executors.ray_cluster.RETRIES", 1)
     with pytest.raises(InputError, match=r"job 0 ended its Ray worker 2 times \(WorkerCrashedError\)") as caught:
         list(run_jobs(die, [0], workers=None, executor="ray", device="cpu"))
     assert "\n" not in str(caught.value)

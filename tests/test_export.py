@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from thresher.cli.main import main
-from thresher.cli.selecting_export import our_names
-from thresher.cli.typed_columns import arrow_types, table_of
 from thresher.selection.selection import open_selection
+from thresher.studies.selections.export import our_names
+from thresher.studies.selections.typed_columns import arrow_types, table_of
 
 ODD = [
     "  two  spaces\tand a tab\n\nand an empty line \n",

@@ -13,9 +13,9 @@ import torch
 import transformers
 from attribution_cases import checkpoints, digits, mlp, token_examples
 
-from thresher.attribution.features import balanced_batches, featurize, open_features
-from thresher.attribution.featurizer import Featurizer
-from thresher.attribution.packing import pack, pack_outputs, unpack_outputs
+from thresher.attribution.features.featurize import balanced_batches, featurize, open_features
+from thresher.attribution.features.packing import pack, pack_outputs, unpack_outputs
+from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.errors import InputError
 
 
@@ -66,8 +66,8 @@ def test_a_killed_run_resumes_and_gives_identical_bytes(tmp_path):
         import os, signal, sys
         sys.path.insert(0, {os.path.dirname(__file__)!r})
         from attribution_cases import checkpoints, mlp
-        from thresher.attribution import featurizer as module
-        from thresher.attribution.features import featurize
+        from thresher.attribution.gradients import featurizer as module
+        from thresher.attribution.features.featurize import featurize
         from thresher.data.examples import open_examples
         calls, original = [], module.Featurizer.__call__
         def dies(self, batch):
@@ -164,7 +164,7 @@ PEAK = """
     import resource, sys
     sys.path.insert(0, {tests!r})
     from attribution_cases import checkpoints, mlp
-    from thresher.attribution.features import featurize
+    from thresher.attribution.features.featurize import featurize
     from thresher.data.examples import open_examples
     featurize(checkpoints(mlp, 2), open_examples({pool!r}), out={out!r}, k=512, shard_size=256, batch_tokens=64)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -8,7 +8,7 @@ import torchvision
 import transformers
 from torch import nn
 
-from thresher.attribution.featurizer import Featurizer
+from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.errors import InputError
 from thresher.outputs import logits_of, outputs_of
 

@@ -6,7 +6,7 @@ from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.pytorch_utils import Conv1D
 
-from thresher.attribution.featurizer import Featurizer
+from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.errors import InputError
 from thresher.outputs import logits_of, outputs_of
 

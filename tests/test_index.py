@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from attribution_cases import dense_scores, synthetic_store
 
-from thresher.attribution import index as module
-from thresher.attribution.index import Index, build_index, search
+from thresher.attribution.scoring import index as module
+from thresher.attribution.scoring.index import Index, build_index, search
 from thresher.errors import InputError
 
 needs_faiss = pytest.mark.skipif(importlib.util.find_spec("faiss") is None, reason="FAISS is not installed")

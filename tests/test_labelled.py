@@ -12,15 +12,15 @@ from test_gradients import exact_gradients
 from tokenizers import processors
 from torch import nn
 
-from thresher.attribution.featurizer import Featurizer
+from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
-from thresher.data.tokenizer import open_tokenizer, train_tokenizer
+from thresher.data.text.tokenizer import open_tokenizer, train_tokenizer
 from thresher.devices import full_float32
 from thresher.outputs import logits_of, outputs_of
 from thresher.proxies.evaluation import evaluate
-from thresher.proxies.models import model_spec
-from thresher.proxies.weights import open_model
+from thresher.proxies.models.spec import model_spec
+from thresher.proxies.models.weights import open_model
 
 SIZE = 280
 WORDS = {"good": "sun warm sweet kind bright", "bad": "rain cold bitter cruel dark"}

@@ -11,16 +11,16 @@ import pytest
 from attribution_cases import digits
 from scipy.stats import spearmanr
 
-from thresher.attribution.baselines import bm25_scores, embeddings, random_scores
-from thresher.attribution.lds import draw_subsets, lds, lds_table, noise_ceiling, predict_outputs
+from thresher.attribution.quality.baselines import bm25_scores, embeddings, random_scores
+from thresher.attribution.quality.lds import draw_subsets, lds, lds_table, noise_ceiling, predict_outputs
 from thresher.cli.main import main
-from thresher.cli.retraining import open_retrainings, retrain
-from thresher.cli.study import ModelTable
-from thresher.cli.workspace import Workspace
 from thresher.data.examples import open_examples
 from thresher.devices import full_float32
 from thresher.errors import InputError
-from thresher.proxies.fleet import run_jobs
+from thresher.executors.jobs import run_jobs
+from thresher.studies.experiments.retraining import open_retrainings, retrain
+from thresher.studies.study import ModelTable
+from thresher.workspace import Workspace
 
 M, N, T = 30, 50, 7
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from attribution_cases import digits
 
-from thresher.attribution.agreement import jaccard, rank_biased_overlap, top_k
+from thresher.attribution.quality.agreement import jaccard, rank_biased_overlap, top_k
 from thresher.cli.main import main
 from thresher.errors import InputError
 

@@ -7,7 +7,7 @@ from attribution_cases import digits, token_examples
 
 from thresher.errors import InputError
 from thresher.proxies.curvature import largest_eigenvalue
-from thresher.selection.plateau import find_plateau, recommend
+from thresher.selection.statistics.plateau import find_plateau, recommend
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2)
 
@@ -89,7 +89,7 @@ class _Double(torch.nn.Module):
 
 
 def _dense(model, examples):
-    from thresher.proxies.training import training_loss
+    from thresher.proxies.training.trainer import training_loss
 
     parameters = [p for p in model.parameters() if p.requires_grad]
     batch = examples.batch(np.arange(len(examples)))

@@ -10,9 +10,9 @@ from toy_corpus import write_corpus
 
 from thresher.artifacts import open_artifact
 from thresher.cli.main import main
-from thresher.cli.pipeline import run_study
-from thresher.cli.study_file import read_study
-from thresher.cli.workspace import Workspace
+from thresher.studies.loop import run_study
+from thresher.studies.study_file import read_study
+from thresher.workspace import Workspace
 
 STUDY = """
 name = "toy"
@@ -150,9 +150,9 @@ def test_killed_in_the_middle_it_resumes_to_the_same_bytes(unbroken, tmp_path, l
         import os, signal
         from contextlib import contextmanager
         from pathlib import Path
-        from thresher.cli.pipeline import run_study
-        from thresher.cli.study_file import read_study
-        from thresher.cli.workspace import Workspace
+        from thresher.studies.loop import run_study
+        from thresher.studies.study_file import read_study
+        from thresher.workspace import Workspace
 
         class Killer:
             @contextmanager

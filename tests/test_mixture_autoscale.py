@@ -6,7 +6,7 @@ from mixture_cases import TABLES, needs_tables
 from scipy.optimize import minimize
 
 from thresher.errors import InputError
-from thresher.selection.mixture.autoscale import Runs, fit_autoscale, project_exact, project_paper
+from thresher.selection.mixture.autoscale.scaling import Runs, fit_autoscale, project_exact, project_paper
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.goal import make_goal
 from thresher.selection.mixture.optimise import optimise

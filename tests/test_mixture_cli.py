@@ -10,12 +10,12 @@ from mixture_cases import DOMAINS, TABLES, TARGETS, made_runs, needs_tables, tru
 from toy_corpus import write_corpus
 
 from thresher.cli.main import main
-from thresher.cli.mix_training import check_domains, run_budget, supply
 from thresher.data.examples import open_examples
 from thresher.errors import InputError
 from thresher.proxies import Recipe
-from thresher.proxies.order import Order
+from thresher.proxies.training.order import Order
 from thresher.selection.mixture.methods import METHODS
+from thresher.studies.mixtures.runs import check_domains, run_budget, supply
 
 
 def run(capsys, *arguments):

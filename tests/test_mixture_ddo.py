@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from thresher.errors import InputError
-from thresher.selection.mixture.autoscale import DomainScaling
-from thresher.selection.mixture.autoscale_proposal import propose_autoscale
+from thresher.selection.mixture.autoscale.ddo import find_ddo
+from thresher.selection.mixture.autoscale.proposal import propose_autoscale
+from thresher.selection.mixture.autoscale.scaling import DomainScaling
 from thresher.selection.mixture.constraints import make_constraints
-from thresher.selection.mixture.ddo import find_ddo
 from thresher.selection.mixture.design import one_up_one_down
 from thresher.selection.mixture.goal import make_goal
 from thresher.selection.mixture.table import make_table

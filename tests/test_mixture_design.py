@@ -7,9 +7,9 @@ from mixture_cases import DOMAINS, TARGETS, made_runs
 from thresher.errors import InputError
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.design import next_runs, one_up_one_down, plan_runs
-from thresher.selection.mixture.exponential import fit_exponential
-from thresher.selection.mixture.gaussian_process import fit_gaussian_process
 from thresher.selection.mixture.goal import make_goal
+from thresher.selection.mixture.laws.exponential import fit_exponential
+from thresher.selection.mixture.laws.gaussian_process import fit_gaussian_process
 from thresher.selection.mixture.table import make_table
 
 

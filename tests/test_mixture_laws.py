@@ -9,10 +9,10 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from thresher.errors import InputError
-from thresher.selection.mixture import gaussian_process
-from thresher.selection.mixture.curves import fit_curve
-from thresher.selection.mixture.effective import EffectiveDataCurve, fit_effective
-from thresher.selection.mixture.exponential import (
+from thresher.selection.mixture.laws import gaussian_process
+from thresher.selection.mixture.laws.curves import fit_curve
+from thresher.selection.mixture.laws.effective import EffectiveDataCurve, fit_effective
+from thresher.selection.mixture.laws.exponential import (
     ExponentialCurve,
     PowerLaw,
     RisingLosses,
@@ -20,7 +20,7 @@ from thresher.selection.mixture.exponential import (
     fit_exponential,
     fit_power_law,
 )
-from thresher.selection.mixture.law import LinearLaw
+from thresher.selection.mixture.laws.law import LinearLaw
 from thresher.selection.mixture.methods import DEFAULT, METHODS
 from thresher.selection.mixture.table_file import Columns, read_table
 

@@ -9,8 +9,8 @@ from thresher.selection.mixture import baselines, doremi
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.domain_dsdm import fit_domain_dsdm, sum_by_domain, tilt
 from thresher.selection.mixture.goal import Goal
+from thresher.selection.mixture.laws.portfolio import Portfolio, fit_utilimax, utilities
 from thresher.selection.mixture.optimise import optimise
-from thresher.selection.mixture.utilimax import Portfolio, fit_utilimax, utilities
 
 ONE = Goal(np.ones(1))
 

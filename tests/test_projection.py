@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from trak.projectors import BasicProjector, ProjectionType
 
-from thresher.attribution.featurizer import Featurizer
-from thresher.attribution.projection import PROJECTIONS, Identity, check_projection, make_projector
-from thresher.attribution.sketches import Block, layer_sizes, masked_blocks, two_sided_blocks
+from thresher.attribution.gradients.blocks import Block, layer_sizes, masked_blocks, two_sided_blocks
+from thresher.attribution.gradients.featurizer import Featurizer
+from thresher.attribution.gradients.projection import PROJECTIONS, Identity, check_projection, make_projector
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.seeds import derive
@@ -29,7 +29,7 @@ def test_dense_projections_equal_those_of_traker(kind, k, model_id) -> None:
 def test_dense_blocks_drawn_anew_for_each_batch_are_the_same(monkeypatch) -> None:
     rows = torch.randn(5, 313)
     kept = make_projector("normal", 313, 230, seed=7)(rows)
-    monkeypatch.setattr("thresher.attribution.projection.DENSE_KEPT", 0)
+    monkeypatch.setattr("thresher.attribution.gradients.projection.DENSE_KEPT", 0)
     drawn = make_projector("normal", 313, 230, seed=7)
     torch.testing.assert_close(drawn(rows), kept)
     assert torch.equal(drawn(rows), drawn(rows))

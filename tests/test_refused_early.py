@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from thresher.cli import pipeline
-from thresher.cli.pipeline import run_study
-from thresher.cli.preparation import prepare
-from thresher.cli.study import PoolTable, ProxyTable, ReferenceTable, SelectTable, Study, TargetTable, ValidateTable
-from thresher.cli.workspace import Workspace
 from thresher.errors import InputError
+from thresher.studies.loop import run_study
+from thresher.studies.preparation import prepare
+from thresher.studies.study import PoolTable, ProxyTable, ReferenceTable, SelectTable, Study, TargetTable, ValidateTable
+from thresher.workspace import Workspace
 
 WORDS = "boil the rice with salt and stir the soup then bake the bread in a hot oven with butter and flour".split()
 

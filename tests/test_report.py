@@ -9,8 +9,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from thresher.cli.report import charts, numbers
-from thresher.cli.report.content import (
+from thresher.errors import InputError
+from thresher.selection.statistics.comparison import Run
+from thresher.studies.report import charts, numbers
+from thresher.studies.report.content import (
     Choice,
     Example,
     Held,
@@ -24,10 +26,8 @@ from thresher.cli.report.content import (
     Trust,
     histogram_of,
 )
-from thresher.cli.report.render import read_report, render, write_report
-from thresher.cli.report.results import rows_of, verdict
-from thresher.errors import InputError
-from thresher.selection.comparison import Run
+from thresher.studies.report.render import read_report, render, write_report
+from thresher.studies.report.results import rows_of, verdict
 
 LONG = "A sentence that is told again. " * 40
 

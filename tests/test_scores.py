@@ -12,8 +12,8 @@ import torch
 from attribution_cases import dense, dense_scores, digits, given_store, synthetic_store
 from torch import nn
 
-from thresher.attribution.features import featurize, open_features
-from thresher.attribution.scores import read_scores, score, self_influence
+from thresher.attribution.features.featurize import featurize, open_features
+from thresher.attribution.scoring.scores import read_scores, score, self_influence
 from thresher.errors import InputError
 
 
@@ -147,8 +147,8 @@ def test_memory_does_not_grow_with_the_pool(tmp_path):
     script = """
         import resource, sys
         from pathlib import Path
-        from thresher.attribution.features import open_features
-        from thresher.attribution.scores import score
+        from thresher.attribution.features.featurize import open_features
+        from thresher.attribution.scoring.scores import score
         pool, target, out = map(Path, sys.argv[1:])
         score(open_features(pool), {"t": open_features(target)}, out=out, top=3)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

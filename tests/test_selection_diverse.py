@@ -5,9 +5,9 @@ import pytest
 from selection_cases import evidence
 
 from thresher.errors import InputError
-from thresher.selection import diverse
-from thresher.selection.chain import select_by
 from thresher.selection.evidence import Evidence
+from thresher.selection.select import select_by
+from thresher.selection.selectors import diverse
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

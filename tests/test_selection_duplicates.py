@@ -5,11 +5,11 @@ import pytest
 from selection_cases import NUM, evidence
 
 from thresher.errors import InputError
-from thresher.selection import duplicates
-from thresher.selection.chain import select_by
 from thresher.selection.evidence import Evidence
-from thresher.selection.semdedup import nearest_farther
-from thresher.selection.vectors import clusters, directions
+from thresher.selection.select import select_by
+from thresher.selection.selectors import duplicates
+from thresher.selection.selectors.semdedup import nearest_farther
+from thresher.vectors import clusters, directions
 
 
 def documents(num: int, seed: int = 0, length: int = 100) -> list[list[str]]:
@@ -116,7 +116,7 @@ def test_blocks_of_a_large_cluster_are_compared_with_all_of_it(monkeypatch):
     vectors = directions(np.random.default_rng(0).normal(size=(50, 5)))
     labels, cosines = np.zeros(50, dtype=int), np.random.default_rng(1).random(50)
     whole = nearest_farther(vectors, labels, cosines)
-    monkeypatch.setattr("thresher.selection.semdedup.ROWS", 7)
+    monkeypatch.setattr("thresher.selection.selectors.semdedup.ROWS", 7)
     np.testing.assert_allclose(nearest_farther(vectors, labels, cosines), whole, atol=1e-6)
 
 

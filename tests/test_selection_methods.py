@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from thresher.errors import InputError
-from thresher.selection import controls, dsdm
+from thresher.scores import Scores
+from thresher.selection import combination
 from thresher.selection.budget import num_to_keep
 from thresher.selection.methods import select
-from thresher.selection.scores import Scores
+from thresher.selection.selectors import controls
 
 
 def make_scores(num_pool: int = 37, **by_target: np.ndarray) -> Scores:
@@ -24,30 +25,30 @@ def make_scores(num_pool: int = 37, **by_target: np.ndarray) -> Scores:
 def test_combining_is_the_weighted_mean_of_z_scores():
     a, b = np.array([1.0, 2.0, 6.0]), np.array([10.0, -10.0, 30.0])
     z_a, z_b = ((x - x.mean()) / np.sqrt(((x - x.mean()) ** 2).mean()) for x in (a, b))
-    np.testing.assert_allclose(dsdm.combine({"a": a, "b": b}), (z_a + z_b) / 2, rtol=1e-12)
-    np.testing.assert_allclose(dsdm.combine({"a": a, "b": b}, {"b": 3, "a": 1}), (z_a + 3 * z_b) / 4, rtol=1e-12)
+    np.testing.assert_allclose(combination.combine({"a": a, "b": b}), (z_a + z_b) / 2, rtol=1e-12)
+    np.testing.assert_allclose(combination.combine({"a": a, "b": b}, {"b": 3, "a": 1}), (z_a + 3 * z_b) / 4, rtol=1e-12)
 
 
 def test_a_target_with_large_numbers_does_not_decide_alone():
     scores = make_scores().by_target
     louder = {**scores, "squad": 1000 * scores["squad"] + 50}
-    np.testing.assert_allclose(dsdm.combine(louder), dsdm.combine(scores), atol=1e-5)
+    np.testing.assert_allclose(combination.combine(louder), combination.combine(scores), atol=1e-5)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_scores_that_are_not_finite_are_refused_and_counted(bad):
     values = np.array([0.0, bad, 1.0, bad])
     with pytest.raises(InputError, match="2 of 4 scores for target 'squad' are not finite"):
-        dsdm.combine({"squad": values})
+        combination.combine({"squad": values})
     with pytest.raises(InputError, match="2 of 4 scores"):
-        dsdm.top(values, 2)
+        combination.top(values, 2)
 
 
 def test_constant_scores_are_refused_even_when_their_spread_is_a_rounding_error():
     constant = np.full(1001, 0.1)
     assert constant.std() > 0
     with pytest.raises(InputError, match=r"all 1001 scores for target 'flat' are 0\.1;"):
-        dsdm.combine({"flat": constant})
+        combination.combine({"flat": constant})
 
 
 @pytest.mark.parametrize(
@@ -56,12 +57,12 @@ def test_constant_scores_are_refused_even_when_their_spread_is_a_rounding_error(
 def test_weights_that_do_not_fit_are_refused(weights):
     values = np.array([0.0, 1.0, 3.0])
     with pytest.raises(InputError, match="weight"):
-        dsdm.combine({"a": values, "b": values}, weights)
+        combination.combine({"a": values, "b": values}, weights)
 
 
 def test_top_takes_the_largest_and_bottom_the_smallest_with_ties_by_position():
     scores = np.array([2.0, 5.0, 2.0, 5.0, -1.0, 2.0, -1.0])
-    assert dsdm.top(scores, 4).tolist() == [1, 3, 0, 2]
+    assert combination.top(scores, 4).tolist() == [1, 3, 0, 2]
     assert controls.bottom(scores)[:3].tolist() == [4, 6, 0]
     assert controls.gradient_norm(np.array([0.5, 9.0, 3.0])).tolist() == [1, 2, 0]
 
@@ -71,7 +72,7 @@ def test_many_ties_are_broken_by_position_whatever_the_budget():
     scores[::7] = 1.0
     expected = np.concatenate([np.flatnonzero(scores), np.flatnonzero(scores == 0)])
     for num_kept in (1, 700, 4321):
-        np.testing.assert_array_equal(dsdm.top(scores, num_kept), expected[:num_kept])
+        np.testing.assert_array_equal(combination.top(scores, num_kept), expected[:num_kept])
 
 
 def test_random_depends_on_its_seed_alone_and_takes_everyone_equally_often():
@@ -149,5 +150,6 @@ def test_what_cannot_be_selected_by_is_refused_in_one_line(arguments, message):
 
 
 def test_selection_does_not_load_torch():
-    code = "import sys, thresher.selection.methods, thresher.selection.comparison; sys.exit('torch' in sys.modules)"
+    modules = "thresher.selection.methods, thresher.selection.statistics.comparison"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

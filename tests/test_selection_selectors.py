@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from selection_cases import NUM, TARGET_LIKE, evidence, facts, texts
 
-from thresher.selection import dsir, sampling
-from thresher.selection.chain import select_by
 from thresher.selection.evidence import Evidence
 from thresher.selection.methods import METHODS
-from thresher.selection.ngrams import hashed_ngrams
+from thresher.selection.select import select_by
+from thresher.selection.selectors import dsir, sampling
+from thresher.selection.selectors.ngrams import hashed_ngrams
 
 RANKINGS = [name for name, method in METHODS.items() if method.kind != "filter"]
 FILTERS = [name for name, method in METHODS.items() if method.kind == "filter"]

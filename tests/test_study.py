@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from thresher.cli.study import PoolTable, Study, TargetTable
-from thresher.cli.study_file import read_study, study_text
 from thresher.errors import InputError
+from thresher.studies.study import PoolTable, Study, TargetTable
+from thresher.studies.study_file import read_study, study_text
 
 GOOD = """
 name = "mine"

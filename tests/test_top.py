@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from thresher.attribution.top import Extremes, first
+from thresher.attribution.scoring.top import Extremes, first
 
 
 def expected(scores: np.ndarray, k: int, sign: int) -> list[list[int]]:

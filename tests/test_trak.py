@@ -5,8 +5,8 @@ import pytest
 import torch
 from attribution_cases import dense, synthetic_store
 
-from thresher.attribution.damping import GRID, choose_damping, leave_one_out_errors
-from thresher.attribution.trak import factorise, fit_kernel, gram
+from thresher.attribution.scoring.damping import GRID, choose_damping, leave_one_out_errors
+from thresher.attribution.scoring.kernel import factorise, fit_kernel, gram
 from thresher.errors import InputError
 
 

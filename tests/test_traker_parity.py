@@ -11,10 +11,10 @@ from torch import nn
 from trak import TRAKer
 from trak.projectors import BasicProjector, ProjectionType
 
-from thresher.attribution import traker_backend
-from thresher.attribution.features import featurize, open_features
-from thresher.attribution.scores import read_scores, score
-from thresher.attribution.traker_backend import score_with_traker
+from thresher.attribution.features.featurize import featurize, open_features
+from thresher.attribution.scoring import traker_backend
+from thresher.attribution.scoring.scores import read_scores, score
+from thresher.attribution.scoring.traker_backend import score_with_traker
 from thresher.devices import full_float32
 from thresher.errors import InputError
 

@@ -15,10 +15,10 @@ from attribution_cases import digits
 from scipy.stats import spearmanr
 
 from thresher.cli.main import main
-from thresher.cli.selecting import Sources
-from thresher.cli.training_sets import draw_members, drawn_from, parse_sets
-from thresher.cli.workspace import Workspace
 from thresher.errors import InputError
+from thresher.studies.experiments.training_sets import draw_members, drawn_from, parse_sets
+from thresher.studies.selections.evidence import Sources
+from thresher.workspace import Workspace
 
 RECIPES = ("everything=all", "one=class:0+1", "half=class:0+1+2+3+4", "without=remove:class:0+1+2", "odd=domain:d1")
 OPTIONS = ("--sizes", "mlp-4x1", "mlp-16x1", "--examples", "120", "--epochs", "8", "--batch-size", "16",
@@ -55,7 +55,9 @@ def test_a_study_judges_the_small_size_and_a_second_call_trains_nothing(data, ca
     assert sum(result["per_sample"]["mlp-4x1"]["all"]["counts"]) == 120
     with open(f"{result['path']}/scatter-mlp-4x1.svg", encoding="utf-8") as file:
         assert file.read().startswith("<svg xmlns")
-    monkeypatch.setattr("thresher.cli.validation_runs.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0]))
+    monkeypatch.setattr(
+        "thresher.studies.experiments.validation_runs.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0])
+    )
     assert study(data) == 0
     assert json.loads(capsys.readouterr().out)["verdict"] == result["verdict"]
 
@@ -150,7 +152,9 @@ def test_learning_rates_are_ranked_against_the_tuned_reference_and_nothing_is_tr
     assert result["standard"] == 0.1 and result["largest_eigenvalue"] > 0
     assert all(row["trained"] for row in result["rates"]) and result["recommended"] in (0.03, 0.1)
     assert result["rates"][1]["judged"]["all"]["spearman"]["value"] > 0
-    monkeypatch.setattr("thresher.cli.validation_runs.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0]))
+    monkeypatch.setattr(
+        "thresher.studies.experiments.validation_runs.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0])
+    )
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["rates"] == result["rates"]
 

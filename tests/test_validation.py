@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from attribution_cases import digits
 
-from thresher.cli.study import ModelTable
-from thresher.cli.summary import validation_lines
-from thresher.cli.validation import Arm, Plan, random_arm, read_runs, validate
-from thresher.cli.workspace import Workspace
 from thresher.errors import InputError
+from thresher.studies.experiments.validation import Arm, Plan, random_arm, read_runs, validate
+from thresher.studies.study import ModelTable
+from thresher.studies.summary import validation_lines
+from thresher.workspace import Workspace
 
 MODEL = ModelTable(size="mlp-16x1", epochs=12, batch_size=16, learning_rate=0.05)
 
@@ -52,7 +52,9 @@ def test_two_processes_train_the_same_models_and_a_second_call_none(data, tmp_pa
     for one, other in zip(read_runs(alone.path), read_runs(together.path), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)  # they are trained as one, in other company
         assert {**one, "loss": 0} == {**other, "loss": 0}
-    monkeypatch.setattr("thresher.cli.validation_runs.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0]))
+    monkeypatch.setattr(
+        "thresher.studies.experiments.validation_runs.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0])
+    )
     again = run(data, tmp_path / "together", Plan(num_seeds=2, workers=2))
     assert not again.built
 
@@ -69,7 +71,9 @@ def test_arms_that_hold_more_are_trained_on_as_much_as_the_smallest(data, tmp_pa
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_trained(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("thresher.cli.validation_runs.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0]))
+    monkeypatch.setattr(
+        "thresher.studies.experiments.validation_runs.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0])
+    )
     with pytest.raises(InputError, match="an arm holds 100, less than the budget of 101"):
         run(data, tmp_path / "a", Plan(num_seeds=2, budget=101))
     with pytest.raises(InputError, match="no target to measure on"):

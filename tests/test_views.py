@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from attribution_cases import checkpoints, digits, image_examples, mlp, token_examples
 
-from thresher.attribution.features import featurize, open_features
-from thresher.attribution.scores import score_blocks
+from thresher.attribution.features.featurize import featurize, open_features
+from thresher.attribution.scoring.scores import score_blocks
 from thresher.errors import InputError
 
 

@@ -7,8 +7,8 @@ from checkpoint_cases import DECODER, ENCODER, EXPERTS, GPT2, SEQ2SEQ, seeded
 from test_gradients import exact_gradients
 from torch import nn
 
-from thresher.attribution.featurizer import Featurizer
-from thresher.attribution.watching import base_of
+from thresher.attribution.gradients.featurizer import Featurizer
+from thresher.attribution.gradients.watching import base_of
 from thresher.devices import full_float32
 
 RECURRENT = {"vocab_size": 131, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4}

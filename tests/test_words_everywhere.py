@@ -5,9 +5,9 @@ import unicodedata
 import numpy as np
 
 from thresher.bm25 import BM25
-from thresher.data.words import words_and_signs_of
-from thresher.selection.duplicates import shingles
-from thresher.selection.ngrams import hashed_ngrams
+from thresher.selection.selectors.duplicates import shingles
+from thresher.selection.selectors.ngrams import hashed_ngrams
+from thresher.words import words_and_signs_of
 
 HINDI = ["किताब पानी दूध", "कातिब पुन दाध", "बिजली नदी पहाड़"]
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from thresher.data.words import words_of
 from thresher.errors import InputError
+from thresher.words import words_of
 
 
 class BM25:

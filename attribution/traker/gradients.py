@@ -18,8 +18,8 @@ from trak.gradient_computers import (
     IterativeGradientComputer,
 )
 
-from thresher.attribution.gradients import Capture
-from thresher.attribution.sketches import Rows, whole_blocks
+from thresher.attribution.gradients.blocks import Rows, whole_blocks
+from thresher.attribution.gradients.capture import Capture
 from thresher.attribution.traker.exact import Exact, ExactIterative, Randomness
 from thresher.attribution.traker.rows import PerExample, rows_of
 from thresher.attribution.traker.standin import Output, StandIn, Tree, Unsuitable, first_call, output_gradients

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from trak.score_computers import AbstractScoreComputer
 
-from thresher.attribution.trak import Kernel, factorise
+from thresher.attribution.scoring.kernel import Kernel, factorise
 
 # Numbers in memory at once, of features or of scores.
 BLOCK = 2**24

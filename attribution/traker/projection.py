@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from trak.projectors import AbstractProjector, BasicProjector, NoOpProjector
 
-from thresher.attribution.projection import Projector, make_projector
+from thresher.attribution.gradients.projection import Projector, make_projector
 from thresher.attribution.traker.rows import rows_of
 from thresher.devices import full_float32
 from thresher.errors import InputError

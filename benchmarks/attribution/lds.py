@@ -27,14 +27,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.attribution.peers.common import ROOT
-from thresher.attribution.lds import lds_table, noise_ceiling, predict_outputs
-from thresher.attribution.scores import score_blocks
-from thresher.cli.attribution_quality import Attribution, Scorers, train_checkpoints
+from thresher.attribution.quality.lds import lds_table, noise_ceiling, predict_outputs
+from thresher.attribution.scoring.scores import score_blocks
 from thresher.cli.main import main as thresher
-from thresher.cli.retraining import retrain
-from thresher.cli.study import ModelTable
-from thresher.cli.workspace import Workspace
 from thresher.data.examples import open_examples
+from thresher.studies.experiments.retraining import retrain
+from thresher.studies.experiments.scorers import Attribution, Scorers, train_checkpoints
+from thresher.studies.study import ModelTable
+from thresher.workspace import Workspace
 
 RUNS = ROOT / "runs" / "lds"
 DIGITS = [str(digit) for digit in range(10)]

@@ -26,12 +26,12 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from benchmarks.attribution.noise_data import FOLDS, Source, build, tfidf_out_of_fold
 from benchmarks.attribution.peers.common import ROOT
-from thresher.attribution.features import featurize, open_features
-from thresher.attribution.scores import read_scores, score, self_influence
-from thresher.cli.models import loaders_of
+from thresher.attribution.features.featurize import featurize, open_features
+from thresher.attribution.scoring.scores import read_scores, score, self_influence
 from thresher.data.examples import Examples, ImageExamples, open_examples
 from thresher.outputs import logits_of
 from thresher.proxies import Recipe, model_spec, train
+from thresher.proxies.models.loaders import loaders_of
 
 MODELS = "benchmarks.attribution.models"
 RESAMPLES = 500

@@ -25,7 +25,7 @@ from scipy.optimize import nnls
 
 from benchmarks.mixture.measured import measured
 from benchmarks.mixture.published import five_mix, pile, ranks
-from thresher.selection.mixture.law import LogLaw, Losses, Weights
+from thresher.selection.mixture.laws.law import LogLaw, Losses, Weights
 from thresher.selection.mixture.methods import METHODS
 from thresher.selection.mixture.table import MixtureTable, folds
 

@@ -17,12 +17,12 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.mixture.measured import measured
-from thresher.selection.mixture.autoscale import DomainScaling, Runs, fit_autoscale, project_paper
+from thresher.selection.mixture.autoscale.scaling import DomainScaling, Runs, fit_autoscale, project_paper
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.domain_dsdm import fit_domain_dsdm
-from thresher.selection.mixture.exponential import extrapolate, fit_exponential
 from thresher.selection.mixture.goal import make_goal
-from thresher.selection.mixture.law import LinearLaw
+from thresher.selection.mixture.laws.exponential import extrapolate, fit_exponential
+from thresher.selection.mixture.laws.law import LinearLaw
 from thresher.selection.mixture.methods import DEFAULT, METHODS
 from thresher.selection.mixture.optimise import optimise
 from thresher.selection.mixture.table import MixtureTable, make_table

@@ -23,10 +23,10 @@ import torch
 
 from benchmarks.loop import machine
 from thresher.artifacts import Artifact, build
-from thresher.cli.study import ModelTable
-from thresher.cli.training import Run, train_models, train_run
-from thresher.cli.workspace import Workspace
 from thresher.data.examples import ImageExamples
+from thresher.proxies.trials import Run, train_models, train_run
+from thresher.studies.study import ModelTable
+from thresher.workspace import Workspace
 
 CASES = {
     "mlp": (ModelTable(size="mlp-64x2", epochs=20, batch_size=64, learning_rate=0.02), (5000, 28, 28, 1), 128),

@@ -2,8 +2,8 @@
 
     python -m benchmarks.proxies.learning_rate DOCUMENTS OUT [--json FILE] [--minutes 9]
 
-DOCUMENTS has a column `text`. Rates are multiples of the rule's for the width (`proxies/ladder.py`), so a rule that
-transfers has its best multiple at 1 for every width. Each run is kept under OUT: started again, it goes on; after
+DOCUMENTS has a column `text`. Rates are multiples of the rule's for the width (`proxies/models/ladder.py`), so a rule
+that transfers has its best multiple at 1 for every width. Each run is kept under OUT: started again, it goes on; after
 `--minutes` no other run is begun. About 35 minutes of two cores in all.
 """
 
@@ -19,13 +19,13 @@ import numpy as np
 
 from benchmarks.loop import machine
 from thresher.cli.main import main as thresher
-from thresher.cli.measure import means, measure
-from thresher.cli.study import ModelTable
-from thresher.cli.training import train_model
-from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
-from thresher.proxies.fleet import run_jobs
-from thresher.proxies.ladder import Shape, language_learning_rate
+from thresher.executors.jobs import run_jobs
+from thresher.proxies.models.ladder import Shape, language_learning_rate
+from thresher.proxies.trials import train_model
+from thresher.studies.experiments.measure import means, measure
+from thresher.studies.study import ModelTable
+from thresher.workspace import Workspace
 
 WIDTHS = (32, 64, 128, 192)
 MULTIPLES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)

@@ -16,18 +16,18 @@ from typing import Any
 
 from benchmarks.loop import machine
 from thresher.artifacts import Artifact
-from thresher.attribution.features import open_features
+from thresher.attribution.features.featurize import open_features
 from thresher.cli.main import main as thresher
-from thresher.cli.pipeline import POOL, featurize_study, train_proxies
 from thresher.cli.progress_bar import progress_for
-from thresher.cli.selecting import Sources, select_from
-from thresher.cli.selection_cost import selection_flops
-from thresher.cli.study import AttributionTable, ModelTable, ProxyTable
-from thresher.cli.validation import Arm, Plan, random_arm, read_runs, validate
-from thresher.cli.validation_results import compare
-from thresher.cli.workspace import Workspace
 from thresher.data.examples import Examples, open_examples
+from thresher.proxies.selection_cost import selection_flops
 from thresher.selection.selection import open_selection
+from thresher.studies.experiments.validation import Arm, Plan, random_arm, read_runs, validate
+from thresher.studies.experiments.validation_facts import compare
+from thresher.studies.loop import POOL, featurize_study, train_proxies
+from thresher.studies.selections.evidence import Sources, select_from
+from thresher.studies.study import AttributionTable, ModelTable, ProxyTable
+from thresher.workspace import Workspace
 
 TARGETS = ("squad", "gsm8k", "lambada", "jeopardy")
 SHAPE = ("--vocab-size", 2048, "--sequence-length", 128)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from thresher.errors import InputError
 from thresher.selection.mixture.goal import Goal
-from thresher.selection.mixture.law import Losses, Weights
+from thresher.selection.mixture.laws.law import Losses, Weights
 
 
 def uniform(num_domains: int) -> Float[np.ndarray, "m"]:

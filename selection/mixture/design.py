@@ -9,9 +9,9 @@ from jaxtyping import Float
 from thresher.errors import InputError
 from thresher.seeds import numpy_rng
 from thresher.selection.mixture.constraints import Constraints
-from thresher.selection.mixture.gaussian_process import fit_gaussian_process
 from thresher.selection.mixture.goal import Goal
-from thresher.selection.mixture.law import Law, Weights
+from thresher.selection.mixture.laws.gaussian_process import fit_gaussian_process
+from thresher.selection.mixture.laws.law import Law, Weights
 from thresher.selection.mixture.optimise import sample_mixtures
 from thresher.selection.mixture.table import MixtureTable
 

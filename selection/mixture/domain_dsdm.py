@@ -10,7 +10,7 @@ from thresher.progress import SILENT, Progress, track
 from thresher.seeds import numpy_rng
 from thresher.selection.mixture.constraints import Constraints
 from thresher.selection.mixture.goal import Goal
-from thresher.selection.mixture.law import Law
+from thresher.selection.mixture.laws.law import Law
 from thresher.selection.mixture.optimise import optimise
 
 

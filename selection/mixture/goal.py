@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
-from thresher.selection.mixture.law import Losses
+from thresher.selection.mixture.laws.law import Losses
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from thresher.seeds import numpy_rng
 from thresher.selection.mixture.constraints import Constraints
 from thresher.selection.mixture.goal import Goal
-from thresher.selection.mixture.law import Law, Weights
+from thresher.selection.mixture.laws.law import Law, Weights
 
 NUM_CANDIDATES = 4096
 NUM_REFINED = 4

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.selection.mixture import baselines
-from thresher.selection.mixture.autoscale import DomainScaling, project_exact, project_paper
+from thresher.selection.mixture.autoscale.scaling import DomainScaling, project_exact, project_paper
 from thresher.selection.mixture.constraints import Constraints, make_constraints
 from thresher.selection.mixture.goal import Goal, make_goal
-from thresher.selection.mixture.law import Law
+from thresher.selection.mixture.laws.law import Law
 from thresher.selection.mixture.methods import DEFAULT, method_named
 from thresher.selection.mixture.optimise import objective, optimise
 from thresher.selection.mixture.table import MixtureTable

@@ -7,7 +7,7 @@ import numpy as np
 
 from thresher.errors import InputError
 from thresher.seeds import numpy_rng
-from thresher.selection.mixture.law import Losses, Weights
+from thresher.selection.mixture.laws.law import Losses, Weights
 
 # Weights rounded to three digits sum to 1 within this; what is further off is not a rounding error.
 SUM_TOLERANCE = 0.01

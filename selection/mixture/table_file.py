@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
-from thresher.selection.mixture.law import Losses, Weights
+from thresher.selection.mixture.laws.law import Losses, Weights
 from thresher.selection.mixture.table import MixtureTable, make_table
 
 

@@ -11,7 +11,7 @@ from thresher.progress import SILENT, Progress, track
 from thresher.seeds import numpy_rng
 from thresher.selection.mixture.constraints import Constraints
 from thresher.selection.mixture.goal import Goal
-from thresher.selection.mixture.law import Fit, Law, Losses, Weights
+from thresher.selection.mixture.laws.law import Fit, Law, Losses, Weights
 from thresher.selection.mixture.optimise import objective, optimise, sample_mixtures
 from thresher.selection.mixture.table import MixtureTable, folds
 

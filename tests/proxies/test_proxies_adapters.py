@@ -6,16 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from thresher.attribution.featurizer import Featurizer
-from thresher.cli.models import loaders_of
+from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import logits_of, outputs_of
 from thresher.proxies.evaluation import evaluate
-from thresher.proxies.models import build_model, model_spec, num_parameters
-from thresher.proxies.recipe import Recipe
-from thresher.proxies.training import train
-from thresher.proxies.weights import open_model, read_spec
+from thresher.proxies.models.loaders import loaders_of
+from thresher.proxies.models.spec import build_model, model_spec, num_parameters
+from thresher.proxies.models.weights import open_model, read_spec
+from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.trainer import train
 
 pytest.importorskip("peft")
 RECIPE = Recipe.for_language(batch_size=16, steps=12, learning_rate=1e-2, precision="float32")
@@ -117,7 +117,7 @@ def test_unusable_names_are_refused_in_one_line(text, tmp_path, monkeypatch):
 
 
 def test_a_study_finds_the_checkpoint_beside_its_file(tmp_path):
-    from thresher.cli.study_file import read_study
+    from thresher.studies.study_file import read_study
 
     (tmp_path / "base").mkdir()
     (tmp_path / "study.toml").write_text(

@@ -8,10 +8,10 @@ from torch import nn
 
 from thresher.errors import InputError
 from thresher.outputs import logits_of
-from thresher.proxies import architecture
-from thresher.proxies.models import build_model, model_spec, model_width, num_parameters
-from thresher.proxies.probe import probe
-from thresher.proxies.weights import open_model
+from thresher.proxies.models.checkpoints import architecture
+from thresher.proxies.models.probe import probe
+from thresher.proxies.models.spec import build_model, model_spec, model_width, num_parameters
+from thresher.proxies.models.weights import open_model
 
 T5 = {"vocab_size": 131, "d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2}
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

@@ -7,7 +7,7 @@ from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.proxies.costs import attribution_flops, forward_flops, training_flops
 from thresher.proxies.evaluation import evaluate
-from thresher.proxies.models import build_model, model_spec
+from thresher.proxies.models.spec import build_model, model_spec
 
 
 def test_evaluation_does_not_depend_on_batch_size_or_order(text):

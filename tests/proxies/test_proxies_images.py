@@ -15,13 +15,13 @@ from thresher.artifacts import build
 from thresher.data.examples import ImageExamples
 from thresher.errors import InputError
 from thresher.outputs import logits_of, outputs_of
-from thresher.proxies import torchvision_weights
-from thresher.proxies.fits import check_fits
-from thresher.proxies.labels import match
-from thresher.proxies.models import build_model, model_spec
-from thresher.proxies.recipe import Recipe
-from thresher.proxies.training import train
-from thresher.proxies.weights import open_model, read_spec
+from thresher.proxies.models.checkpoints import torchvision_weights
+from thresher.proxies.models.checkpoints.labels import match
+from thresher.proxies.models.fits import check_fits
+from thresher.proxies.models.spec import build_model, model_spec
+from thresher.proxies.models.weights import open_model, read_spec
+from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.trainer import train
 
 
 def pool_of(path, *, size=8, channels=3, classes=("cat", "dog"), n=12):

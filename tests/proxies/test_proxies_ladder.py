@@ -3,8 +3,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from thresher.errors import InputError
-from thresher.proxies.ladder import FAMILIES, Shape, language_config, nearest_shape, parse_size, rungs
-from thresher.proxies.models import num_parameters
+from thresher.proxies.models.ladder import FAMILIES, Shape, language_config, nearest_shape, parse_size, rungs
+from thresher.proxies.models.spec import num_parameters
 
 
 @pytest.mark.parametrize(

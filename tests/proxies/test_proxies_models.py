@@ -11,10 +11,10 @@ from torch import nn
 from thresher.artifacts import build
 from thresher.errors import InputError
 from thresher.outputs import logits_of
-from thresher.proxies.models import build_model, check_fits, model_spec, num_parameters
-from thresher.proxies.pretrained import load
-from thresher.proxies.vision import ResNet18
-from thresher.proxies.weights import load_weights, open_model, read_spec, save_model
+from thresher.proxies.models.checkpoints.pretrained import load
+from thresher.proxies.models.spec import build_model, check_fits, model_spec, num_parameters
+from thresher.proxies.models.vision import ResNet18
+from thresher.proxies.models.weights import load_weights, open_model, read_spec, save_model
 
 
 def make_own(*, num_classes, image_shape):

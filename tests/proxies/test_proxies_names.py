@@ -5,12 +5,12 @@ import pytest
 
 from thresher.checkpoints import locate
 from thresher.errors import InputError
-from thresher.proxies import names
-from thresher.proxies.models import build_model, model_spec
-from thresher.proxies.names import parse
-from thresher.proxies.recipe import Recipe
-from thresher.proxies.training import train
-from thresher.proxies.weights import open_model, read_spec
+from thresher.proxies.models import names
+from thresher.proxies.models.names import parse
+from thresher.proxies.models.spec import build_model, model_spec
+from thresher.proxies.models.weights import open_model, read_spec
+from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.trainer import train
 
 RECIPE = Recipe.for_language(batch_size=16, steps=3, learning_rate=1e-2, precision="float32")
 

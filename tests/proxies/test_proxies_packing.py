@@ -13,8 +13,8 @@ from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.proxies import Recipe, model_spec, train
 from thresher.proxies.evaluation import evaluate
-from thresher.proxies.models import build_model
-from thresher.proxies.order import Order
+from thresher.proxies.models.spec import build_model
+from thresher.proxies.training.order import Order
 
 LENGTH, END = 8, 0
 SIZES = [3, 1, 12, 5, 30, 8, 7, 2, 21, 4]

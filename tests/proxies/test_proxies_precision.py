@@ -11,10 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from thresher.errors import InputError
 from thresher.outputs import logits_of
-from thresher.proxies.models import build_model, model_spec
-from thresher.proxies.recipe import Recipe
-from thresher.proxies.training import train
-from thresher.proxies.weights import open_model
+from thresher.proxies.models.spec import build_model, model_spec
+from thresher.proxies.models.weights import open_model
+from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.trainer import train
 
 RECIPE = Recipe.for_language(batch_size=32, steps=5, learning_rate=1e-5, precision="float32")
 

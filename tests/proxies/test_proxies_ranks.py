@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 from thresher.cli.main import main
 from thresher.errors import InputError
-from thresher.proxies.models import model_spec
-from thresher.proxies.order import Order
-from thresher.proxies.ranks import Ranks
-from thresher.proxies.recipe import Recipe
-from thresher.proxies.training import _refuse_empty_shares, train
+from thresher.proxies.models.spec import model_spec
+from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.order import Order
+from thresher.proxies.training.ranks import Ranks
+from thresher.proxies.training.trainer import _refuse_empty_shares, train
 
 CPU = torch.device("cpu")
 

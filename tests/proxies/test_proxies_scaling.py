@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 from thresher.artifacts import hash_json
-from thresher.cli.study import ModelTable
 from thresher.errors import InputError
-from thresher.proxies.models import build_model, model_spec
-from thresher.proxies.objective import num_predictions, objective_of, training_loss
-from thresher.proxies.recipe import Recipe
-from thresher.proxies.training import train
+from thresher.proxies.models.spec import build_model, model_spec
+from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.objective import num_predictions, objective_of, training_loss
+from thresher.proxies.training.trainer import train
 from thresher.settings import record
+from thresher.studies.study import ModelTable
 
 RECIPE = Recipe.for_language(batch_size=10, steps=6, precision="float32")
 

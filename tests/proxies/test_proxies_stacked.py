@@ -7,8 +7,8 @@ from safetensors.numpy import load_file
 
 from thresher.errors import InputError
 from thresher.proxies import Recipe, model_spec, train
-from thresher.proxies import stacked as module
-from thresher.proxies.stacked import MOST, Member, can_stack, groups_of, train_stack
+from thresher.proxies.training import stacked as module
+from thresher.proxies.training.stacked import MOST, Member, can_stack, groups_of, train_stack
 
 RECIPES = {
     "sgd": Recipe.for_vision(batch_size=16, epochs=3, learning_rate=0.05),

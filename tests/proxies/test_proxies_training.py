@@ -14,12 +14,12 @@ from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.progress import Silent
 from thresher.proxies.evaluation import evaluate
-from thresher.proxies.head import head_loss, language_loss
-from thresher.proxies.models import build_model, model_spec
-from thresher.proxies.order import Order
-from thresher.proxies.recipe import Recipe
-from thresher.proxies.training import train, training_loss
-from thresher.proxies.weights import open_model
+from thresher.proxies.models.spec import build_model, model_spec
+from thresher.proxies.models.weights import open_model
+from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.head import head_loss, language_loss
+from thresher.proxies.training.order import Order
+from thresher.proxies.training.trainer import train, training_loss
 
 LANGUAGE = Recipe.for_language(batch_size=16, epochs=1, precision="float32")
 VISION = Recipe.for_vision(batch_size=128, epochs=2, precision="float32")
@@ -201,7 +201,7 @@ def test_the_loss_is_linear_in_the_weights_so_that_weight_two_is_an_example_twic
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox"])
 @full_float32()
 def test_the_blockwise_loss_of_a_ladder_model_is_the_plain_one(family, weighted, text, monkeypatch):
-    monkeypatch.setattr("thresher.proxies.head.BLOCK_BYTES", {"cpu": 4 * 131 * 17})
+    monkeypatch.setattr("thresher.proxies.training.head.BLOCK_BYTES", {"cpu": 4 * 131 * 17})
     model = build_model(model_spec(f"{family}:60k", text), 1)
     batch = text.batch([0, 3, 7, 14, 20])
     weights = torch.tensor([0.5, 2.0, 0.0, 1.0, 3.0]) if weighted else None

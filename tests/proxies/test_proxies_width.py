@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from thresher.proxies import Recipe
-from thresher.proxies.vision import BASE, Block, ResNet18
+from thresher.proxies.models.vision import BASE, Block, ResNet18
 
 WIDTHS = ("1/8", "1/4", "1/2")
 LAYERS = ("stem", "blocks.1", "blocks.3", "blocks.5", "blocks.7", "head")
@@ -75,7 +75,7 @@ def test_a_batch_that_the_threads_do_not_divide_leaves_memory_alone():
     code = """
         from fractions import Fraction
         import torch
-        from thresher.proxies.vision import ResNet18
+        from thresher.proxies.models.vision import ResNet18
         torch.set_num_threads(2)
         model = ResNet18(Fraction("1/16"), num_classes=10)
         for _ in range(30):

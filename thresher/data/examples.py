@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from thresher.artifacts import Artifact, hash_json, open_artifact
-from thresher.data.documents import as_one_text
+from thresher.data.text.documents import as_one_text
 from thresher.data.token_files import Layout, predicted_in, read_layout
 from thresher.outputs import Batch
 
@@ -429,7 +429,7 @@ KINDS = {"text-examples": TokenExamples, "image-examples": ImageExamples}
 
 def open_examples(path: Path) -> Examples:
     """A prepared pool or target, of whichever kind it is."""
-    from thresher.data.labelled import KIND, LabelledTextExamples  # a subclass of what stands here
+    from thresher.data.text.labelled_text import KIND, LabelledTextExamples  # a subclass of what stands here
 
     artifact = open_artifact(path)
     if artifact.kind == KIND:

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.attribution.peers.__main__ import TABLE, machine
 from benchmarks.attribution.peers.report import merge, write_table
-from thresher.attribution.lds import lds_table, noise_ceiling, predict_outputs
-from thresher.cli.retraining import open_retrainings
+from thresher.attribution.quality.lds import lds_table, noise_ceiling, predict_outputs
+from thresher.studies.experiments.retraining import open_retrainings
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Features of a pool on disk: written once, read block by block."""

@@ -1,0 +1,404 @@
+"""One pass over a pool or target: projected per-example gradients and outputs, on disk, for every checkpoint.
+
+A feature store is an artefact of kind "features": `examples.parquet` (id, domain) and, for each checkpoint and shard,
+one `.safetensors` file with the features [rows, k] (float16 under one power-of-two scale) and the outputs [rows] (see
+`packing`). A finished shard is a checkpoint of the work: a killed run continues with the first missing one.
+
+Examples are as `prepare` made them: what a document is read in, and what of a long prompt is cut off, was decided
+there. The features and outputs of a document that is read in several windows are the means over its predicted tokens,
+that is over its windows by their shares of those. Here nothing is cut: batches are by token count, each padded to its
+own longest, whatever the model's context is; a window longer than that is the model's to refuse.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float, Int
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+from torch import nn
+
+from thresher.artifacts import Artifact, Draft, atomic_file, build, open_artifact
+from thresher.attribution.features.packing import OUTPUTS, pack, pack_outputs, unpack_outputs
+from thresher.attribution.gradients.blocks import SKETCHES
+from thresher.attribution.gradients.featurizer import Featurizer
+from thresher.attribution.gradients.views import check_views, featurize_views
+from thresher.data.examples import Examples, add_shares, reads_alike
+from thresher.devices import keep_memory, pick_device
+from thresher.errors import InputError
+from thresher.progress import SILENT, Progress
+
+STORE_DTYPES = ("float16", "float32")
+# Numbers in a shard: 8 MB of float16, so that reading one as float32 or float64 stays within some tens of megabytes.
+SHARD_NUMBERS = 2**22
+
+TOTALS = "totals"
+"""Of a shard's examples: the sums of their losses and of what is right."""
+
+FanOut = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+
+
+class Shard(NamedTuple):
+    """Consecutive examples of one checkpoint, read."""
+
+    start: int
+    features: Float[np.ndarray, "rows k"]
+    outputs: dict[str, Float[np.ndarray, " rows"]]
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Features and outputs of n examples under M checkpoints, read shard by shard."""
+
+    artifact: Artifact
+
+    @property
+    def content_hash(self) -> str:
+        return self.artifact.content_hash
+
+    @property
+    def num_examples(self) -> int:
+        return self.artifact.facts["num_examples"]
+
+    @property
+    def num_checkpoints(self) -> int:
+        return self.artifact.facts["num_checkpoints"]
+
+    @property
+    def k(self) -> int:
+        """Numbers in the features of one example under one checkpoint."""
+        return self.artifact.facts["k"]
+
+    @property
+    def layout(self) -> dict[str, tuple[int, int]]:
+        """Where the numbers of each layer stand in the features (start, stop); one entry `all` unless kept apart."""
+        return {name: (start, stop) for name, (start, stop) in self.artifact.facts["blocks"].items()}
+
+    @property
+    def shard_size(self) -> int:
+        return self.artifact.facts["shard_size"]
+
+    @property
+    def num_shards(self) -> int:
+        return math.ceil(self.num_examples / self.shard_size)
+
+    @property
+    def space(self) -> dict[str, Any]:
+        """All that decides which space features live in: only features of one space can be scored with each other."""
+        meta = self.artifact.meta
+        options = {key: meta["config"][key] for key in ("projection", "k", "output", "parameters")}
+        models = {key: value for key, value in meta["inputs"].items() if key.startswith("model ")}
+        options |= {"sketches": meta["config"].get("sketches"), "views": ", ".join(meta["config"].get("views", []))}
+        return {"seed": meta["seed"]} | options | models | {"reads": self.artifact.facts.get("reads", {})}
+
+    @cached_property
+    def ids(self) -> list[str]:
+        return self._column("id")
+
+    @property
+    def is_classified(self) -> bool:
+        """Whether each example is labelled with a class."""
+        return self.artifact.facts.get("is_classified", False)
+
+    @cached_property
+    def domains(self) -> np.ndarray:
+        return np.asarray(self._column("domain"))
+
+    @cached_property
+    def lengths(self) -> Int[np.ndarray, "n"] | None:
+        """Tokens of each example, 1 of an image; None where whoever made the store did not say."""
+        names = pq.read_schema(self.artifact.file("examples.parquet")).names
+        return np.asarray(self._column("length"), dtype=np.int64) if "length" in names else None
+
+    def blocks(self, checkpoint: int) -> Iterator[tuple[int, Float[np.ndarray, "rows k"]]]:
+        """(index of the first row, float32 features) of each shard in turn; one shard in memory at a time."""
+        for shard in self.shards(checkpoint):
+            yield shard.start, shard.features
+
+    def shards(self, checkpoint: int) -> Iterator[Shard]:
+        """Each shard in turn, features and outputs."""
+        return (self.shard(checkpoint, index) for index in range(self.num_shards))
+
+    def shard(self, checkpoint: int, index: int) -> Shard:
+        stored = load_file(self.artifact.file(_shard_name(checkpoint, index)))
+        features = stored["features"].astype(np.float32) * stored["scale"]
+        return Shard(index * self.shard_size, features, unpack_outputs(stored))
+
+    def example(self, checkpoint: int, row: int) -> Float[np.ndarray, " k"]:
+        """The features of one example."""
+        shard = self.shard(checkpoint, row // self.shard_size)
+        return shard.features[row - shard.start]
+
+    def outputs(self, checkpoint: int) -> dict[str, Float[np.ndarray, " n"]]:
+        """margin, loss and confidence of all examples."""
+        shards = [shard.outputs for shard in self.shards(checkpoint)]
+        return {name: np.concatenate([outputs[name] for outputs in shards]) for name in OUTPUTS}
+
+    def examples_of(self, index: int) -> pa.Table:
+        """The columns id and domain of one shard."""
+        return pq.ParquetFile(self.artifact.file("examples.parquet")).read_row_group(index, columns=["id", "domain"])
+
+    def ids_at(self, rows: Int[np.ndarray, " r"]) -> list[str]:
+        """The ids of some rows, reading only the shards they are in."""
+        found: dict[int, str] = {}
+        for index in np.unique(rows // self.shard_size).tolist():
+            ids = self.examples_of(index)["id"]
+            inside = np.unique(rows[rows // self.shard_size == index])
+            found |= {row: ids[row - index * self.shard_size].as_py() for row in inside.tolist()}
+        return [found[row] for row in rows.tolist()]
+
+    def _column(self, name: str) -> list:
+        return pq.read_table(self.artifact.file("examples.parquet"), columns=[name])[name].to_pylist()
+
+
+def open_features(path: Path) -> FeatureStore:
+    """The feature store at `path`; InputError when it is missing, damaged or something else."""
+    return FeatureStore(open_artifact(path, "features"))
+
+
+def check_space(pool: dict[str, Any], name: str, target: FeatureStore) -> None:
+    """Refuse a target whose features are not of the pool's space, both values said, or whose examples are written in
+    another way than the pool's."""
+    pool, its = dict(pool), target.space
+    reads, its_reads = pool.pop("reads", {}), its.pop("reads", {})
+    for key in reads.keys() & its_reads.keys():
+        if not reads_alike(key, reads[key], its_reads[key]):
+            option = {"tokenizer": "--tokenizer", "classes": "--classes", "image_shape": "--size"}[key]
+            raise InputError(
+                f"target {name!r} is of examples with another {key.replace('_', ' ')} than the pool's "
+                f"({_shown(its_reads[key])}, the pool's {_shown(reads[key])}); prepare both with the same {option}"
+            )
+    for key in pool | its:
+        if pool.get(key) != its.get(key):
+            raise InputError(
+                f"target {name!r} was featurised with {key} = {its.get(key)!r}, the pool with {pool.get(key)!r}; "
+                "featurise both with the same models, options and seed"
+            )
+
+
+def featurize(
+    models: Sequence[tuple[str, Callable[[], nn.Module]]],
+    examples: Examples,
+    *,
+    out: Path,
+    projection: str = "two-sided",
+    k: int = 512,
+    seed: int = 0,
+    output: str = "margin",
+    parameters: str | None = None,
+    precision: str = "float32",
+    views: Sequence[str] = (),
+    device: str = "auto",
+    batch_tokens: int | None = None,
+    shard_size: int | None = None,
+    store_dtype: str = "float16",
+    fan_out: FanOut | None = None,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Projected gradients and outputs of every example under every model, as a feature store at `out`.
+
+    `models` are (content hash, loader) pairs, one a checkpoint; a model is loaded when its turn comes. `views` of
+    images (flip, shift) are averaged over: see `views`. `shard_size` is in examples; by default a shard holds 4 million
+    numbers (give it where projection identity makes features longer than `k`). `batch_tokens` bounds the padded tokens,
+    or images, of a batch. Neither it nor the device is part of the request: they change rounding at most, and a run
+    that ran out of memory must be able to resume with smaller batches.
+    `fan_out(work, jobs)` does the jobs elsewhere and yields as they finish: each is a shard of a checkpoint, written
+    from there, so the artefact's place must be one that is seen from there.
+    """
+    _check(models, examples, k, batch_tokens, shard_size, store_dtype)
+    check_views(views)
+    size = shard_size or max(64, SHARD_NUMBERS // k)
+    options = {"projection": projection, "k": k, "output": output, "parameters": parameters, "precision": precision}
+    how = {**options, "seed": seed, "device": device}
+    work = _Work(models, examples, batch_tokens, store_dtype, size, tuple(views), progress, how)
+
+    def write(draft: Draft) -> dict:
+        if fan_out is None:
+            work.run_all(draft)
+        else:
+            work.spread(draft, fan_out)
+        work.write_examples(draft)
+        return work.facts(draft)
+
+    inputs = {"examples": examples.content_hash} | {f"model {i}": name for i, (name, _) in enumerate(models)}
+    config = options | {"store_dtype": store_dtype, "shard_size": work.shard_size, "sketches": SKETCHES}
+    config |= {"views": list(views)} if views else {}
+    return build(out, kind="features", config=config, seed=seed, inputs=inputs, write=write)
+
+
+@dataclass(frozen=True)
+class _Work:
+    models: Sequence[tuple[str, Callable[[], nn.Module]]]
+    examples: Examples
+    batch_tokens: int | None
+    store_dtype: str
+    shard_size: int
+    views: tuple[str, ...]
+    progress: Progress
+    how: dict[str, Any]
+
+    @property
+    def num_shards(self) -> int:
+        return math.ceil(len(self.examples) / self.shard_size)
+
+    @cached_property
+    def lengths(self) -> Int[np.ndarray, "w"]:
+        """Of windows."""
+        return np.asarray(self.examples.windows.lengths)
+
+    @property
+    def budget(self) -> int:
+        is_sequence = bool((self.lengths > 1).any())
+        return self.batch_tokens or (8192 if is_sequence else 256)
+
+    def missing(self, draft: Draft, checkpoint: int) -> list[int]:
+        return [index for index in range(self.num_shards) if not draft.has(_shard_name(checkpoint, index))]
+
+    def run_all(self, draft: Draft) -> None:
+        for checkpoint in range(len(self.models)):
+            if missing := self.missing(draft, checkpoint):
+                self.run(draft, checkpoint, missing)
+
+    def spread(self, draft: Draft, fan_out: FanOut) -> None:
+        """Every missing shard as a job of its own."""
+        jobs = [(checkpoint, i) for checkpoint in range(len(self.models)) for i in self.missing(draft, checkpoint)]
+        # As it is sent: what was read from disk is read again there, and a bar stays here.
+        sent = replace(self, examples=type(self.examples)(self.examples.artifact), progress=SILENT)
+        with self.progress.task("feature shards", len(jobs)) as advance:
+            for _ in fan_out(partial(_run_shard, sent, draft), jobs):
+                advance(1)
+
+    def run(self, draft: Draft, checkpoint: int, missing: list[int]) -> None:
+        how = {**self.how, "device": pick_device(self.how["device"])}
+        if how["device"].type == "cpu":
+            keep_memory()
+        with Featurizer(self.models[checkpoint][1](), model_id=checkpoint, **how) as featurizer:
+            self._write(draft, featurizer, checkpoint, missing)
+
+    def _write(self, draft: Draft, featurizer: Featurizer, checkpoint: int, missing: list[int]) -> None:
+        rows = sum(len(self._rows(index)) for index in missing)
+        label = f"features, checkpoint {checkpoint + 1} of {len(self.models)}"
+        with self.progress.task(label, rows) as advance:
+            for index in missing:
+                tensors = self._featurize(featurizer, self._rows(index), checkpoint, advance)
+                made = {"k": featurizer.num_features, "coverage": featurizer.coverage, "blocks": featurizer.layout}
+                with atomic_file(draft.state / "featurizer.json") as file:
+                    file.write_text(json.dumps(made))
+                with draft.file(_shard_name(checkpoint, index)) as file:
+                    save_file(tensors, file)
+
+    def _featurize(self, featurizer: Featurizer, rows: np.ndarray, checkpoint: int, advance: Callable) -> dict:
+        sums = {name: torch.zeros(len(rows)) for name in (*OUTPUTS, "correct")}
+        total = torch.zeros(len(rows), featurizer.num_features)
+        windows, owners = self.examples.windows_of(rows)
+        weights = self.examples.windows.weights[windows]
+        for members in balanced_batches(self.lengths[windows], self.budget):
+            made = featurize_views(featurizer, self.examples.batch(windows[members]), self.views)
+            add_shares(total, owners[members], weights[members], made.features.detach().cpu())
+            for name, sum_of in sums.items():
+                add_shares(sum_of, owners[members], weights[members], getattr(made.outputs, name).detach().cpu())
+            advance(len(np.unique(owners[members])))
+        features, outputs = total.numpy(), {name: sums[name].numpy() for name in OUTPUTS}
+        self._refuse_nonfinite(features, rows, checkpoint)
+        totals = np.array([sums[name].numpy().sum(dtype=np.float64) for name in ("loss", "correct")])
+        return pack(features, self.store_dtype) | pack_outputs(outputs) | {TOTALS: totals}
+
+    def _refuse_nonfinite(self, features: np.ndarray, rows: np.ndarray, checkpoint: int) -> None:
+        bad = ~np.isfinite(features).all(axis=1)
+        if bad.any():
+            example = self.examples.ids[int(rows[bad.argmax()])]
+            raise InputError(
+                f"model {checkpoint} gives example {example!r} features that are not finite ({bad.sum()} such examples "
+                "in its shard); check that the model did not diverge, or use precision float32"
+            )
+
+    def _rows(self, index: int) -> np.ndarray:
+        return np.arange(index * self.shard_size, min((index + 1) * self.shard_size, len(self.examples)))
+
+    def write_examples(self, draft: Draft) -> None:
+        columns = {"id": pa.array(self.examples.ids, pa.string()), "domain": pa.array(self.examples.domains)}
+        table = pa.table(columns | {"length": pa.array(np.asarray(self.examples.lengths()), pa.int64())})
+        with draft.file("examples.parquet") as file:
+            # One row group a shard, so that ids are read with the shard they belong to; ids mostly share a beginning.
+            encoding = {"use_dictionary": ["domain"], "column_encoding": {"id": "DELTA_BYTE_ARRAY"}}
+            zstd = {"compression": "zstd", "compression_level": 19}
+            pq.write_table(table, file, row_group_size=self.shard_size, **zstd, **encoding)
+
+    def facts(self, draft: Draft) -> dict:
+        padded = 0
+        for index in range(self.num_shards):
+            lengths = self.lengths[self.examples.windows_of(self._rows(index))[0]]
+            padded += sum(len(batch) * int(lengths[batch].max()) for batch in balanced_batches(lengths, self.budget))
+        return {
+            "num_examples": len(self.examples),
+            "num_checkpoints": len(self.models),
+            "shard_size": self.shard_size,
+            "is_classified": self.examples.is_classified,
+            "num_tokens": int(self.lengths.sum()),
+            "padding": round(1 - float(self.lengths.sum()) / padded, 4),
+            "reads": self.examples.reading,
+            "outputs": [self._outputs(draft, checkpoint) for checkpoint in range(len(self.models))],
+            **json.loads((draft.state / "featurizer.json").read_text()),
+        }
+
+    def _outputs(self, draft: Draft, checkpoint: int) -> dict[str, float]:
+        """Mean loss and accuracy of one model, beside the loss of a uniform guess. Refuses a model that no example
+        moves: there is nothing to attribute to."""
+        totals, moves = np.zeros(2), False
+        for index in range(self.num_shards):
+            with safe_open(draft.path / _shard_name(checkpoint, index), framework="np") as stored:
+                totals += stored.get_tensor(TOTALS)
+                moves = moves or bool(stored.get_tensor("features").any())
+        if not moves:
+            raise InputError(
+                f"model {checkpoint} has a gradient of zero for every example: its outputs do not depend on the "
+                "parameters that are attributed to; give a trained model, or other parameters"
+            )
+        loss, accuracy = (totals / len(self.examples)).tolist()
+        return {"loss": loss, "accuracy": accuracy, "uniform_loss": math.log(self.examples.num_outcomes)}
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 48 else f"{text[:40]}.."
+
+
+def _run_shard(work: _Work, draft: Draft, job: tuple[int, int]) -> None:
+    checkpoint, index = job
+    work.run(draft, checkpoint, [index])
+
+
+def balanced_batches(lengths: Int[np.ndarray, " n"], budget: int) -> Iterator[Int[np.ndarray, " b"]]:
+    """Positions in batches of like length: sorted by length, each at most `budget` once padded to its longest."""
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    for stop in range(1, len(order) + 1):
+        # The next example would be the longest of the batch.
+        if stop == len(order) or (stop - start + 1) * int(lengths[order[stop]]) > budget:
+            yield order[start:stop]
+            start = stop
+
+
+def _shard_name(checkpoint: int, index: int) -> str:
+    return f"checkpoint{checkpoint:03d}-shard{index:05d}.safetensors"
+
+
+def _check(models, examples, k, batch_tokens, shard_size, store_dtype) -> None:
+    if not models:
+        raise InputError("no model given; pass at least one checkpoint")
+    if len(examples) == 0:
+        raise InputError("the data has 0 examples; give data with at least one")
+    for name, value in {"k": k, "batch_tokens": batch_tokens, "shard_size": shard_size}.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name}={value} is out of range; pass a positive number")
+    if store_dtype not in STORE_DTYPES:
+        raise InputError(f"store_dtype {store_dtype!r} is unknown; pass one of: {', '.join(STORE_DTYPES)}")

@@ -1,0 +1,97 @@
+"""What a scorer must beat: scores of every (pool, target) pair that need no kernel, or not even a model.
+
+Each gives blocks (first row, scores [rows, t]) of the pool in order, as `lds.predict_outputs` takes them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from thresher.attribution.features.featurize import FeatureStore, balanced_batches
+from thresher.bm25 import BM25
+from thresher.data.examples import Examples, add_shares
+from thresher.devices import full_float32, pick_device
+from thresher.errors import InputError
+from thresher.outputs import logits_of
+from thresher.seeds import numpy_rng
+
+Blocks = Iterator[tuple[int, Float[np.ndarray, "rows t"]]]
+# Scores held at once: 32 MB of float64.
+BLOCK_NUMBERS = 2**22
+
+
+def random_scores(num_pool: int, num_targets: int, *, seed: int = 0) -> Blocks:
+    """Independent standard normal numbers: an LDS of 0 but for chance."""
+    rng, step = numpy_rng(seed, "random scores"), max(1, BLOCK_NUMBERS // num_targets)
+    for start in range(0, num_pool, step):
+        yield start, rng.standard_normal((min(step, num_pool - start), num_targets))
+
+
+def gradient_cosines(pool: FeatureStore, target: FeatureStore) -> Blocks:
+    """Cosine of projected gradients, the mean over checkpoints: TRAK without its kernel (TracIn, GradCos)."""
+    queries = [_unit(np.concatenate([block for _, block in target.blocks(m)])) for m in range(target.num_checkpoints)]
+    for index in range(pool.num_shards):
+        shards = [pool.shard(m, index) for m in range(pool.num_checkpoints)]
+        parts = [_unit(shard.features) @ query.T for shard, query in zip(shards, queries, strict=True)]
+        yield shards[0].start, np.mean(parts, axis=0)
+
+
+def embedding_cosines(models: Iterable[nn.Module], pool: Examples, target: Examples, *, device: str = "auto") -> Blocks:
+    """Cosine of `embeddings`, the mean over models."""
+    pairs = [(_unit(embeddings(m, pool, device=device)), _unit(embeddings(m, target, device=device))) for m in models]
+    step = max(1, BLOCK_NUMBERS // len(target))
+    for start in range(0, len(pool), step):
+        yield start, np.mean([ours[start : start + step] @ theirs.T for ours, theirs in pairs], axis=0)
+
+
+def bm25_scores(pool: Sequence[str], target: Sequence[str]) -> Blocks:
+    """Okapi BM25 (Robertson et al. 1994) of pool texts for target texts as queries."""
+    index = BM25(pool)
+    yield 0, np.stack([index.scores(query) for query in target], axis=1)
+
+
+@full_float32()
+def embeddings(model: nn.Module, examples: Examples, *, device: str = "auto") -> Float[np.ndarray, "n d"]:
+    """What enters the model's last linear layer, the mean over positions with a label where there are positions, and
+    over the windows of a document by their shares of those."""
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not last:
+        raise InputError("the model has no linear layer to take embeddings from; leave out the embedding scorer")
+    place, seen = pick_device(device), {}
+    model.to(place).eval()
+    hook = last[-1].register_forward_hook(lambda module, args, output: seen.update(entered=args[0]))
+    windows = examples.windows
+    lengths = np.asarray(windows.lengths)
+    found: Tensor | None = None
+    try:
+        with torch.no_grad():
+            for members in balanced_batches(lengths, 8192 if (lengths > 1).any() else 256):
+                batch = {name: value.to(place) for name, value in examples.batch(members).items()}
+                logits_of(model, batch)
+                values = _pooled(seen["entered"].float(), batch).cpu()
+                found = torch.zeros(len(examples), values.shape[1]) if found is None else found
+                add_shares(found, windows.example[members], windows.weights[members], values)
+    finally:
+        hook.remove()
+    assert found is not None
+    return found.numpy()
+
+
+def _pooled(entered: Tensor, batch: dict[str, Tensor]) -> Float[Tensor, "b d"]:
+    if entered.ndim == 2:
+        return entered
+    if "attention_mask" in batch:
+        counted = batch["attention_mask"].float()[..., None]
+    elif batch["labels"].ndim < 2:
+        return entered.mean(dim=1)
+    else:
+        counted = (batch["labels"] != -100).float()[..., None]
+    return (entered * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
+
+
+def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1)

@@ -1,0 +1,1 @@
+"""From features or gradients to scores of a pool for targets."""

@@ -1,0 +1,55 @@
+"""How alike examples' gradients are, streamed over feature stores: to targets on average, and to each other."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from thresher.attribution.features.featurize import FeatureStore, check_space
+from thresher.attribution.scoring.kernel import Damping, fit_kernel
+
+
+def mean_cosines(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> dict[str, Float[np.ndarray, " n"]]:
+    """For each target, mean_m mean_t cos(phi_m(z), phi_m(t)): LESS (Xia et al. 2024, 2402.04333, definition 3.1).
+
+    Checkpoints count the same (LESS weighs those of one run by their learning rate; proxies here are runs of their own,
+    each at its end), and the pool's gradients are plain ones (LESS takes Adam's direction).
+    """
+    for name, store in targets.items():
+        check_space(pool.space, name, store)
+    found = {name: np.zeros(pool.num_examples) for name in targets}
+    for checkpoint in range(pool.num_checkpoints):
+        means = {name: _mean_direction(store, checkpoint) for name, store in targets.items()}
+        for start, block in pool.blocks(checkpoint):
+            rows = _unit(block)
+            for name, mean in means.items():
+                found[name][start : start + len(rows)] += rows @ mean / pool.num_checkpoints
+    return found
+
+
+def kernel_directions(pool: FeatureStore, damping: Damping = None) -> Float[np.ndarray, "n d"]:
+    """Unit vectors whose inner products are mean_m cos(W_m phi_m(z), W_m phi_m(c)), W_m^T W_m = (K_m + lambda I)^-1.
+
+    How much training on c does to z, whatever the sizes of their gradients. All n in memory, k numbers a checkpoint.
+    """
+    found = np.empty((pool.num_examples, pool.num_checkpoints * pool.k), dtype=np.float32)
+    for checkpoint in range(pool.num_checkpoints):
+        kernel = fit_kernel(pool, checkpoint, damping=damping)
+        columns = slice(checkpoint * pool.k, (checkpoint + 1) * pool.k)
+        for start, block in pool.blocks(checkpoint):
+            whitened = kernel.whiten(torch.from_numpy(block).T).T.float().numpy()
+            found[start : start + len(block), columns] = _unit(whitened) / pool.num_checkpoints**0.5
+    return found
+
+
+def _mean_direction(store: FeatureStore, checkpoint: int) -> Float[np.ndarray, " k"]:
+    total = np.zeros(store.k)
+    for _, block in store.blocks(checkpoint):
+        total += _unit(block).sum(axis=0, dtype=np.float64)
+    return (total / store.num_examples).astype(np.float32)
+
+
+def _unit(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1)

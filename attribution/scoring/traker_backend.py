@@ -1,0 +1,216 @@
+"""Scores by the `traker` package (0.3.2): its projections, kernel and scale, into the same scores artefact as ours.
+
+traker knows windows, not documents: its kernel is over the windows of the pool, and a document's score the mean of its
+windows' by their shares of predicted tokens. traker differentiates, projects and inverts; what it would do as an n x t
+matrix (`finalize_scores`) is done here by its own features and the mean of its target gradients, which is the same
+number. Its features are n x k in memory.
+"""
+
+import io
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from trak import TRAKer
+from trak.gradient_computers import IterativeGradientComputer
+from trak.modelout_functions import AbstractModelOutput
+from trak.projectors import BasicProjector, NoOpProjector, ProjectionType
+
+from thresher.artifacts import Artifact, Draft, build
+from thresher.attribution.scoring.score_table import write_scores
+from thresher.attribution.scoring.scores import RESERVED
+from thresher.attribution.scoring.weighting import check_q, q_of
+from thresher.data.examples import Examples
+from thresher.devices import full_float32
+from thresher.errors import InputError
+from thresher.outputs import Batch, Outputs, logits_of, outputs_of
+from thresher.progress import SILENT, Progress
+
+PROJECTIONS = ("normal", "rademacher", "identity")
+BATCH_SIZE = 32
+
+
+@full_float32()
+def score_with_traker(
+    models: Sequence[tuple[str, Callable[[], nn.Module]]],
+    pool: Examples,
+    targets: Mapping[str, Examples],
+    *,
+    out: Path,
+    k: int = 512,
+    seed: int = 0,
+    projection: str = "normal",
+    damping: float = 0.0,
+    q: str = "mean",
+    progress: Progress = SILENT,
+) -> Artifact:
+    """`scores.parquet` at `out` as `score` writes it, made by traker on the CPU in float32.
+
+    `models` are (content hash, loader) pairs of one architecture; `damping` is traker's `lambda_reg`, in the units of
+    its kernel. Any model works whose parameters are all trainable and used: gradients are taken example by example.
+    A killed run continues with the checkpoints and batches that traker had not done.
+    """
+    _check(models, targets, projection, q, k)
+
+    def write(draft: Draft) -> dict:
+        windows = pool.windows
+        traker = _Traker(models[0][1](), len(windows.example), draft.state / "traker", projection, k, seed, damping)
+        total = np.zeros((len(windows.example), len(targets)))
+        doubt = np.zeros(len(windows.example))
+        num_batches = len(models) * sum(len(list(_batches(e))) for e in (pool, *targets.values()))
+        with progress.task("traker", num_batches) as advance:
+            for model_id, (_, load) in enumerate(models):
+                traker.featurize(load().state_dict(), model_id, pool, advance)
+                # Before `finalize`, which frees a projection that traker draws again only where it has several blocks.
+                means = [traker.mean_gradient(target, model_id, advance) for target in targets.values()]
+                features, doubts = traker.finalize(model_id)
+                total += features @ np.stack(means, axis=1) / len(models)
+                doubt += doubts / len(models)
+        total *= q_of([1 - doubt], q, "margin")[:, None]
+        columns = [np.bincount(windows.example, windows.weights * column, len(pool)) for column in total.T]
+        return write_scores(draft, pool, dict(zip(targets, columns, strict=True)), len(models), targets)
+
+    inputs = {"pool": pool.content_hash} | {f"target {name}": target.content_hash for name, target in targets.items()}
+    inputs |= {f"model {i}": name for i, (name, _) in enumerate(models)}
+    config = {
+        "backend": "traker",
+        "projection": projection,
+        "k": k,
+        "damping": damping,
+        "q": q,
+        "targets": list(targets),
+    }
+    return build(out, kind="scores", config=config, seed=seed, inputs=inputs, write=write)
+
+
+class ModelOutput(AbstractModelOutput):
+    """f and Q of `thresher.outputs` as traker's task: of any model and batch, language too."""
+
+    def __init__(self) -> None:
+        self.names: tuple[str, ...] = ()
+        """Of the tensors of a batch, which traker passes by position."""
+
+    def get_output(self, model, weights, buffers, *batch: Tensor) -> Tensor:
+        return self._outputs(model, batch).margin
+
+    def get_out_to_loss_grad(self, model, weights, buffers, batch: Sequence[Tensor]) -> Tensor:
+        with torch.no_grad():
+            return (1 - self._outputs(model, batch).confidence)[:, None]
+
+    def _outputs(self, model: nn.Module, batch: Sequence[Tensor]) -> Outputs:
+        named = dict(zip(self.names, batch, strict=True))
+        return outputs_of(logits_of(model, named), named["labels"])
+
+
+class GradientComputer(IterativeGradientComputer):
+    """One example at a time: vmap fails on many `transformers` models, and traker's loop is quadratic in the batch."""
+
+    def compute_per_sample_grad(self, batch: Sequence[Tensor]) -> Float[Tensor, "b p"]:
+        one_by_one = super().compute_per_sample_grad
+        try:
+            return torch.cat([one_by_one(example) for example in _singles(batch)])
+        except RuntimeError as error:
+            raise InputError(
+                "traker cannot differentiate this model's output with respect to all its parameters "
+                f"({str(error).splitlines()[0]}); score it with the projections of thresher instead"
+            ) from error
+
+
+class _Traker:
+    """A TRAKer whose work on disk is continued."""
+
+    def __init__(
+        self, model: nn.Module, num_pool: int, folder: Path, projection: str, k: int, seed: int, damping: float
+    ) -> None:
+        num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        if projection == "identity":
+            self.projector = NoOpProjector(device=torch.device("cpu"))
+        else:
+            self.projector = BasicProjector(num_parameters, k, seed, ProjectionType(projection), torch.device("cpu"))
+        self.task = ModelOutput()
+        with _quiet():
+            self.traker = TRAKer(
+                model=model,
+                task=self.task,
+                train_set_size=num_pool,
+                save_dir=str(folder),
+                device="cpu",
+                gradient_computer=GradientComputer,  # pyright: ignore[reportArgumentType]  # traker means the class
+                projector=self.projector,
+                use_half_precision=False,
+                lambda_reg=damping,
+                logging_level=logging.ERROR,
+            )
+
+    def featurize(self, state: dict, model_id: int, pool: Examples, advance: Callable) -> None:
+        """Load a checkpoint and featurise what of the pool is not featurised yet."""
+        self.traker.load_checkpoint(state, model_id=model_id)
+        store = self.traker.saver.current_store
+        for rows in _batches(pool):
+            # traker drops finished rows from the indices but not from the batch, so whole batches are dropped here.
+            if not store["is_featurized"][rows].all():
+                store["is_featurized"][rows] = 0
+                self.traker.featurize(self._tuple(pool.batch(rows)), inds=rows)
+            advance(1)
+
+    def mean_gradient(self, target: Examples, model_id: int, advance: Callable) -> Float[np.ndarray, " k"]:
+        """Mean projected gradient of the target examples, scaled as traker's `score` does."""
+        total, weights = np.zeros(self.traker.proj_dim), torch.from_numpy(target.windows.weights)
+        for rows in _batches(target):
+            gradients = self.traker.gradient_computer.compute_per_sample_grad(self._tuple(target.batch(rows)))
+            projected = self.projector.project(gradients, model_id=model_id) / self.traker.normalize_factor
+            total += (projected.double() * weights[rows, None]).sum(dim=0).numpy()
+            advance(1)
+        return total / len(target)
+
+    def finalize(self, model_id: int) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, " n"]]:
+        """traker's Phi (Phi^T Phi + lambda I)^{-1} and Q of the pool under one checkpoint."""
+        with _quiet():
+            self.traker.finalize_features(model_ids=[model_id])
+        self.traker.saver.load_current_store(model_id)
+        store = self.traker.saver.current_store
+        return np.asarray(store["features"]), np.asarray(store["out_to_loss"])[:, 0]
+
+    def _tuple(self, batch: Batch) -> list[Tensor]:
+        self.task.names = tuple(batch)
+        return list(batch.values())
+
+
+def _batches(examples: Examples) -> Iterator[np.ndarray]:
+    """Windows, some at a time."""
+    count = len(examples.windows.example)
+    return (np.arange(start, min(start + BATCH_SIZE, count)) for start in range(0, count, BATCH_SIZE))
+
+
+def _singles(batch: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    return ([tensor[i : i + 1] for tensor in batch] for i in range(len(batch[0])))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """traker draws bars and configures the root logger: the bars are dropped, the logger is put back as it was."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    with redirect_stderr(io.StringIO()):
+        try:
+            yield
+        finally:
+            root.handlers[:] = handlers
+
+
+def _check(models: Sequence, targets: Mapping[str, Examples], projection: str, q: str, k: int) -> None:
+    if not models or not targets:
+        raise InputError(f"{len(models)} models and {len(targets)} targets were given; pass at least one of each")
+    for name in targets:
+        if name in RESERVED or not name:
+            raise InputError(f"a target cannot be named {name!r}, which is a column of its own; give it another name")
+    if projection not in PROJECTIONS:
+        raise InputError(f"traker has no projection {projection!r}; pass one of: {', '.join(PROJECTIONS)}")
+    check_q(q)
+    if k < 1:
+        raise InputError(f"k={k} is out of range; pass a positive number")

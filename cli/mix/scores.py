@@ -1,0 +1,54 @@
+"""`thresher mix scores`: attribution scores summed by domain become a mixture (DsDm at the level of domains)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from thresher.cli.mix.options import Proposing, command_line, natural_of, show_proposal, write_result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(Proposing):
+    """Propose a mixture from the scores of a pool: domains whose tokens help the targets most gain weight.
+
+    Scores are linear in the data, so without a pull to the prior all would go to one domain: --kl-weight is 1 here
+    unless given. Intervals are over resampled examples.
+    """
+
+    scores: Path
+    """Scores, from `thresher score`."""
+    pool: Path
+    """The prepared pool that was scored."""
+    kl_weight: float = 1.0
+    """How strongly the mixture is held to the prior: at 1, one spread of the domains' scores is worth a nat."""
+    out: Path | None = None
+    """A folder for mixture.json and report.html."""
+
+    def run(self, progress):
+        from thresher.data.examples import open_examples
+        from thresher.errors import InputError
+        from thresher.scores import open_scores
+        from thresher.selection.mixture.domain_dsdm import propose_domain_dsdm
+        from thresher.studies.mixtures.runs import supply
+
+        pool, scores = open_examples(self.pool), open_scores(self.scores)
+        if list(scores.ids) != list(pool.ids):
+            raise InputError(f"{self.scores} does not score {self.pool}; give the pool that was scored")
+        tokens = supply(pool)
+        goal = self.goal(list(scores.by_target))
+        result = propose_domain_dsdm(
+            scores.by_target,
+            pool.domains,
+            pool.lengths(),
+            goal=goal,
+            constraints=self.constraints(list(tokens), tokens),
+            natural=natural_of(list(tokens), tokens),
+            num_resamples=self.checked_resamples(),
+            seed=self.seed,
+            progress=progress,
+        )
+        if self.out is None:
+            return result
+        return write_result(result, self.out, command=command_line("scores", self))
+
+    def show(self, result):
+        return show_proposal(result)

@@ -1,3 +1,0 @@
-"""The report of a study: one self-contained HTML page, and beside it the JSON that replays it."""
-
-from thresher.cli.report.command import COMMAND as COMMAND

@@ -1,0 +1,104 @@
+"""`thresher study learning-rate`: at which learning rate can a proxy's ranking of recipes be trusted?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from thresher.cli.command import Command, made, named_paths
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRate(Command):
+    """Rank recipes with a proxy at several learning rates, against the reference with each recipe's own best rate.
+
+    Says which rate to train proxies at: the largest below which the ranking does not change. Every run is an artefact
+    under --out; run the same command again to resume, or with more rates to go on.
+    """
+
+    pool: Path
+    """A prepared pool."""
+    test_sets: tuple[str, ...]
+    """NAME=PREPARED of the validation data."""
+    recipes: tuple[str, ...]
+    """NAME=KIND:ARGUMENT of each training set, as for `thresher study transfer`."""
+    proxy: str
+    """The proxy's size."""
+    reference: str
+    """The reference's size."""
+    rates: tuple[float, ...]
+    """Learning rates of the proxy."""
+    reference_rates: tuple[float, ...]
+    """Learning rates of the reference, of which every recipe gets its best."""
+    out: Path
+    standard: float | None = None
+    """The proxy's usual rate, which the reduced one is compared with; none: the ladder's rule."""
+    tokens: int | None = None
+    """Each recipe is trained on so many tokens an epoch; none: a fifth of the pool."""
+    examples: int | None = None
+    """Or on what so many average examples of the pool hold; of images, so many."""
+    seeds: int = 2
+    targets: tuple[str, ...] = ()
+    """NAME=PREPARED for recipes that select by targets."""
+    models: tuple[str, ...] = ()
+    """Proxies for recipes that select by features, losses or embeddings."""
+    epochs: float = 1.0
+    batch_size: int | None = None
+    optimizer: str | None = None
+    resamples: int = 1000
+    workers: int | None = None
+    """Trainings at once; None: one a core, or one on a GPU."""
+    executor: str = "processes"
+    """Where runs are done: processes (of this machine), or ray (a cluster, see docs/training.md)."""
+    seed: int = 0
+    device: str = "auto"
+
+    def run(self, progress):
+        from thresher.proxies.trials import usual_rate
+        from thresher.studies.experiments.learning_rate import learning_rate
+        from thresher.studies.experiments.training_sets import draw_sets
+        from thresher.studies.study import ModelTable
+
+        pool, sources, draws, budget = draw_sets(self, progress)
+        common = {"epochs": self.epochs, "batch_size": self.batch_size, "optimizer": self.optimizer}
+        proxy = ModelTable(size=self.proxy, **common)
+        from thresher.data.examples import open_examples
+
+        artifact = learning_rate(
+            pool,
+            draws,
+            {name: open_examples(path) for name, path in named_paths(self.test_sets, "--test-sets").items()},
+            proxy=proxy,
+            rates=self.rates,
+            reference=ModelTable(size=self.reference, **common),
+            reference_rates=self.reference_rates,
+            standard=self.standard or usual_rate(proxy, pool),
+            budget=budget,
+            seed=self.seed,
+            workers=self.workers,
+            space=sources.space,
+            num_resamples=self.resamples,
+        )
+        return made(artifact)
+
+    def show(self, result):
+        from thresher.studies.experiments.learning_rate import ALL
+
+        lines = [
+            f"path: {result['path']}",
+            "rate        drop    tau below  spread/noise  Spearman of the mean loss with the tuned reference",
+        ]
+        for row in result["rates"]:
+            rho = row["judged"][ALL]["spearman"]
+            marks = [word for word, yes in (("plateau", row["on_plateau"]), ("untrained", not row["trained"])) if yes]
+            marks += ["standard"] if row["learning_rate"] == result["standard"] else []
+            tau = "-" if row["tau_below"] is None else f"{row['tau_below']:.2f}"
+            noise = "-" if row["spread_over_noise"] is None else f"{row['spread_over_noise']:.1f}"
+            lines.append(
+                f"{row['learning_rate']:<11.3g} {row['drop']:<7.1%} {tau:<10} {noise:<13} "
+                f"{rho['value']:.3f} [{rho['low']:.3f}, {rho['high']:.3f}]  {' '.join(marks)}"
+            )
+        lines.append(f"largest eigenvalue of the Hessian: {result['largest_eigenvalue']:.3g}")
+        best = result["recommended"]
+        lines.append(
+            "no rate trained every recipe; pass larger ones" if best is None else f"train proxies at {best:.3g}"
+        )
+        return "\n".join(lines)

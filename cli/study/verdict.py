@@ -1,0 +1,37 @@
+"""`thresher study verdict`: the smallest proxy that can be trusted, from a finished transfer study."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from thresher.cli.command import Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Command):
+    """Judge a finished transfer study anew, by another criterion or threshold; nothing is trained."""
+
+    study: tyro.conf.Positional[Path]
+    """The artefact that `thresher study transfer` made (its `path`)."""
+    criterion: str = "decision_accuracy"
+    """decision_accuracy, spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
+    threshold: float = 0.9
+    top: tuple[int, ...] = (1, 3)
+    """k of top-k regret."""
+    resamples: int = 1000
+    seed: int = 0
+
+    def run(self, progress):
+        from thresher.artifacts import open_artifact
+        from thresher.studies.experiments.trust import judged
+
+        return judged(open_artifact(self.study, "transfer"), self)
+
+    def show(self, result):
+        rows = [
+            f"  {rung['size']:<16}{rung['overall']['value']:.3f} [{rung['overall']['low']:.3f}, "
+            f"{rung['overall']['high']:.3f}]  {'holds' if rung['holds'] else 'does not hold'}"
+            for rung in result["verdict"]["rungs"]
+        ]
+        return "\n".join([f"{self.criterion} against {result['reference']}:", *rows, result["verdict"]["sentence"]])

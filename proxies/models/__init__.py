@@ -1,0 +1,1 @@
+"""What a model is: its name, its description, its weights; the ladder of our own shapes."""

@@ -1,0 +1,75 @@
+"""Tensors of a model from a file, checked against the model's own by name and shape."""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from thresher.errors import InputError
+from thresher.proxies.models.checkpoints import adapters
+
+WEIGHTS = "model.safetensors"
+
+
+def load_trained(model: nn.Module, source: str, folder: Path) -> None:
+    """Copy what a `model` artefact holds into `model`: all tensors, or of adapters (`source` lora) theirs alone."""
+    if source == "lora":
+        _copy_adapters(model, folder)
+    else:
+        load_weights(model, folder / WEIGHTS)
+    refuse_nonfinite(model, str(folder))
+
+
+def load_weights(model: nn.Module, file: Path) -> None:
+    """Copy the tensors of `file` into `model`; refuse a file of another architecture, naming the first difference."""
+    own = own_tensors(model)
+    try:
+        with safe_open(file, framework="pt") as stored, torch.no_grad():
+            shapes = {name: list(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+            refuse_other(file, shapes, {name: list(tensor.shape) for name, tensor in own.items()})
+            for name, tensor in own.items():
+                tensor.copy_(stored.get_tensor(name))
+    except SafetensorError as error:
+        raise InputError(f"{file} is not a readable safetensors file ({error}); make it again") from None
+
+
+def own_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name, one that goes by several names (tied) under the first alone."""
+    seen: set[int] = set()
+    tensors = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            tensors[name] = tensor
+    return tensors
+
+
+def refuse_other(file: Path, stored: dict[str, list[int]], wanted: dict[str, list[int]]) -> None:
+    for name in [*wanted, *stored]:
+        if stored.get(name) != wanted.get(name):
+            there, needed = (f"{shapes[name]}" if name in shapes else "absent" for shapes in (stored, wanted))
+            raise InputError(
+                f"{file} is of another architecture: tensor {name} is {there} there, {needed} in this model; "
+                "give the weights that belong to the model"
+            )
+
+
+def refuse_nonfinite(model: nn.Module, name: str) -> None:
+    for key, value in model.named_parameters():
+        bad = int((~torch.isfinite(value)).sum()) if value.is_floating_point() else 0
+        if bad:
+            raise InputError(
+                f"{name}: {bad:,} of the {value.numel():,} numbers in {key} are not finite; the model diverged or its "
+                "file is damaged, give another"
+            )
+
+
+def _copy_adapters(model: nn.Module, folder: Path) -> None:
+    """As `load_weights`, of adapters, whose names in the file are `peft`'s."""
+    stored, own = adapters.read(folder), adapters.tensors_of(model)
+    shapes, wanted = ({name: list(tensor.shape) for name, tensor in some.items()} for some in (stored, own))
+    refuse_other(folder / adapters.FILE, shapes, wanted)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(stored[name])

@@ -1,0 +1,142 @@
+"""How a model is trained: optimiser, schedule, batches, length. One frozen record that replays the run."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from thresher.errors import InputError
+from thresher.proxies.models import ladder
+from thresher.settings import later, record
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Recipe:
+    """Every setting of a training run; `for_task` has defaults that train each kind of proxy well."""
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float | None = None
+    """The peak; None takes the ladder's rule for the model's width or the batch size."""
+    schedule: Literal["cosine", "linear", "onecycle", "constant"] = "cosine"
+    warmup: float = 0.05
+    """Share of the steps over which the rate rises to its peak."""
+    weight_decay: float = 0.1
+    """Of matrices and convolutions; biases, norms and other vectors are not decayed."""
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    clip: float | None = 1.0
+    """Largest norm of the whole gradient."""
+    batch_size: int = 16
+    """Sequences in a batch: of packed text, of rows, or images."""
+    epochs: float = 1.0
+    steps: int | None = None
+    """Number of steps, instead of `epochs`."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    accumulate: int = later(1)
+    """A batch goes through the model in so many parts, for memory; its gradient is the whole batch's all the same."""
+    activation_checkpointing: bool = later(False)
+    """Compute a block's activations again in the backward pass instead of keeping them (1604.06174)."""
+    compile: bool = later(False)
+    """Through `torch.compile`."""
+
+    def __repr__(self) -> str:
+        """As places of artefacts hold it, too: what came later is left out while it is off."""
+        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in record(self).items())})"
+
+    def __post_init__(self) -> None:
+        positive = {"batch_size": self.batch_size, "epochs": self.epochs, "eps": self.eps}
+        positive |= {"accumulate": self.accumulate}
+        positive |= {name: getattr(self, name) for name in ("learning_rate", "steps", "clip")}
+        for name, value in positive.items():
+            if value is not None and not 0 < value < math.inf:
+                raise InputError(f"{name}={value} in the recipe; pass a number above 0")
+        shares = {"warmup": self.warmup, "momentum": self.momentum, "beta1": self.betas[0], "beta2": self.betas[1]}
+        for name, value in shares.items():
+            if not 0 <= value < 1:
+                raise InputError(f"{name}={value} in the recipe; pass a number from 0 to below 1")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay={self.weight_decay} in the recipe; pass 0 or more")
+        for name, known in {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS}.items():
+            if getattr(self, name) not in known:
+                raise InputError(f"{name}={getattr(self, name)!r} in the recipe; pass one of: {', '.join(known)}")
+
+    @classmethod
+    def for_language(cls, **changes: Any) -> "Recipe":
+        return replace(cls(), **changes)
+
+    @classmethod
+    def for_vision(cls, **changes: Any) -> "Recipe":
+        """Small-to-Large's: SGD, one cycle, weight decay 5e-4, batch 512, 30 epochs; no clipping."""
+        vision = cls(optimizer="sgd", schedule="onecycle", weight_decay=5e-4, clip=None, batch_size=512, epochs=30.0)
+        return replace(vision, **changes)
+
+    @classmethod
+    def for_task(cls, task: str, **changes: Any) -> "Recipe":
+        return cls.for_vision(**changes) if task == "vision" else cls.for_language(**changes)
+
+    def num_units(self, budget: int, sequence_length: float) -> int:
+        """Tokens, or images, that the whole run sees, where an epoch is `budget` of them and a batch holds
+        `batch_size` sequences of `sequence_length`."""
+        if self.steps is not None:
+            return max(1, round(self.steps * self.batch_size * sequence_length))
+        return max(1, round(self.epochs * budget))
+
+    def num_steps(self, num_units: int, sequence_length: float) -> int:
+        """Steps that see `num_units` tokens, or images, in all."""
+        # Rounded first: a whole number of batches must not become one more by a rounding.
+        return self.steps or max(1, math.ceil(round(num_units / (self.batch_size * sequence_length), 6)))
+
+    def peak_rate(self, *, source: str, width: int | None) -> float:
+        """The learning rate asked for, or the rule's: by batch for SGD, by width for AdamW, small if pretrained."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        if self.optimizer == "sgd":
+            return ladder.vision_learning_rate(self.batch_size) * (0.1 if source in PRETRAINED_RATES else 1.0)
+        if source in PRETRAINED_RATES:
+            return PRETRAINED_RATES[source]
+        return ladder.language_learning_rate(width) if width else 1e-3
+
+    def rate(self, step: int, num_steps: int) -> float:
+        """The learning rate of `step` as a share of the peak. `onecycle` (1708.07120) is a cosine on both sides."""
+        warm = self.warmup * num_steps
+        if step < warm:
+            rise = (step + 1) / (math.floor(warm) + 1)
+            return rise if self.schedule != "onecycle" else 1 / 25 + (1 - 1 / 25) * (1 - math.cos(math.pi * rise)) / 2
+        left = (num_steps - step) / max(1.0, num_steps - warm)
+        if self.schedule == "constant":
+            return 1.0
+        return left if self.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
+
+    def make_optimizer(self, model: nn.Module, rate: float) -> torch.optim.Optimizer:
+        """Matrices are decayed, vectors not; `rate_multipliers` of the model, where it has them, scale the rate of SGD.
+
+        The decay of a scaled parameter is scaled back, so that rate times decay is the same for all.
+        """
+        multipliers = getattr(model, "rate_multipliers", dict)() if self.optimizer == "sgd" else {}
+        groups: dict[tuple[bool, float], list[Tensor]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault((parameter.ndim >= 2, multipliers.get(name, 1.0)), []).append(parameter)
+        return self.optimizer_of(groups, rate)
+
+    def optimizer_of(self, groups: dict[tuple[bool, float], list[Tensor]], rate: float) -> torch.optim.Optimizer:
+        """From (whether decayed, what the rate is multiplied by) -> parameters. `multiplier` stays in each group."""
+        made = [
+            {"params": parameters, "weight_decay": self.weight_decay / times if decayed else 0.0, "multiplier": times}
+            for (decayed, times), parameters in groups.items()
+        ]
+        for group in made:
+            group["lr"] = rate * group["multiplier"]
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(made, lr=rate, momentum=self.momentum, fused=True)
+        return torch.optim.AdamW(made, lr=rate, betas=self.betas, eps=self.eps, fused=True)
+
+
+# AdamW's, of a checkpoint trained further, and of adapters beside it (QLoRA, 2305.14314).
+PRETRAINED_RATES = {"pretrained": 5e-5, "lora": 2e-4}
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "linear", "onecycle", "constant")
+PRECISIONS = ("auto", "float32", "bf16")

@@ -1,0 +1,294 @@
+"""Which tokens, or images, each step sees: any subset, any mixture of domains, from the seed and the step alone.
+
+A run is a stream of units (tokens of text, images) cut into batches. Whole documents stand in it one behind the other,
+each with its end token; packed sequences are cut from it wherever they end. Prompts with their continuations, and
+images, are sequences of their own. The stream is as long as the budget says, to the unit: what would go beyond it is
+cut off. So two runs with equal budgets are trained on exactly the same amount, whatever their examples are.
+"""
+
+import hashlib
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from thresher.data.examples import Examples, TokenExamples
+from thresher.errors import InputError
+from thresher.outputs import Batch
+from thresher.proxies.training.config import Recipe
+from thresher.seeds import numpy_rng
+
+
+class Drawn(NamedTuple):
+    """A batch, and the position in the pool that each of its tokens [b, t] (-1: padding) or images [b] is of."""
+
+    batch: Batch
+    owners: Int[np.ndarray, "b ..."]
+
+
+class Segments(NamedTuple):
+    """Examples, or pieces of them, one behind the other: a document's tokens from `start` to before `stop`."""
+
+    example: Int[np.ndarray, "s"]
+    start: Int[np.ndarray, "s"]
+    stop: Int[np.ndarray, "s"]
+
+    @property
+    def ends(self) -> Int[np.ndarray, "s"]:
+        """Where each ends in the stream of all."""
+        return np.cumsum(self.stop - self.start)
+
+    def at(self, rows) -> "Segments":
+        return Segments(*(column[rows] for column in self))
+
+    def first(self, num_units: int) -> "Segments":
+        """So many units from the beginning, the last segment cut."""
+        ends = self.ends
+        count = int(np.searchsorted(ends, num_units, side="left")) + 1
+        kept = self.at(slice(0, count))
+        stop = kept.stop.copy()
+        stop[-1] -= max(int(ends[:count][-1]) - num_units, 0)
+        return kept._replace(stop=stop)
+
+
+class Order:
+    """The stream of one run, cut into `num_steps` batches of sequences whose numbers differ by at most one.
+
+    An epoch is `budget` units (None: as many as `indices` hold). Without a mixture it runs through a permutation of
+    `indices`, then another if the budget goes beyond them; two subsets of one pool keep the same relative order for the
+    same seed, so that their runs differ by the subset alone. With a mixture each domain gives its share of the epoch's
+    units, in passes without replacement.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        indices: Int[np.ndarray, "m"],
+        mixture: dict[str, float] | None,
+        recipe: Recipe,
+        *,
+        seed: int,
+        budget: int | None = None,
+    ):
+        self.examples, self.seed, self.indices = examples, seed, indices
+        self.is_packed = isinstance(examples, TokenExamples) and examples.layout.packed
+        self.lengths = np.asarray(examples.lengths())
+        held = int(self.lengths[indices].sum())
+        self.budget = held if budget is None else budget
+        if self.budget < 1:
+            raise InputError(f"a budget of {budget} trains on nothing; pass 1 or more")
+        self.occurrence = _occurrence(indices)
+        self.members: dict[str, np.ndarray] = {}
+        if mixture is not None:
+            domains = examples.domains[indices]
+            self.members = {name: indices[domains == name] for name in mixture if mixture[name] > 0}
+            self.quota = dict(zip(self.members, apportion(mixture, self.members, self.budget), strict=True))
+        # A sequence's length: of packed text fixed; of rows the pool's mean, the same for every subset of it.
+        mean = float(self.lengths.mean())
+        self.sequence_length = examples.sequence_length if isinstance(examples, TokenExamples) else 1
+        unit = self.sequence_length if self.is_packed else mean
+        self.num_units = recipe.num_units(self.budget, unit)
+        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
+        self._ends = lru_cache(maxsize=2)(lambda epoch: self._epoch(epoch).ends)
+        self.rows = None if self.is_packed else self._draw_rows()
+        self.num_sequences = -(-self.num_units // self.sequence_length) if self.rows is None else len(self.rows.example)
+        self.num_steps = min(recipe.num_steps(self.num_units, unit), self.num_sequences)
+
+    @property
+    def smallest_batch(self) -> int:
+        """Sequences in the smallest batch."""
+        return self.num_sequences // self.num_steps
+
+    def batch(self, step: int) -> Drawn:
+        """The sequences of a step, in the order drawn."""
+        start, stop = (self.num_sequences * edge // self.num_steps for edge in (step, step + 1))
+        if self.rows is not None:
+            return self._separate(self.rows.at(slice(start, stop)))
+        first = start * self.sequence_length
+        return self._packed(self._stretch(first, min(stop * self.sequence_length, self.num_units)))
+
+    def passes(self) -> dict[str, float]:
+        """How many times an example of each domain is seen on average (`all` without a mixture)."""
+        epochs = self.num_units / self.budget
+        if not self.members:
+            return {"all": self.num_units / int(self.lengths[self.indices].sum())}
+        held = {name: int(self.lengths[members].sum()) for name, members in self.members.items()}
+        return {name: epochs * self.quota[name] / held[name] for name in self.members}
+
+    def _separate(self, rows: Segments) -> Drawn:
+        """Each example a sequence of its own; one at the end of the stream may be cut short."""
+        if not isinstance(self.examples, TokenExamples):
+            return Drawn(self.examples.batch(rows.example), rows.example)
+        windows, _ = self.examples.windows_of(rows.example)
+        batch = self.examples.batch(windows)
+        width = batch["input_ids"].shape[1]
+        inside = np.arange(width) < rows.stop[:, None]
+        if batch["labels"].ndim == 1:  # of whole texts
+            batch["attention_mask"][torch.from_numpy(~inside)] = 0
+            batch["input_ids"][torch.from_numpy(~inside)] = self.examples.layout.end_token
+            return Drawn(batch, rows.example)
+        batch["labels"][torch.from_numpy(~inside)] = -100
+        batch["input_ids"][torch.from_numpy(~inside)] = self.examples.layout.end_token
+        return Drawn(batch, np.where(inside, rows.example[:, None], -1))
+
+    def _packed(self, pieces: Segments) -> Drawn:
+        """A stretch of the stream as sequences of full length, the last one filled up."""
+        examples = self.examples
+        assert isinstance(examples, TokenExamples)
+        spans = zip(examples.offsets[pieces.example].tolist(), pieces.start.tolist(), pieces.stop.tolist(), strict=True)
+        tokens = np.concatenate([examples.stream[at + start : at + stop] for at, start, stop in spans])
+        owners = np.repeat(pieces.example, pieces.stop - pieces.start)
+        length = min(self.sequence_length, len(tokens)) if len(tokens) > 1 else 2
+        missing = -len(tokens) % length
+        tokens = np.append(tokens.astype(np.int64), np.full(missing, examples.layout.end_token)).reshape(-1, length)
+        owners = np.append(owners, np.full(missing, -1)).reshape(-1, length)
+        labels = np.where(owners >= 0, tokens, -100)
+        labels[:, 0] = -100
+        return Drawn({"input_ids": torch.from_numpy(tokens), "labels": torch.from_numpy(labels)}, owners)
+
+    def _stretch(self, start: int, stop: int) -> Segments:
+        """The pieces of documents from `start` to before `stop` in the stream of the run."""
+        found = []
+        for epoch in range(start // self.budget, (stop - 1) // self.budget + 1):
+            own, offset = self._epoch(epoch), epoch * self.budget
+            ends = self._ends(epoch)
+            low, high = max(start - offset, 0), min(stop - offset, int(ends[-1]))
+            first, last = np.searchsorted(ends, low, side="right"), np.searchsorted(ends, high, side="left")
+            part = own.at(slice(int(first), int(last) + 1))
+            begins = ends[first : last + 1] - (part.stop - part.start)
+            found.append(
+                part._replace(
+                    start=part.start + np.maximum(low - begins, 0),
+                    stop=part.stop - np.maximum(ends[first : last + 1] - high, 0),
+                )
+            )
+        return Segments(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+
+    def _draw_rows(self) -> Segments:
+        """The rows of the whole run, epoch after epoch, the last one cut to the budget."""
+        epochs, drawn = [], 0
+        while drawn < self.num_units:
+            epochs.append(self._epoch(len(epochs)))
+            drawn += int((epochs[-1].stop - epochs[-1].start).sum())
+        return Segments(*(np.concatenate(columns) for columns in zip(*epochs, strict=True))).first(self.num_units)
+
+    def _draw_epoch(self, epoch: int) -> Segments:
+        """Of packed text exactly `budget` units; of rows, whole ones until there are so many."""
+        if not self.members:
+            drawn = self._passes_over_all(epoch)
+            return drawn.first(self.budget) if self.is_packed else drawn
+        parts = [self._from_domain(name, epoch * quota, (epoch + 1) * quota) for name, quota in self.quota.items()]
+        together = Segments(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        return together.at(numpy_rng(self.seed, "mixture", epoch).permutation(len(together.example)))
+
+    def _passes_over_all(self, epoch: int) -> Segments:
+        """Permutations of all examples, one behind the other, as far as the budget goes; the last example whole."""
+        passes, drawn = [], 0
+        while drawn < self.budget:
+            # One key an example of the pool, whatever the subset; its repetitions are spread by the golden ratio.
+            name = ("order", epoch) if not passes else ("order", epoch, len(passes))
+            keys = numpy_rng(self.seed, *name).random(len(self.examples))[self.indices]
+            order = np.argsort((keys + self.occurrence * 0.6180339887498949) % 1, kind="stable")
+            passes.append(self.indices[order])
+            drawn += int(self.lengths[passes[-1]].sum())
+        return self._whole(np.concatenate(passes), self.budget)
+
+    def _from_domain(self, name: str, start: int, stop: int) -> Segments:
+        """The units from `start` to before `stop` of a domain's own stream: passes over its members, each permuted.
+
+        Documents that stand across an edge are cut there; rows belong to the side on which they begin.
+        """
+        members = self.members[name]
+        held, passes = int(self.lengths[members].sum()), []
+        for turn in range(start // held, -(-stop // held)):
+            turned = numpy_rng(self.seed, "domain", name, turn).permutation(members)
+            ends = turn * held + np.cumsum(self.lengths[turned])
+            begins = ends - self.lengths[turned]
+            is_in = (ends > start) & (begins < stop) if self.is_packed else (begins >= start) & (begins < stop)
+            own = self._whole(turned[is_in])
+            if self.is_packed:
+                low, high = np.maximum(start - begins[is_in], 0), np.maximum(ends[is_in] - stop, 0)
+                own = own._replace(start=own.start + low, stop=own.stop - high)
+            passes.append(own)
+        if not passes:
+            return self._whole(members[:0])
+        return Segments(*(np.concatenate(columns) for columns in zip(*passes, strict=True)))
+
+    def _whole(self, examples: Int[np.ndarray, "m"], num_units: int | None = None) -> Segments:
+        """Whole examples, until they hold `num_units`."""
+        if num_units is not None:
+            examples = examples[: int(np.searchsorted(np.cumsum(self.lengths[examples]), num_units, side="left")) + 1]
+        return Segments(examples, np.zeros(len(examples), np.int64), self.lengths[examples])
+
+
+def apportion(mixture: dict[str, float], names: dict[str, np.ndarray], total: int) -> list[int]:
+    """Whole numbers of draws that sum to `total`, by largest remainder."""
+    exact = np.array([mixture[name] for name in names]) / sum(mixture.values()) * total
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
+    return counts.tolist()
+
+
+def check_indices(indices: np.ndarray | None, num_examples: int) -> Int[np.ndarray, " m"]:
+    """Positions as int64, all of the pool for None; refuses an empty list and what is not a position."""
+    indices = np.arange(num_examples) if indices is None else np.asarray(indices)
+    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
+        raise InputError(f"indices are {indices.dtype} of shape {indices.shape}; pass a list of whole positions")
+    if not len(indices):
+        raise InputError("no examples to train on: the list of indices is empty; keep at least one")
+    if indices.min() < 0 or indices.max() >= num_examples:
+        worst = indices.min() if indices.min() < 0 else indices.max()
+        raise InputError(
+            f"index {worst} is outside of the pool's {num_examples} examples; pass 0 to {num_examples - 1}"
+        )
+    return indices.astype(np.int64)
+
+
+def check_weights(weights: np.ndarray | None, num_examples: int) -> Float[np.ndarray, " n"] | None:
+    """One finite weight of 0 or more for each example of the pool (not of `indices`), as float64."""
+    if weights is None:
+        return None
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.shape != (num_examples,):
+        raise InputError(f"weights have shape {weights.shape}; pass one for each of the pool's {num_examples} examples")
+    wrong = ~np.isfinite(weights) | (weights < 0)
+    if wrong.any():
+        raise InputError(
+            f"weight {weights[wrong][0]} of example {wrong.argmax()}; weights are finite numbers of 0 or more"
+        )
+    if not weights.any():
+        raise InputError("all weights are 0; give at least one example a weight above 0")
+    return weights
+
+
+def check_mixture(mixture: dict[str, float] | None, examples: Examples, indices: np.ndarray) -> dict[str, float] | None:
+    """Shares that sum to 1, of domains that the chosen examples have; domains left out have share 0."""
+    if mixture is None:
+        return None
+    present = np.unique(examples.domains[indices]).tolist()
+    for name, share in mixture.items():
+        if not 0 <= share <= 1:
+            raise InputError(f"domain {name!r} has share {share}; shares are numbers from 0 to 1")
+        if share > 0 and name not in present:
+            raise InputError(f"domain {name!r} has no example here; the domains are: {', '.join(present)}")
+    total = sum(mixture.values())
+    if abs(total - 1) > 1e-3:
+        raise InputError(f"the mixture's shares sum to {total:.4g}; make them sum to 1")
+    return {name: float(share) for name, share in mixture.items()}
+
+
+def hash_array(array: np.ndarray) -> str:
+    header = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _occurrence(indices: np.ndarray) -> np.ndarray:
+    """For each entry, how many equal entries come before it: 0 throughout when nothing repeats."""
+    order = np.argsort(indices, kind="stable")
+    ordered = indices[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    occurrence = np.empty(len(indices), dtype=np.int64)
+    occurrence[order] = np.arange(len(indices)) - first
+    return occurrence

@@ -1,0 +1,240 @@
+"""One loop that trains any model on any subset, weighting or mixture, and goes on where it was killed."""
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from thresher.artifacts import Artifact, Draft, build, open_artifact
+from thresher.data.examples import Examples, TokenExamples
+from thresher.devices import autocast, full_float32, has_bf16
+from thresher.errors import InputError
+from thresher.progress import SILENT, Progress
+from thresher.proxies.costs import training_flops_per_unit
+from thresher.proxies.models.spec import (
+    Spec,
+    build_model,
+    check_fits,
+    honoured,
+    model_width,
+    num_parameters,
+    origin_of,
+    private_randomness,
+)
+from thresher.proxies.models.weights import save_model
+from thresher.proxies.training.config import Recipe as Recipe
+from thresher.proxies.training.objective import num_predictions, objective_of
+from thresher.proxies.training.objective import training_loss as training_loss
+from thresher.proxies.training.order import Order, check_indices, check_mixture, check_weights
+from thresher.proxies.training.ranks import Ranks, join
+from thresher.proxies.training.request import request_of
+from thresher.proxies.training.state import Run
+from thresher.seeds import seed_everything
+
+# Losses are looked at this often: reading a number back waits for the device.
+STEPS_BETWEEN_CHECKS = 50
+CURVE_POINTS = 100
+
+
+def train(
+    spec: Spec,
+    examples: Examples,
+    *,
+    out: Path,
+    recipe: Recipe,
+    seed: int,
+    indices: np.ndarray | None = None,
+    budget: int | None = None,
+    weights: np.ndarray | None = None,
+    mixture: dict[str, float] | None = None,
+    device: str = "auto",
+    checkpoint_every_seconds: float = 30.0,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Train the model of `spec`, and write it as a `model` artefact at `out`.
+
+    indices: positions of the examples to train on [m], each as often as it occurs; all by default.
+    budget: tokens (of images: images) in an epoch; by default as many as there are at `indices`. Runs with equal
+        budgets see exactly equal amounts in equally many steps; what `indices` hold beyond it is left out at the end of
+        each epoch's order, what they lack is a further pass over a part of them.
+    weights: a factor on the loss of each example of the pool [n], >= 0; the loss is linear in them, so a mean of 1
+        keeps the learning rate's meaning.
+    mixture: share of each domain in the tokens (images) of an epoch, whose number stays that of `budget`.
+
+    The same request makes the same bytes on the same machine, also when it was killed and run again; the same seed
+    gives the same initialisation and the same relative order of examples whatever the subset.
+    Under `torchrun` the processes share every batch, and all return the artefact that the first one writes.
+    Raises InputError for inputs that cannot be used, and when the loss is no longer finite.
+    """
+    check_fits(spec, examples)
+    indices = check_indices(indices, len(examples))
+    weights = check_weights(weights, len(examples))
+    if weights is not None and not weights[indices].any():
+        raise InputError("every example at `indices` has weight 0; give at least one of them a weight above 0")
+    mixture = check_mixture(mixture, examples, indices)
+    ranks = join(device)
+
+    def run(state: Path) -> Trainer:
+        order = Order(examples, indices, mixture, recipe, seed=seed, budget=budget)
+        trainer = Trainer(spec, examples, order, recipe, seed=seed, weights=weights, device=device)
+        with private_randomness():
+            trainer.run(state / "training.safetensors", checkpoint_every_seconds, progress)
+        return trainer
+
+    def write(draft: Draft) -> dict[str, Any]:
+        trainer = run(ranks.share(draft.state))
+        save_model(trainer.state.model, spec, draft)
+        return trainer.facts()
+
+    drawn = {"indices": indices, "budget": budget, "weights": weights, "mixture": mixture}
+    request = request_of(spec, examples, recipe, seed=seed, **drawn)
+    if ranks.is_first:
+        made = build(Path(out), write=write, **request)
+        if not made.built:
+            ranks.share(None)
+    elif (state := ranks.share()) is not None:
+        run(state)
+    ranks.wait()
+    return made if ranks.is_first else open_artifact(Path(out), "model")
+
+
+class Trainer:
+    """One training run: everything that stays the same while `state` changes."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        examples: Examples,
+        order: Order,
+        recipe: Recipe,
+        *,
+        seed: int,
+        weights: Float[np.ndarray, " n"] | None,
+        device: str,
+    ):
+        self.examples, self.order, self.recipe, self.seed = examples, order, recipe, seed
+        self.ranks = join(device)
+        self.device = self.ranks.device
+        self.weights = None if weights is None else torch.from_numpy(weights).float()
+        # A small perceptron is only slowed down by bf16, and stays the same number for number in a stack without it.
+        self.precision = "float32" if (recipe.precision, spec["source"]) == ("auto", "mlp") else recipe.precision
+        self.spec = spec
+        self.peak = recipe.peak_rate(source=origin_of(spec), width=model_width(spec))
+        _refuse_empty_shares(order, self.ranks)
+        model = build_model(spec, seed).to(self.device)
+        optimizer = recipe.make_optimizer(model, self.peak)
+        self.state = Run(model, optimizer, torch.zeros(order.num_steps, device=self.device))
+        # Before anything is compiled, which would hide the operations that are counted.
+        self.flops_per_unit = training_flops_per_unit(model, examples)
+        self.objective = objective_of(model, spec, recipe, self.device)
+        self.module: Any = self.objective
+
+    @full_float32()
+    def run(self, file: Path, checkpoint_every_seconds: float, progress: Progress) -> None:
+        """All the steps that are left, keeping the state in `file` as they go by."""
+        state, num_steps, first = self.state, self.order.num_steps, self.ranks.is_first
+        if file.exists():
+            state.restore(file)
+        self.module = self.ranks.wrap(self.objective)
+        begun, saved = time.perf_counter() - state.seconds, time.perf_counter()
+        with (progress if first else SILENT).task("train", num_steps) as advance:
+            advance(state.step)
+            while state.step < num_steps:
+                self._step(state.step)
+                state.step += 1
+                advance(1)
+                due = time.perf_counter() - saved >= checkpoint_every_seconds
+                if due or state.step % STEPS_BETWEEN_CHECKS == 0 or state.step == num_steps:
+                    self._check_finite()
+                state.seconds = time.perf_counter() - begun
+                if due:
+                    if first:
+                        state.save(file)
+                    saved = time.perf_counter()
+
+    def facts(self) -> dict[str, Any]:
+        """What is recorded of a finished run."""
+        losses = self.state.losses.cpu().numpy()
+        order, is_text = self.order, isinstance(self.examples, TokenExamples)
+        bf16 = self.precision == "bf16" or (self.precision == "auto" and has_bf16(self.device))
+        return {
+            "num_parameters": num_parameters(self.state.model),
+            "num_steps": order.num_steps,
+            "num_sequences": order.num_sequences,
+            "num_tokens_seen" if is_text else "num_examples_seen": order.num_units,
+            "passes": order.passes(),
+            "learning_rate": self.peak,
+            "flops": round(self.flops_per_unit * order.num_units),
+            "seconds": round(self.state.seconds, 3),
+            "final_train_loss": float(losses[-max(1, len(losses) // 20) :].mean()),
+            "loss_curve": [float(part.mean()) for part in np.array_split(losses, min(len(losses), CURVE_POINTS))],
+            "device": str(self.device),
+            "precision": "bf16" if bf16 else "float32",
+            **honoured(self.state.model, self.spec),
+            **({"num_processes": self.ranks.count} if self.ranks.count > 1 else {}),
+        }
+
+    def _step(self, step: int) -> None:
+        state, drawn = self.state, self.order.batch(step)
+        # Dropout and the like draw from (seed, step), so there is no generator's state to keep.
+        seed_everything(self.seed, "step", step, *([self.ranks.index] if self.ranks.index else []))
+        for group in state.optimizer.param_groups:
+            group["lr"] = group["multiplier"] * self.peak * self.recipe.rate(step, self.order.num_steps)
+        whole, owners = drawn
+        parts = self._parts(len(owners))
+        # The loss is over all predictions of the whole batch, however it is cut; uncut, its own mean.
+        is_cut = len(parts) > 1 or self.ranks.count > 1
+        total = num_predictions(whole) if is_cut else None
+        state.optimizer.zero_grad(set_to_none=True)
+        for start, stop in parts:
+            batch = {name: tensor[start:stop].to(self.device) for name, tensor in whole.items()}
+            weights = None if self.weights is None else self.weights[owners[start:stop]].to(self.device)
+            with self._synchronised(stop == parts[-1][1]):
+                with autocast(self.device, self.precision):
+                    loss = self.module(batch, weights, total)
+                # Between processes gradients are averaged, and the whole batch's is their sum.
+                (loss * self.ranks.count if self.ranks.count > 1 else loss).backward()
+            state.losses[step] += loss.detach()
+        self.ranks.sum(state.losses[step])
+        if self.recipe.clip is not None:
+            torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.recipe.clip)
+        state.optimizer.step()
+
+    def _parts(self, size: int) -> list[tuple[int, int]]:
+        """Where the parts of this process's share of a batch start and stop."""
+        start, stop = self.ranks.part(size)
+        count = min(self.recipe.accumulate, stop - start)
+        edges = [start + (stop - start) * edge // count for edge in range(count + 1)]
+        return list(pairwise(edges))
+
+    def _synchronised(self, is_last: bool) -> AbstractContextManager:
+        """Gradients are exchanged between processes in the last part's backward pass, which has the sum of all."""
+        return nullcontext() if is_last or self.ranks.count == 1 else self.module.no_sync()
+
+    def finish(self, losses: Float[Tensor, " steps"], seconds: float) -> None:
+        """Take a run that was made elsewhere as this one: the loss of each step and the time it took."""
+        self.state.losses, self.state.seconds, self.state.step = losses, seconds, len(losses)
+        self._check_finite()
+
+    def _check_finite(self) -> None:
+        finite = torch.isfinite(self.state.losses)
+        if not bool(finite.all()):
+            raise InputError(
+                f"training diverged: the loss of step {int((~finite).int().argmax())} is not finite at learning rate "
+                f"{self.peak:.3g}; train again with a lower learning_rate, to another output"
+            )
+
+
+def _refuse_empty_shares(order: Order, ranks: Ranks) -> None:
+    smallest = order.smallest_batch
+    if smallest < ranks.count:
+        raise InputError(
+            f"batches of {smallest} sequences cannot be shared by {ranks.count} processes; give a larger batch_size, "
+            "or start fewer processes"
+        )

@@ -1,0 +1,1 @@
+"""One law of loss against mixture a file."""

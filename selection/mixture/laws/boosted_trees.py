@@ -1,0 +1,67 @@
+"""RegMix (arXiv 2407.01492): regress losses on mixtures with boosted trees, then search simulated mixtures."""
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
+
+from thresher.seeds import derive
+from thresher.selection.mixture.laws.law import Law, LinearLaw, Losses, Weights
+
+FOLDS = 4
+
+
+class BoostedTrees(Law):
+    """One ensemble of trees a target. No row ever decides when to stop: the number of trees is fixed beforehand."""
+
+    smooth = False
+
+    def __init__(self, weights: Weights, losses: Losses, seed: int):
+        self.seed, self.num_runs = seed, len(weights)
+        with one_thread():
+            self._models = [self._trees().fit(weights, column) for column in losses.T]
+            self._spread = self._held_out_spread(weights, losses)
+
+    @property
+    def num_parameters(self) -> int:
+        """Trees have no count that compares with a law's; as a rule of thumb one a domain."""
+        return self._models[0].n_features_in_
+
+    def predict(self, weights):
+        with one_thread():
+            return np.column_stack([model.predict(weights) for model in self._models])
+
+    def deviation(self, weights):
+        return np.broadcast_to(self._spread, (len(weights), len(self._spread)))
+
+    def refit(self, weights, losses):
+        return BoostedTrees(weights, losses, self.seed)
+
+    def _trees(self) -> HistGradientBoostingRegressor:
+        return HistGradientBoostingRegressor(
+            max_iter=200,
+            learning_rate=0.06,
+            max_leaf_nodes=8,
+            min_samples_leaf=min(8, max(self.num_runs // 8, 1)),
+            early_stopping=False,  # pyright: ignore[reportArgumentType]
+            random_state=derive(self.seed, "regmix") % 2**32,
+        )
+
+    def _held_out_spread(self, weights, losses):
+        """Root mean square error of the runs that a model of the others predicts, on one fold in `FOLDS`."""
+        held = np.arange(self.num_runs) % FOLDS == 0
+        models = [self._trees().fit(weights[~held], column[~held]) for column in losses.T]
+        wrong = np.column_stack([model.predict(weights[held]) for model in models]) - losses[held]
+        return np.sqrt(np.mean(wrong**2, axis=0))
+
+
+def one_thread():
+    """Tables of runs are small: threads gain nothing, and on a busy machine wait for each other at every split."""
+    return threadpool_limits(1, user_api="openmp")
+
+
+def fit_regmix(weights: Weights, losses: Losses, seed: int = 0) -> BoostedTrees:
+    return BoostedTrees(weights, losses, seed)
+
+
+def fit_linear(weights: Weights, losses: Losses, seed: int = 0) -> LinearLaw:
+    return LinearLaw(weights, losses)

@@ -1,0 +1,1 @@
+"""One way to judge, order or filter a pool a file."""

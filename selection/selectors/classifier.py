@@ -1,0 +1,50 @@
+"""A classifier of target against pool, as in GPT-3's quality filter (Brown et al. 2020, 2005.14165, appendix A)."""
+
+import numpy as np
+from jaxtyping import Float
+
+from thresher.errors import InputError
+from thresher.selection.evidence import Evidence
+from thresher.selection.selectors.ngrams import hashed_ngrams
+from thresher.selection.selectors.ranking import Ranking, by
+
+
+def classifier(evidence: Evidence, *, negatives: float = 4.0, buckets: int = 2**18, strength: float = 1.0) -> Ranking:
+    """The largest log-odds of being target first, by logistic regression on hashed n-grams.
+
+    Negatives are random pool examples, `negatives` for each target example. The pool is cut at random into halves: each
+    is judged by a classifier that had its negatives from the other one, so that nobody is judged by what it was a
+    negative of. `strength` is scikit-learn's C; both classes count the same.
+    """
+    if not negatives > 0 or not strength > 0 or buckets < 2:
+        raise InputError(
+            f"negatives={negatives}, strength={strength} and buckets={buckets} must be positive, buckets at least 2"
+        )
+    if len(evidence) < 4:
+        raise InputError(f"a pool of {len(evidence)} is too small for a classifier; give at least 4 examples")
+    pool = hashed_ngrams(evidence["texts"], buckets, unit_rows=True)
+    halves = np.array_split(evidence.canonical[evidence.rng("classifier").permutation(len(evidence))], 2)
+    texts = evidence["target_texts"]
+    return by(
+        evidence.combined(
+            {
+                name: _log_odds(pool, hashed_ngrams(own, buckets, unit_rows=True), halves, negatives, strength)
+                for name, own in texts.items()
+            }
+        )
+    )
+
+
+def _log_odds(pool, target, halves: list[np.ndarray], negatives: float, strength: float) -> Float[np.ndarray, "n"]:
+    from scipy.sparse import csr_matrix, vstack
+    from sklearn.linear_model import LogisticRegression
+
+    found = np.empty(pool.shape[0])
+    for judged, other in (halves, halves[::-1]):
+        against = other[: max(1, round(negatives * target.shape[0]))]
+        rows = csr_matrix(vstack([target, pool[against]]))
+        used = np.unique(rows.indices)  # what occurs in no row has the weight 0
+        is_target = np.arange(target.shape[0] + len(against)) < target.shape[0]
+        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=200, tol=1e-3)
+        found[judged] = model.fit(rows[:, used], is_target).decision_function(pool[judged][:, used])
+    return found

@@ -1,0 +1,1 @@
+"""Comparisons with their intervals: over seeds, of proxies with a reference, of learning rates."""

@@ -1,0 +1,1 @@
+"""Experiments that stand on all parts: the whole loop, its studies, their reports."""

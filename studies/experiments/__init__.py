@@ -1,0 +1,1 @@
+"""Train many, compare: validation, transfer from small to large, learning rates, the quality of attribution."""

@@ -1,0 +1,154 @@
+"""Attribution quality against proxy size: ground truth from the reference, scores from every size of a ladder.
+
+Small-to-Large Generalization (arXiv 2505.16260), section 5. Costs are those of its model: training, attribution, all
+checkpoints together (`proxies.costs`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from thresher.artifacts import Artifact, Draft, build, open_artifact
+from thresher.attribution.gradients.views import VIEWS
+from thresher.attribution.quality.agreement import jaccard, rank_biased_overlap, top_k
+from thresher.attribution.quality.lds import lds_table, noise_ceiling, predict_outputs
+from thresher.data.examples import Examples
+from thresher.errors import InputError
+from thresher.proxies.costs import attribution_flops
+from thresher.proxies.trials import check_trainable
+from thresher.studies.experiments.retraining import retrain
+from thresher.studies.experiments.scorers import Attribution, Scorers, train_checkpoints
+from thresher.studies.report.charts import against_cost, standalone
+from thresher.studies.study import ModelTable
+from thresher.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class LadderPlan:
+    """What is trained: subsets for the ground truth, checkpoints to attribute with, at every size."""
+
+    num_subsets: int = 100
+    fraction: float = 0.5
+    repeats: int = 2
+    checkpoints: int = 5
+    own: bool = True
+    """Whether every size is judged by its own retrainings too."""
+    top: int = 100
+    """How many of the most helpful examples are compared with those at the reference's size."""
+
+
+def lds_ladder(
+    pool: Examples,
+    target: Examples,
+    table: ModelTable,
+    sizes: Sequence[str],
+    how: Attribution,
+    plan: LadderPlan,
+    *,
+    seed: int,
+    workers: int | None,
+    space: Workspace,
+) -> Artifact:
+    """LDS of TRAK at each of `sizes` against the outputs of the reference (`table.size`), and against their own.
+
+    An artefact of kind "lds-ladder"; facts: `sizes` -> `lds` to the reference and `own_lds` with 95 % intervals,
+    `ceiling`s, `jaccard` and `rbo` of the top with the reference-size scores (mean over targets), `flops`, and
+    `relative` (to the reference's own scores); `lds.svg`. Every training is resumed or found again.
+    """
+    everything = list(dict.fromkeys([*sizes, table.size]))
+    if len(everything) < 2:
+        raise InputError("a ladder needs a size other than the reference's; pass more of --ladder")
+    for size in everything:
+        check_trainable(pool, replace(table, size=size), {"target": target})
+    common = {"seed": seed, "workers": workers}
+    drawn = {"num_subsets": plan.num_subsets, "fraction": plan.fraction, "repeats": plan.repeats}
+    made, scorers, truths = {}, {}, {}
+    for size in everything:
+        own_table, own = replace(table, size=size), _folder(space, size)
+        models = train_checkpoints(pool, own_table, count=plan.checkpoints, space=own, **common)
+        made[size] = [open_artifact(path, "model") for path in models]
+        scorers[size] = Scorers(models, pool, target, how, own)
+        if plan.own or size == table.size:
+            truths[size] = retrain(pool, target, own_table, space=own, **drawn, **common)
+    inputs = {f"truth {size}": truth.artifact.content_hash for size, truth in truths.items()}
+    inputs |= {
+        f"model {size} {m}": model.content_hash for size, models in made.items() for m, model in enumerate(models)
+    }
+    config = {"reference": table.size, "sizes": everything, **asdict(how), **asdict(plan)}
+
+    def write(draft: Draft) -> dict[str, Any]:
+        truth = truths[table.size]
+        outputs, subsets = truth.outputs("margin"), truth.subsets
+        scores = {size: _matrix(one, len(pool), len(target)) for size, one in scorers.items()}
+        predicted = {size: predict_outputs([(0, values)], subsets) for size, values in scores.items()}
+        judged = lds_table(predicted, outputs, seed=seed)
+        best = top_k(scores[table.size], min(plan.top, len(pool)))
+        rows = {}
+        for size in everything:
+            own_best = top_k(scores[size], min(plan.top, len(pool)))
+            rows[size] = {
+                "lds": asdict(judged[size]["lds"]),
+                "jaccard": float(jaccard(own_best, best).mean()),
+                "rbo": float(rank_biased_overlap(own_best, best).mean()),
+                "flops": _cost(made[size], pool, target, how),
+                "num_parameters": made[size][0].facts["num_parameters"]["total"],
+            }
+            if size in truths:
+                own = truths[size].outputs("margin")
+                rows[size]["own_lds"] = asdict(lds_table({size: predicted[size]}, own, seed=seed)[size]["lds"])
+                if plan.repeats > 1:
+                    rows[size]["ceiling"] = asdict(noise_ceiling(own, seed=seed)["ceiling"])
+        for row in rows.values():
+            row["relative"] = row["flops"] / rows[table.size]["flops"]
+        with draft.file("lds.svg") as file:
+            file.write_text(standalone(against_cost(rows, "LDS to the reference")), encoding="utf-8")
+        counts = {"num_pool": len(pool), "num_targets": len(target), **drawn, "checkpoints": plan.checkpoints}
+        return {"reference": table.size, "sizes": rows, **counts}
+
+    out = space.place("lds-ladder", config, inputs, seed)
+    return build(out, kind="lds-ladder", config=config, seed=seed, inputs=inputs, write=write)
+
+
+def show(result: Mapping[str, Any]) -> list[str]:
+    """A line a size, by cost."""
+    lines = [
+        f"TRAK from {result['checkpoints']} checkpoints a size, {result['num_targets']} targets; ground truth: "
+        f"{result['num_subsets']} subsets x {result['repeats']} retrainings of {result['reference']} (95 % intervals)",
+        "size            cost    LDS to the reference     LDS to itself            ceiling  Jaccard  RBO",
+    ]
+    for size, row in sorted(result["sizes"].items(), key=lambda item: item[1]["flops"]):
+        own = _interval(row.get("own_lds"))
+        ceiling = f"{row['ceiling']['mean']:.3f}" if "ceiling" in row else "-"
+        lines.append(
+            f"{size:<15} {row['relative']:<7.3g} {_interval(row['lds']):<24} {own:<24} {ceiling:<8} "
+            f"{row['jaccard']:<8.3f} {row['rbo']:.3f}"
+        )
+    return lines
+
+
+def _interval(estimate: Mapping[str, float] | None) -> str:
+    return "-" if estimate is None else f"{estimate['mean']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+
+
+def _folder(space: Workspace, size: str) -> Workspace:
+    return replace(space, root=space.root / size.replace("/", "-").replace(":", "-"))
+
+
+def _matrix(scorers: Scorers, num_pool: int, num_targets: int) -> Float[np.ndarray, "n t"]:
+    scores = np.empty((num_pool, num_targets), dtype=np.float32)
+    for start, block in scorers.blocks("trak"):
+        scores[start : start + len(block)] = block
+    return scores
+
+
+def _cost(models: Sequence[Artifact], pool: Examples, target: Examples, how: Attribution) -> float:
+    """FLOPs of training all checkpoints and of attributing with them, once a view; a unit is a token, or an image."""
+    parameters = models[0].facts["num_parameters"]["total"]
+    length = round(float(np.mean(pool.lengths())))
+    passes = len(models) * prod(len(VIEWS[name]) for name in how.views)
+    attribution = attribution_flops(parameters, length, len(pool), len(target), how.k) * passes
+    return float(sum(model.facts["flops"] for model in models) + attribution)

@@ -1,0 +1,174 @@
+"""Reduced learning rates: at which rate does a proxy rank recipes as the reference does, each recipe tuned?
+
+Can Small Training Runs Reliably Guide Data Curation? (arXiv 2512.24503).
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from thresher.artifacts import Artifact, Draft, build
+from thresher.data.examples import Examples
+from thresher.errors import InputError
+from thresher.proxies import open_model
+from thresher.proxies.curvature import largest_eigenvalue
+from thresher.proxies.trials import check_trainable
+from thresher.selection.statistics.decisions import judge
+from thresher.selection.statistics.plateau import find_plateau, recommend
+from thresher.studies.experiments.measure import means
+from thresher.studies.experiments.training_sets import Drawn
+from thresher.studies.experiments.transfer import finish_ladder, plan_runs
+from thresher.studies.experiments.validation_runs import Finished
+from thresher.studies.study import ModelTable
+from thresher.workspace import Workspace
+
+COLUMNS = ("size", "learning_rate", "recipe", "seed", "test_set", "loss", "drop", "flops")
+ALL = "mean loss"
+"""The mean loss over all test sets, judged like a test set: what a single validation set of all would give."""
+Rates = Mapping[float, Sequence[Finished]]
+
+
+def learning_rate(
+    pool: Examples,
+    recipes: Mapping[str, Sequence[Drawn]],
+    test_sets: Mapping[str, Examples],
+    *,
+    proxy: ModelTable,
+    rates: Sequence[float],
+    reference: ModelTable,
+    reference_rates: Sequence[float],
+    standard: float,
+    budget: int,
+    seed: int,
+    workers: int | None,
+    space: Workspace,
+    num_resamples: int = 1000,
+) -> Artifact:
+    """Train the proxy on every recipe at every rate, and the reference at several of which each recipe gets its best.
+
+    An artefact of kind "learning-rates": `losses.csv`, and as facts, for every rate, the `judged` measures against the
+    tuned reference, and what `plateau.find_plateau` says; `recommended` (a rate or None), `standard` (the nearest rate
+    tried to the usual one), `tuned` (recipe -> the reference's best rate), `largest_eigenvalue` of the Hessian of the
+    validation loss at a proxy trained at the standard rate. Resumes run by run.
+    """
+    if len(set(rates)) < 2 or not reference_rates or min([*rates, *reference_rates, standard]) <= 0:
+        raise InputError(f"rates {list(rates)} and {list(reference_rates)}; pass 2 or more of the proxy, 1 or more of "
+                         "the reference, all above 0")  # fmt: skip
+    for table in (proxy, reference):
+        check_trainable(pool, table, test_sets)
+    planned, training = plan_runs(recipes, seed, budget), {"workers": workers, "space": space}
+    small = _at_rates(pool, proxy, sorted(set(rates)), planned, test_sets, **training)
+    large = _at_rates(pool, reference, sorted(set(reference_rates)), planned, test_sets, **training)
+    named = {
+        f"{which} {rate:g}": runs
+        for which, side in (("proxy", small), ("reference", large))
+        for rate, runs in side.items()
+    }
+    inputs = {
+        f"{name} {run.plan.arm} {run.plan.repeat}": run.evaluation.content_hash
+        for name, runs in named.items()
+        for run in runs
+    }
+    config = {
+        "proxy": asdict(proxy),
+        "reference": asdict(reference),
+        "rates": list(small),
+        "reference_rates": list(large),
+        "standard": standard,
+        "recipes": list(recipes),
+        "num_resamples": num_resamples,
+    }
+
+    def write(draft: Draft) -> dict[str, Any]:
+        with draft.file("losses.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            for size, side in ((proxy.size, small), (reference.size, large)):
+                writer.writerows(_rows(size, side))
+        nearest = min(small, key=lambda rate: abs(np.log(rate / standard)))
+        trained = next(run for run in small[nearest])
+        heldout = next(iter(test_sets.values()))
+        eigenvalue = largest_eigenvalue(open_model(trained.model.path), heldout, seed=seed, device=space.device)
+        facts = _facts(small, large, list(recipes), list(test_sets), num_resamples, seed)
+        costs = {f"flops_{name}": float(np.mean([run.model.facts["flops"] for runs in side.values() for run in runs]))
+                 for name, side in (("proxy", small), ("reference", large))}  # fmt: skip
+        return {**facts, "standard": nearest, "largest_eigenvalue": eigenvalue, **costs}
+
+    out = space.place("learning-rates", config, inputs, seed)
+    return build(out, kind="learning-rates", config=config, seed=seed, inputs=inputs, write=write)
+
+
+def _at_rates(
+    pool, table: ModelTable, rates: Sequence[float], planned, test_sets, **training
+) -> dict[float, list[Finished]]:
+    tables = {f"{table.size}@{rate:g}": replace(table, learning_rate=rate) for rate in rates}
+    return dict(zip(rates, finish_ladder(pool, tables, planned, test_sets, **training).values(), strict=True))
+
+
+def _facts(
+    small: Rates, large: Rates, recipes: Sequence[str], sets: Sequence[str], num_resamples: int, seed: int
+) -> dict[str, Any]:
+    tuned = _tuned(large, recipes, sets)
+    reference = {name: [tuned[recipe][1][name] for recipe in recipes] for name in sets}
+    losses = {rate: _losses(runs, recipes, sets) for rate, runs in small.items()}
+    drops = np.array(
+        [[min(_drop(run) for run in runs if run.plan.arm == r) for r in recipes] for runs in small.values()]
+    )
+    over_sets = np.array([table.mean(axis=1) for table in losses.values()])  # [rates, recipes, seeds]
+    rows, found = [], find_plateau(list(small), over_sets, drops)
+    for rate, on in zip(found, losses.values(), strict=True):
+        proxy = {name: on[:, i].mean(axis=1).tolist() for i, name in enumerate(sets)}
+        judged = judge(proxy, reference, num_resamples=num_resamples, seed=seed)
+        ours, theirs = ({ALL: np.mean(list(side.values()), axis=0)} for side in (proxy, reference))
+        judged |= judge(ours, theirs, num_resamples=num_resamples, seed=seed)
+        plain = {name: {m: asdict(e) for m, e in own.items()} for name, own in judged.items()}
+        rows.append({**asdict(rate), "judged": plain})
+    best = recommend(found)
+    return {
+        "rates": rows,
+        "recommended": None if best is None else best.learning_rate,
+        "tuned": {recipe: rate for recipe, (rate, _) in tuned.items()},
+        "num_recipes": len(recipes),
+        "num_runs": sum(len(runs) for side in (small, large) for runs in side.values()),
+    }
+
+
+def _losses(runs: Sequence[Finished], recipes: Sequence[str], sets: Sequence[str]) -> Float[np.ndarray, "r t s"]:
+    by_recipe = {recipe: [means(run.evaluation) for run in runs if run.plan.arm == recipe] for recipe in recipes}
+    return np.array([[[run[name]["loss"] for run in by_recipe[recipe]] for name in sets] for recipe in recipes])
+
+
+def _tuned(large: Rates, recipes: Sequence[str], sets: Sequence[str]) -> dict[str, tuple[float, dict[str, float]]]:
+    """Recipe -> the rate of least mean loss over test sets and seeds, and the losses there."""
+    tables = {rate: _losses(runs, recipes, sets) for rate, runs in large.items()}
+    found = {}
+    for i, recipe in enumerate(recipes):
+        rate = min(tables, key=lambda rate: tables[rate][i].mean())
+        found[recipe] = rate, dict(zip(sets, tables[rate][i].mean(axis=1).tolist(), strict=True))
+    return found
+
+
+def _drop(run: Finished) -> float:
+    """By what share the training loss fell."""
+    first = run.model.facts["loss_curve"][0]
+    return 1 - run.model.facts["final_train_loss"] / first
+
+
+def _rows(size: str, side: Rates):
+    for rate, runs in side.items():
+        for run in runs:
+            for name, row in means(run.evaluation).items():
+                yield (
+                    size,
+                    rate,
+                    run.plan.arm,
+                    run.plan.repeat,
+                    name,
+                    row["loss"],
+                    _drop(run),
+                    run.model.facts["flops"],
+                )

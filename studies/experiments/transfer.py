@@ -1,0 +1,220 @@
+"""Small-to-large: train every recipe at every size, and ask which decisions at a small size hold at the reference.
+
+Small-to-Large Generalization (arXiv 2505.16260), section 4: for each test set, the losses that models of one size reach
+on every training set, against those of the reference on the same sets.
+"""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from thresher.artifacts import Artifact, Draft, build
+from thresher.data.examples import Examples
+from thresher.errors import InputError
+from thresher.proxies.trials import check_trainable
+from thresher.seeds import derive
+from thresher.settings import record
+from thresher.studies.experiments.measure import chance_of
+from thresher.studies.experiments.training_sets import Drawn
+from thresher.studies.experiments.validation_runs import Finished, Planned, finish_runs
+from thresher.studies.report.charts import scatter, standalone
+from thresher.studies.study import ModelTable
+from thresher.workspace import Workspace
+
+COLUMNS = ("size", "recipe", "seed", "test_set", "loss", "correct", "flops")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder:
+    """Sizes from small to large, the reference last, each with how it is trained."""
+
+    tables: Mapping[str, ModelTable]
+
+    def __post_init__(self) -> None:
+        if len(self.tables) < 2:
+            raise InputError("a study of proxies needs a reference and at least one smaller size; pass --sizes")
+
+
+def transfer(
+    pool: Examples,
+    recipes: Mapping[str, Sequence[Drawn]],
+    test_sets: Mapping[str, Examples],
+    ladder: Ladder,
+    *,
+    budget: int,
+    seed: int,
+    workers: int | None,
+    space: Workspace,
+) -> Artifact:
+    """Train every size on every recipe (name -> one draw a repeat), `budget` tokens or images an epoch, and measure all
+    on `test_sets`.
+
+    An artefact of kind "transfer": `losses.csv` (size, recipe, seed, test_set, loss, correct, flops), which
+    `thresher study from-table` reads too; `per_sample.parquet` (size, test_set, id, r2): how well the losses of each
+    example at that size go with those at the reference, over recipes; `scatter-SIZE.svg`. Repeat r of every recipe and
+    size shares a seed. Each run is an artefact of its own, so a killed study trains nothing again.
+    """
+    for table in ladder.tables.values():
+        check_trainable(pool, table, test_sets)
+    planned = plan_runs(recipes, seed, budget)
+    finished = finish_ladder(pool, ladder.tables, planned, test_sets, workers=workers, space=space)
+    return compare_sizes(finished, ladder, list(recipes), test_sets, seed=seed, space=space)
+
+
+def compare_sizes(
+    finished: Mapping[str, Sequence[Finished]],
+    ladder: Ladder,
+    recipes: Sequence[str],
+    test_sets: Mapping[str, Examples],
+    *,
+    seed: int,
+    space: Workspace,
+) -> Artifact:
+    """The artefact of `transfer` from runs that are finished: size -> the runs of every recipe; of `test_sets` only."""
+    inputs = {
+        f"{size} {run.plan.arm} {run.plan.repeat}": run.evaluation.content_hash
+        for size, runs in finished.items()
+        for run in runs
+    }
+    config = {"sizes": {size: record(table) for size, table in ladder.tables.items()}, "recipes": [*recipes]}
+
+    def write(draft: Draft) -> dict[str, Any]:
+        rows, samples = _losses(finished, list(test_sets))
+        with draft.file("losses.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows([row[column] for column in COLUMNS] for row in rows)
+        reference, *proxies = reversed(list(ladder.tables))
+        table = _per_sample(samples, proxies, reference)
+        with draft.file("per_sample.parquet") as file:
+            pq.write_table(table, file)
+        for size in proxies:
+            with draft.file(f"scatter-{file_name(size)}.svg") as file:
+                file.write_text(standalone(scatter(rows, size, reference)), encoding="utf-8")
+        flops = {size: float(np.mean([run.model.facts["flops"] for run in runs])) for size, runs in finished.items()}
+        return {
+            "reference": reference,
+            "proxies": list(reversed(proxies)),
+            "test_sets": [*test_sets],
+            "chance": {name: chance_of(examples) for name, examples in test_sets.items()},
+            "num_runs": sum(map(len, finished.values())),
+            "flops": flops,
+            "num_parameters": {size: runs[0].model.facts["num_parameters"] for size, runs in finished.items()},
+            "per_sample": _histograms(table),
+            "train_seconds": round(sum(run.model.facts["seconds"] for runs in finished.values() for run in runs), 3),
+        }
+
+    out = space.place("transfer", config, inputs, seed)
+    return build(out, kind="transfer", config=config, seed=seed, inputs=inputs, write=write)
+
+
+def read_rows(study: Artifact) -> list[dict[str, Any]]:
+    """The rows of `losses.csv`."""
+    with open(study.file("losses.csv"), newline="", encoding="utf-8") as file:
+        numbers = ("loss", "correct")
+        return [row | {name: float(row[name]) for name in numbers} for row in csv.DictReader(file)]
+
+
+def plan_runs(recipes: Mapping[str, Sequence[Drawn]], seed: int, budget: int) -> list[Planned]:
+    """Repeat by repeat, every recipe; a repeat's runs share a seed."""
+    repeats = {len(draws) for draws in recipes.values()}
+    if len(recipes) < 3 or len(repeats) != 1:
+        raise InputError(f"{len(recipes)} recipes; decisions are judged on 3 or more, with as many repeats each")
+    return [
+        Planned(
+            recipe,
+            repeat,
+            derive(seed, "transfer", repeat) % 2**31,
+            draws[repeat].positions,
+            budget,
+            draws[repeat].mixture,
+        )
+        for repeat in range(repeats.pop())
+        for recipe, draws in recipes.items()
+    ]
+
+
+def finish_ladder(
+    pool: Examples,
+    tables: Mapping[str, ModelTable],
+    planned: Sequence[Planned],
+    test_sets: Mapping[str, Examples],
+    *,
+    workers: int | None,
+    space: Workspace,
+) -> dict[str, list[Finished]]:
+    """Every run of every table, each table in a folder of its own."""
+    finished = {}
+    with space.progress.task("models", len(tables)) as advance:
+        for name, table in tables.items():
+            own = replace(space, root=space.root / file_name(name))
+            finished[name] = finish_runs(pool, table, planned, test_sets, workers=workers, space=own)
+            advance(1)
+    return finished
+
+
+def file_name(size: str) -> str:
+    return re.sub(r"[^\w.@-]+", "-", size)
+
+
+Samples = dict[tuple[str, str], dict[str, Float[np.ndarray, "recipes n"]]]
+"""(size, test set) -> ids and the losses of each example for each recipe, the mean over repeats."""
+
+
+def _losses(
+    finished: Mapping[str, Sequence[Finished]], test_sets: Sequence[str]
+) -> tuple[list[dict[str, Any]], Samples]:
+    """Rows of `losses.csv`, and the losses of single examples."""
+    rows, by_run = [], {}
+    for size, runs in finished.items():
+        for run in runs:
+            table = pq.read_table(run.evaluation.file("losses.parquet"))
+            names = table["task"].to_numpy()
+            losses, correct, ids, found = (table[c].to_numpy() for c in ("loss", "correct", "id", "accuracy"))
+            # Of choices, whether the right one was found; else whether the next token or the class was.
+            correct = np.where(np.isnan(found), correct, found)
+            for name in test_sets:
+                mask = names == name
+                row = {"size": size, "recipe": run.plan.arm, "seed": run.plan.repeat, "test_set": name}
+                row |= {"loss": float(losses[mask].mean()), "correct": float(correct[mask].mean())}
+                rows.append(row | {"flops": run.model.facts["flops"]})
+                own = by_run.setdefault((size, name), {"id": ids[mask]})
+                own.setdefault(run.plan.arm, []).append(losses[mask])
+    samples: Samples = {}
+    for key, own in by_run.items():
+        recipes = [name for name in own if name != "id"]
+        samples[key] = {"id": own["id"], "losses": np.array([np.mean(own[name], axis=0) for name in recipes])}
+    return rows, samples
+
+
+def _per_sample(samples: Samples, proxies: Sequence[str], reference: str) -> pa.Table:
+    """R^2 over recipes of every example, at each proxy size."""
+    parts = []
+    for (size, name), own in samples.items():
+        if size in proxies:
+            x, y = own["losses"], samples[reference, name]["losses"]
+            x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+            size_of = np.sqrt((x * x).sum(axis=0) * (y * y).sum(axis=0))
+            r = np.divide((x * y).sum(axis=0), size_of, out=np.zeros(x.shape[1]), where=size_of > 0)
+            count = x.shape[1]
+            parts.append(pa.table({"size": [size] * count, "test_set": [name] * count, "id": own["id"], "r2": r**2}))
+    return pa.concat_tables(parts)
+
+
+def _histograms(table: pa.Table) -> dict[str, dict[str, Any]]:
+    """Size -> test set -> median R^2 of single examples and counts in tenths."""
+    found: dict[str, dict[str, Any]] = {}
+    sizes, names, values = (np.asarray(table[column].to_pylist()) for column in ("size", "test_set", "r2"))
+    for size in dict.fromkeys(sizes.tolist()):
+        for name in dict.fromkeys(names.tolist()):
+            own = values[(sizes == size) & (names == name)]
+            counts = np.histogram(own, np.linspace(0, 1, 11))[0].tolist()
+            found.setdefault(size, {})[name] = {"median": float(np.median(own)), "counts": counts}
+    return found

@@ -1,0 +1,250 @@
+"""Does the selection help the larger reference? Train it on every arm from paired seeds; compare held-out losses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Int
+
+from thresher.artifacts import Artifact, Draft, build, open_artifact
+from thresher.data.examples import Examples, ImageExamples
+from thresher.errors import InputError
+from thresher.proxies import model_spec
+from thresher.proxies.selection_cost import units_seen
+from thresher.proxies.trials import check_trainable, recipe_of
+from thresher.seeds import derive, numpy_rng
+from thresher.selection.budget import draw
+from thresher.selection.statistics.comparison import POOLED
+from thresher.settings import record
+from thresher.studies.experiments.measure import means
+from thresher.studies.experiments.validation_facts import compare
+from thresher.studies.experiments.validation_runs import Finished, Planned, finish_runs
+from thresher.studies.report.charts import learning_curve, standalone
+from thresher.studies.study import BASELINE, ModelTable
+from thresher.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to choose the training data: the kept positions, one array for all seeds or one for each.
+
+    What it holds need not be what others hold: see `validate`."""
+
+    name: str
+    choices: Sequence[np.ndarray]
+
+    def positions(self, repeat: int) -> np.ndarray:
+        return np.sort(self.choices[repeat % len(self.choices)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is trained beside the arms, and what choosing them cost."""
+
+    num_seeds: int = 3
+    budget: int | None = None
+    """Tokens (images) of an epoch, the same for every arm; None: what the smallest arm holds."""
+    random_budgets: Sequence[float] = ()
+    """Random data of so many times the budget as well, for the compute multiplier; with size 1 at least 3."""
+    costs: Mapping[str, float] = field(default_factory=dict)
+    """arm -> FLOPs of choosing its data."""
+    workers: int | None = None
+    """Trainings at once; None: one a core, or one on a GPU."""
+
+
+def random_arm(lengths: Int[np.ndarray, "n"], budget: int, *, num_seeds: int, seed: int, name: str = BASELINE) -> Arm:
+    """Random examples that hold at least `budget` tokens (images), drawn anew for each seed, so that the interval
+    covers the draw too. The smaller of two budgets lies inside the larger."""
+
+    def order(repeat: int, turn: int) -> np.ndarray:
+        names = ("random", repeat) if turn == 0 else ("random", repeat, turn)
+        return numpy_rng(seed, *names).permutation(len(lengths))
+
+    return Arm(
+        name,
+        [
+            draw(np.arange(len(lengths)), budget, lengths, lambda turn, repeat=repeat: order(repeat, turn))
+            for repeat in range(num_seeds)
+        ],
+    )
+
+
+def held_by(arms: Sequence[Arm], lengths: Int[np.ndarray, "n"], num_seeds: int) -> dict[str, list[int]]:
+    """arm -> the tokens (images) that it holds for each seed."""
+    return {arm.name: [int(lengths[arm.positions(r)].sum()) for r in range(num_seeds)] for arm in arms}
+
+
+def validate(
+    pool: Examples,
+    arms: Sequence[Arm],
+    targets: Mapping[str, Examples],
+    off_targets: Mapping[str, Examples],
+    *,
+    model: ModelTable,
+    plan: Plan,
+    seed: int,
+    space: Workspace,
+) -> Artifact:
+    """Train `model` on each arm from `plan.num_seeds` paired seeds and measure it on `targets` and `off_targets`.
+
+    Every arm is trained on exactly the same number of tokens (images) and steps, whatever it holds: an epoch is
+    `plan.budget` of them, or what the smallest arm holds, and of an arm with more it leaves out the end of each epoch's
+    random order. The facts say what arms hold. A seed fixes the initialisation, whichever the arm. All that can be
+    refused is refused before anything is trained. Returns an artefact of kind "validation": `runs.parquet` (arm, seed,
+    task, off_target, loss, correct, flops, seen), `learning_curve.svg`, and the facts of `compare`: means, paired
+    differences to random data, places and, with `plan.random_budgets`, compute multipliers.
+    Every run is an artefact of its own, so a killed validation continues with the first missing run.
+    """
+    lengths = np.asarray(pool.lengths())
+    held = held_by(arms, lengths, plan.num_seeds)
+    smallest = min((min(amounts) for amounts in held.values()), default=0)
+    plan = plan if plan.budget is not None else replace(plan, budget=smallest)
+    assert plan.budget is not None
+    check_plan([arm.name for arm in arms], plan, pool, targets, off_targets)
+    if smallest < plan.budget:
+        raise InputError(f"an arm holds {smallest:,}, less than the budget of {plan.budget:,}; pass a smaller budget")
+    check_trainable(pool, model, {**targets, **off_targets})
+    planned = plan_arms(arms, plan.num_seeds, seed, plan.budget)
+    for times in _others(plan):
+        size = _times(times, plan.budget, lengths)
+        arm = random_arm(lengths, size, num_seeds=plan.num_seeds, seed=seed, name=f"{BASELINE} x {times:g}")
+        planned += plan_arms([arm], plan.num_seeds, seed, size)
+    planned = sorted(planned, key=lambda run: run.repeat)
+    finished = finish_runs(pool, model, planned, {**targets, **off_targets}, workers=plan.workers, space=space)
+    inputs = {f"{run.plan.arm}-{run.plan.repeat}": run.evaluation.content_hash for run in finished}
+    config = {
+        "model": record(model),
+        "arms": [arm.name for arm in arms],
+        "targets": list(targets),
+        "off_targets": list(off_targets),
+        "num_seeds": plan.num_seeds,
+        "budget": plan.budget,
+        "random_budgets": list(plan.random_budgets),
+        "costs": dict(plan.costs),
+    }
+
+    def write(draft: Draft) -> Mapping[str, Any]:
+        rows = [
+            {
+                "arm": run.plan.arm,
+                "seed": run.plan.repeat,
+                "off_target": task in off_targets,
+                **row,
+                "flops": run.model.facts["flops"],
+                "seen": units_seen(run.model),
+            }
+            for run in finished
+            for task, row in means(run.evaluation).items()
+        ]
+        with draft.file("runs.parquet") as file:
+            pq.write_table(pa.Table.from_pylist(rows), file)
+        with draft.file("learning_curve.svg") as file:
+            of_targets = [row for row in rows if not row["off_target"]]
+            file.write_text(standalone(learning_curve(of_targets)), encoding="utf-8")
+        facts = compare(rows, [arm.name for arm in arms], plan.costs)
+        about = {"unit": unit_of(pool), "budget": plan.budget, "held": {arm: _spread(h) for arm, h in held.items()}}
+        num_examples = {arm.name: float(np.mean([len(own) for own in arm.choices])) for arm in arms}
+        return {**facts, **about, "num_examples": num_examples, **_costs(finished, pool, model, list(held))}
+
+    return build(
+        space.place("validation", inputs, config, seed),
+        kind="validation",
+        config=config,
+        seed=seed,
+        inputs=inputs,
+        write=write,
+    )
+
+
+def plan_arms(arms: Sequence[Arm], num_seeds: int, seed: int, budget: int) -> list[Planned]:
+    """Seed by seed, a run of every arm, each trained on `budget` tokens (images) an epoch."""
+    return [
+        Planned(arm.name, repeat, derive(seed, "reference", repeat) % 2**31, arm.positions(repeat), budget)
+        for repeat in range(num_seeds)
+        for arm in arms
+    ]
+
+
+def read_runs(validation: Path) -> list[dict[str, Any]]:
+    """The rows of `runs.parquet`."""
+    return pq.read_table(open_artifact(validation, "validation").file("runs.parquet")).to_pylist()
+
+
+def unit_of(pool: Examples) -> str:
+    return "images" if isinstance(pool, ImageExamples) else "tokens"
+
+
+def _others(plan: Plan) -> list[float]:
+    """How many times the budget random data is trained on as well."""
+    return [times for times in dict.fromkeys(plan.random_budgets) if times != 1]
+
+
+def _times(times: float, budget: int, lengths: Int[np.ndarray, "n"]) -> int:
+    """A multiple of the budget; the pool where it goes beyond it by no more than the budget was rounded."""
+    wanted, supply = round(times * budget), int(lengths.sum())
+    if not wanted - times <= supply or wanted < 1:
+        raise InputError(
+            f"a random budget of {times:g} times {budget:,} is {wanted:,}, but the pool has {supply:,}; pass smaller "
+            "budgets, or select less"
+        )
+    return min(wanted, supply)
+
+
+def _spread(amounts: Sequence[int]) -> dict[str, float]:
+    return {"mean": float(np.mean(amounts)), "smallest": min(amounts), "largest": max(amounts)}
+
+
+def _costs(finished: Sequence[Finished], pool: Examples, model: ModelTable, arms: Sequence[str]) -> dict[str, Any]:
+    facts = [run.model.facts for run in finished]
+    seen = {run.plan.arm: units_seen(run.model) for run in finished}
+    assert len({units_seen(run.model) for run in finished if run.plan.arm in arms}) == 1, "arms saw different amounts"
+    recipe = recipe_of(model, model_spec(model.size, pool))
+    measuring = sum(run.evaluation.facts["seconds"] for run in finished)
+    return {
+        "num_runs": len(finished),
+        "num_parameters": facts[0]["num_parameters"],
+        "epochs": recipe.epochs,
+        "tokens_seen": seen,
+        "flops": sum(fact["flops"] for fact in facts),
+        "train_seconds": round(sum(fact["seconds"] for fact in facts), 3),
+        "evaluate_seconds": round(measuring, 3),
+    }
+
+
+def check_plan(
+    arms: Sequence[str],
+    plan: Plan,
+    pool: Examples,
+    targets: Mapping[str, Examples],
+    off_targets: Mapping[str, Examples],
+) -> None:
+    """Refuse a plan that cannot be carried out or says nothing; it takes the names of the arms and no selection."""
+    taken = next((name for name in off_targets if name in targets), None)
+    taken = taken or next((name for name in (*targets, *off_targets) if name == POOLED), None)
+    if taken is not None:
+        raise InputError(f"the name {taken!r} stands for something else already; give every target a name of its own")
+    if not targets:
+        raise InputError("no target to measure on; give at least one held-out target")
+    if BASELINE not in arms or len(arms) < 2:
+        raise InputError(f"arms {[*arms]} cannot be compared; give {BASELINE!r} and at least one other")
+    if any(times <= 0 or not np.isfinite(times) for times in plan.random_budgets):
+        raise InputError(f"random budgets {list(plan.random_budgets)} must be above 0; pass such as 0.5 2 4")
+    curve = [f"{BASELINE} x {times:g}" for times in _others(plan)]
+    if clash := [name for name in arms if name in curve]:
+        raise InputError(f"the arm {clash[0]!r} has the name of a budget of random data; give it another")
+    if plan.num_seeds < 2:
+        raise InputError(f"{plan.num_seeds} seed gives no interval; pass at least 2")
+    if unknown := [name for name in plan.costs if name not in arms]:
+        raise InputError(f"a cost is given for {unknown[0]!r}, which is no arm; the arms are: {', '.join(arms)}")
+    if plan.random_budgets and len({1.0, *plan.random_budgets}) < 3:
+        raise InputError(
+            f"random budgets {list(plan.random_budgets)} and 1 are {len({1.0, *plan.random_budgets})} amounts; "
+            "a compute multiplier needs 3, such as 0.5 1 2 4"
+        )
+    if plan.budget is not None:
+        for times in _others(plan):
+            _times(times, plan.budget, np.asarray(pool.lengths()))

@@ -1,0 +1,279 @@
+"""The loop, as plain functions: train proxies, featurise, score, index, select, validate, report.
+
+The commands call these; so can you:
+
+    study = read_study("study.toml")
+    result = run_study(study, Workspace(Path("runs/study")))
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from thresher.artifacts import Artifact
+from thresher.attribution.features.featurize import featurize, open_features
+from thresher.attribution.scoring.index import build_index
+from thresher.attribution.scoring.scores import score
+from thresher.attribution.scoring.traker_backend import score_with_traker
+from thresher.data.examples import Examples
+from thresher.executors.jobs import num_workers
+from thresher.proxies.models.loaders import loaders_of
+from thresher.proxies.selection_cost import selection_flops
+from thresher.proxies.trials import Run, check_trainable, train_models, train_run
+from thresher.seeds import derive, numpy_rng
+from thresher.selection.budget import Budget
+from thresher.selection.evidence import FROM_MODELS
+from thresher.selection.methods import needs_of
+from thresher.selection.selection import open_selection
+from thresher.studies.experiments.transfer import Ladder, compare_sizes
+from thresher.studies.experiments.validation import Arm, Plan, check_plan, plan_arms, validate
+from thresher.studies.experiments.validation_runs import finish_runs
+from thresher.studies.preparation import Prepared, prepare
+from thresher.studies.selections.arms import amount_of, select_ahead, select_arms
+from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
+from thresher.studies.study_check import check_study
+from thresher.workspace import Workspace
+
+POOL = ".pool"
+"""Stands beside the targets' names, which are TOML keys or folder names chosen by a person."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResult:
+    """Where everything is, and what each stage took."""
+
+    prepared: Prepared
+    proxies: Sequence[Artifact]
+    features: Sequence[Artifact]
+    """Of the pool, then of each target; none with the traker backend."""
+    scores: Artifact
+    index: Artifact | None
+    selections: Mapping[str, Artifact]
+    validation: Artifact
+    trust: Artifact | None
+    """The arms at the proxy's size beside the reference's; None where the study does not ask."""
+    wall_seconds: float
+    """Of this run; little for what was there already."""
+
+
+def run_study(study: Study, space: Workspace) -> StudyResult:
+    """Every stage of `study`, in order, under `space`; what is there already is only opened."""
+    check_study(study)
+    start, table, seed = time.perf_counter(), study.attribution, study.seed
+    prepared = prepare(study, space)
+    check_prepared(study, prepared, space)
+    pool, targets = prepared.pool, prepared.targets
+    proxies = train_proxies(pool, study.proxy, seed=seed, space=space)
+    if table.backend == "thresher":
+        stores = featurize_study(proxies, pool, targets, table, seed, space)
+        scores = score_study(stores, table, space)
+        index = index_study(stores[POOL], table, space)
+    else:
+        stores, index = {}, None
+        scores = score_by_traker(proxies, pool, targets, table, seed, space)
+    opened = {name: open_features(artifact.path) for name, artifact in stores.items()}
+    selections = select_arms(study, prepared, proxies, scores, opened.pop(POOL, None), opened, space)
+    cost = study_cost(study, prepared, proxies, scores) if stores else None
+    arms = arms_of(selections)
+    validation = validate_study(study, prepared, arms, cost, space)
+    trust = trust_study(study, prepared, arms, space) if asks_for_trust(study, arms) else None
+    return StudyResult(
+        prepared=prepared,
+        proxies=proxies,
+        features=list(stores.values()),
+        scores=scores,
+        index=index,
+        selections=selections,
+        validation=validation,
+        trust=trust,
+        wall_seconds=round(time.perf_counter() - start, 3),
+    )
+
+
+def check_prepared(study: Study, prepared: Prepared, space: Workspace) -> None:
+    """Refuse whatever of `study` can be refused before a model is trained; selections that take none are made."""
+    pool, tasks = prepared.pool, {**prepared.heldout, **_off_targets(prepared)}
+    for table, examples in ((study.proxy, prepared.targets), (study.reference, tasks)):
+        check_trainable(pool, table, examples)
+    num_workers(study.validate.workers, space.device, space.executor)
+    names = [study.select.method, *study.validate.controls, BASELINE]
+    check_plan(names, plan_of(study, prepared, {}), pool, prepared.heldout, _off_targets(prepared))
+    select_ahead(study, prepared, space)
+
+
+def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, space: Workspace) -> list[Artifact]:
+    """`table.count` proxies, each on its own random part of the pool's tokens and from its own initialisation."""
+    amount = Budget(fraction=table.fraction).of(pool.lengths())
+    orders = [numpy_rng(seed, "proxy", m).permutation(len(pool)) for m in range(table.count)]
+    runs = [
+        Run(
+            f"proxies/{m}",
+            derive(seed, "proxy", m) % 2**31,
+            np.sort(amount.take(order, pool.domains).kept),
+            amount.total,
+        )
+        for m, order in enumerate(orders)
+    ]
+    if space.executor != "processes":
+        return train_models(pool, table, runs, label="proxies", workers=None, space=space)
+    # One after another, all cores on each.
+    return [train_run(pool, table, run, space) for run in runs]
+
+
+def featurize_study(
+    models: Sequence[Artifact],
+    pool: Examples,
+    targets: Mapping[str, Examples],
+    table: AttributionTable,
+    seed: int,
+    space: Workspace,
+) -> dict[str, Artifact]:
+    """The feature stores of the pool (under the name POOL) and of each target, under all `models`."""
+    loaders = loaders_of([str(model.path) for model in models], pool, *targets.values())
+    options = {"projection": table.projection, "k": table.k, "output": table.output, "views": table.views}
+
+    def store(name: str, examples: Examples) -> Artifact:
+        made_from = ([model.content_hash for model in models], examples.content_hash, options, seed)
+        return featurize(
+            loaders,
+            examples,
+            out=space.place(f"features/{name.lstrip('.')}", *made_from),
+            seed=seed,
+            device=space.device,
+            progress=space.progress,
+            fan_out=space.fan_out,
+            **options,
+        )
+
+    return {name: store(name, examples) for name, examples in {POOL: pool, **targets}.items()}
+
+
+def score_study(stores: Mapping[str, Artifact], table: AttributionTable, space: Workspace) -> Artifact:
+    """The scores of the pool for each target, from what `featurize_study` gives."""
+    hashes = {name: artifact.content_hash for name, artifact in stores.items()}
+    features = {name: open_features(artifact.path) for name, artifact in stores.items()}
+    return score(
+        features.pop(POOL),
+        features,
+        out=space.place("scores", hashes, table.damping, table.q),
+        damping=table.damping,
+        q=table.q,
+        progress=space.progress,
+    )
+
+
+def score_by_traker(
+    models: Sequence[Artifact],
+    pool: Examples,
+    targets: Mapping[str, Examples],
+    table: AttributionTable,
+    seed: int,
+    space: Workspace,
+) -> Artifact:
+    """The same scores from the `traker` package."""
+    made_from = (
+        [model.content_hash for model in models],
+        pool.content_hash,
+        {name: examples.content_hash for name, examples in targets.items()},
+    )
+    return score_with_traker(
+        loaders_of([str(model.path) for model in models], pool, *targets.values()),
+        pool,
+        targets,
+        out=space.place("scores-traker", made_from, table.k, seed),
+        k=table.k,
+        seed=seed,
+        progress=space.progress,
+    )
+
+
+def index_study(features: Artifact, table: AttributionTable, space: Workspace) -> Artifact:
+    """The FAISS index over the pool's features."""
+    return build_index(
+        open_features(features.path),
+        out=space.place("index", features.content_hash, table.damping, table.q),
+        damping=table.damping,
+        q=table.q,
+        progress=space.progress,
+    )
+
+
+def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], scores: Artifact) -> float:
+    """FLOPs of models that the study's selection took: of all stages up to scores, or 0 where it looks at none."""
+    if not set(needs_of(study.select.method)) & FROM_MODELS:
+        return 0.0
+    k = scores.facts["k"]
+    return sum(selection_flops(proxies, pool=prepared.pool, targets=prepared.targets, k=k).values())
+
+
+def arms_of(selections: Mapping[str, Artifact]) -> list[Arm]:
+    """The ways to choose that are compared, from the selections of a study: one for all seeds, or NAME/SEED of each."""
+    by_arm: dict[str, list[Artifact]] = {}
+    for name, artifact in selections.items():
+        by_arm.setdefault(name.split("/")[0], []).append(artifact)
+    return [Arm(name, [open_selection(made.path).positions for made in own]) for name, own in by_arm.items()]
+
+
+def validate_study(
+    study: Study, prepared: Prepared, arms: Sequence[Arm], cost: float | None, space: Workspace
+) -> Artifact:
+    """Train the reference on every arm and compare; `cost` is what the study's own method took."""
+    plan = plan_of(study, prepared, {} if cost is None else {study.select.method: cost})
+    return validate(
+        prepared.pool,
+        arms,
+        prepared.heldout,
+        _off_targets(prepared),
+        model=study.reference,
+        plan=plan,
+        seed=study.seed,
+        space=space,
+    )
+
+
+def plan_of(study: Study, prepared: Prepared, costs: Mapping[str, float]) -> Plan:
+    """What the validation of a study trains, all of it known before anything is."""
+    return Plan(
+        num_seeds=study.reference.seeds,
+        budget=amount_of(study, prepared),
+        random_budgets=study.validate.random_budgets,
+        costs=costs,
+        workers=study.validate.workers,
+    )
+
+
+def asks_for_trust(study: Study, arms: Sequence[Arm]) -> bool:
+    """Decisions are judged on three arms or more, and between two sizes."""
+    return study.validate.verdict and len(arms) > 2 and study.proxy.size != study.reference.size
+
+
+def trust_study(study: Study, prepared: Prepared, arms: Sequence[Arm], space: Workspace) -> Artifact:
+    """Every arm trained at the proxy's size too, from the same seeds: would its decisions have held?"""
+    planned = plan_arms(arms, study.reference.seeds, study.seed, amount_of(study, prepared))
+    small = replace(space, root=space.root / "small")
+    tables = {study.proxy.size: study.proxy, study.reference.size: study.reference}
+    finished = {
+        size: finish_runs(
+            prepared.pool,
+            table,
+            planned,
+            {**prepared.heldout, **_off_targets(prepared)},
+            workers=study.validate.workers,
+            space=small if table is study.proxy else space,
+        )
+        for size, table in tables.items()
+    }
+    return compare_sizes(
+        finished,
+        Ladder(tables=tables),
+        [arm.name for arm in arms],
+        prepared.heldout,
+        seed=study.seed,
+        space=space,
+    )
+
+
+def _off_targets(prepared: Prepared) -> dict[str, Examples]:
+    return {OFF_TARGET: prepared.off_target} if prepared.off_target else {}

@@ -1,0 +1,1 @@
+"""Mixtures by training: runs on designed mixtures, proposals from them, their validation."""

@@ -1,0 +1,64 @@
+"""The page of a proposed mixture, from its result."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from thresher import __version__
+from thresher.artifacts import atomic_file
+from thresher.studies.report import charts, numbers
+
+
+def write_mixture_report(result: Mapping[str, Any], out: Path, *, command: str) -> None:
+    """A page that needs nothing else, of a proposal as `thresher mix` prints it."""
+    with atomic_file(Path(out)) as file:
+        file.write_text(render_mixture(result, command=command), encoding="utf-8")
+
+
+def render_mixture(result: Mapping[str, Any], *, command: str) -> str:
+    environment = Environment(
+        loader=PackageLoader("thresher.studies.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {
+        function.__name__: function for function in (numbers.fixed, numbers.signed, numbers.share, numbers.scaled)
+    }
+    known = {name: result.get(name) for name in _OPTIONAL}
+    chart = charts.mixture(result["weights"], known["weight_intervals"], known["baselines"])
+    return environment.get_template("mixture.html").render(
+        result={**known, **result}, chart=Markup(chart), command=command, version=__version__
+    )
+
+
+_OPTIONAL = (
+    "weight_intervals",
+    "baselines",
+    "indistinguishable",
+    "predicted_losses",
+    "loss_intervals",
+    "run_deviation",
+    "gains",
+    "baseline_objectives",
+    "held_out",
+    "num_folds",
+    "test",
+    "next_runs",
+    "warnings",
+    "repairs",
+    "budget",
+    "fitted_budget",
+    "t",
+    "mode",
+    "num_runs",
+    "num_resamples",
+    "seed",
+    "num_trained",
+    "flops",
+    "stability",
+)

@@ -1,0 +1,1 @@
+"""Selections from artefacts: the evidence a spec asks for, the selection, its card and export."""

@@ -1,0 +1,121 @@
+"""What makes a study impossible, said before anything is trained."""
+
+from collections.abc import Iterable
+
+from thresher.attribution.gradients.projection import PROJECTIONS
+from thresher.attribution.gradients.views import VIEWS
+from thresher.attribution.scoring.weighting import Q_CHOICES
+from thresher.data.sources.skipped import POLICIES
+from thresher.data.text.text_examples import check_shape
+from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
+from thresher.errors import InputError
+from thresher.selection.methods import METHODS, stages_of
+from thresher.selection.statistics.comparison import POOLED
+from thresher.studies.study import BASELINE, OFF_TARGET, Study, TargetTable
+
+BACKENDS = ("thresher", "traker")
+RESERVED = ("id", "domain", POOLED, OFF_TARGET)
+
+
+def check_study(study: Study, where: str = "study") -> Study:
+    """`study` as it is, or an InputError that names the first setting that cannot be used; `where` it was written."""
+    table = study.attribution
+    _known(f"{where}: task", study.task, ("language", "vision"))
+    if study.task == "language":
+        _check_text(where, study)
+    if study.select.method == BASELINE:
+        raise InputError(f"{where}: select.method = {BASELINE!r} is what selections are compared with; name another")
+    _spec(f"{where}: select.method", study.select.method)
+    for control in study.validate.controls:
+        _spec(f"{where}: validate.controls", control)
+    if study.select.tokens is not None and study.select.tokens < 1:
+        raise InputError(f"{where}: select.tokens = {study.select.tokens} keeps nothing; give 1 or more")
+    if study.select.tokens is not None and study.task == "vision":
+        raise InputError(f"{where}: select.tokens = {study.select.tokens} is for text; give select.fraction")
+    budgets = study.validate.random_budgets
+    if any(times <= 0 or times == float("inf") for times in budgets) or (budgets and len({1.0, *budgets}) < 3):
+        raise InputError(
+            f"{where}: validate.random_budgets = {budgets}; give at least two above 0 beside 1, such as [0.5, 2, 4]"
+        )
+    _known(f"{where}: attribution.projection", table.projection, PROJECTIONS)
+    _known(f"{where}: attribution.q", table.q, Q_CHOICES)
+    _known(f"{where}: attribution.output", table.output, ("margin", "loss"))
+    _known(f"{where}: attribution.backend", table.backend, BACKENDS)
+    for view in table.views:
+        _known(f"{where}: attribution.views", view, VIEWS)
+    if table.views and study.task != "vision":
+        raise InputError(f"{where}: attribution.views = {table.views} are of images; leave them out for text")
+    if table.damping != "loo" and not isinstance(table.damping, float):
+        raise InputError(f'{where}: attribution.damping = {table.damping!r}; give a number, or "loo"')
+    _share(f"{where}: select.fraction", study.select.fraction)
+    _share(f"{where}: proxy.fraction", study.proxy.fraction)
+    _share(f"{where}: pool.share", study.pool.share)
+    if not 0 <= study.pool.holdout < 1:
+        raise InputError(f"{where}: pool.holdout = {study.pool.holdout} is outside [0, 1); give a share of the whole")
+    _known(f"{where}: pool.bad_rows", study.pool.bad_rows, POLICIES)
+    if study.pool.ngram < 1:
+        raise InputError(f"{where}: pool.ngram = {study.pool.ngram}; give 1 word or more")
+    if not study.target:
+        raise InputError(f"{where}: no target; add a [target.NAME] table")
+    for name, target in study.target.items():
+        _check_target(f"{where}: target", name, target)
+    texts_only = [study.pool.decontaminate, *(t.bad_rows != "refuse" for t in (study.pool, *study.target.values()))]
+    if study.task == "vision" and any(texts_only):
+        raise InputError(f"{where}: bad_rows and decontaminate are for text; leave them out of a study of images")
+    if study.proxy.count < 1:
+        raise InputError(f"{where}: proxy.count = {study.proxy.count}; at least 1 proxy is needed")
+    if study.reference.seeds < 2:
+        raise InputError(f"{where}: reference.seeds = {study.reference.seeds}; an interval needs at least 2")
+    return study
+
+
+def _check_text(where: str, study: Study) -> None:
+    try:
+        check_shape(study.sequence_length, None)
+        if study.tokenizer is None:
+            check_vocab_size(study.vocab_size)
+        else:
+            open_tokenizer(study.tokenizer)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _check_target(where: str, name: str, target: TargetTable) -> None:
+    if name in RESERVED:
+        raise InputError(f"{where} cannot be named {name!r}, which stands for something else; give it another name")
+    if "/" in name or name.startswith("."):
+        raise InputError(f"{where} {name!r}: the name cannot be part of a file name; leave out / and a leading .")
+    if not 0 < target.holdout < 1:
+        raise InputError(f"{where}.{name}.holdout = {target.holdout}; give a share above 0 and below 1")
+    if target.limit is not None and target.limit < 1:
+        raise InputError(f"{where}.{name}.limit = {target.limit} keeps nothing; give 1 or more, or leave it out")
+    if target.weight < 0:
+        raise InputError(f"{where}.{name}.weight = {target.weight}; pass 0 or more")
+    if target.choices is not None and target.continuation is not None:
+        raise InputError(f"{where}.{name}: the continuation is the right one of the choices; leave out continuation")
+    if (target.prompt is None) != (target.continuation is None and target.choices is None):
+        raise InputError(f"{where}.{name} needs both prompt and continuation, or neither; add the other")
+    _known(f"{where}.{name}.bad_rows", target.bad_rows, POLICIES)
+
+
+def _spec(setting: str, spec: str) -> None:
+    """A line of methods that ends in a ranking and leaves the budget to the study, so that all arms have the same."""
+    try:
+        last = stages_of(spec)[-1]
+    except InputError as error:
+        raise InputError(f"{setting}: {error}") from None
+    if METHODS[last.name].kind == "filter":
+        raise InputError(f"{setting} = {spec!r} ends in {last.name}, which does not rank; add one: {spec} | dsdm")
+    own = [name for name in ("fraction", "count", "tokens") if name in last.values]
+    if own:
+        raise InputError(f"{setting} = {spec!r} has a {own[0]} of its own; write it as select.{own[0]}, for every arm")
+
+
+def _known(setting: str, value: str, choices: Iterable[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{setting} = {value!r} is unknown; write one of: {', '.join(choices)}")
+
+
+def _share(setting: str, value: float) -> None:
+    if not 0 < value <= 1:
+        raise InputError(f"{setting} = {value} is outside (0, 1]; give a share of the whole")

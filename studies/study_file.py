@@ -1,0 +1,112 @@
+"""`study.toml`: a study read from its file, and written so that the file replays it."""
+
+import glob
+import json
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from thresher.errors import InputError
+from thresher.studies.study import Study, TargetTable
+from thresher.studies.study_check import check_study
+
+
+def read_study(path: Path) -> Study:
+    """Read `study.toml`; paths in it are relative to the file. Raises InputError for unknown keys and wrong values."""
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path, or start from the example in the README") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; give the study's TOML file") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not TOML: {error}; repair it") from None
+    return check_study(_from_table(Study, table, str(path), base=path.parent), str(path))
+
+
+def study_text(study: Study) -> str:
+    """The TOML that replays `study`."""
+    lines: list[str] = []
+    _write_table(asdict(study), [], lines)
+    return "\n".join(lines).strip() + "\n"
+
+
+def _from_table(kind: type, table: Mapping[str, Any], where: str, base: Path) -> Any:
+    if not isinstance(table, Mapping):
+        raise InputError(f"{where} must be a table, not {table!r}")
+    hints, known = get_type_hints(kind), {item.name for item in fields(kind)}
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; the keys here are {', '.join(sorted(known))}")
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        hint = hints[name]
+        if isinstance(hint, type) and is_dataclass(hint):
+            values[name] = _from_table(hint, value, f"{where} [{name}]", base)
+        elif name == "target" and isinstance(value, Mapping):
+            values[name] = {
+                key: _from_table(TargetTable, item, f"{where} [target.{key}]", base) for key, item in value.items()
+            }
+        else:
+            values[name] = _value(name, value, hint, where, base)
+    try:
+        return kind(**values)
+    except TypeError:
+        missing = [
+            item.name for item in fields(kind) if item.name not in values and item.name in ("pool", "target", "data")
+        ]
+        raise InputError(f"{where}: {missing[0]!r} is missing; add it") from None
+
+
+def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and float in (hint, *typing.get_args(hint)):
+        value = float(value)
+    allowed = tuple(typing.get_origin(part) or part for part in (typing.get_args(hint) or (hint,)))
+    if typing.get_origin(hint) is list:
+        (kind,) = typing.get_args(hint)
+        if isinstance(value, list):
+            return [_value(name, item, kind, where, base) for item in value]
+        allowed = (list,)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        names = " or ".join("nothing" if part is type(None) else part.__name__ for part in allowed)
+        raise InputError(f"{where}: {name} = {value!r} is {type(value).__name__}, but {names} is needed")
+    if name in ("tokenizer", "data") or (name == "size" and isinstance(value, str) and "hf:" in value):
+        return _anchored(base, value)
+    return value
+
+
+def _anchored(base: Path, value: Any) -> Any:
+    """Paths in a study are relative to its file."""
+    if isinstance(value, list):
+        return [_beside(base, str(entry)) for entry in value]
+    kind, is_checkpoint, path = value.rpartition("hf:")
+    return kind + is_checkpoint + _beside(base, path)
+
+
+def _beside(base: Path, entry: str) -> str:
+    """A relative path is relative to the study's file, if something is there; else it stays (a hub name)."""
+    path = Path(entry).expanduser()
+    inside = base.resolve() / path
+    there = not path.is_absolute() and (inside.exists() or bool(glob.glob(entry, root_dir=base, recursive=True)))
+    return str(inside) if there else entry
+
+
+def _write_table(table: Mapping[str, Any], name: list[str], lines: list[str]) -> None:
+    if name:
+        lines += ["", f"[{'.'.join(part if part.isalnum() else _toml(part) for part in name)}]"]
+    for key, value in table.items():
+        if not isinstance(value, Mapping) and value is not None:
+            lines.append(f"{key} = {_toml(value)}")
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _write_table(value, [*name, key], lines)
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)  # TOML's strings, numbers, booleans and arrays of them are JSON's

@@ -1,0 +1,407 @@
+"""The end of a study: its report, its result as JSON, and what a person reads in the terminal."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from thresher.artifacts import LIBRARIES, Artifact, atomic_file, library_version
+from thresher.cli.study.verdict import Verdict
+from thresher.proxies.selection_cost import selection_flops
+from thresher.selection.selection import open_selection
+from thresher.selection.statistics.comparison import Run
+from thresher.studies.experiments.transfer import read_rows
+from thresher.studies.experiments.trust import judged
+from thresher.studies.experiments.validation import read_runs
+from thresher.studies.loop import StudyResult
+from thresher.studies.preparation import cut_lines
+from thresher.studies.report.content import (
+    Choice,
+    Example,
+    Held,
+    Model,
+    NoisyLabels,
+    Point,
+    Report,
+    Reproduction,
+    Results,
+    SizeLoss,
+    Stage,
+    Trust,
+    histogram_of,
+)
+from thresher.studies.report.render import write_report
+from thresher.studies.study import Study
+from thresher.studies.study_file import study_text
+from thresher.workspace import Workspace
+
+NUM_SHOWN = 8
+FEW_ARMS = 8
+"""With fewer, resampling them gives intervals that are too narrow."""
+
+
+def finish(
+    study: Study, result: StudyResult, space: Workspace, *, command: str, flips: NoisyLabels | None = None
+) -> dict[str, Any]:
+    """Write `report.html` (with `report.json`, which replays it), `study.toml` and `result.json`; return the result."""
+    with atomic_file(space.root / "study.toml") as file:
+        file.write_text(study_text(study), encoding="utf-8")
+    page = space.root / "report.html"
+    trust = trusted(result.trust) if result.trust else None
+    report = make_report(study, result, command, flips, trust)
+    write_report(report, page)
+    facts = result.validation.facts
+    summary = {
+        "report": str(page.resolve()),
+        "arms": facts["arms"],
+        "accuracy": facts["accuracy"],
+        "paired": facts["paired"],
+        "paired_accuracy": facts["paired_accuracy"],
+        "standings": facts["standings"],
+        "multipliers": facts["multipliers"],
+        "seconds": {stage.name: stage.seconds for stage in report.stages},
+        "wall_seconds": result.wall_seconds,
+        "num_parameters": {
+            "proxy": result.proxies[0].facts["num_parameters"],
+            "reference": facts["num_parameters"],
+        },
+        **{name: facts[name] for name in ("unit", "budget", "held", "tokens_seen")},
+        "num_selected": result.selections[study.select.method].facts["num_kept"],
+        "num_pool": len(result.prepared.pool),
+        **(
+            {"flipped_labels": {"auc": flips.auc, "low": flips.low, "high": flips.high, "num_flipped": flips.num_noisy}}
+            if flips
+            else {}
+        ),
+        **({"trust": trust} if trust else {}),
+        "cut": cut_lines(result.prepared),
+        "artifacts": {name: str(artifact.path) for name, artifact in _artifacts(result).items()},
+    }
+    with atomic_file(space.root / "result.json") as file:
+        file.write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    return summary
+
+
+def make_report(
+    study: Study,
+    result: StudyResult,
+    command: str,
+    flips: NoisyLabels | None,
+    trust: Mapping[str, Any] | None,
+) -> Report:
+    """The study's numbers, as the report page takes them; `trust` is what `trusted` says of the proxy."""
+    runs = read_runs(result.validation.path)
+    arms = result.validation.meta["config"]["arms"]
+    as_run = [
+        (row["off_target"], Run(row["arm"], row["seed"], row["task"], row["loss"]))
+        for row in runs
+        if row["arm"] in arms
+    ]
+    several = any(row["arm"] not in arms for row in runs)
+    return Report(
+        title=study.name,
+        settings=_settings(study, result),
+        choice=_choice(study, result),
+        results=Results(
+            runs=[run for off_target, run in as_run if not off_target],
+            off_target=[run for off_target, run in as_run if off_target],
+            chosen=study.select.method,
+            curve=[_point(row) for row in runs if several and not row["off_target"]],
+            remarks=[f"{line[0].upper()}{line[1:]}." for line in remark_lines(result.validation.facts)],
+        ),
+        models=_models(study, result),
+        stages=_stages(result),
+        noisy_labels=flips,
+        trust=_trust(trust, result.trust, study.reference.seeds) if trust and result.trust else None,
+        reproduction=Reproduction(
+            command=command,
+            study=study_text(study),
+            versions={name: library_version(name) or "missing" for name in LIBRARIES},
+        ),
+        notes=_notes(study, result),
+    )
+
+
+def show(result: Mapping[str, Any]) -> str:
+    """What a person reads when a study has ended."""
+    lines = validation_lines(result)
+    if "flipped_labels" in result:
+        found = result["flipped_labels"]
+        interval = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+        lines.append(f"flipped labels found: area under the curve {interval}")
+    if "trust" in result:
+        lines.append(f"can the proxy be trusted? {result['trust']['verdict']['sentence']}")
+    lines += [f"{name}: {line}" for name, line in result["cut"].items()]
+    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
+    lines.append(f"seconds: {seconds}; this run {result['wall_seconds']:.1f}")
+    return "\n".join([*lines, f"report: {result['report']}"])
+
+
+def trusted(transfer: Artifact) -> dict[str, Any]:
+    """What the arms at both sizes say of the proxy, as `thresher study verdict` does."""
+    found = judged(transfer, Verdict(study=transfer.path, top=(1,)))
+    count = next(iter(found["proxies"].values()))["num_recipes"]
+    if count < FEW_ARMS:
+        found["verdict"]["sentence"] += f" Only {count} ways to choose were compared, which is weak evidence."
+    return found
+
+
+def validation_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Paired differences, places and compute multipliers of a validation."""
+    lines = paired_lines(facts["paired"])
+    for row in facts["paired_accuracy"]:
+        lines.append(
+            f"  {row['arm']:<14}{row['task'] + ' (accuracy)':<28}"
+            f"{row['mean']:+.4f}  [{row['low']:+.4f}, {row['high']:+.4f}]  n={row['n']}"
+        )
+    return [*lines, *remark_lines(facts)]
+
+
+def remark_lines(facts: Mapping[str, Any]) -> list[str]:
+    """What arms hold where they differ, places, ties shared, and compute multipliers."""
+    places = held_lines(facts) + [
+        f"places, {task}: " + ", ".join(f"{place['rank']} {place['arm']}" for place in of_task)
+        for task, of_task in facts["standings"].items()
+    ]
+    return places + [
+        f"compute multiplier, {row['arm']}, {row['task']}: {_multiplier(row)}" for row in facts["multipliers"]
+    ]
+
+
+def held_lines(facts: Mapping[str, Any]) -> list[str]:
+    """By how much arms differ in what they hold, if they do: each is trained on the same amount all the same."""
+    held = facts["held"]
+    smallest = min(held, key=lambda arm: held[arm]["smallest"])
+    largest = max(held, key=lambda arm: held[arm]["largest"])
+    low, high = held[smallest]["smallest"], held[largest]["largest"]
+    if low == high == facts["budget"]:
+        return []
+    return [
+        f"arms hold {low:,} ({smallest}) to {high:,} ({largest}) {facts['unit']}; an epoch of every arm is "
+        f"{facts['budget']:,}"
+    ]
+
+
+def _point(row: Mapping[str, Any]) -> Point:
+    return Point(**{key: row[key] for key in ("arm", "seed", "task", "loss", "flops")})
+
+
+def _multiplier(row: Mapping[str, Any]) -> str:
+    if "alone" not in row:
+        return "none, more random data did not lower the loss"
+    parts = [
+        f"{row[key]['mean']:.2f} [{row[key]['low']:.2f}, {row[key]['high']:.2f}] {words}"
+        for key, words in (("alone", "without the cost of selecting"), ("with_cost", "with it"))
+        if row[key] is not None
+    ]
+    return ", ".join(parts) + (" (beyond the budgets tried)" if row["beyond"] else "")
+
+
+def paired_lines(paired: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Each arm's held-out loss minus the baseline's, a line a task."""
+    lines = [
+        "held-out loss minus that of random data of the same size (95 % interval, paired seeds; negative is better)"
+    ]
+    for row in paired:
+        side = " (off target)" if row["off_target"] else ""
+        lines.append(
+            f"  {row['arm']:<14}{row['task'] + side:<28}"
+            f"{row['mean']:+.4f}  [{row['low']:+.4f}, {row['high']:+.4f}]  n={row['n']}"
+        )
+    return lines
+
+
+def _artifacts(result: StudyResult) -> dict[str, Artifact]:
+    named = {
+        "pool": result.prepared.pool.artifact,
+        **{f"proxy {m}": proxy for m, proxy in enumerate(result.proxies)},
+        "features": result.features[0] if result.features else None,
+        "scores": result.scores,
+        "index": result.index,
+        **{f"selection {name}": artifact for name, artifact in result.selections.items()},
+        "validation": result.validation,
+        "trust": result.trust,
+    }
+    return {name: artifact for name, artifact in named.items() if artifact is not None}
+
+
+def _settings(study: Study, result: StudyResult) -> dict[str, str]:
+    prepared, proxy, reference, table = result.prepared, study.proxy, study.reference, study.attribution
+    pool = prepared.pool.artifact.facts
+    size = f"{pool['num_examples']:,} examples" + (f", {pool['num_tokens']:,} tokens" if "num_tokens" in pool else "")
+    facts = result.validation.facts
+    epochs = f"{facts['epochs']:g}" if facts["epochs"] else "the task's default"
+    seen = facts["tokens_seen"].values()
+    unit = "tokens" if study.task == "language" else "images"
+    return {
+        "Pool": size,
+        "Targets": ", ".join(
+            f"{name} ({len(examples):,} examples to select for, {len(prepared.heldout[name]):,} held out)"
+            for name, examples in prepared.targets.items()
+        ),
+        "Proxies": f"{proxy.count} of size {proxy.size}, each on a random {proxy.fraction:.0%} of the pool",
+        "Attribution": f"TRAK, {table.projection} projection to k = {table.k}, backend {table.backend}",
+        "Selection": f"{study.select.method}, "
+        + (
+            f"{study.select.tokens:,} tokens"
+            if study.select.tokens
+            else f"{study.select.fraction:.0%} of the pool's {unit}"
+        ),
+        "Reference": f"size {reference.size}, {reference.seeds} paired seeds",
+        "Proxy to reference": f"1 to {_total(facts) / _total(result.proxies[0].facts):.1f} in parameters",
+        "Training": f"every arm on {facts['budget']:,} {unit} an epoch, epochs: {epochs}; {unit} seen: "
+        + (f"{min(seen):,}" if min(seen) == max(seen) else f"{min(seen):,} to {max(seen):,}"),
+        "Machine": f"{result.proxies[0].facts['device']}, {torch.get_num_threads()} threads",
+        "Seed": str(study.seed),
+    }
+
+
+def _total(facts: Mapping[str, Any]) -> int:
+    return facts["num_parameters"]["total"]
+
+
+def _choice(study: Study, result: StudyResult) -> Choice:
+    artifact = result.selections[study.select.method]
+    selection, pool = open_selection(artifact.path), result.prepared.pool
+    scores = np.empty(len(pool))
+    for table in (selection.kept, selection.dropped):
+        scores[table["position"].to_numpy()] = table["score"].to_numpy()
+    order = np.fromiter(dict.fromkeys(np.concatenate([selection.positions, selection.dropped["position"]])), np.int64)
+    there = np.flatnonzero(np.isfinite(scores))  # what an earlier stage left out may have no score
+    order = order[np.isin(order, there)]
+    shares = artifact.facts["domain_shares"]
+    return Choice(
+        method=study.select.method,
+        num_pool=len(pool),
+        num_kept=artifact.facts["num_kept"],
+        share=artifact.facts.get("share_of_tokens"),
+        seed=study.seed,
+        domain_shares=shares if len(shares) > 1 else {},
+        top=_examples(result, order[:NUM_SHOWN], scores),
+        bottom=_examples(result, order[: -NUM_SHOWN - 1 : -1], scores),
+        histogram=histogram_of(scores[there], np.flatnonzero(np.isin(there, selection.positions))),
+    )
+
+
+def _examples(result: StudyResult, rows: np.ndarray, scores: np.ndarray) -> list[Example]:
+    pool = result.prepared.pool
+    return [
+        Example(
+            id=pool.ids[int(row)],
+            text=pool.preview(int(row)),
+            score=float(scores[row]),
+            domain=str(pool.domains[row]),
+            image=pool.picture(int(row)),
+        )
+        for row in rows
+    ]
+
+
+def _models(study: Study, result: StudyResult) -> list[Model]:
+    validation, proxies = result.validation.facts, result.proxies
+    return [
+        Model(
+            name="proxy",
+            parameters=proxies[0].facts["num_parameters"]["total"],
+            count=len(proxies),
+            flops=float(np.mean([proxy.facts["flops"] for proxy in proxies])),
+            seconds=float(np.mean([proxy.facts["seconds"] for proxy in proxies])),
+        ),
+        Model(
+            name="reference",
+            parameters=validation["num_parameters"]["total"],
+            count=validation["num_runs"],
+            flops=validation["flops"] / validation["num_runs"],
+            seconds=validation["train_seconds"] / validation["num_runs"],
+        ),
+    ]
+
+
+def _stages(result: StudyResult) -> list[Stage]:
+    """What each stage cost when its artefacts were made, in this run or before."""
+    prepared, validation = result.prepared, result.validation.facts
+    examples = [prepared.pool, *prepared.targets.values(), *prepared.heldout.values()]
+    made = {
+        "prepare": [one.artifact for one in [*examples, *([prepared.off_target] if prepared.off_target else [])]],
+        "train": result.proxies,
+        "featurize": result.features,
+        "score": [result.scores],
+        "index": [result.index] if result.index else [],
+        "select": list(result.selections.values()),
+        "validate": [result.validation],
+    }
+    flops = _flops(result)
+    stages = []
+    for name, artifacts in made.items():
+        seconds = sum(artifact.facts["seconds"] for artifact in artifacts)
+        if name == "validate":
+            seconds += validation["train_seconds"] + validation["evaluate_seconds"]
+        cached, selects = not any(artifact.built for artifact in artifacts), name not in ("validate", "index")
+        stages.append(
+            Stage(name=name, seconds=round(seconds, 3), flops=flops.get(name), cached=cached, selects=selects)
+        )
+    return [stage for stage in stages if made[stage.name]]
+
+
+def _flops(result: StudyResult) -> dict[str, float]:
+    """Of each stage that counts."""
+    prepared = result.prepared
+    return {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])} | selection_flops(
+        result.proxies,
+        pool=prepared.pool,
+        targets=prepared.targets,
+        k=result.scores.facts["k"] if result.features else None,
+    )
+
+
+def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trust:
+    (size, proxy), *_ = found["proxies"].items()
+    rows = [
+        Held(
+            test_set=name,
+            r2=own["r2"]["value"],
+            spearman=own["spearman"]["value"],
+            accuracy=own["decision_accuracy"]["value"],
+            low=own["decision_accuracy"]["low"],
+            high=own["decision_accuracy"]["high"],
+        )
+        for name, own in proxy["judged"].items()
+    ]
+    return Trust(
+        size=size,
+        reference=found["reference"],
+        num_arms=proxy["num_recipes"],
+        num_seeds=num_seeds,
+        sentence=found["verdict"]["sentence"],
+        rows=rows,
+        losses=[
+            SizeLoss(**{key: row[key] for key in ("size", "recipe", "test_set", "loss")}) for row in read_rows(transfer)
+        ],
+    )
+
+
+def _notes(study: Study, result: StudyResult) -> list[str]:
+    """What a reader should be warned of."""
+    skipped = result.prepared.pool.artifact.facts.get("skipped")
+    listed = ", ".join(f"{count:,} documents ({why})" for why, count in (skipped or {}).items())
+    notes = [f"Left out of the pool or changed: {listed}."] if listed else []
+    notes += [f"{name}: {line}." for name, line in cut_lines(result.prepared).items()]
+    if study.pool.holdout > 0 and result.prepared.off_target is None:
+        notes.append("The pool is too small for a part to measure off the target: give pool.holdout a larger share.")
+    overlap = result.prepared.overlap
+    if overlap is None:
+        return notes
+    for name, found in overlap.facts["targets"].items():
+        if found["documents_hit"]:
+            notes.append(
+                f"Leakage: {found['examples_hit']:,} of {found['examples']:,} examples of {name} share "
+                f"{overlap.meta['config']['ngram']} words in a row with {found['documents_hit']:,} documents of the "
+                f"pool's source, which {'were left out' if 'overlap' in _pool_inputs(result) else 'are in the pool'}."
+            )
+    return notes
+
+
+def _pool_inputs(result: StudyResult) -> Mapping[str, str]:
+    return result.prepared.pool.artifact.meta["inputs"]

@@ -1,0 +1,143 @@
+"""Images into examples: from an image folder or a table with an image column, or from arrays."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from thresher.artifacts import Artifact, Draft, build
+from thresher.data.arrays import ArrayWriter
+from thresher.data.images.pixels import BACKGROUND, COMPOSED, Undecodable, pixels_of
+from thresher.data.sources.rows import Row
+from thresher.data.sources.source import IdCheck, Source
+from thresher.data.sources.values import Unusable, joined_id, name_of
+from thresher.data.text.documents import names_in
+from thresher.data.writers import ExamplesTable, chunks
+from thresher.errors import InputError
+from thresher.progress import SILENT, Progress, track
+
+
+class LabelledImage(NamedTuple):
+    id: str
+    pixels: np.ndarray
+    """uint8 [h, w, c]."""
+    label: str
+    notes: tuple[str, ...] = ()
+    """What was done to make these pixels of the file's."""
+
+    @property
+    def content(self) -> bytes:
+        """What makes two images the same, for `part_of`."""
+        return self.pixels.tobytes()
+
+
+def read_images(
+    source: Source,
+    *,
+    image: str = "image",
+    label: str = "label",
+    id: str | Sequence[str] | None = None,
+    size: int | None = None,
+) -> Iterator[LabelledImage]:
+    """Images in the source's order, three channels, resized to `size` x `size` if that is given.
+
+    Without an id column (or several, joined), files are named by their path, other rows numbered. Raises InputError,
+    naming the row, for an image that does not decode, a row without a class and an id that occurs twice.
+    """
+    if size is not None and size < 1:
+        raise InputError(f"size={size} is no size of an image; pass 1 or more")
+    given = (id,) if isinstance(id, str) else tuple(id or ())
+    natural = source.natural_id
+    named = given or (() if natural is None else (natural,))
+    check = IdCheck(source)
+    for number, row in enumerate(source.read(list(dict.fromkeys([image, label, *given])))):
+        if row.values is None:
+            continue
+        own = check(joined_id([_name(row, column) for column in named]), row) if named else str(number)
+        if own is None:
+            continue
+        name = _name(row, label)
+        if not name.strip():
+            raise InputError(f"{row.where} ({own}): column {label!r} holds no class; give it one, or remove the row")
+        try:
+            pixels, notes = pixels_of(row.values[image], size, Path(row.file).parent)
+        except Undecodable as error:
+            where = f"{row.where} ({own})"
+            raise InputError(f"{where}: the image cannot be decoded ({error}); repair or remove it") from None
+        yield LabelledImage(own, pixels, name, notes)
+
+
+def _name(row: Row, column: str) -> str:
+    assert row.values is not None
+    try:
+        return name_of(row.values[column], column)
+    except Unusable as error:
+        raise InputError(f"{row.where}: {error.args[1]}") from None
+
+
+def classes_of(source: Source, *, label: str = "label") -> list[str]:
+    """The labels that occur, numbers in numerical order."""
+    return sorted(names_in(source, label), key=lambda name: name.zfill(12) if name.isdigit() else name)
+
+
+def prepare_images(
+    images: Iterable[LabelledImage],
+    *,
+    out: Path,
+    classes: list[str],
+    config: Mapping,
+    inputs: Mapping[str, str],
+    left_out: Mapping[str, int] | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Write `images`, all of one shape, into an artefact of kind `image-examples`; labels index `classes`.
+
+    An example's domain is its class. The facts `notes` count what was done to make pixels of files, and `background` is
+    the colour that transparent ones were composed over. `left_out` (of `Source.left_out`) becomes the fact `skipped`.
+    """
+    index = {name: position for position, name in enumerate(classes)}
+
+    def write(draft: Draft) -> Mapping:
+        rows = iter(images)
+        first = next(rows, None)
+        if first is None:
+            raise InputError(f"no images to prepare for {out}: this part of the source is empty; give more")
+        shape = first.pixels.shape
+        labels: list[int] = []
+        notes: Counter[str] = Counter()
+        with (
+            draft.file("images.npy") as file,
+            draft.file("examples.parquet") as table_file,
+            ArrayWriter(file, shape, np.uint8) as pixels,
+            ExamplesTable(table_file, documents=False) as table,
+        ):
+            for block in chunks(track(_chain(first, rows), "read images", None, progress), 256):
+                for row in block:
+                    if row.pixels.shape != shape:
+                        raise InputError(
+                            f"image {row.id} has shape {row.pixels.shape}, the first has {shape}; pass a size"
+                        )
+                    if row.label not in index:
+                        raise InputError(
+                            f"image {row.id} has label {row.label!r}; the classes are {', '.join(classes)}"
+                        )
+                pixels.append(np.stack([row.pixels for row in block]))
+                labels += [index[row.label] for row in block]
+                notes.update(note for row in block for note in row.notes)
+                table.append([row.id for row in block], [row.label for row in block])
+        with draft.file("labels.npy") as file:
+            np.save(file, np.asarray(labels, dtype=np.int64))
+        facts = {"num_examples": len(labels), "classes": classes, "notes": dict(sorted(notes.items()))}
+        facts["skipped"] = dict(left_out or {})
+        return {**facts, "background": list(BACKGROUND)} if COMPOSED in notes else facts
+
+    request = {**config, "classes": classes}
+    return build(out, kind="image-examples", config=request, seed=seed, inputs=inputs, write=write)
+
+
+def _chain(first: LabelledImage, rest: Iterator[LabelledImage]) -> Iterator[LabelledImage]:
+    yield first
+    yield from rest

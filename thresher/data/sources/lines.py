@@ -1,0 +1,136 @@
+"""Bytes of a file into text: decompressed by its ending, decoded as its byte order mark says, cut into lines.
+
+A line ends with a line feed, a carriage return, or both; other characters that Unicode calls line ends (U+2028, form
+feed) are text. Without a mark a file is UTF-8.
+"""
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from thresher.data.sources.skipped import BadRows
+from thresher.errors import InputError
+
+# The marks of UTF-32 begin with those of UTF-16.
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+MARK = "\ufeff"
+
+
+def text_lines(file: Path, bad: BadRows) -> Iterator[str]:
+    """The lines of a file, each with its end; InputError for a file without any, or that is not in its encoding.
+
+    Where bad rows are not refused, bytes that are not UTF-8 are kept as lone surrogates.
+    """
+    with open_bytes(file) as opened:
+        mark, encoding = _mark_of(opened.peek(4)[:4], file)  # type: ignore[attr-defined]
+        position = len(opened.read(mark))
+        lines = _utf8_lines(opened, file, position, bad) if encoding == "utf-8" else _wide(opened, file, encoding, bad)
+        empty = True
+        for line in lines:
+            empty = False
+            yield line
+    if empty:
+        raise InputError(f"{file} is empty; leave it out, or give a file with rows")
+
+
+def whole_text(file: Path, bad: BadRows) -> str:
+    """All of a file's text, without its mark; empty where it is."""
+    with open_bytes(file) as opened:
+        raw = opened.read()
+    mark, encoding = _mark_of(raw[:4], file)
+    if encoding == "utf-8":
+        return _decode(raw[mark:], file, mark, bad)
+    return "".join(_wide(BufferedReader(io.BytesIO(raw[mark:])), file, encoding, bad))  # type: ignore[arg-type]
+
+
+def _mark_of(start: bytes, file: Path) -> tuple[int, str]:
+    """How many bytes the mark has, and the encoding."""
+    for mark, encoding in MARKS:
+        if start.startswith(mark):
+            return len(mark), encoding
+    if b"\0" in start:
+        raise InputError(
+            f"{file} has a NUL byte at its start: UTF-16 without a byte order mark, or no text; convert it to UTF-8"
+        )
+    return 0, "utf-8"
+
+
+def _utf8_lines(opened: IO[bytes], file: Path, position: int, bad: BadRows) -> Iterator[str]:
+    for raw in opened:
+        # bytes.splitlines knows the three line ends alone, str.splitlines many more.
+        for line in raw.splitlines(keepends=True) if b"\r" in raw[:-2] else (raw,):
+            yield _decode(line, file, position, bad)
+            position += len(line)
+
+
+def _wide(opened: IO[bytes], file: Path, encoding: str, bad: BadRows) -> Iterator[str]:
+    errors = "strict" if bad.refuses else "surrogatepass"
+    reader = io.TextIOWrapper(opened, encoding, errors, newline="")
+    try:
+        yield from reader
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not {encoding.upper()}, as its mark says ({error.reason}); convert it") from None
+    finally:
+        if not opened.closed:  # as it is where a reader of lines is dropped before their end
+            reader.detach()
+
+
+def _decode(raw: bytes, file: Path, position: int, bad: BadRows) -> str:
+    """UTF-8; broken bytes are refused, or kept as lone surrogates for who reads the text to skip or replace."""
+    try:
+        return raw.decode("utf-8", "strict" if bad.refuses else "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{file} is not UTF-8 at byte {position + error.start}; convert it (iconv -t UTF-8), leave it out, "
+            "or have bad_rows skip or replace it"
+        ) from None
+
+
+class open_bytes:
+    """A file as bytes, decompressed where its ending says so; a damaged one is named."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __enter__(self) -> IO[bytes]:
+        self.opened = OPENERS.get(self.file.suffix.lower(), _open_plain)(self.file)
+        return self.opened
+
+    def __exit__(self, kind, error, _) -> None:
+        self.opened.close()
+        broken = isinstance(error, EOFError | lzma.LZMAError | zlib.error) or (
+            isinstance(error, OSError) and self.file.suffix.lower() in OPENERS and not error.errno
+        )
+        if broken:
+            raise InputError(f"{self.file} cannot be decompressed ({error}); write it again") from None
+
+
+def _open_plain(file: Path) -> IO[bytes]:
+    return open(file, "rb")
+
+
+def _open_zstd(file: Path) -> IO[bytes]:
+    return BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"), 2**16)  # type: ignore[arg-type]
+
+
+OPENERS: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+    ".zst": _open_zstd,
+}

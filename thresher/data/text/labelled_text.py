@@ -1,0 +1,160 @@
+"""Texts with the class of each, for sequence classifiers: the text goes in, logits over the classes come out.
+
+(Where the class is a word that a language model predicts, see `TextColumns.classify`.) Kind `labelled-text-examples`:
+the files of `text-examples`, `labels.npy` int64 [n], and the classes, in the order of their numbers, as a fact. A text
+has what the checkpoint's tokenizer puts around it ([CLS] .. [SEP]) and is one window; of one too long the beginning is
+kept, which is counted and listed.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from thresher.artifacts import Artifact, Draft, build
+from thresher.data.examples import Labelled, TokenExamples
+from thresher.data.sources.skipped import BadRows, Skipped
+from thresher.data.text.documents import Document
+from thresher.data.text.encoding import Encoded, encode
+from thresher.data.text.tokenizer import begin_token, open_tokenizer, vocab_size_of
+from thresher.data.token_files import Layout, TokenWriter
+from thresher.data.writers import DocumentsTable, ExamplesTable, chunks
+from thresher.errors import InputError
+from thresher.progress import SILENT, Progress, track
+
+KIND = "labelled-text-examples"
+
+
+class LabelledTextExamples(Labelled, TokenExamples):
+    """Texts and their classes. A batch is `input_ids`, `attention_mask` [b, t] and `labels` [b]."""
+
+    def batch(self, windows):
+        indices = np.asarray(windows)
+        tokens = super().batch(indices)["input_ids"]
+        inside = torch.arange(tokens.shape[1]) < torch.from_numpy(self.lengths()[indices])[:, None]
+        labels = torch.from_numpy(self.labels[indices])
+        return {"input_ids": tokens, "attention_mask": inside.long(), "labels": labels}
+
+    def preview(self, index):
+        return f"{self.texts([index])[0]}\nlabel: {self.classes[int(self.labels[index])]}"
+
+    @cached_property
+    def choices(self):
+        """None: all classes are there in the logits."""
+        return None
+
+    def by_window(self):
+        return self
+
+
+def prepare_labelled(
+    documents: Callable[[Skipped], Iterable[Document]],
+    *,
+    out: Path,
+    tokenizer: str | Path,
+    sequence_length: int,
+    classes: list[str],
+    config: Mapping,
+    inputs: Mapping[str, str],
+    bad_rows: str = "refuse",
+    limit: int | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Artifact:
+    """Tokenise documents, whose class is their domain, into an artefact of kind `labelled-text-examples`.
+
+    Raises InputError for a class that is none of `classes` (or has it skipped and listed, as `bad_rows` says), and for
+    a length that leaves no room for a text.
+    """
+    encoder, end, tokenizer_hash = open_tokenizer(tokenizer)
+    before, after = _around(encoder, begin_token(tokenizer))
+    room = sequence_length - len(before) - len(after)
+    if room < 1:
+        raise InputError(
+            f"sequence_length={sequence_length} leaves no room for a text beside the {len(before) + len(after)} tokens "
+            "around it; pass a larger one"
+        )
+    index = {name: number for number, name in enumerate(classes)}
+    layout = Layout(sequence_length=sequence_length, vocab_size=vocab_size_of(encoder), end_token=end)
+
+    def write(draft: Draft) -> Mapping:
+        with ExitStack() as files:
+            skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
+            bad = BadRows(bad_rows, skipped)
+            rows = _usable(encode(documents(skipped), encoder, bad), index, bad, skipped)
+            rows = track(rows, "tokenise", limit, progress)
+            facts = _write(draft, files, chunks(rows, 1024, limit), layout, (before, after), room, index, skipped)
+            if facts["num_examples"] == 0:
+                raise InputError(f"no labelled texts to prepare for {out}: this part of the source is empty; give more")
+        layout.save(draft)
+        with draft.file("tokenizer.json") as file:
+            encoder.save(str(file))
+        around = [encoder.id_to_token(token) for token in (*before, *after)]
+        return {**facts, "classes": classes, "around": around, "skipped": dict(skipped.counts)}
+
+    request = {**config, "classes": classes, "sequence_length": sequence_length, "limit": limit}
+    request |= {"around": [before, after]}
+    made_from = {**inputs, "tokenizer": tokenizer_hash}
+    return build(out, kind=KIND, config=request, seed=seed, inputs=made_from, write=write)
+
+
+def _around(tokenizer: Tokenizer, begin: int | None) -> tuple[list[int], list[int]]:
+    """What stands before and after every text: as the tokenizer puts it there, and the checkpoint's begin token."""
+    alone, whole = (tokenizer.encode("a", add_special_tokens=adds).ids for adds in (False, True))
+    start = next((at for at in range(len(whole)) if whole[at : at + len(alone)] == alone), 0)
+    before, after = whole[:start], whole[start + len(alone) :]
+    return ([begin] if begin is not None and not before else before), after
+
+
+def _usable(encoded: Iterable[Encoded], index: Mapping[str, int], bad: BadRows, skipped: Skipped) -> Iterator[Encoded]:
+    for row in encoded:
+        label = row.document.domain
+        if label not in index:
+            known = ", ".join(list(index)[:8])
+            what = f"has the class {label!r}, which is none of {known}" if label else "has no class"
+            message = f"document {row.document.id!r} {what}; add it to --classes, or take the row out"
+            bad("unknown class", message, file="", id=row.document.id)
+        elif not len(row.piece.tokens):
+            skipped.add("empty", id=row.document.id)
+        else:
+            yield row
+
+
+def _write(
+    draft: Draft,
+    files: ExitStack,
+    blocks: Iterable[list[Encoded]],
+    layout: Layout,
+    around: tuple[list[int], list[int]],
+    room: int,
+    index: Mapping[str, int],
+    skipped: Skipped,
+) -> dict[str, Any]:
+    writer = files.enter_context(TokenWriter(draft, layout))
+    table = files.enter_context(ExamplesTable(files.enter_context(draft.file("examples.parquet")), documents=True))
+    written = files.enter_context(DocumentsTable(files.enter_context(draft.file("documents.parquet"))))
+    labels: list[int] = []
+    cut = 0
+    for block in blocks:
+        for row in block:
+            stop = len(row.piece.tokens)
+            if stop > room:
+                cut, stop = cut + 1, room
+                skipped.add("shortened", id=row.document.id)
+                while stop > 1 and not row.piece.breaks[stop]:
+                    stop -= 1
+            ids = np.concatenate([around[0], row.piece.tokens[:stop], around[1]]).astype(np.uint32)
+            writer.append(ids, first=len(ids))
+        own = [row.document for row in block]
+        labels += [index[one.domain] for one in own]
+        table.append([one.id for one in own], [one.domain for one in own], [[one.id] for one in own])
+        written.append([(one.prompt, one.text, json.dumps(one.columns)) for one in own])
+    with draft.file("labels.npy") as file:
+        np.save(file, np.asarray(labels, dtype=np.int64))
+    return writer.facts() | {"vocab_size": layout.vocab_size, "num_shortened": cut}

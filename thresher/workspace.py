@@ -1,0 +1,38 @@
+"""Where the artefacts of one study lie, and what every stage of it shares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from thresher.artifacts import hash_json
+from thresher.progress import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder of artefacts. Each one's name ends in a hash of what it is made from, so that a changed study makes new
+    ones beside the old and finds the unchanged ones again."""
+
+    root: Path
+    device: str = "auto"
+    progress: Progress = SILENT
+    executor: str = "processes"
+    """Where independent pieces of work are done: processes (of this machine) or ray. Part of no artefact."""
+
+    def place(self, name: str, *made_from: object) -> Path:
+        # An arm may be named after a line of methods, "minhash:0.7 | dsdm".
+        name = name.replace(" ", "").replace("|", "+").replace(":", "=")
+        path = self.root / f"{name}-{hash_json(made_from)[:8]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def fan_out(self) -> Callable[..., Any] | None:
+        """What spreads work over a cluster, as `fleet.run_jobs` does; None where it stays in this process."""
+        if self.executor == "processes":
+            return None
+        from thresher.executors.jobs import run_jobs
+
+        return partial(run_jobs, workers=None, executor=self.executor, device=self.device)
