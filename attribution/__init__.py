@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from thresher.attribution.features.featurize import FeatureStore, featurize, open_features
+from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.store import FeatureStore, open_features
 from thresher.attribution.scoring.index import build_index, search
-from thresher.attribution.scoring.scores import read_scores, score, self_influence
+from thresher.attribution.scoring.scores import score, self_influence
+from thresher.scores import read_scores
 
 if TYPE_CHECKING:
     from thresher.attribution.traker import TRAKer

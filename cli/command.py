@@ -1,5 +1,6 @@
 """What every command shares: the two output options, how a result is shown, and how named paths are written."""
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,14 @@ class Command:
     def show(self, result: Mapping[str, Any]) -> str:
         """The result as lines for a person."""
         return "\n".join(f"{key}: {_line(value)}" for key, value in result.items())
+
+
+class Warnings(logging.Handler):
+    """What the library warns of, as `warn` says it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say the message on stderr."""
+        warn(record.getMessage())
 
 
 def warn(message: str) -> None:

@@ -31,12 +31,14 @@ class Demo(Command):
         if self.task not in DEMOS:
             raise InputError(f"task {self.task!r} is unknown; pass one of {', '.join(DEMOS)}")
         write_data, make_study, extra = DEMOS[self.task]
-        space = Workspace(self.out or Path("runs") / f"demo-{self.task}", self.device, progress)
-        write_data(space.root / "source", seed=self.seed)
-        study = make_study(space.root / "source", self.seed)
-        result = run_study(study, space)
-        flips = extra(space.root / "source", result, self.seed)
-        return finish(study, result, space, command=f"thresher demo --task {self.task} --seed {self.seed}", flips=flips)
+        workspace = Workspace(self.out or Path("runs") / f"demo-{self.task}", self.device, progress)
+        write_data(workspace.root / "source", seed=self.seed)
+        study = make_study(workspace.root / "source", self.seed)
+        result = run_study(study, workspace)
+        flips = extra(workspace.root / "source", result, self.seed)
+        return finish(
+            study, result, workspace, command=f"thresher demo --task {self.task} --seed {self.seed}", flips=flips
+        )
 
     def show(self, result):
         from thresher.studies.summary import show

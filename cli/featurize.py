@@ -43,7 +43,7 @@ class Featurize(Command):
         from thresher.attribution.features.featurize import featurize
         from thresher.data.examples import TokenExamples, open_examples
         from thresher.errors import InputError
-        from thresher.proxies.models.loaders import loaders_of
+        from thresher.proxies.models.weights import loaders_of
         from thresher.workspace import Workspace
 
         examples = open_examples(self.examples)

@@ -21,7 +21,7 @@ class Index(Command):
     none (1); None: sqrt, or mean with another package's convention."""
 
     def run(self, progress):
-        from thresher.attribution.features.featurize import open_features
+        from thresher.attribution.features.store import open_features
         from thresher.attribution.scoring.index import build_index
 
         store = open_features(self.features)

@@ -73,6 +73,7 @@ class Lds(ModelOptions):
         from thresher.data.examples import open_examples
         from thresher.errors import InputError
         from thresher.proxies.models.spec import task_of
+        from thresher.proxies.settings import ModelSettings
         from thresher.proxies.trials import check_trainable
         from thresher.studies.experiments.lds_by_size import LadderPlan, lds_ladder
         from thresher.studies.experiments.retraining import retrain
@@ -84,7 +85,6 @@ class Lds(ModelOptions):
             judge,
             train_checkpoints,
         )
-        from thresher.studies.study import ModelTable
         from thresher.workspace import Workspace
 
         pool, target = open_examples(self.pool), open_examples(self.target)
@@ -96,7 +96,7 @@ class Lds(ModelOptions):
         check_scorers(names, pool)
         if self.output not in ("margin", "loss"):
             raise InputError(f"output {self.output!r} is unknown; pass margin or loss")
-        table = ModelTable(
+        table = ModelSettings(
             size=self.model,
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -107,8 +107,8 @@ class Lds(ModelOptions):
             weight_decay=self.weight_decay,
             **self.model_options(),
         )
-        space = Workspace(self.out, self.device, progress, self.executor)
-        training = {"seed": self.seed, "workers": self.workers, "space": space}
+        workspace = Workspace(self.out, self.device, progress, self.executor)
+        training = {"seed": self.seed, "workers": self.workers, "workspace": workspace}
         how = Attribution(
             k=self.k,
             projection=self.projection,
@@ -125,7 +125,7 @@ class Lds(ModelOptions):
         models = train_checkpoints(pool, table, count=self.checkpoints, **training)
         truth = retrain(pool, target, table, **drawn, **training)
         baseline = self.baseline if self.baseline in (*names, *given) else None
-        scorers = Scorers(models, pool, target, how, space)
+        scorers = Scorers(models, pool, target, how, workspace)
         options = {"given": given, "output": self.output, "baseline": baseline, "seed": self.seed}
         return made(judge(scorers, truth, names, **options))
 

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -80,8 +81,10 @@ def _run(name: str, arguments: list[str]) -> int:
         raise InputError(f"{name} runs in one process, not in {processes}; start it without torchrun")
     module = importlib.import_module(f"thresher.cli.{name}")
     command = tyro.cli(module.COMMAND, args=arguments, prog=f"thresher {name}", description=module.COMMAND.__doc__)
+    from thresher.cli.command import Warnings
     from thresher.cli.progress_bar import progress_for
 
+    logging.getLogger("thresher").handlers = [Warnings()]
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone, whatever a library prints
         result = command.run(progress_for(command.quiet))
     if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks

@@ -28,12 +28,12 @@ class Run(Command):
         from thresher.workspace import Workspace
 
         study = read_study(self.study)
-        space = Workspace(self.out or Path("runs") / study.name, self.device, progress, self.executor)
-        if self.study.resolve() == (space.root / "study.toml").resolve():
+        workspace = Workspace(self.out or Path("runs") / study.name, self.device, progress, self.executor)
+        if self.study.resolve() == (workspace.root / "study.toml").resolve():
             raise InputError(
                 f"{self.study} would be written over by the copy that replays the run; choose another --out"
             )
-        return finish(study, run_study(study, space), space, command=f"thresher run {self.study}")
+        return finish(study, run_study(study, workspace), workspace, command=f"thresher run {self.study}")
 
     def show(self, result):
         from thresher.studies.summary import show

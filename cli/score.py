@@ -64,7 +64,7 @@ class Score(Command):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.attribution.scoring.scores import check_names
+        from thresher.scores import check_names
 
         self._check()
         targets = {} if self.self_influence else named_paths(self.targets, "--targets")
@@ -110,7 +110,7 @@ class Score(Command):
 
     def _with_features(self, targets, progress):
         from thresher.artifacts import open_artifact
-        from thresher.attribution.features.featurize import open_features
+        from thresher.attribution.features.store import open_features
         from thresher.attribution.scoring.scores import score, self_influence
 
         if open_artifact(self.pool).kind != "features":
@@ -129,7 +129,8 @@ class Score(Command):
         return "selection" if self.goal == "auto" and self.convention != "thresher" else self.goal
 
     def _featurize(self, name, loaders, examples, progress):
-        from thresher.attribution.features.featurize import featurize, open_features
+        from thresher.attribution.features.featurize import featurize
+        from thresher.attribution.features.store import open_features
 
         artifact = featurize(
             loaders,
@@ -176,7 +177,7 @@ class Score(Command):
     def _examples(self, targets):
         """Models, pool and targets of methods that start from prepared examples."""
         from thresher.data.examples import open_examples
-        from thresher.proxies.models.loaders import loaders_of
+        from thresher.proxies.models.weights import loaders_of
 
         pool, others = open_examples(self.pool), {name: open_examples(path) for name, path in targets.items()}
         return loaders_of(self.models, pool, *others.values()), pool, others

@@ -22,7 +22,7 @@ class Search(Command):
     """The prepared pool: its texts are shown too."""
 
     def run(self, progress):
-        from thresher.attribution.features.featurize import open_features
+        from thresher.attribution.features.store import open_features
         from thresher.attribution.scoring.index import search
         from thresher.data.examples import open_examples
         from thresher.errors import InputError

@@ -56,7 +56,7 @@ class Select(Command):
 
     def run(self, progress):
         from thresher.artifacts import open_artifact
-        from thresher.attribution.features.featurize import open_features
+        from thresher.attribution.features.store import open_features
         from thresher.data.examples import open_examples
         from thresher.errors import InputError
         from thresher.selection.methods import stages_of
@@ -74,7 +74,7 @@ class Select(Command):
         names = tuple(target.partition("=")[0] for target in self.targets)
         folder = self.evidence or self.out.with_name(f"{self.out.name}-evidence")
         sources = Sources(
-            space=Workspace(folder, self.device, progress),
+            workspace=Workspace(folder, self.device, progress),
             pool=None if self.pool is None else open_examples(self.pool),
             targets={name: open_examples(path) for name, path in paths.items()},
             models=self.models,

@@ -44,7 +44,8 @@ class Train(ModelOptions):
 
     def run(self, progress):
         from thresher.data.examples import open_examples
-        from thresher.proxies import Recipe, model_spec, train
+        from thresher.proxies.models.spec import model_spec
+        from thresher.proxies.training.trainer import TrainConfig, train
 
         pool = open_examples(self.pool)
         wanted = {
@@ -56,7 +57,7 @@ class Train(ModelOptions):
             spec,
             pool,
             out=self.out,
-            recipe=Recipe.for_task(
+            config=TrainConfig.for_task(
                 spec["task"], **{name: value for name, value in wanted.items() if value is not None}
             ),
             seed=self.seed,
@@ -75,7 +76,7 @@ class Train(ModelOptions):
 
         from thresher.seeds import numpy_rng
         from thresher.selection.budget import num_to_keep, take
-        from thresher.studies.experiments.choices import kept_positions
+        from thresher.studies.experiments.training_sets import kept_positions
 
         indices = np.arange(len(pool)) if self.selection is None else kept_positions(self.selection, pool)
         lengths = np.asarray(pool.lengths())

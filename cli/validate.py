@@ -46,9 +46,9 @@ class Validate(ModelOptions):
 
     def run(self, progress):
         from thresher.data.examples import open_examples
-        from thresher.studies.experiments.choices import kept_positions
+        from thresher.proxies.settings import ModelSettings
+        from thresher.studies.experiments.training_sets import kept_positions
         from thresher.studies.experiments.validation import Arm, Plan, held_by, random_arm, validate
-        from thresher.studies.study import ModelTable
         from thresher.workspace import Workspace
 
         pool = open_examples(self.pool)
@@ -58,7 +58,7 @@ class Validate(ModelOptions):
             smallest = min(min(held) for held in held_by(arms, lengths, 1).values())
             arms.append(random_arm(lengths, smallest, num_seeds=self.seeds, seed=self.seed))
         off_targets = named_paths(self.off_targets, "--off-targets") if self.off_targets else {}
-        table = ModelTable(
+        table = ModelSettings(
             size=self.model,
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -79,12 +79,12 @@ class Validate(ModelOptions):
                 workers=self.workers,
             ),
             seed=self.seed,
-            space=Workspace(self.out, self.device, progress, self.executor),
+            workspace=Workspace(self.out, self.device, progress, self.executor),
         )
         return made(artifact)
 
     def show(self, result):
-        from thresher.studies.summary import validation_lines
+        from thresher.studies.report.sentences import validation_lines
 
         lines = [f"path: {result['path']}", *validation_lines(result)]
         return "\n".join([*lines, f"learning curve: {result['path']}/learning_curve.svg"])

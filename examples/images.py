@@ -11,9 +11,9 @@ from sklearn.datasets import load_digits
 from thresher.attribution import build_index, featurize, open_features, score, search
 from thresher.data.examples import open_examples
 from thresher.data.images.image_examples import LabelledImage, prepare_images
-from thresher.proxies import Recipe, evaluate, model_spec, open_model, train
+from thresher.proxies import TrainConfig, evaluate, model_spec, open_model, train
 from thresher.scores import open_scores
-from thresher.selection.methods import select
+from thresher.selection.select import select
 
 CLASSES = [str(digit) for digit in range(10)]
 
@@ -36,8 +36,8 @@ def main(folder: Path) -> dict:
 
     # An ensemble of small proxies, each from its own initialisation.
     spec = model_spec("mlp-32x1", pool)
-    recipe = Recipe.for_vision(epochs=20, batch_size=32, learning_rate=0.02)
-    models = [train(spec, pool, out=folder / f"proxy-{seed}", recipe=recipe, seed=seed) for seed in range(3)]
+    recipe = TrainConfig.for_vision(epochs=20, batch_size=32, learning_rate=0.02)
+    models = [train(spec, pool, out=folder / f"proxy-{seed}", config=recipe, seed=seed) for seed in range(3)]
     accuracy = evaluate(open_model(models[0].path), target)["correct"].mean()
 
     # One pass over each set gives projected gradients; scores are inner products in their space.

@@ -9,5 +9,5 @@ from thresher.proxies.models.spec import model_spec as model_spec
 from thresher.proxies.models.spec import num_parameters as num_parameters
 from thresher.proxies.models.weights import open_model as open_model
 from thresher.proxies.models.weights import read_spec as read_spec
-from thresher.proxies.training.trainer import Recipe as Recipe
+from thresher.proxies.training.config import TrainConfig as TrainConfig
 from thresher.proxies.training.trainer import train as train

@@ -1,8 +1,11 @@
 """Floating-point operations: measured of a model, and Small-to-Large's model of training and attribution."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import nn
 
+from thresher.artifacts import Artifact
 from thresher.data.examples import Examples, TokenExamples
 from thresher.outputs import Batch, logits_of
 from thresher.proxies.flops import counting_flops
@@ -48,3 +51,25 @@ def attribution_flops(num_parameters: int, sequence_length: int, num_train: int,
     """`(6 p T + 4 k^2 + 2 k p) n + 2 p (3 T + k) n_test + k^3`, of one checkpoint, from gradients to scores."""
     p, t, k = num_parameters, sequence_length, dimension
     return (6 * p * t + 4 * k**2 + 2 * k * p) * num_train + 2 * p * (3 * t + k) * num_test + k**3
+
+
+def selection_flops(
+    proxies: Sequence[Artifact], *, pool: Examples, targets: Mapping[str, Examples], k: int | None
+) -> dict[str, float]:
+    """Of training the proxies, featurising pool and targets, and scoring; the last two with features alone (`k`).
+
+    Featurising is a forward and a backward pass over every token (image), like training; scoring builds and factors a
+    k x k kernel a checkpoint and multiplies the pool by one vector a target.
+    """
+    flops = {"train": float(sum(proxy.facts["flops"] for proxy in proxies))}
+    if k is not None:
+        a_unit = sum(proxy.facts["flops"] / units_seen(proxy) for proxy in proxies)
+        flops["featurize"] = a_unit * float(sum(one.lengths().sum() for one in (pool, *targets.values())))
+        flops["score"] = len(proxies) * (2.0 * len(pool) * k * (k + len(targets)) + k**3)
+    return flops
+
+
+def units_seen(model: Artifact) -> int:
+    """Tokens, or images, that a model was trained on, repetitions counted."""
+    facts = model.facts
+    return facts["num_tokens_seen"] if "num_tokens_seen" in facts else facts["num_examples_seen"]

@@ -2,18 +2,14 @@
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from jaxtyping import Float
-
-from thresher.scores import Scores
-from thresher.selection.evidence import FROM_MODELS, Evidence
-from thresher.selection.selection import Selected
-from thresher.selection.selectors import bm25, classifier, controls, diverse, dsir, duplicates, embedding, semdedup
-from thresher.selection.selectors.ranking import Ranking, by
+from thresher.selection.evidence import FROM_MODELS
+from thresher.selection.selectors import bm25, classifier, diverse, dsir, duplicates, embedding, semdedup
+from thresher.selection.selectors.controls import _bottom, _dsdm, _loss, _random
+from thresher.selection.selectors.ranking import by
 from thresher.selection.spec import Parameter, Stage, parse
 
 BUDGET = {
@@ -66,26 +62,6 @@ def _parameter(hint: Any, default: Any) -> Parameter:
     return Parameter(str, default, choices) if choices else Parameter(hint, default)
 
 
-def _dsdm(evidence: Evidence) -> Ranking:
-    return by(evidence.combined(evidence["scores"]))
-
-
-def _bottom(evidence: Evidence) -> Ranking:
-    scores = evidence.combined(evidence["scores"])
-    return Ranking(scores, -scores)
-
-
-def _random(evidence: Evidence) -> Ranking:
-    keys = np.empty(len(evidence))
-    keys[controls.random(len(evidence), evidence.seed)] = -np.arange(len(evidence), dtype=np.float64)
-    return Ranking(np.full(len(evidence), np.nan), keys)
-
-
-def _loss(evidence: Evidence, *, band: Literal["low", "middle", "high"] = "middle", centre: float = -1.0) -> Ranking:
-    losses = by(evidence["loss"]).scores
-    return Ranking(losses, controls.band(losses, controls.BANDS[band] if centre == -1.0 else centre))
-
-
 METHODS: dict[str, Method] = {
     "dsdm": Method("score", ("scores",), _dsdm),
     "dsdm_diverse": Method("order", ("scores", "features"), diverse.dsdm_diverse, samples=False, is_greedy=True),
@@ -121,26 +97,3 @@ def needs_of(spec: str) -> list[str]:
 def needs_no_model(stages: Sequence[Stage]) -> bool:
     """Whether a selection by `stages` can be made before any proxy is trained."""
     return not any(need in FROM_MODELS for stage in stages for need in METHODS[stage.name].needs)
-
-
-def select(
-    method: str,
-    scores: Scores,
-    *,
-    fraction: float | None = None,
-    count: int | None = None,
-    seed: int = 0,
-    targets: Sequence[str] | None = None,
-    weights: Mapping[str, float] | None = None,
-    gradient_norms: Float[np.ndarray, "n"] | None = None,
-) -> Selected:
-    """Keep a `fraction` of the pool's tokens, or `count` examples, by a spec that needs no more than these.
-
-    `targets` (None: all) are normalised and averaged with `weights` (see `dsdm.combine`). For any other evidence see
-    `chain.select_by`. Raises InputError for what cannot be used.
-    """
-    from thresher.selection.select import select_by
-
-    facts = {"scores": scores.of(targets), "gradient_norms": gradient_norms, "lengths": scores.lengths}
-    evidence = Evidence(scores.ids, scores.domains, seed=seed, weights=weights, **facts)
-    return select_by(method, evidence, fraction=fraction, count=count)

@@ -1,7 +1,7 @@
 """Run a spec on evidence: filters leave examples out, rankings keep a budget of the best, the last stage decides."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from thresher.errors import InputError
+from thresher.scores import Scores
 from thresher.selection.budget import Amount, Budget
 from thresher.selection.evidence import FROM_MODELS, Evidence
 from thresher.selection.methods import BUDGET, METHODS, SAMPLING, Method, needs_no_model, stages_of
@@ -211,3 +212,26 @@ def _too_much(stage: Stage, amount: Amount, left: int, num_pool: int) -> str:
         f"{stage}: {amount.total} {amount.unit} asked for, but the stages before left {left}{of_pool}; keep less, or "
         "loosen them"
     )
+
+
+def select(
+    method: str,
+    scores: Scores,
+    *,
+    fraction: float | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    targets: Sequence[str] | None = None,
+    weights: Mapping[str, float] | None = None,
+    gradient_norms: Float[np.ndarray, "n"] | None = None,
+) -> Selected:
+    """Keep a `fraction` of the pool's tokens, or `count` examples, by a spec that needs no more than these.
+
+    `targets` (None: all) are normalised and averaged with `weights` (see `dsdm.combine`). For any other evidence see
+    `chain.select_by`. Raises InputError for what cannot be used.
+    """
+    from thresher.selection.select import select_by
+
+    facts = {"scores": scores.of(targets), "gradient_norms": gradient_norms, "lengths": scores.lengths}
+    evidence = Evidence(scores.ids, scores.domains, seed=seed, weights=weights, **facts)
+    return select_by(method, evidence, fraction=fraction, count=count)

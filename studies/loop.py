@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from thresher.artifacts import Artifact
-from thresher.attribution.features.featurize import featurize, open_features
+from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.store import open_features
 from thresher.attribution.scoring.index import build_index
 from thresher.attribution.scoring.scores import score
 from thresher.attribution.scoring.traker_backend import score_with_traker
 from thresher.data.examples import Examples
-from thresher.executors.jobs import num_workers
-from thresher.proxies.models.loaders import loaders_of
-from thresher.proxies.selection_cost import selection_flops
+from thresher.executors.workers import num_workers
+from thresher.proxies.costs import selection_flops
+from thresher.proxies.models.weights import loaders_of
 from thresher.proxies.trials import Run, check_trainable, train_models, train_run
 from thresher.seeds import derive, numpy_rng
 from thresher.selection.budget import Budget
@@ -58,27 +59,27 @@ class StudyResult:
     """Of this run; little for what was there already."""
 
 
-def run_study(study: Study, space: Workspace) -> StudyResult:
-    """Every stage of `study`, in order, under `space`; what is there already is only opened."""
+def run_study(study: Study, workspace: Workspace) -> StudyResult:
+    """Every stage of `study`, in order, under `workspace`; what is there already is only opened."""
     check_study(study)
     start, table, seed = time.perf_counter(), study.attribution, study.seed
-    prepared = prepare(study, space)
-    check_prepared(study, prepared, space)
+    prepared = prepare(study, workspace)
+    check_prepared(study, prepared, workspace)
     pool, targets = prepared.pool, prepared.targets
-    proxies = train_proxies(pool, study.proxy, seed=seed, space=space)
+    proxies = train_proxies(pool, study.proxy, seed=seed, workspace=workspace)
     if table.backend == "thresher":
-        stores = featurize_study(proxies, pool, targets, table, seed, space)
-        scores = score_study(stores, table, space)
-        index = index_study(stores[POOL], table, space)
+        stores = featurize_study(proxies, pool, targets, table, seed, workspace)
+        scores = score_study(stores, table, workspace)
+        index = index_study(stores[POOL], table, workspace)
     else:
         stores, index = {}, None
-        scores = score_by_traker(proxies, pool, targets, table, seed, space)
+        scores = score_by_traker(proxies, pool, targets, table, seed, workspace)
     opened = {name: open_features(artifact.path) for name, artifact in stores.items()}
-    selections = select_arms(study, prepared, proxies, scores, opened.pop(POOL, None), opened, space)
+    selections = select_arms(study, prepared, proxies, scores, opened.pop(POOL, None), opened, workspace)
     cost = study_cost(study, prepared, proxies, scores) if stores else None
     arms = arms_of(selections)
-    validation = validate_study(study, prepared, arms, cost, space)
-    trust = trust_study(study, prepared, arms, space) if asks_for_trust(study, arms) else None
+    validation = validate_study(study, prepared, arms, cost, workspace)
+    trust = trust_study(study, prepared, arms, workspace) if asks_for_trust(study, arms) else None
     return StudyResult(
         prepared=prepared,
         proxies=proxies,
@@ -92,18 +93,18 @@ def run_study(study: Study, space: Workspace) -> StudyResult:
     )
 
 
-def check_prepared(study: Study, prepared: Prepared, space: Workspace) -> None:
+def check_prepared(study: Study, prepared: Prepared, workspace: Workspace) -> None:
     """Refuse whatever of `study` can be refused before a model is trained; selections that take none are made."""
     pool, tasks = prepared.pool, {**prepared.heldout, **_off_targets(prepared)}
     for table, examples in ((study.proxy, prepared.targets), (study.reference, tasks)):
         check_trainable(pool, table, examples)
-    num_workers(study.validate.workers, space.device, space.executor)
+    num_workers(study.validate.workers, workspace.device, workspace.executor)
     names = [study.select.method, *study.validate.controls, BASELINE]
     check_plan(names, plan_of(study, prepared, {}), pool, prepared.heldout, _off_targets(prepared))
-    select_ahead(study, prepared, space)
+    select_ahead(study, prepared, workspace)
 
 
-def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, space: Workspace) -> list[Artifact]:
+def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, workspace: Workspace) -> list[Artifact]:
     """`table.count` proxies, each on its own random part of the pool's tokens and from its own initialisation."""
     amount = Budget(fraction=table.fraction).of(pool.lengths())
     orders = [numpy_rng(seed, "proxy", m).permutation(len(pool)) for m in range(table.count)]
@@ -116,10 +117,10 @@ def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, space: Worksp
         )
         for m, order in enumerate(orders)
     ]
-    if space.executor != "processes":
-        return train_models(pool, table, runs, label="proxies", workers=None, space=space)
+    if workspace.executor != "processes":
+        return train_models(pool, table, runs, label="proxies", workers=None, workspace=workspace)
     # One after another, all cores on each.
-    return [train_run(pool, table, run, space) for run in runs]
+    return [train_run(pool, table, run, workspace) for run in runs]
 
 
 def featurize_study(
@@ -128,7 +129,7 @@ def featurize_study(
     targets: Mapping[str, Examples],
     table: AttributionTable,
     seed: int,
-    space: Workspace,
+    workspace: Workspace,
 ) -> dict[str, Artifact]:
     """The feature stores of the pool (under the name POOL) and of each target, under all `models`."""
     loaders = loaders_of([str(model.path) for model in models], pool, *targets.values())
@@ -139,28 +140,28 @@ def featurize_study(
         return featurize(
             loaders,
             examples,
-            out=space.place(f"features/{name.lstrip('.')}", *made_from),
+            out=workspace.place(f"features/{name.lstrip('.')}", *made_from),
             seed=seed,
-            device=space.device,
-            progress=space.progress,
-            fan_out=space.fan_out,
+            device=workspace.device,
+            progress=workspace.progress,
+            fan_out=workspace.fan_out,
             **options,
         )
 
     return {name: store(name, examples) for name, examples in {POOL: pool, **targets}.items()}
 
 
-def score_study(stores: Mapping[str, Artifact], table: AttributionTable, space: Workspace) -> Artifact:
+def score_study(stores: Mapping[str, Artifact], table: AttributionTable, workspace: Workspace) -> Artifact:
     """The scores of the pool for each target, from what `featurize_study` gives."""
     hashes = {name: artifact.content_hash for name, artifact in stores.items()}
     features = {name: open_features(artifact.path) for name, artifact in stores.items()}
     return score(
         features.pop(POOL),
         features,
-        out=space.place("scores", hashes, table.damping, table.q),
+        out=workspace.place("scores", hashes, table.damping, table.q),
         damping=table.damping,
         q=table.q,
-        progress=space.progress,
+        progress=workspace.progress,
     )
 
 
@@ -170,7 +171,7 @@ def score_by_traker(
     targets: Mapping[str, Examples],
     table: AttributionTable,
     seed: int,
-    space: Workspace,
+    workspace: Workspace,
 ) -> Artifact:
     """The same scores from the `traker` package."""
     made_from = (
@@ -182,21 +183,21 @@ def score_by_traker(
         loaders_of([str(model.path) for model in models], pool, *targets.values()),
         pool,
         targets,
-        out=space.place("scores-traker", made_from, table.k, seed),
+        out=workspace.place("scores-traker", made_from, table.k, seed),
         k=table.k,
         seed=seed,
-        progress=space.progress,
+        progress=workspace.progress,
     )
 
 
-def index_study(features: Artifact, table: AttributionTable, space: Workspace) -> Artifact:
+def index_study(features: Artifact, table: AttributionTable, workspace: Workspace) -> Artifact:
     """The FAISS index over the pool's features."""
     return build_index(
         open_features(features.path),
-        out=space.place("index", features.content_hash, table.damping, table.q),
+        out=workspace.place("index", features.content_hash, table.damping, table.q),
         damping=table.damping,
         q=table.q,
-        progress=space.progress,
+        progress=workspace.progress,
     )
 
 
@@ -217,7 +218,7 @@ def arms_of(selections: Mapping[str, Artifact]) -> list[Arm]:
 
 
 def validate_study(
-    study: Study, prepared: Prepared, arms: Sequence[Arm], cost: float | None, space: Workspace
+    study: Study, prepared: Prepared, arms: Sequence[Arm], cost: float | None, workspace: Workspace
 ) -> Artifact:
     """Train the reference on every arm and compare; `cost` is what the study's own method took."""
     plan = plan_of(study, prepared, {} if cost is None else {study.select.method: cost})
@@ -229,7 +230,7 @@ def validate_study(
         model=study.reference,
         plan=plan,
         seed=study.seed,
-        space=space,
+        workspace=workspace,
     )
 
 
@@ -249,10 +250,10 @@ def asks_for_trust(study: Study, arms: Sequence[Arm]) -> bool:
     return study.validate.verdict and len(arms) > 2 and study.proxy.size != study.reference.size
 
 
-def trust_study(study: Study, prepared: Prepared, arms: Sequence[Arm], space: Workspace) -> Artifact:
+def trust_study(study: Study, prepared: Prepared, arms: Sequence[Arm], workspace: Workspace) -> Artifact:
     """Every arm trained at the proxy's size too, from the same seeds: would its decisions have held?"""
     planned = plan_arms(arms, study.reference.seeds, study.seed, amount_of(study, prepared))
-    small = replace(space, root=space.root / "small")
+    small = replace(workspace, root=workspace.root / "small")
     tables = {study.proxy.size: study.proxy, study.reference.size: study.reference}
     finished = {
         size: finish_runs(
@@ -261,7 +262,7 @@ def trust_study(study: Study, prepared: Prepared, arms: Sequence[Arm], space: Wo
             planned,
             {**prepared.heldout, **_off_targets(prepared)},
             workers=study.validate.workers,
-            space=small if table is study.proxy else space,
+            workspace=small if table is study.proxy else workspace,
         )
         for size, table in tables.items()
     }
@@ -271,7 +272,7 @@ def trust_study(study: Study, prepared: Prepared, arms: Sequence[Arm], space: Wo
         [arm.name for arm in arms],
         prepared.heldout,
         seed=study.seed,
-        space=space,
+        workspace=workspace,
     )
 
 

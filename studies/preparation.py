@@ -1,12 +1,13 @@
 """From a study's sources to prepared examples: the pool, each target's part to select for, its part to validate on."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
-from thresher.artifacts import Artifact, hash_json
-from thresher.cli.command import warn
+from thresher.artifacts import Artifact
+from thresher.canonical import hash_json
 from thresher.data.examples import Examples, open_examples
 from thresher.data.images.image_examples import classes_of, prepare_images, read_images
 from thresher.data.sources.skipped import Skipped
@@ -19,6 +20,8 @@ from thresher.data.text.text_examples import prepare_text
 from thresher.data.text.tokenizer import open_tokenizer, train_tokenizer
 from thresher.studies.study import PoolTable, Study, TargetTable
 from thresher.workspace import Workspace
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class Prepared:
     """Which documents of the pool share words with targets, both parts of them; None for images."""
 
 
-def prepare(study: Study, space: Workspace) -> Prepared:
-    """Prepare everything `study` names, under `space`; what is there already is only opened."""
-    part = _TextParts(study, space) if study.task == "language" else _ImageParts(study, space)
+def prepare(study: Study, workspace: Workspace) -> Prepared:
+    """Prepare everything `study` names, under `workspace`; what is there already is only opened."""
+    part = _TextParts(study, workspace) if study.task == "language" else _ImageParts(study, workspace)
     held = study.pool.holdout * study.pool.share
     pool = part("pool", study.pool, held, study.pool.share)
     # A small pool has nobody in so small a part.
@@ -101,8 +104,8 @@ def learn_tokenizer(
 class _TextParts:
     """Prepares parts of text sources with the study's one tokenizer."""
 
-    def __init__(self, study: Study, space: Workspace) -> None:
-        self.study, self.space = study, space
+    def __init__(self, study: Study, workspace: Workspace) -> None:
+        self.study, self.workspace = study, workspace
         self.columns = {name: columns_of(table) for name, table in study.target.items()}
         self.tokenizer = study.tokenizer or str(self._train_tokenizer().path)
         self.tokenizer_hash = open_tokenizer(self.tokenizer)[2]
@@ -113,7 +116,7 @@ class _TextParts:
         source = source_of(pool)
         columns = TextColumns(text=pool.text, group=pool.group)
         part = (0.0, pool.share, self.study.seed)
-        out = self.space.place("tokenizer", source.fingerprint(), columns, *part, self.study.vocab_size)
+        out = self.workspace.place("tokenizer", source.fingerprint(), asdict(columns), *part, self.study.vocab_size)
         return learn_tokenizer(source, columns, part, vocab_size=self.study.vocab_size, out=out)
 
     def _find_overlap(self) -> Artifact:
@@ -129,11 +132,11 @@ class _TextParts:
         return find_overlap(
             lambda: part_of(read_documents(source, columns), low, high, seed=seed),
             {name: lambda name=name: read_documents(sources[name], self.columns[name]) for name in sources},
-            out=self.space.place("overlap", config, inputs, pool.ngram),
+            out=self.workspace.place("overlap", config, inputs, pool.ngram),
             ngram=pool.ngram,
             config=config,
             inputs=inputs,
-            progress=self.space.progress,
+            progress=self.workspace.progress,
         )
 
     def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
@@ -153,7 +156,7 @@ class _TextParts:
 
         artifact = prepare_text(
             documents,
-            out=self.space.place(f"data/{name}", config, inputs, options, seed, self.tokenizer_hash),
+            out=self.workspace.place(f"data/{name}", config, inputs, options, seed, self.tokenizer_hash),
             tokenizer=self.tokenizer,
             pack=columns.packed,
             choices=columns.has_choices,
@@ -162,11 +165,11 @@ class _TextParts:
             config=config,
             inputs=inputs,
             seed=seed,
-            progress=self.space.progress,
+            progress=self.workspace.progress,
             **options,
         )
         if is_most(artifact.facts):
-            warn(f"{name}: {cut_line(artifact.facts, self.study.sequence_length)}")
+            LOGGER.warning(f"{name}: {cut_line(artifact.facts, self.study.sequence_length)}")
         return open_examples(artifact.path)
 
     def is_empty(self, table: PoolTable, low: float, high: float) -> bool:
@@ -179,8 +182,8 @@ class _ImageParts:
 
     overlap = None
 
-    def __init__(self, study: Study, space: Workspace) -> None:
-        self.study, self.space = study, space
+    def __init__(self, study: Study, workspace: Workspace) -> None:
+        self.study, self.workspace = study, workspace
         self.classes = classes_of(source_of(study.pool), label=study.pool.label)
 
     def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
@@ -191,13 +194,13 @@ class _ImageParts:
         images = part_of(read_images(source, **columns), low, high, seed=self.study.seed)
         artifact = prepare_images(
             islice(images, limit),
-            out=self.space.place(f"data/{name}", config, inputs, self.classes, self.study.seed),
+            out=self.workspace.place(f"data/{name}", config, inputs, self.classes, self.study.seed),
             classes=self.classes,
             config=config,
             inputs=inputs,
             left_out=source.left_out(),
             seed=self.study.seed,
-            progress=self.space.progress,
+            progress=self.workspace.progress,
         )
         return open_examples(artifact.path)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from thresher.settings import later
+from thresher.proxies.settings import ModelSettings
 
 BASELINE = "random"
 """The arm that every other one is compared with."""
@@ -76,31 +76,7 @@ class TargetTable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelTable:
-    """`[proxy]` and `[reference]`: a model and how it is trained; what is None follows from the size."""
-
-    size: str
-    """The one dial: parameters ("0.4M"), or a model's name ("rn-1/16", "mlp-64x2", "hf:PATH", "module:function")."""
-    epochs: float | None = None
-    """Passes over its data; None: 1 for language, 30 for vision."""
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    optimizer: str | None = None
-    schedule: str | None = None
-    momentum: float | None = None
-    weight_decay: float | None = None
-    precision: str | None = later(None)
-    """float32 or bf16; None: bf16 where the chip has it."""
-    accumulate: int | None = later(None)
-    """A batch goes through the model in so many parts, for memory; the result is the whole batch's."""
-    activation_checkpointing: bool | None = later(None)
-    """Compute activations twice instead of keeping them."""
-    compile: bool | None = later(None)
-    """Through torch.compile."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProxyTable(ModelTable):
+class ProxyTable(ModelSettings):
     size: str = "0.4M"
     count: int = 2
     """How many proxies, each on its own random part of the pool."""
@@ -109,7 +85,7 @@ class ProxyTable(ModelTable):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReferenceTable(ModelTable):
+class ReferenceTable(ModelSettings):
     size: str = "1.6M"
     seeds: int = 3
     """Paired: each arm is trained from the same so many initialisations."""

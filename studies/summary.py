@@ -1,19 +1,18 @@
 """The end of a study: its report, its result as JSON, and what a person reads in the terminal."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from thresher.artifacts import LIBRARIES, Artifact, atomic_file, library_version
-from thresher.cli.study.verdict import Verdict
-from thresher.proxies.selection_cost import selection_flops
+from thresher.proxies.costs import selection_flops
 from thresher.selection.selection import open_selection
 from thresher.selection.statistics.comparison import Run
 from thresher.studies.experiments.transfer import read_rows
-from thresher.studies.experiments.trust import judged
+from thresher.studies.experiments.trust import trusted
 from thresher.studies.experiments.validation import read_runs
 from thresher.studies.loop import StudyResult
 from thresher.studies.preparation import cut_lines
@@ -33,22 +32,22 @@ from thresher.studies.report.content import (
     histogram_of,
 )
 from thresher.studies.report.render import write_report
+from thresher.studies.report.sentences import remark_lines, validation_lines
 from thresher.studies.study import Study
 from thresher.studies.study_file import study_text
 from thresher.workspace import Workspace
 
 NUM_SHOWN = 8
-FEW_ARMS = 8
 """With fewer, resampling them gives intervals that are too narrow."""
 
 
 def finish(
-    study: Study, result: StudyResult, space: Workspace, *, command: str, flips: NoisyLabels | None = None
+    study: Study, result: StudyResult, workspace: Workspace, *, command: str, flips: NoisyLabels | None = None
 ) -> dict[str, Any]:
     """Write `report.html` (with `report.json`, which replays it), `study.toml` and `result.json`; return the result."""
-    with atomic_file(space.root / "study.toml") as file:
+    with atomic_file(workspace.root / "study.toml") as file:
         file.write_text(study_text(study), encoding="utf-8")
-    page = space.root / "report.html"
+    page = workspace.root / "report.html"
     trust = trusted(result.trust) if result.trust else None
     report = make_report(study, result, command, flips, trust)
     write_report(report, page)
@@ -79,7 +78,7 @@ def finish(
         "cut": cut_lines(result.prepared),
         "artifacts": {name: str(artifact.path) for name, artifact in _artifacts(result).items()},
     }
-    with atomic_file(space.root / "result.json") as file:
+    with atomic_file(workspace.root / "result.json") as file:
         file.write_text(json.dumps(summary, indent=1), encoding="utf-8")
     return summary
 
@@ -139,78 +138,8 @@ def show(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"report: {result['report']}"])
 
 
-def trusted(transfer: Artifact) -> dict[str, Any]:
-    """What the arms at both sizes say of the proxy, as `thresher study verdict` does."""
-    found = judged(transfer, Verdict(study=transfer.path, top=(1,)))
-    count = next(iter(found["proxies"].values()))["num_recipes"]
-    if count < FEW_ARMS:
-        found["verdict"]["sentence"] += f" Only {count} ways to choose were compared, which is weak evidence."
-    return found
-
-
-def validation_lines(facts: Mapping[str, Any]) -> list[str]:
-    """Paired differences, places and compute multipliers of a validation."""
-    lines = paired_lines(facts["paired"])
-    for row in facts["paired_accuracy"]:
-        lines.append(
-            f"  {row['arm']:<14}{row['task'] + ' (accuracy)':<28}"
-            f"{row['mean']:+.4f}  [{row['low']:+.4f}, {row['high']:+.4f}]  n={row['n']}"
-        )
-    return [*lines, *remark_lines(facts)]
-
-
-def remark_lines(facts: Mapping[str, Any]) -> list[str]:
-    """What arms hold where they differ, places, ties shared, and compute multipliers."""
-    places = held_lines(facts) + [
-        f"places, {task}: " + ", ".join(f"{place['rank']} {place['arm']}" for place in of_task)
-        for task, of_task in facts["standings"].items()
-    ]
-    return places + [
-        f"compute multiplier, {row['arm']}, {row['task']}: {_multiplier(row)}" for row in facts["multipliers"]
-    ]
-
-
-def held_lines(facts: Mapping[str, Any]) -> list[str]:
-    """By how much arms differ in what they hold, if they do: each is trained on the same amount all the same."""
-    held = facts["held"]
-    smallest = min(held, key=lambda arm: held[arm]["smallest"])
-    largest = max(held, key=lambda arm: held[arm]["largest"])
-    low, high = held[smallest]["smallest"], held[largest]["largest"]
-    if low == high == facts["budget"]:
-        return []
-    return [
-        f"arms hold {low:,} ({smallest}) to {high:,} ({largest}) {facts['unit']}; an epoch of every arm is "
-        f"{facts['budget']:,}"
-    ]
-
-
 def _point(row: Mapping[str, Any]) -> Point:
     return Point(**{key: row[key] for key in ("arm", "seed", "task", "loss", "flops")})
-
-
-def _multiplier(row: Mapping[str, Any]) -> str:
-    if "alone" not in row:
-        return "none, more random data did not lower the loss"
-    parts = [
-        f"{row[key]['mean']:.2f} [{row[key]['low']:.2f}, {row[key]['high']:.2f}] {words}"
-        for key, words in (("alone", "without the cost of selecting"), ("with_cost", "with it"))
-        if row[key] is not None
-    ]
-    return ", ".join(parts) + (" (beyond the budgets tried)" if row["beyond"] else "")
-
-
-def paired_lines(paired: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Each arm's held-out loss minus the baseline's, a line a task."""
-    lines = [
-        "held-out loss minus that of random data of the same size (95 % interval, paired seeds; negative is better)"
-    ]
-    for row in paired:
-        side = " (off target)" if row["off_target"] else ""
-        lines.append(
-            f"  {row['arm']:<14}{row['task'] + side:<28}"
-            f"{row['mean']:+.4f}  [{row['low']:+.4f}, {row['high']:+.4f}]  n={row['n']}"
-        )
-    return lines
 
 
 def _artifacts(result: StudyResult) -> dict[str, Artifact]:

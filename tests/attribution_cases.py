@@ -9,8 +9,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from thresher.artifacts import build
-from thresher.attribution.features.featurize import FeatureStore
 from thresher.attribution.features.packing import pack
+from thresher.attribution.features.store import FeatureStore
 from thresher.data.examples import ImageExamples, TokenExamples
 from thresher.data.token_files import save_rows
 

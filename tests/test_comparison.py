@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 from thresher.errors import InputError
-from thresher.selection.statistics.comparison import POOLED, Run, compare_arms, interval, paired
+from thresher.intervals import interval, paired
+from thresher.selection.statistics.comparison import POOLED, Run, compare_arms
 
 LOSSES = {
     ("random", "squad"): [6.75, 6.80, 6.71, 6.77],

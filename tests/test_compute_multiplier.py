@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from thresher.errors import InputError
+from thresher.selection.statistics.comparison import standings
 from thresher.selection.statistics.multiplier import compute_multiplier
-from thresher.selection.statistics.standing import standings
 
 BUDGETS = (1e6, 2e6, 4e6)
 

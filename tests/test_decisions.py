@@ -12,7 +12,7 @@ from thresher.cli.main import main
 from thresher.errors import InputError
 from thresher.selection.statistics.decisions import MEAN, judge, spread_over_noise
 from thresher.selection.statistics.loss_table import LossColumns, common, read_losses
-from thresher.selection.statistics.verdict import verdict
+from thresher.selection.statistics.verdict import Criterion, verdict
 
 
 def noisy(num_recipes=12, noise=0.3, seed=0):
@@ -105,11 +105,11 @@ def test_the_smallest_proxy_that_holds_is_named_with_where_it_fails():
     _, reference = noisy()
     poor = {"a": reference["a"], "b": reference["b"][::-1]}
     judged = {"1M": judge(poor, reference), "10M": judge(reference, reference)}
-    found = verdict(judged, threshold=0.8, costs={"1M": 0.01, "10M": 0.1})
+    found = verdict(judged, Criterion(threshold=0.8), costs={"1M": 0.01, "10M": 0.1})
     assert [rung.holds for rung in found.rungs] == [False, True] and found.smallest.size == "10M"
     assert found.rungs[0].fails_on == ["b"]
     assert "10M" in found.sentence() and "0.1 of the reference's cost" in found.sentence()
-    assert "No proxy" in verdict({"1M": judged["1M"]}, threshold=0.8).sentence()
+    assert "No proxy" in verdict({"1M": judged["1M"]}, Criterion(threshold=0.8)).sentence()
 
 
 LONG = """size,recipe,test_set,step,loss

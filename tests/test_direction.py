@@ -8,13 +8,13 @@ from attribution_cases import checkpoints, digits
 from dual_cases import by_window, cnn, exact_scores, gpt2, mlp
 from torch import nn
 
-from thresher.attribution.gradients.engine import all_of
 from thresher.attribution.gradients.slopes import Slopes, weighted_gradients
 from thresher.attribution.scoring.direction import score_by_direction
 from thresher.attribution.scoring.dual import dual_scores
 from thresher.attribution.scoring.options import Options
-from thresher.attribution.scoring.scores import read_scores
+from thresher.data.batches import all_of
 from thresher.errors import InputError
+from thresher.scores import read_scores
 
 
 @pytest.mark.parametrize("make", [mlp, cnn, gpt2])

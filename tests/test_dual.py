@@ -9,12 +9,15 @@ from attribution_cases import checkpoints
 from dual_cases import by_window, cnn, exact_scores, gpt2, mlp
 from torch import nn
 
-from thresher.attribution.features.featurize import featurize, open_features
-from thresher.attribution.gradients.engine import GradientReader, all_of
+from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.store import open_features
+from thresher.attribution.gradients.factored import GradientReader
 from thresher.attribution.scoring.dual import dual_scores, score_dual
 from thresher.attribution.scoring.options import Options
-from thresher.attribution.scoring.scores import read_scores, score
+from thresher.attribution.scoring.scores import score
+from thresher.data.batches import all_of
 from thresher.errors import InputError
+from thresher.scores import read_scores
 
 
 @pytest.mark.parametrize("make", [mlp, cnn, gpt2])

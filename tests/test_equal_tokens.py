@@ -8,12 +8,12 @@ import pytest
 
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
-from thresher.proxies import Recipe
+from thresher.proxies import TrainConfig
+from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.order import Order
 from thresher.studies.experiments.validation import Arm, Plan, plan_arms, random_arm, read_runs, validate
 from thresher.studies.experiments.validation_runs import finish_runs
-from thresher.studies.study import ModelTable
-from thresher.studies.summary import held_lines
+from thresher.studies.report.sentences import held_lines
 from thresher.workspace import Workspace
 
 WORDS = "boil the rice with salt and stir soup then bake bread in a hot oven".split()
@@ -54,7 +54,7 @@ def arms_of(pool):
 
 def test_every_arm_sees_the_budget_to_the_token(made):
     pool = open_examples(made / "pool")
-    lengths, recipe = pool.lengths(), Recipe(batch_size=4, epochs=2.0)
+    lengths, recipe = pool.lengths(), TrainConfig(batch_size=4, epochs=2.0)
     arms = arms_of(pool)
     budget = min(int(lengths[arm.positions(repeat)].sum()) for arm in arms for repeat in range(2))
     for arm in arms:
@@ -66,7 +66,7 @@ def test_every_arm_sees_the_budget_to_the_token(made):
 
 def test_a_validation_of_unequal_arms_trains_equally_and_says_what_they_hold(made, tmp_path):
     pool, target = open_examples(made / "pool"), open_examples(made / "target")
-    model = ModelTable(size="20k", batch_size=4)
+    model = ModelSettings(size="20k", batch_size=4)
     artifact = validate(
         pool,
         arms_of(pool),
@@ -75,7 +75,7 @@ def test_a_validation_of_unequal_arms_trains_equally_and_says_what_they_hold(mad
         model=model,
         plan=Plan(num_seeds=2, workers=1, random_budgets=(0.5, 2)),
         seed=0,
-        space=Workspace(tmp_path, "cpu"),
+        workspace=Workspace(tmp_path, "cpu"),
     )
     facts, lengths = artifact.facts, pool.lengths()
     by_hand = {arm.name: [int(lengths[arm.positions(r)].sum()) for r in range(2)] for arm in arms_of(pool)}
@@ -99,11 +99,11 @@ def test_arms_of_documents_take_as_many_steps(made, tmp_path):
     arms = arms_of(pool)
     runs = finish_runs(
         pool,
-        ModelTable(size="20k", batch_size=4),
+        ModelSettings(size="20k", batch_size=4),
         plan_arms(arms, 1, 0, 100),
         {"t": target},
         workers=1,
-        space=Workspace(tmp_path, "cpu"),
+        workspace=Workspace(tmp_path, "cpu"),
     )
     assert {run.model.facts["num_tokens_seen"] for run in runs} == {100}
     if pool.layout.packed:  # rows are sequences of their own, so an arm may have fewer of them than steps

@@ -15,14 +15,15 @@ from thresher.cli.main import main
 from thresher.errors import InputError
 from thresher.executors.jobs import run_jobs
 from thresher.progress import Progress
-from thresher.proxies import Recipe, model_spec, train
+from thresher.proxies import TrainConfig, model_spec, train
+from thresher.proxies.settings import ModelSettings
 from thresher.studies.experiments.retraining import retrain
 from thresher.studies.experiments.validation import Arm, Plan, random_arm, validate
 from thresher.studies.loop import featurize_study, train_proxies
-from thresher.studies.study import AttributionTable, ModelTable, ProxyTable
+from thresher.studies.study import AttributionTable, ProxyTable
 from thresher.workspace import Workspace
 
-TABLE = ModelTable(size="mlp-16x1", epochs=5, batch_size=32, learning_rate=0.05)
+TABLE = ModelSettings(size="mlp-16x1", epochs=5, batch_size=32, learning_rate=0.05)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +72,9 @@ def work(job: Job) -> str:
     from thresher.data.examples import open_examples
 
     pool = open_examples(job.pool)
-    recipe = Recipe.for_vision(steps=40, batch_size=16, learning_rate=0.05)
+    recipe = TrainConfig.for_vision(steps=40, batch_size=16, learning_rate=0.05)
     options = {"device": "cpu", "checkpoint_every_seconds": 0, "progress": Watching(job)}
-    return train(model_spec("mlp-16x1", pool), pool, out=job.out, recipe=recipe, seed=job.seed, **options).content_hash
+    return train(model_spec("mlp-16x1", pool), pool, out=job.out, config=recipe, seed=job.seed, **options).content_hash
 
 
 @pytest.mark.slow
@@ -113,15 +114,15 @@ def test_retrainings_checkpoints_features_and_arms_are_the_same_artefacts(cluste
     pool, target = digits(tmp_path / "pool", slice(0, 150)), digits(tmp_path / "target", slice(150, 180))
     made = {}
     for executor in ("processes", "ray"):
-        space = Workspace(tmp_path / executor, "cpu", executor=executor)
+        workspace = Workspace(tmp_path / executor, "cpu", executor=executor)
         workers = 2 if executor == "ray" else 1
-        truth = retrain(pool, target, TABLE, num_subsets=3, repeats=1, seed=1, workers=workers, space=space)
+        truth = retrain(pool, target, TABLE, num_subsets=3, repeats=1, seed=1, workers=workers, workspace=workspace)
         proxy = ProxyTable(size="mlp-16x1", count=2, epochs=5, batch_size=32, learning_rate=0.05)
-        proxies = train_proxies(pool, proxy, seed=0, space=space)
-        stores = featurize_study(proxies, pool, {"t": target}, AttributionTable(k=16), 0, space)
+        proxies = train_proxies(pool, proxy, seed=0, workspace=workspace)
+        stores = featurize_study(proxies, pool, {"t": target}, AttributionTable(k=16), 0, workspace)
         arms = [Arm("first", [np.arange(50)]), random_arm(pool.lengths(), 50, num_seeds=2, seed=0)]
         plan = Plan(num_seeds=2, workers=workers)
-        compared = validate(pool, arms, {"t": target}, {}, model=TABLE, plan=plan, seed=0, space=space)
+        compared = validate(pool, arms, {"t": target}, {}, model=TABLE, plan=plan, seed=0, workspace=workspace)
         made[executor] = [truth.artifact, compared, *proxies, *stores.values()]
     for one, other in zip(*made.values(), strict=True):
         assert one.kind == other.kind and one.path != other.path

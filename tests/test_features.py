@@ -13,9 +13,11 @@ import torch
 import transformers
 from attribution_cases import checkpoints, digits, mlp, token_examples
 
-from thresher.attribution.features.featurize import balanced_batches, featurize, open_features
+from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.packing import pack, pack_outputs, unpack_outputs
+from thresher.attribution.features.store import open_features
 from thresher.attribution.gradients.featurizer import Featurizer
+from thresher.data.batches import balanced_batches
 from thresher.errors import InputError
 
 

@@ -8,13 +8,15 @@ import pytest
 from attribution_cases import checkpoints, dense_scores, synthetic_store
 from dual_cases import mlp
 
-from thresher.attribution.features.featurize import featurize, open_features
+from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.store import open_features
 from thresher.attribution.scoring.direction import score_by_direction
 from thresher.attribution.scoring.dual import score_dual
 from thresher.attribution.scoring.goal import resolve_goal, target_weights
 from thresher.attribution.scoring.options import Options
-from thresher.attribution.scoring.scores import read_scores, score
+from thresher.attribution.scoring.scores import score
 from thresher.errors import InputError
+from thresher.scores import read_scores
 
 
 def labelled(is_classified):

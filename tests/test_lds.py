@@ -11,15 +11,16 @@ import pytest
 from attribution_cases import digits
 from scipy.stats import spearmanr
 
-from thresher.attribution.quality.baselines import bm25_scores, embeddings, random_scores
+from thresher.attribution.embeddings import embeddings
+from thresher.attribution.quality.baselines import bm25_scores, random_scores
 from thresher.attribution.quality.lds import draw_subsets, lds, lds_table, noise_ceiling, predict_outputs
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.executors.jobs import run_jobs
+from thresher.proxies.settings import ModelSettings
 from thresher.studies.experiments.retraining import open_retrainings, retrain
-from thresher.studies.study import ModelTable
 from thresher.workspace import Workspace
 
 M, N, T = 30, 50, 7
@@ -132,14 +133,14 @@ def test_jobs_run_in_processes_and_their_errors_arrive_here(workers) -> None:
         list(run_jobs(_fail, [1, 2], workers=workers))
 
 
-TABLE = ModelTable(size="mlp-16x1", epochs=20, batch_size=32, learning_rate=0.05)
+TABLE = ModelSettings(size="mlp-16x1", epochs=20, batch_size=32, learning_rate=0.05)
 
 
 def test_ground_truth_is_the_same_in_one_process_as_in_two_and_resumes(tmp_path) -> None:
     pool, target = digits(tmp_path / "pool", slice(0, 60)), digits(tmp_path / "target", slice(60, 80))
     options = {"num_subsets": 3, "repeats": 2, "seed": 1}
-    one = retrain(pool, target, TABLE, workers=1, space=Workspace(tmp_path / "one", "cpu"), **options)
-    two = retrain(pool, target, TABLE, workers=2, space=Workspace(tmp_path / "two", "cpu"), **options)
+    one = retrain(pool, target, TABLE, workers=1, workspace=Workspace(tmp_path / "one", "cpu"), **options)
+    two = retrain(pool, target, TABLE, workers=2, workspace=Workspace(tmp_path / "two", "cpu"), **options)
     assert one.subsets.shape == (3, 60) and one.outputs("margin").shape == (3, 2, 20)
     np.testing.assert_allclose(one.outputs("margin"), two.outputs("margin"), atol=1e-3)
     assert np.abs(one.outputs("loss")[:, 0] - one.outputs("loss")[:, 1]).max() > 1e-3  # other seeds, other models

@@ -12,10 +12,11 @@ from toy_corpus import write_corpus
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
 from thresher.errors import InputError
-from thresher.proxies import Recipe
+from thresher.proxies import TrainConfig
 from thresher.proxies.training.order import Order
 from thresher.selection.mixture.methods import METHODS
-from thresher.studies.mixtures.runs import check_domains, run_budget, supply
+from thresher.studies.experiments.training_sets import check_domains, supply
+from thresher.studies.mixtures.runs import run_budget
 
 
 def run(capsys, *arguments):
@@ -409,7 +410,7 @@ def test_a_run_on_a_mixture_sees_exact_shares_of_tokens_and_shares_them_with_oth
 
     def seen(weights):
         """domain -> the documents and the number of tokens that an epoch of 900 tokens takes of it."""
-        order = Order(pool, np.arange(len(pool)), weights, Recipe(batch_size=4), seed=3, budget=900)
+        order = Order(pool, np.arange(len(pool)), weights, TrainConfig(batch_size=4), seed=3, budget=900)
         owners = np.concatenate([order.batch(step).owners.ravel() for step in range(order.num_steps)])
         owners = owners[owners >= 0]
         names = pool.domains[owners]

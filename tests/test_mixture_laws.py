@@ -12,15 +12,9 @@ from thresher.errors import InputError
 from thresher.selection.mixture.laws import gaussian_process
 from thresher.selection.mixture.laws.curves import fit_curve
 from thresher.selection.mixture.laws.effective import EffectiveDataCurve, fit_effective
-from thresher.selection.mixture.laws.exponential import (
-    ExponentialCurve,
-    PowerLaw,
-    RisingLosses,
-    extrapolate,
-    fit_exponential,
-    fit_power_law,
-)
-from thresher.selection.mixture.laws.law import LinearLaw
+from thresher.selection.mixture.laws.exponential import ExponentialCurve, fit_exponential
+from thresher.selection.mixture.laws.linear import LinearLaw
+from thresher.selection.mixture.laws.power_law import PowerLaw, RisingLosses, extrapolate, fit_power_law
 from thresher.selection.mixture.methods import DEFAULT, METHODS
 from thresher.selection.mixture.table_file import Columns, read_table
 

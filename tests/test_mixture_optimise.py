@@ -8,8 +8,8 @@ from scipy.optimize import minimize
 from thresher.errors import InputError
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.goal import Goal, make_goal
-from thresher.selection.mixture.laws.law import Law, LinearLaw
-from thresher.selection.mixture.laws.linear import fit_loglinear
+from thresher.selection.mixture.laws.law import Law
+from thresher.selection.mixture.laws.linear import LinearLaw, fit_loglinear
 from thresher.selection.mixture.methods import METHODS
 from thresher.selection.mixture.optimise import objective, optimise, sample_mixtures
 

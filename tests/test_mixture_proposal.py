@@ -10,7 +10,7 @@ from thresher.errors import InputError
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.goal import make_goal
 from thresher.selection.mixture.laws.exponential import fit_exponential
-from thresher.selection.mixture.laws.law import LinearLaw
+from thresher.selection.mixture.laws.linear import LinearLaw
 from thresher.selection.mixture.methods import METHODS, method_named
 from thresher.selection.mixture.optimise import optimise
 from thresher.selection.mixture.proposal import propose

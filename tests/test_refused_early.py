@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from thresher.errors import InputError
+from thresher.studies import loop
 from thresher.studies.loop import run_study
 from thresher.studies.preparation import prepare
 from thresher.studies.study import PoolTable, ProxyTable, ReferenceTable, SelectTable, Study, TargetTable, ValidateTable
@@ -40,7 +41,7 @@ def study(tmp_path):
 
 
 def refused(monkeypatch, study, tmp_path, message):
-    monkeypatch.setattr(pipeline, "train_proxies", lambda *args, **options: pytest.fail("a proxy was trained"))
+    monkeypatch.setattr(loop, "train_proxies", lambda *args, **options: pytest.fail("a proxy was trained"))
     with pytest.raises(InputError, match=message) as caught:
         run_study(study, Workspace(tmp_path / "run", "cpu"))
     assert "\n" not in str(caught.value)

@@ -12,9 +12,11 @@ import torch
 from attribution_cases import dense, dense_scores, digits, given_store, synthetic_store
 from torch import nn
 
-from thresher.attribution.features.featurize import featurize, open_features
-from thresher.attribution.scoring.scores import read_scores, score, self_influence
+from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.store import open_features
+from thresher.attribution.scoring.scores import score, self_influence
 from thresher.errors import InputError
+from thresher.scores import read_scores
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +149,7 @@ def test_memory_does_not_grow_with_the_pool(tmp_path):
     script = """
         import resource, sys
         from pathlib import Path
-        from thresher.attribution.features.featurize import open_features
+        from thresher.attribution.features.store import open_features
         from thresher.attribution.scoring.scores import score
         pool, target, out = map(Path, sys.argv[1:])
         score(open_features(pool), {"t": open_features(target)}, out=out, top=3)

@@ -71,7 +71,7 @@ def test_what_is_kept_more_than_once_can_be_trained_on(select, made, tmp_path):
 
 
 def test_embeddings_are_of_all_of_a_text_also_of_a_prompt(made):
-    from thresher.studies.selections.models import _Whole
+    from thresher.studies.selections.evidence import _Whole
 
     pool = open_examples(made / "pool")
     whole = _Whole(pool.artifact)

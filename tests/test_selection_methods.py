@@ -10,7 +10,7 @@ from thresher.errors import InputError
 from thresher.scores import Scores
 from thresher.selection import combination
 from thresher.selection.budget import num_to_keep
-from thresher.selection.methods import select
+from thresher.selection.select import select
 from thresher.selection.selectors import controls
 
 

@@ -11,12 +11,14 @@ from torch import nn
 from trak import TRAKer
 from trak.projectors import BasicProjector, ProjectionType
 
-from thresher.attribution.features.featurize import featurize, open_features
+from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.store import open_features
 from thresher.attribution.scoring import traker_backend
-from thresher.attribution.scoring.scores import read_scores, score
+from thresher.attribution.scoring.scores import score
 from thresher.attribution.scoring.traker_backend import score_with_traker
 from thresher.devices import full_float32
 from thresher.errors import InputError
+from thresher.scores import read_scores
 
 
 def cnn(seed=0):

@@ -81,7 +81,7 @@ def test_its_losses_are_a_table_that_from_table_judges_alike(data, capsys):
 
 def test_training_sets_hold_what_they_say(tmp_path):
     pool = digits(tmp_path / "pool", slice(0, 200))
-    sources = Sources(space=Workspace(tmp_path / "space", "cpu"), pool=pool)
+    sources = Sources(workspace=Workspace(tmp_path / "space", "cpu"), pool=pool)
     made = {one.name: drawn_from(one, 150, sources, seed=3).positions for one in parse_sets(RECIPES)}
     assert all(len(positions) == 150 for positions in made.values())
     assert set(pool.labels[made["one"]]) == {0, 1} and len(np.unique(made["one"])) < 150
@@ -129,7 +129,7 @@ def test_recipes_that_cannot_be_read_are_refused(entries, message):
 
 def test_recipes_that_the_pool_cannot_make_are_refused(tmp_path):
     pool = digits(tmp_path / "pool", slice(0, 50))
-    sources = Sources(space=Workspace(tmp_path / "space", "cpu"), pool=pool)
+    sources = Sources(workspace=Workspace(tmp_path / "space", "cpu"), pool=pool)
     for entry, message in {
         "a=domain:web": "no domain 'web'",
         "b=class:cat": "no class 'cat'",

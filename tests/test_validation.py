@@ -5,12 +5,12 @@ import pytest
 from attribution_cases import digits
 
 from thresher.errors import InputError
+from thresher.proxies.settings import ModelSettings
 from thresher.studies.experiments.validation import Arm, Plan, random_arm, read_runs, validate
-from thresher.studies.study import ModelTable
-from thresher.studies.summary import validation_lines
+from thresher.studies.report.sentences import validation_lines
 from thresher.workspace import Workspace
 
-MODEL = ModelTable(size="mlp-16x1", epochs=12, batch_size=16, learning_rate=0.05)
+MODEL = ModelSettings(size="mlp-16x1", epochs=12, batch_size=16, learning_rate=0.05)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def arms(pool):
 def run(data, root, plan, **options):
     pool, target = data
     given = {"arms": arms(pool), "targets": {"digits": target}, "off_targets": {}} | options
-    return validate(pool, **given, model=MODEL, plan=plan, seed=0, space=Workspace(root, "cpu"))
+    return validate(pool, **given, model=MODEL, plan=plan, seed=0, workspace=Workspace(root, "cpu"))
 
 
 def test_clean_data_beats_half_wrong_labels_and_is_worth_more_compute(data, tmp_path):

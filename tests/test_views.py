@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from attribution_cases import checkpoints, digits, image_examples, mlp, token_examples
 
-from thresher.attribution.features.featurize import featurize, open_features
+from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.store import open_features
 from thresher.attribution.scoring.scores import score_blocks
 from thresher.errors import InputError
 

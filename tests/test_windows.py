@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from thresher.attribution.features.featurize import open_features
+from thresher.attribution.features.store import open_features
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
 

@@ -20,9 +20,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from thresher.canonical import hash_json, plain
 from thresher.errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2
 # Beyond this size a file's hash is not checked again each time it is opened (its length is); `verify` checks all.
 CHECK_ON_OPEN = 256 * 2**20
 # A full disk, a quota, a limit on file sizes.
@@ -100,11 +101,6 @@ def atomic_file(target: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
-def identity_of(kind: str, config: Mapping, seed: int, inputs: Mapping[str, str]) -> str:
-    """The hash of a request: two requests with one identity make the same artefact."""
-    return hash_json({"schema": SCHEMA, "kind": kind, "config": config, "seed": seed, "inputs": inputs})
-
-
 def build(
     path: Path,
     *,
@@ -120,7 +116,7 @@ def build(
     Raises InputError when `path` holds something else; nothing is ever written over.
     """
     path = Path(path)
-    request = _plain({"schema": SCHEMA, "kind": kind, "config": config, "seed": seed, "inputs": inputs})
+    request = plain({"schema": SCHEMA, "kind": kind, "config": config, "seed": seed, "inputs": inputs})
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         artifact = open_artifact(path)
         _refuse_other(path, {key: artifact.meta[key] for key in request}, request)
@@ -186,10 +182,6 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def hash_json(value: Any) -> str:
-    return hashlib.sha256(json.dumps(_plain(value), sort_keys=True).encode()).hexdigest()
-
-
 def _publish(scratch: Path, path: Path, request: Mapping, facts: Mapping) -> None:
     shutil.rmtree(scratch / ".state", ignore_errors=True)
     for leftover in scratch.rglob(".*.tmp*"):
@@ -203,7 +195,7 @@ def _publish(scratch: Path, path: Path, request: Mapping, facts: Mapping) -> Non
     content_hash = hash_json({name: entry["sha256"] for name, entry in files.items()})
     meta = {
         **request,
-        "facts": _plain(facts),
+        "facts": plain(facts, finite=False),
         "content_hash": content_hash,
         "files": files,
         "libraries": {name: library_version(name) for name in LIBRARIES} | {"python": platform.python_version()},
@@ -244,11 +236,6 @@ def _locked(scratch: Path) -> Iterator[None]:
         except BlockingIOError:
             raise InputError(f"another process is writing {scratch}; wait for it, or stop it") from None
         yield
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back, so that a request read from disk compares equal to one just made."""
-    return json.loads(json.dumps(value, default=str))
 
 
 def _flat(value: Mapping, prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Scores as attribution left them: one column a target, higher = more helpful."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
-from thresher.artifacts import open_artifact
+from thresher.artifacts import Artifact, open_artifact
 from thresher.errors import InputError
+
+RESERVED = ("id", "domain")
 
 NOT_TARGETS = ("id", "domain")
 
@@ -47,3 +49,21 @@ def open_scores(path: Path) -> Scores:
     ids, domains = (table[name].to_numpy() for name in NOT_TARGETS)
     lengths = np.load(artifact.file("lengths.npy")) if "lengths.npy" in artifact.meta["files"] else None
     return Scores(ids, domains, by_target, lengths)
+
+
+def read_scores(scores: Artifact, target: str) -> Float[np.ndarray, " n"]:
+    """One target's column; InputError, with the names there are, for a target that was not scored."""
+    known = scores.meta["config"]["targets"]
+    if target not in known:
+        raise InputError(f"{scores.path} has no scores for target {target!r}; it has: {', '.join(known)}")
+    return pq.read_table(scores.file("scores.parquet"), columns=[target])[target].to_numpy()
+
+
+def check_names(targets: Iterable[str]) -> None:
+    """Refuse names that cannot be columns of `scores.parquet`, and none at all."""
+    names = list(targets)
+    if not names:
+        raise InputError("no target given; pass at least one name and feature store")
+    for name in names:
+        if name in RESERVED or not name:
+            raise InputError(f"a target cannot be named {name!r}, which is a column of its own; give it another name")

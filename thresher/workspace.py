@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from thresher.artifacts import hash_json
+from thresher.canonical import hash_json
 from thresher.progress import SILENT, Progress
 
 

@@ -12,177 +12,36 @@ own longest, whatever the model's context is; a window longer than that is the m
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from torch import nn
 
-from thresher.artifacts import Artifact, Draft, atomic_file, build, open_artifact
-from thresher.attribution.features.packing import OUTPUTS, pack, pack_outputs, unpack_outputs
+from thresher.artifacts import Artifact, Draft, atomic_file, build
+from thresher.attribution.features.packing import OUTPUTS, pack, pack_outputs
+from thresher.attribution.features.store import SHARD_NUMBERS, STORE_DTYPES, TOTALS, _shard_name
 from thresher.attribution.gradients.blocks import SKETCHES
 from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.attribution.gradients.views import check_views, featurize_views
-from thresher.data.examples import Examples, add_shares, reads_alike
+from thresher.data.batches import balanced_batches
+from thresher.data.examples import Examples, add_shares
 from thresher.devices import keep_memory, pick_device
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 
-STORE_DTYPES = ("float16", "float32")
-# Numbers in a shard: 8 MB of float16, so that reading one as float32 or float64 stays within some tens of megabytes.
-SHARD_NUMBERS = 2**22
-
-TOTALS = "totals"
 """Of a shard's examples: the sums of their losses and of what is right."""
 
 FanOut = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
-
-
-class Shard(NamedTuple):
-    """Consecutive examples of one checkpoint, read."""
-
-    start: int
-    features: Float[np.ndarray, "rows k"]
-    outputs: dict[str, Float[np.ndarray, " rows"]]
-
-
-@dataclass(frozen=True)
-class FeatureStore:
-    """Features and outputs of n examples under M checkpoints, read shard by shard."""
-
-    artifact: Artifact
-
-    @property
-    def content_hash(self) -> str:
-        return self.artifact.content_hash
-
-    @property
-    def num_examples(self) -> int:
-        return self.artifact.facts["num_examples"]
-
-    @property
-    def num_checkpoints(self) -> int:
-        return self.artifact.facts["num_checkpoints"]
-
-    @property
-    def k(self) -> int:
-        """Numbers in the features of one example under one checkpoint."""
-        return self.artifact.facts["k"]
-
-    @property
-    def layout(self) -> dict[str, tuple[int, int]]:
-        """Where the numbers of each layer stand in the features (start, stop); one entry `all` unless kept apart."""
-        return {name: (start, stop) for name, (start, stop) in self.artifact.facts["blocks"].items()}
-
-    @property
-    def shard_size(self) -> int:
-        return self.artifact.facts["shard_size"]
-
-    @property
-    def num_shards(self) -> int:
-        return math.ceil(self.num_examples / self.shard_size)
-
-    @property
-    def space(self) -> dict[str, Any]:
-        """All that decides which space features live in: only features of one space can be scored with each other."""
-        meta = self.artifact.meta
-        options = {key: meta["config"][key] for key in ("projection", "k", "output", "parameters")}
-        models = {key: value for key, value in meta["inputs"].items() if key.startswith("model ")}
-        options |= {"sketches": meta["config"].get("sketches"), "views": ", ".join(meta["config"].get("views", []))}
-        return {"seed": meta["seed"]} | options | models | {"reads": self.artifact.facts.get("reads", {})}
-
-    @cached_property
-    def ids(self) -> list[str]:
-        return self._column("id")
-
-    @property
-    def is_classified(self) -> bool:
-        """Whether each example is labelled with a class."""
-        return self.artifact.facts.get("is_classified", False)
-
-    @cached_property
-    def domains(self) -> np.ndarray:
-        return np.asarray(self._column("domain"))
-
-    @cached_property
-    def lengths(self) -> Int[np.ndarray, "n"] | None:
-        """Tokens of each example, 1 of an image; None where whoever made the store did not say."""
-        names = pq.read_schema(self.artifact.file("examples.parquet")).names
-        return np.asarray(self._column("length"), dtype=np.int64) if "length" in names else None
-
-    def blocks(self, checkpoint: int) -> Iterator[tuple[int, Float[np.ndarray, "rows k"]]]:
-        """(index of the first row, float32 features) of each shard in turn; one shard in memory at a time."""
-        for shard in self.shards(checkpoint):
-            yield shard.start, shard.features
-
-    def shards(self, checkpoint: int) -> Iterator[Shard]:
-        """Each shard in turn, features and outputs."""
-        return (self.shard(checkpoint, index) for index in range(self.num_shards))
-
-    def shard(self, checkpoint: int, index: int) -> Shard:
-        stored = load_file(self.artifact.file(_shard_name(checkpoint, index)))
-        features = stored["features"].astype(np.float32) * stored["scale"]
-        return Shard(index * self.shard_size, features, unpack_outputs(stored))
-
-    def example(self, checkpoint: int, row: int) -> Float[np.ndarray, " k"]:
-        """The features of one example."""
-        shard = self.shard(checkpoint, row // self.shard_size)
-        return shard.features[row - shard.start]
-
-    def outputs(self, checkpoint: int) -> dict[str, Float[np.ndarray, " n"]]:
-        """margin, loss and confidence of all examples."""
-        shards = [shard.outputs for shard in self.shards(checkpoint)]
-        return {name: np.concatenate([outputs[name] for outputs in shards]) for name in OUTPUTS}
-
-    def examples_of(self, index: int) -> pa.Table:
-        """The columns id and domain of one shard."""
-        return pq.ParquetFile(self.artifact.file("examples.parquet")).read_row_group(index, columns=["id", "domain"])
-
-    def ids_at(self, rows: Int[np.ndarray, " r"]) -> list[str]:
-        """The ids of some rows, reading only the shards they are in."""
-        found: dict[int, str] = {}
-        for index in np.unique(rows // self.shard_size).tolist():
-            ids = self.examples_of(index)["id"]
-            inside = np.unique(rows[rows // self.shard_size == index])
-            found |= {row: ids[row - index * self.shard_size].as_py() for row in inside.tolist()}
-        return [found[row] for row in rows.tolist()]
-
-    def _column(self, name: str) -> list:
-        return pq.read_table(self.artifact.file("examples.parquet"), columns=[name])[name].to_pylist()
-
-
-def open_features(path: Path) -> FeatureStore:
-    """The feature store at `path`; InputError when it is missing, damaged or something else."""
-    return FeatureStore(open_artifact(path, "features"))
-
-
-def check_space(pool: dict[str, Any], name: str, target: FeatureStore) -> None:
-    """Refuse a target whose features are not of the pool's space, both values said, or whose examples are written in
-    another way than the pool's."""
-    pool, its = dict(pool), target.space
-    reads, its_reads = pool.pop("reads", {}), its.pop("reads", {})
-    for key in reads.keys() & its_reads.keys():
-        if not reads_alike(key, reads[key], its_reads[key]):
-            option = {"tokenizer": "--tokenizer", "classes": "--classes", "image_shape": "--size"}[key]
-            raise InputError(
-                f"target {name!r} is of examples with another {key.replace('_', ' ')} than the pool's "
-                f"({_shown(its_reads[key])}, the pool's {_shown(reads[key])}); prepare both with the same {option}"
-            )
-    for key in pool | its:
-        if pool.get(key) != its.get(key):
-            raise InputError(
-                f"target {name!r} was featurised with {key} = {its.get(key)!r}, the pool with {pool.get(key)!r}; "
-                "featurise both with the same models, options and seed"
-            )
 
 
 def featurize(
@@ -367,29 +226,9 @@ class _Work:
         return {"loss": loss, "accuracy": accuracy, "uniform_loss": math.log(self.examples.num_outcomes)}
 
 
-def _shown(value: Any) -> str:
-    text = str(value)
-    return text if len(text) < 48 else f"{text[:40]}.."
-
-
 def _run_shard(work: _Work, draft: Draft, job: tuple[int, int]) -> None:
     checkpoint, index = job
     work.run(draft, checkpoint, [index])
-
-
-def balanced_batches(lengths: Int[np.ndarray, " n"], budget: int) -> Iterator[Int[np.ndarray, " b"]]:
-    """Positions in batches of like length: sorted by length, each at most `budget` once padded to its longest."""
-    order = np.argsort(lengths, kind="stable")
-    start = 0
-    for stop in range(1, len(order) + 1):
-        # The next example would be the longest of the batch.
-        if stop == len(order) or (stop - start + 1) * int(lengths[order[stop]]) > budget:
-            yield order[start:stop]
-            start = stop
-
-
-def _shard_name(checkpoint: int, index: int) -> str:
-    return f"checkpoint{checkpoint:03d}-shard{index:05d}.safetensors"
 
 
 def _check(models, examples, k, batch_tokens, shard_size, store_dtype) -> None:

@@ -9,92 +9,19 @@ A weight [m, n] whose layer sees t positions of an example has the gradient sum_
 sums holds their cross terms. Vectors, lookups and what only the fallback reaches stay whole.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from thresher.attribution.features.featurize import balanced_batches
-from thresher.attribution.gradients.blocks import Block, Rows, whole_blocks
+from thresher.attribution.gradients.blocks import Rows
 from thresher.attribution.gradients.featurizer import Featurizer
-from thresher.attribution.gradients.layers import Unsupported
-from thresher.data.examples import Examples, add_shares
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs
 
 Directions = Mapping[str, Tensor]
 """Vectors in parameter space, by parameter: [d, *shape]."""
-# Products of positions held at once: 64 MB of float32.
-PRODUCTS = 2**24
-# Examples the reader is set up with: those with the most positions.
-PROBE = 2
-
-
-class Gradients(Rows):
-    """The gradients of a batch of examples. `whole` says where the parameters kept whole stand in the rows."""
-
-    def __init__(self, num_examples: int, whole: Mapping[str, Block], dtype: torch.dtype, device: torch.device) -> None:
-        super().__init__(num_examples, sum(block.size for block in whole.values()), dtype=dtype, device=device)
-        self._whole = whole
-        self._uses: dict[str, list[tuple[Tensor, Tensor]]] = {}
-
-    def of(self, block: Block) -> Float[Tensor, "b r s"]:
-        return super().of(self._place(block))
-
-    def add_outer(self, block: Block, left: Float[Tensor, "b r t"], right: Float[Tensor, "b t s"]) -> None:
-        if block.name in self._whole:
-            super().add_outer(block, left, right)
-        else:
-            self._uses.setdefault(block.name, []).append((left.mT.to(self.values), right.to(self.values)))
-
-    def add_whole(self, block: Block, gradients: Tensor) -> None:
-        super().add_whole(self._place(block), gradients)
-
-    @full_float32()
-    def inner(self, other: "Gradients") -> Float[Tensor, "b c"]:
-        """<g_i, g_j> of each example of this batch and each of the other."""
-        total = self.values @ other.values.T
-        for name in self._uses.keys() & other._uses.keys():
-            (left, right), (its_left, its_right) = self._factors(name), other._factors(name)
-            step = max(1, PRODUCTS // (left.shape[1] * its_left.shape[0] * its_left.shape[1]))
-            for low in range(0, len(left), step):
-                rows = slice(low, low + step)
-                products = _by_position(left[rows], its_left) * _by_position(right[rows], its_right)
-                total[rows] += products.view(-1, left.shape[1], *its_left.shape[:2]).sum(dim=(1, 3))
-        return total
-
-    @full_float32()
-    def along(self, directions: Directions) -> Float[Tensor, "b d"]:
-        """<g_i, v_d> of each example and each direction; no factored gradient is multiplied out."""
-        num_directions = len(next(iter(directions.values())))
-        total = self.values.new_zeros(self.num_examples, num_directions)
-        for name, block in self._whole.items():
-            rows = self.values[:, block.start : block.start + block.size]
-            total += rows @ directions[name].reshape(num_directions, -1).to(rows).T
-        for name in self._uses:
-            left, right = self._factors(name)
-            for column, direction in enumerate(directions[name]):
-                matrix = direction.reshape(left.shape[2], right.shape[2]).to(right)
-                total[:, column] += (right @ matrix.T).mul_(left).sum(dim=(1, 2))
-        return total
-
-    def _factors(self, name: str) -> tuple[Float[Tensor, "b t m"], Float[Tensor, "b t n"]]:
-        """Those of all uses, one after the other along the positions."""
-        uses = self._uses[name]
-        if len(uses) > 1:
-            uses[:] = [(torch.cat([left for left, _ in uses], dim=1), torch.cat([right for _, right in uses], dim=1))]
-        return uses[0]
-
-    def _place(self, block: Block) -> Block:
-        if block.name not in self._whole:
-            raise Unsupported
-        return self._whole[block.name]
 
 
 class Reader(Featurizer):
@@ -137,131 +64,3 @@ class Reader(Featurizer):
                 "score it from features, which allow for that"
             )
         return found
-
-
-class GradientReader(Reader):
-    """Reads batches as `Gradients`, each parameter in the form that makes products of two examples cheaper."""
-
-    def __init__(self, model: nn.Module, probe: Batch, **options) -> None:
-        super().__init__(model, probe, **options)
-        uses = self._uses(self._placed(probe))
-        parameters = {name: model.get_parameter(name) for name in self._blocks}
-        factored = {name: t for name, t in uses.items() if self._is_cheaper(name, t)}
-        self._whole = whole_blocks({name: value for name, value in parameters.items() if name not in factored})
-        self._start = lambda num: Gradients(num, self._whole, self._dtype, self._device)
-        self.factored = frozenset(factored)
-        self.numbers = sum(block.size for block in self._whole.values()) + sum(
-            t * sum(self._blocks[name].matrix_shape) for name, t in factored.items()
-        )
-        """That one example's gradients take, for an example with as many positions as the probe's."""
-
-    def read(self, batch: Batch) -> tuple[Gradients, Outputs]:
-        rows, outputs = self._read(batch)
-        assert isinstance(rows, Gradients)
-        return rows, outputs
-
-    def _uses(self, probe: Batch) -> dict[str, int]:
-        """Positions an example of each parameter whose gradient is a sum of outer products alone."""
-        found = _Uses(len(probe["labels"]), self._dtype, self._device)
-        self._start = lambda _: found
-        self._gradients(probe)
-        return {name: count for name, count in found.positions.items() if name not in found.whole}
-
-    def _is_cheaper(self, name: str, positions: int) -> bool:
-        m, n = self._blocks[name].matrix_shape
-        return positions**2 * (m + n) < m * n
-
-
-class _Uses(Rows):
-    """Counts instead of adding: positions of outer products, and the blocks that had anything else added."""
-
-    def __init__(self, num_examples: int, dtype: torch.dtype, device: torch.device) -> None:
-        super().__init__(num_examples, 0, dtype=dtype, device=device)
-        self.positions: Counter[str] = Counter()
-        self.whole: set[str] = set()
-
-    def of(self, block: Block) -> Float[Tensor, "b r s"]:
-        self.whole.add(block.name)
-        return self.values.new_zeros(self.num_examples, *block.kept_shape)
-
-    def add_outer(self, block: Block, left: Float[Tensor, "b r t"], right: Float[Tensor, "b t s"]) -> None:
-        self.positions[block.name] += right.shape[1]
-
-    def add_whole(self, block: Block, gradients: Tensor) -> None:
-        self.whole.add(block.name)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some rows of prepared examples, their windows in batches of like length.
-
-    What is read is of windows; `Shares` turns it into what holds for examples.
-    """
-
-    examples: Examples
-    rows: Int[np.ndarray, "n"]
-    batch_tokens: int | None = None
-    """Tokens, or images, in a batch once padded; None: 8,192 or 256."""
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @cached_property
-    def _windows(self) -> tuple[Int[np.ndarray, "w"], Int[np.ndarray, "w"]]:
-        """Their numbers, and the position in `rows` of the example of each."""
-        return self.examples.windows_of(self.rows)
-
-    @property
-    def num_windows(self) -> int:
-        return len(self._windows[0])
-
-    def batches(self, most: int | None = None) -> Iterator[tuple["Shares", Batch]]:
-        """(whose windows they are, the batch), at most `most` windows in each."""
-        for members in self.memberships(most):
-            yield self.shares(members), self.batch(members)
-
-    def memberships(self, most: int | None = None) -> Iterator[Int[np.ndarray, "b"]]:
-        """Windows of the part, counted from 0, in batches."""
-        lengths = self._lengths()
-        budget = self.batch_tokens or (8192 if bool((lengths > 1).any()) else 256)
-        for members in balanced_batches(lengths, budget):
-            for low in range(0, len(members), most or len(members)):
-                yield members[low : low + (most or len(members))]
-
-    def shares(self, members: Int[np.ndarray, "b"]) -> "Shares":
-        windows, owners = self._windows
-        return Shares(owners[members], self.examples.windows.weights[windows[members]])
-
-    def batch(self, members: Int[np.ndarray, "b"]) -> Batch:
-        return self.examples.batch(self._windows[0][members])
-
-    def probe(self) -> Batch:
-        """The longest: they have the most positions."""
-        return self.batch(np.argsort(-self._lengths(), kind="stable")[:PROBE])
-
-    def _lengths(self) -> Int[np.ndarray, "w"]:
-        return np.asarray(self.examples.windows.lengths)[self._windows[0]]
-
-
-@dataclass(frozen=True)
-class Shares:
-    """Which example each window of a batch is of, and the share of it that it counts for."""
-
-    owners: Int[np.ndarray, "b"]
-    """Positions in the part."""
-    weights: Float[np.ndarray, "b"]
-
-    def __len__(self) -> int:
-        return len(self.owners)
-
-    def add(self, total: Tensor, values: Float[Tensor, "b ..."]) -> None:
-        """Add what was read of the windows to `total` [n, ...] of the examples."""
-        add_shares(total, self.owners, self.weights, values)
-
-
-def all_of(examples: Examples, batch_tokens: int | None = None) -> Part:
-    return Part(examples, np.arange(len(examples)), batch_tokens)
-
-
-def _by_position(a: Float[Tensor, "b t m"], c: Float[Tensor, "c s m"]) -> Float[Tensor, "bt cs"]:
-    return a.flatten(0, 1) @ c.flatten(0, 1).T

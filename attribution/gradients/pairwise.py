@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from thresher.attribution.gradients.engine import GradientReader, Gradients, Part, Shares
+from thresher.attribution.gradients.factored import GradientReader, Gradients
+from thresher.data.batches import Part, Shares
 from thresher.errors import InputError
 from thresher.outputs import Outputs
 

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from thresher.attribution.gradients.blocks import Block, Rows
-from thresher.attribution.gradients.engine import Directions, Part, Reader
+from thresher.attribution.gradients.engine import Directions, Reader
 from thresher.attribution.gradients.layers import Unsupported
+from thresher.data.batches import Part
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs, logits_of, outputs_of

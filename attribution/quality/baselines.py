@@ -6,16 +6,13 @@ Each gives blocks (first row, scores [rows, t]) of the pool in order, as `lds.pr
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from thresher.attribution.features.featurize import FeatureStore, balanced_batches
+from thresher.attribution.embeddings import embeddings
+from thresher.attribution.features.store import FeatureStore
 from thresher.bm25 import BM25
-from thresher.data.examples import Examples, add_shares
-from thresher.devices import full_float32, pick_device
-from thresher.errors import InputError
-from thresher.outputs import logits_of
+from thresher.data.examples import Examples
 from thresher.seeds import numpy_rng
 
 Blocks = Iterator[tuple[int, Float[np.ndarray, "rows t"]]]
@@ -51,45 +48,6 @@ def bm25_scores(pool: Sequence[str], target: Sequence[str]) -> Blocks:
     """Okapi BM25 (Robertson et al. 1994) of pool texts for target texts as queries."""
     index = BM25(pool)
     yield 0, np.stack([index.scores(query) for query in target], axis=1)
-
-
-@full_float32()
-def embeddings(model: nn.Module, examples: Examples, *, device: str = "auto") -> Float[np.ndarray, "n d"]:
-    """What enters the model's last linear layer, the mean over positions with a label where there are positions, and
-    over the windows of a document by their shares of those."""
-    last = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not last:
-        raise InputError("the model has no linear layer to take embeddings from; leave out the embedding scorer")
-    place, seen = pick_device(device), {}
-    model.to(place).eval()
-    hook = last[-1].register_forward_hook(lambda module, args, output: seen.update(entered=args[0]))
-    windows = examples.windows
-    lengths = np.asarray(windows.lengths)
-    found: Tensor | None = None
-    try:
-        with torch.no_grad():
-            for members in balanced_batches(lengths, 8192 if (lengths > 1).any() else 256):
-                batch = {name: value.to(place) for name, value in examples.batch(members).items()}
-                logits_of(model, batch)
-                values = _pooled(seen["entered"].float(), batch).cpu()
-                found = torch.zeros(len(examples), values.shape[1]) if found is None else found
-                add_shares(found, windows.example[members], windows.weights[members], values)
-    finally:
-        hook.remove()
-    assert found is not None
-    return found.numpy()
-
-
-def _pooled(entered: Tensor, batch: dict[str, Tensor]) -> Float[Tensor, "b d"]:
-    if entered.ndim == 2:
-        return entered
-    if "attention_mask" in batch:
-        counted = batch["attention_mask"].float()[..., None]
-    elif batch["labels"].ndim < 2:
-        return entered.mean(dim=1)
-    else:
-        counted = (batch["labels"] != -100).float()[..., None]
-    return (entered * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
 
 
 def _unit(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from thresher.attribution.features.featurize import FeatureStore, Shard
+from thresher.attribution.features.store import FeatureStore, Shard
 
 # Multiples of mean(diag K), two a decade.
 GRID = tuple(float(10**exponent) for exponent in np.arange(-4, 2.5, 0.5))

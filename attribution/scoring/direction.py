@@ -23,13 +23,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from thresher.artifacts import Artifact, Draft, atomic_file, build
-from thresher.attribution.gradients.engine import GradientReader, Part, all_of
+from thresher.attribution.gradients.factored import GradientReader
 from thresher.attribution.gradients.pairwise import Read, gram, num_pairs
 from thresher.attribution.gradients.slopes import Slopes, mean_gradients, weighted_gradients
 from thresher.attribution.scoring.kernel import factorise
 from thresher.attribution.scoring.options import Models, Options, hashes
 from thresher.attribution.scoring.score_table import is_saved, load_state, saved, write_scores
 from thresher.attribution.scoring.weighting import q_of
+from thresher.data.batches import Part, all_of
 from thresher.data.examples import Examples
 from thresher.devices import pick_device
 from thresher.errors import InputError

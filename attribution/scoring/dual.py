@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 
 from thresher.artifacts import Artifact, Draft, build
-from thresher.attribution.gradients.engine import Directions, GradientReader, Shares, all_of
+from thresher.attribution.gradients.engine import Directions
+from thresher.attribution.gradients.factored import GradientReader
 from thresher.attribution.gradients.pairwise import Read, add_products, batch_size, gram, num_pairs
 from thresher.attribution.gradients.slopes import mean_gradients
 from thresher.attribution.scoring.goal import target_weights
@@ -25,6 +26,7 @@ from thresher.attribution.scoring.options import Models, Options, hashes
 from thresher.attribution.scoring.score_table import saved, write_scores
 from thresher.attribution.scoring.top import Extremes, write_top
 from thresher.attribution.scoring.weighting import q_of
+from thresher.data.batches import Shares, all_of
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.outputs import Batch

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
-from thresher.attribution.features.featurize import FeatureStore, check_space
+from thresher.attribution.features.store import FeatureStore, check_space
 from thresher.attribution.scoring.kernel import Damping, Kernel, fit_kernel
 from thresher.attribution.scoring.scores import common_facts, q_weights
 from thresher.attribution.scoring.weighting import resolve_q

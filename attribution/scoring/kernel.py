@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from thresher.attribution.features.featurize import FeatureStore
+from thresher.attribution.features.store import FeatureStore
 from thresher.attribution.scoring.damping import choose_damping
 from thresher.errors import InputError
 

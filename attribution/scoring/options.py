@@ -7,13 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from thresher.attribution.gradients.engine import Part, all_of
 from thresher.attribution.scoring.goal import check_goal, resolve_goal
-from thresher.attribution.scoring.scores import check_names
 from thresher.attribution.scoring.weighting import check_q, resolve_q
+from thresher.data.batches import Part, all_of
 from thresher.data.examples import Examples
 from thresher.devices import pick_device
 from thresher.errors import InputError
+from thresher.scores import check_names
 
 DAMPING = 3.0
 """lambda in multiples of mean(diag G G^T), the mean squared gradient norm: best of the exact kernel on CIFAR-10."""

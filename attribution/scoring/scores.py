@@ -6,7 +6,7 @@
 of the pool is in memory at a time and nothing of size n x t is formed.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build
-from thresher.attribution.features.featurize import FeatureStore, Shard, check_space
+from thresher.attribution.features.store import FeatureStore, Shard, check_space
 from thresher.attribution.scoring.goal import resolve_goal, target_weights
 from thresher.attribution.scoring.kernel import Damping, Kernel, at_unit_length, fit_kernel
 from thresher.attribution.scoring.score_table import num_tied, write_lengths
@@ -25,8 +25,8 @@ from thresher.attribution.scoring.top import TopExamples, write_top
 from thresher.attribution.scoring.weighting import q_of, resolve_q
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
+from thresher.scores import check_names
 
-RESERVED = ("id", "domain")
 Columns = Callable[[list[Shard]], dict[str, Float[np.ndarray, " rows"]]]
 
 
@@ -158,14 +158,6 @@ def self_influence(
     return build(out, kind="scores", config=config, seed=seed, inputs=inputs, write=write)
 
 
-def read_scores(scores: Artifact, target: str) -> Float[np.ndarray, " n"]:
-    """One target's column; InputError, with the names there are, for a target that was not scored."""
-    known = scores.meta["config"]["targets"]
-    if target not in known:
-        raise InputError(f"{scores.path} has no scores for target {target!r}; it has: {', '.join(known)}")
-    return pq.read_table(scores.file("scores.parquet"), columns=[target])[target].to_numpy()
-
-
 def mean_features(
     store: FeatureStore, checkpoint: int, weights: Float[np.ndarray, " t"] | None = None
 ) -> Float[Tensor, " k"]:
@@ -221,16 +213,6 @@ def check_stores(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> Non
     check_names(targets)
     for name, store in targets.items():
         check_space(pool.space, name, store)
-
-
-def check_names(targets: Iterable[str]) -> None:
-    """Refuse names that cannot be columns of `scores.parquet`, and none at all."""
-    names = list(targets)
-    if not names:
-        raise InputError("no target given; pass at least one name and feature store")
-    for name in names:
-        if name in RESERVED or not name:
-            raise InputError(f"a target cannot be named {name!r}, which is a column of its own; give it another name")
 
 
 def common_facts(pool: FeatureStore) -> dict[str, int]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from thresher.attribution.features.featurize import FeatureStore, check_space
+from thresher.attribution.features.store import FeatureStore, check_space
 from thresher.attribution.scoring.kernel import Damping, fit_kernel
 
 
@@ -53,3 +53,12 @@ def _mean_direction(store: FeatureStore, checkpoint: int) -> Float[np.ndarray, "
 def _unit(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(norms > 0, norms, 1)
+
+
+def gradient_norms(store: FeatureStore) -> Float[np.ndarray, " n"]:
+    """The norm of each example's projected gradient, the mean over checkpoints; streamed."""
+    total = np.zeros(store.num_examples)
+    for checkpoint in range(store.num_checkpoints):
+        for start, block in store.blocks(checkpoint):
+            total[start : start + len(block)] += np.linalg.norm(block.astype(np.float64), axis=1)
+    return total / store.num_checkpoints

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from thresher.artifacts import Draft
-from thresher.attribution.features.featurize import FeatureStore, Shard
+from thresher.attribution.features.store import FeatureStore, Shard
 from thresher.attribution.scoring.kernel import Kernel
 from thresher.devices import full_float32
 

@@ -23,13 +23,13 @@ from trak.projectors import BasicProjector, NoOpProjector, ProjectionType
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.scoring.score_table import write_scores
-from thresher.attribution.scoring.scores import RESERVED
 from thresher.attribution.scoring.weighting import check_q, q_of
 from thresher.data.examples import Examples
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs, logits_of, outputs_of
 from thresher.progress import SILENT, Progress
+from thresher.scores import RESERVED
 
 PROJECTIONS = ("normal", "rademacher", "identity")
 BATCH_SIZE = 32

@@ -1,6 +1,6 @@
 """The class that a traker script uses, with the methods, files and numbers of traker 0.3.2.
 
-    from thresher.attribution import TRAKer          # the one line that changes
+    from thresher.attribution.traker import TRAKer  # the one line that changes
 
 Gradients come from hooks in one pass over a batch (`gradients`), projections from blocks drawn once (`projection`),
 kernel and scores from blocks of what lies on disk (`kernel`, `store`). Scores agree with traker's to 1e-4 of the

@@ -31,9 +31,9 @@ from thresher.attribution.quality.lds import lds_table, noise_ceiling, predict_o
 from thresher.attribution.scoring.scores import score_blocks
 from thresher.cli.main import main as thresher
 from thresher.data.examples import open_examples
+from thresher.proxies.settings import ModelSettings
 from thresher.studies.experiments.retraining import retrain
 from thresher.studies.experiments.scorers import Attribution, Scorers, train_checkpoints
-from thresher.studies.study import ModelTable
 from thresher.workspace import Workspace
 
 RUNS = ROOT / "runs" / "lds"
@@ -49,7 +49,7 @@ class Setting:
     prepare: Callable[[Path, Path], None]
     """From the folder of the data and one for the prepared pool and target."""
     data: str
-    table: ModelTable
+    table: ModelSettings
     num_subsets: int
     repeats: int
     ks: tuple[int, ...]
@@ -87,15 +87,15 @@ def measure(setting: Setting, data: Path) -> dict:
         folder.mkdir(parents=True, exist_ok=True)
         setting.prepare(data, folder)
     pool, target = open_examples(folder / "pool"), open_examples(folder / "target")
-    space = Workspace(RUNS / setting.table.size.replace(":", "-"), "cpu")
-    training = {"seed": 0, "workers": None, "space": space}
+    workspace = Workspace(RUNS / setting.table.size.replace(":", "-"), "cpu")
+    training = {"seed": 0, "workers": None, "workspace": workspace}
     models = train_checkpoints(pool, setting.table, count=max(setting.checkpoints), **training)
     drawn = {"num_subsets": setting.num_subsets, "repeats": setting.repeats}
     truth = retrain(pool, target, setting.table, **drawn, **training)
     outputs, rows = truth.outputs("margin"), []
     for count in setting.checkpoints:
         for k in setting.ks:
-            judge = Judge(models[:count], pool, target, k, space, truth.subsets, setting.views)
+            judge = Judge(models[:count], pool, target, k, workspace, truth.subsets, setting.views)
             rows += _rows(judge, outputs, setting)
     facts = {"num_subsets": len(outputs), "repeats": setting.repeats, "num_pool": len(pool), "num_targets": len(target)}
     if setting.repeats > 1:
@@ -106,12 +106,12 @@ def measure(setting: Setting, data: Path) -> dict:
 class Judge:
     """What each scorer predicts of the subsets, under some checkpoints and one k."""
 
-    def __init__(self, models, pool, target, k, space, subsets, views) -> None:
+    def __init__(self, models, pool, target, k, workspace, subsets, views) -> None:
         self.num_checkpoints, self.k, self.subsets = len(models), k, subsets
-        self.ours = Scorers(models, pool, target, Attribution(k=k), space)
-        self.dense = Scorers(models, pool, target, Attribution(k=k, projection="normal"), space)
+        self.ours = Scorers(models, pool, target, Attribution(k=k), workspace)
+        self.dense = Scorers(models, pool, target, Attribution(k=k, projection="normal"), workspace)
         self.viewed = {
-            "ours, views " + " + ".join(group): Scorers(models, pool, target, Attribution(k=k, views=group), space)
+            "ours, views " + " + ".join(group): Scorers(models, pool, target, Attribution(k=k, views=group), workspace)
             for group in (views, views[:1])[: len(views)]
         }
 
@@ -216,7 +216,7 @@ SETTINGS = {
     "cifar": Setting(
         prepare=_cifar,
         data="cifar",
-        table=ModelTable(size=f"{MODELS}:resnet9_16", epochs=12, batch_size=64, learning_rate=0.005),
+        table=ModelSettings(size=f"{MODELS}:resnet9_16", epochs=12, batch_size=64, learning_rate=0.005),
         num_subsets=100,
         repeats=2,
         ks=(512,),
@@ -225,7 +225,7 @@ SETTINGS = {
     "mnist-logistic": Setting(
         prepare=_mnist,
         data="mnist",
-        table=ModelTable(size=f"{MODELS}:mnist_logistic", epochs=20, momentum=0.0, **DATTRI),
+        table=ModelSettings(size=f"{MODELS}:mnist_logistic", epochs=20, momentum=0.0, **DATTRI),
         num_subsets=50,
         repeats=2,
         ks=(512,),
@@ -234,7 +234,7 @@ SETTINGS = {
     "mnist-mlp": Setting(
         prepare=_mnist,
         data="mnist",
-        table=ModelTable(size=f"{MODELS}:mnist_mlp", epochs=50, momentum=0.9, **DATTRI),
+        table=ModelSettings(size=f"{MODELS}:mnist_mlp", epochs=50, momentum=0.9, **DATTRI),
         num_subsets=50,
         repeats=2,
         ks=(512, 2048),
@@ -243,7 +243,7 @@ SETTINGS = {
     "language": Setting(
         prepare=_text_corpus,
         data="text",
-        table=ModelTable(size="0.3M", epochs=4, batch_size=16),
+        table=ModelSettings(size="0.3M", epochs=4, batch_size=16),
         num_subsets=40,
         repeats=1,
         ks=(512,),

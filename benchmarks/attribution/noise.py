@@ -26,12 +26,14 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from benchmarks.attribution.noise_data import FOLDS, Source, build, tfidf_out_of_fold
 from benchmarks.attribution.peers.common import ROOT
-from thresher.attribution.features.featurize import featurize, open_features
-from thresher.attribution.scoring.scores import read_scores, score, self_influence
+from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.store import open_features
+from thresher.attribution.scoring.scores import score, self_influence
 from thresher.data.examples import Examples, ImageExamples, open_examples
 from thresher.outputs import logits_of
-from thresher.proxies import Recipe, model_spec, train
-from thresher.proxies.models.loaders import loaders_of
+from thresher.proxies import TrainConfig, model_spec, train
+from thresher.proxies.models.weights import loaders_of
+from thresher.scores import read_scores
 
 MODELS = "benchmarks.attribution.models"
 RESAMPLES = 500
@@ -155,8 +157,8 @@ class Bench:
 
     def _model(self, name: str, seen: np.ndarray, seed: int) -> torch.nn.Module:
         spec, out = model_spec(self.model, self.pool), self.folder / name
-        recipe = Recipe.for_task(spec["task"], **self.setting.recipe)
-        made = train(spec, self.pool, out=out, recipe=recipe, seed=seed, indices=seen, device="cpu")
+        recipe = TrainConfig.for_task(spec["task"], **self.setting.recipe)
+        made = train(spec, self.pool, out=out, config=recipe, seed=seed, indices=seen, device="cpu")
         self.num_parameters = made.facts["num_parameters"]["total"]
         return loaders_of([str(out)], self.pool)[0][1]()
 

@@ -47,8 +47,8 @@ def write_inputs(folder: Path, num: int) -> None:
 
 def pass_alone(folder: Path, num: int) -> dict[str, float]:
     """Seconds of batches through a featuriser that has seen its first one."""
-    from thresher.attribution.features.featurize import balanced_batches
     from thresher.attribution.gradients.featurizer import Featurizer
+    from thresher.data.batches import balanced_batches
     from thresher.data.examples import open_examples
     from thresher.devices import keep_memory
     from thresher.proxies import open_model

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.mixture.measured import measured
 from thresher.data.examples import open_examples
-from thresher.studies.mixtures.runs import supply
+from thresher.studies.experiments.training_sets import supply
 
 TARGETS = ("squad", "gsm8k", "lambada")
 SHAPE = ("--vocab-size", 1024, "--sequence-length", 128)

@@ -21,8 +21,9 @@ from thresher.selection.mixture.autoscale.scaling import DomainScaling, Runs, fi
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.domain_dsdm import fit_domain_dsdm
 from thresher.selection.mixture.goal import make_goal
-from thresher.selection.mixture.laws.exponential import extrapolate, fit_exponential
-from thresher.selection.mixture.laws.law import LinearLaw
+from thresher.selection.mixture.laws.exponential import fit_exponential
+from thresher.selection.mixture.laws.linear import LinearLaw
+from thresher.selection.mixture.laws.power_law import extrapolate
 from thresher.selection.mixture.methods import DEFAULT, METHODS
 from thresher.selection.mixture.optimise import optimise
 from thresher.selection.mixture.table import MixtureTable, make_table

@@ -24,13 +24,13 @@ import torch
 from benchmarks.loop import machine
 from thresher.artifacts import Artifact, build
 from thresher.data.examples import ImageExamples
+from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import Run, train_models, train_run
-from thresher.studies.study import ModelTable
 from thresher.workspace import Workspace
 
 CASES = {
-    "mlp": (ModelTable(size="mlp-64x2", epochs=20, batch_size=64, learning_rate=0.02), (5000, 28, 28, 1), 128),
-    "rn-1/16": (ModelTable(size="rn-1/16", epochs=6, batch_size=64, learning_rate=0.02), (2000, 32, 32, 3), 64),
+    "mlp": (ModelSettings(size="mlp-64x2", epochs=20, batch_size=64, learning_rate=0.02), (5000, 28, 28, 1), 128),
+    "rn-1/16": (ModelSettings(size="rn-1/16", epochs=6, batch_size=64, learning_rate=0.02), (2000, 32, 32, 3), 64),
 }
 
 
@@ -67,12 +67,12 @@ def measure(name: str, num_rounds: int) -> dict:
             start = time.perf_counter()
             loop = [train_run(examples, table, run, spaces[0]) for run in runs]
             middle = time.perf_counter()
-            fleet = train_models(examples, table, runs, label="fleet", workers=None, space=spaces[1])
+            fleet = train_models(examples, table, runs, label="fleet", workers=None, workspace=spaces[1])
             rounds.append((middle - start, time.perf_counter() - middle))
             apart = max(apart, furthest(loop, fleet))
-        threads, space = torch.get_num_threads(), Workspace(Path(scratch) / "alone", "cpu")
+        threads, workspace = torch.get_num_threads(), Workspace(Path(scratch) / "alone", "cpu")
         torch.set_num_threads(1)
-        alone = [train_run(examples, table, run, space) for run in runs[:8]]
+        alone = [train_run(examples, table, run, workspace) for run in runs[:8]]
         torch.set_num_threads(threads)
     ratios = [loop / fleet for loop, fleet in rounds]
     return {

@@ -21,10 +21,10 @@ from benchmarks.loop import machine
 from thresher.cli.main import main as thresher
 from thresher.data.examples import Examples, open_examples
 from thresher.executors.jobs import run_jobs
+from thresher.proxies.evaluation import means, measure
 from thresher.proxies.models.ladder import Shape, language_learning_rate
+from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import train_model
-from thresher.studies.experiments.measure import means, measure
-from thresher.studies.study import ModelTable
 from thresher.workspace import Workspace
 
 WIDTHS = (32, 64, 128, 192)
@@ -56,13 +56,13 @@ def prepare(documents: Path, root: Path) -> None:
 
 def run(job: Job) -> dict[str, Any]:
     """One model, found again if it was trained before."""
-    space, pool = Workspace(job.root, "cpu"), open_examples(_pool(job.root))
-    table = ModelTable(size=str(_parameters(job.width)["total"]), learning_rate=job.rate, precision="float32")
+    workspace, pool = Workspace(job.root, "cpu"), open_examples(_pool(job.root))
+    table = ModelSettings(size=str(_parameters(job.width)["total"]), learning_rate=job.rate, precision="float32")
     name = f"models/{job.width}-{job.multiple:g}-{job.seed}"
-    model = train_model(pool, table, name, seed=job.seed, indices=_indices(pool), space=space)
+    model = train_model(pool, table, name, seed=job.seed, indices=_indices(pool), workspace=workspace)
     held_out = open_examples(job.root / "held-out")
-    place = space.place(f"evaluations/{Path(name).name}", model.content_hash, held_out.content_hash)
-    loss = means(measure(model, {"held-out": held_out}, out=place, space=space))["held-out"]["loss"]
+    place = workspace.place(f"evaluations/{Path(name).name}", model.content_hash, held_out.content_hash)
+    loss = means(measure(model, {"held-out": held_out}, out=place, workspace=workspace))["held-out"]["loss"]
     about = {"width": job.width, "multiple": job.multiple, "rate": job.rate, "seed": job.seed}
     return about | {"loss": loss, "seconds": model.facts["seconds"], "num_tokens": model.facts["num_tokens_seen"]}
 

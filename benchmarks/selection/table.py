@@ -16,24 +16,25 @@ from typing import Any
 
 from benchmarks.loop import machine
 from thresher.artifacts import Artifact
-from thresher.attribution.features.featurize import open_features
+from thresher.attribution.features.store import open_features
 from thresher.cli.main import main as thresher
 from thresher.cli.progress_bar import progress_for
 from thresher.data.examples import Examples, open_examples
-from thresher.proxies.selection_cost import selection_flops
+from thresher.proxies.costs import selection_flops
+from thresher.proxies.settings import ModelSettings
 from thresher.selection.selection import open_selection
 from thresher.studies.experiments.validation import Arm, Plan, random_arm, read_runs, validate
 from thresher.studies.experiments.validation_facts import compare
 from thresher.studies.loop import POOL, featurize_study, train_proxies
 from thresher.studies.selections.evidence import Sources, select_from
-from thresher.studies.study import AttributionTable, ModelTable, ProxyTable
+from thresher.studies.study import AttributionTable, ProxyTable
 from thresher.workspace import Workspace
 
 TARGETS = ("squad", "gsm8k", "lambada", "jeopardy")
 SHAPE = ("--vocab-size", 2048, "--sequence-length", 128)
 SHARE = 0.2
 PROXY = ProxyTable(size="0.25M", count=3, fraction=0.5, epochs=1.0, batch_size=16)
-REFERENCE = ModelTable(size="0.7M", epochs=1.0, batch_size=16)
+REFERENCE = ModelSettings(size="0.7M", epochs=1.0, batch_size=16)
 RANDOM_BUDGETS = (0.5, 2, 4)
 OF_TARGET = {
     "dsdm": "dsdm",
@@ -60,10 +61,10 @@ class Study:
     targets: dict[str, Examples]
     heldout: dict[str, Examples]
     off_target: Examples
-    space: Workspace
+    workspace: Workspace
 
 
-def prepare(data: Path, out: Path, space: Workspace) -> Study:
+def prepare(data: Path, out: Path, workspace: Workspace) -> Study:
     def prepared(name: str, file: Path, *options: object) -> Examples:
         _run("prepare", "--data", file, "--out", out / name, *options)
         return open_examples(out / name)
@@ -82,15 +83,15 @@ def prepare(data: Path, out: Path, space: Workspace) -> Study:
         for half, (*part, limit) in halves.items()
     }
     targets, heldout = ({name: made[name, half] for name in TARGETS} for half in halves)
-    return Study(pool, targets, heldout, off_target, space)
+    return Study(pool, targets, heldout, off_target, workspace)
 
 
 def select_all(study: Study, budget: int) -> tuple[dict[str, Artifact], dict[str, float]]:
     """`NAME for TARGET` or `NAME` -> selection of `budget` tokens; target -> FLOPs of attributing for it."""
-    pool, space, table = study.pool, study.space, AttributionTable()
-    proxies = train_proxies(pool, PROXY, seed=0, space=space)
+    pool, workspace, table = study.pool, study.workspace, AttributionTable()
+    proxies = train_proxies(pool, PROXY, seed=0, workspace=workspace)
     # Together, so that every selector finds the same features.
-    stores = featurize_study(proxies, pool, study.targets, table, 0, space)
+    stores = featurize_study(proxies, pool, study.targets, table, 0, workspace)
     models = [str(proxy.path) for proxy in proxies]
     costs = {}
     for name, examples in study.targets.items():
@@ -100,7 +101,7 @@ def select_all(study: Study, budget: int) -> tuple[dict[str, Artifact], dict[str
     for only in (*TARGETS, None):
         targets = {only: study.targets[only]} if only else {}
         sources = Sources(
-            space=space,
+            workspace=workspace,
             pool=pool,
             targets=targets,
             models=models,
@@ -110,7 +111,7 @@ def select_all(study: Study, budget: int) -> tuple[dict[str, Artifact], dict[str
         evidence = sources.evidence(0)
         for name, spec in (OF_TARGET if only else OF_NONE).items():
             full = f"{name} for {only}" if only else name
-            place = space.place(f"selections/{full.replace(' ', '-')}", spec, only, budget, sources.inputs)
+            place = workspace.place(f"selections/{full.replace(' ', '-')}", spec, only, budget, sources.inputs)
             print(full, flush=True)
             chosen[full] = select_from(sources, spec, out=place, seed=0, tokens=budget, evidence=evidence)
     return chosen, costs
@@ -133,7 +134,7 @@ def run(data: Path, out: Path, num_seeds: int) -> dict[str, Any]:
         model=REFERENCE,
         plan=Plan(num_seeds=num_seeds, budget=budget, random_budgets=RANDOM_BUDGETS),
         seed=0,
-        space=study.space,
+        workspace=study.workspace,
     )
     return summary(made, chosen, costs, seconds, study)
 

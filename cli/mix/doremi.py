@@ -1,6 +1,6 @@
 """`thresher mix doremi`: reweight domains while a proxy trains, by how far each lags a reference."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from thresher.cli.command import Command
@@ -41,38 +41,41 @@ class DoReMi(Command):
 
         from thresher.data.examples import open_examples
         from thresher.errors import InputError
-        from thresher.proxies import model_spec
-        from thresher.proxies.trials import Run, recipe_of, train_run
+        from thresher.proxies.models.spec import model_spec
+        from thresher.proxies.settings import ModelSettings, train_config_of
+        from thresher.proxies.trials import Run, train_run
         from thresher.seeds import derive
         from thresher.selection.mixture.baselines import natural
         from thresher.selection.mixture.doremi import summarise
+        from thresher.studies.experiments.training_sets import supply
         from thresher.studies.mixtures.doremi import train_doremi
-        from thresher.studies.mixtures.runs import run_budget, supply
-        from thresher.studies.study import ModelTable
+        from thresher.studies.mixtures.runs import run_budget
         from thresher.workspace import Workspace
 
         if self.seeds < 1:
             raise InputError(f"--seeds {self.seeds}; pass 1 or more")
-        space = Workspace(self.out, self.device, progress)
+        workspace = Workspace(self.out, self.device, progress)
         pool = open_examples(self.pool)
         tokens, budget = supply(pool), run_budget(pool, self.tokens, self.examples)
-        table = ModelTable(size=self.model, epochs=1.0, batch_size=self.batch_size, learning_rate=self.learning_rate)
+        table = ModelSettings(size=self.model, epochs=1.0, batch_size=self.batch_size, learning_rate=self.learning_rate)
         spec = model_spec(self.model, pool)
-        recipe = recipe_of(table, spec)
+        train_config = train_config_of(table, spec)
         uniform = dict.fromkeys(tokens, 1 / len(tokens))
         paths, flops = [], 0
         with progress.task("DoReMi", 2 * self.seeds) as advance:
             for repeat in range(self.seeds):
                 run_seed = derive(self.seed, "doremi", repeat) % 2**31
                 run = Run(f"reference-{repeat}", run_seed, np.arange(len(pool)), budget, uniform)
-                reference = train_run(pool, table, run, space)
+                reference = train_run(pool, table, run, workspace)
                 advance(1)
                 proxy = train_doremi(
                     spec,
                     pool,
                     reference,
-                    out=space.place(f"doremi-{repeat}", reference.content_hash, self.eta, self.smoothing, recipe),
-                    recipe=recipe,
+                    out=workspace.place(
+                        f"doremi-{repeat}", reference.content_hash, self.eta, self.smoothing, asdict(train_config)
+                    ),
+                    config=train_config,
                     budget=budget,
                     eta=self.eta,
                     smoothing=self.smoothing,

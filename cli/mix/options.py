@@ -91,10 +91,10 @@ class Training(ModelOptions):
     device: str = "auto"
 
     def bench(self, out: Path) -> "Bench":
+        from thresher.proxies.settings import ModelSettings
         from thresher.studies.mixtures.runs import Bench
-        from thresher.studies.study import ModelTable
 
-        table = ModelTable(
+        table = ModelSettings(
             size=self.model,
             epochs=1.0,
             batch_size=self.batch_size,
@@ -112,13 +112,6 @@ def _repeats(entries: Sequence[str]) -> float | dict[str, float]:
         except ValueError:
             raise InputError(f"--max-repeats {entries[0]!r} is no number; give one, or DOMAIN=NUMBER") from None
     return named_numbers(entries, "--max-repeats") if entries else 1.0
-
-
-def natural_of(domains: Sequence[str], tokens: Mapping[str, float] | None):
-    """The token-proportional mixture [m], or None where supplies are unknown."""
-    from thresher.selection.mixture.baselines import natural
-
-    return None if tokens is None else natural(domains, tokens)
 
 
 def command_line(action: str, command: Command) -> str:

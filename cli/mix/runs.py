@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thresher.cli.mix.options import Proposing, Training, command_line, natural_of, show_proposal, write_result
+from thresher.cli.mix.options import Proposing, Training, command_line, show_proposal, write_result
+from thresher.studies.mixtures.proposal import natural_of
 
 if TYPE_CHECKING:
     from thresher.studies.mixtures.runs import Bench
@@ -45,7 +46,8 @@ class Runs(Training, Proposing):
 
     def run(self, progress):
         from thresher.data.examples import open_examples
-        from thresher.studies.mixtures.runs import run_budget, supply
+        from thresher.studies.experiments.training_sets import supply
+        from thresher.studies.mixtures.runs import run_budget
 
         self._check_method()
         pool = open_examples(self.pool)
@@ -159,11 +161,15 @@ class Runs(Training, Proposing):
         domains = list(tokens)
         write_runs(rows, domains, list(bench.targets), self.out / "runs.csv")
         base = float(sum(row["seen"] for row in rows) / sum(row["data"] for row in rows))
+        table = table_of(rows, domains, list(bench.targets))
         result = propose_from(
-            table_of(rows, domains, list(bench.targets)),
-            self,
+            table,
+            self.goal(table.targets),
+            self.constraints(table.domains, tokens),
             method=self.method or ("autoscale" if self.design == "ddo" else None),
-            tokens=tokens,
+            budget=self.budget,
+            num_resamples=self.checked_resamples(),
+            seed=self.seed,
             natural=natural_of(domains, tokens),
             fitted_budget=base,
             progress=progress,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from thresher.cli.mix.options import Proposing, command_line, natural_of, show_proposal, write_result
+from thresher.cli.mix.options import Proposing, command_line, show_proposal, write_result
+from thresher.studies.mixtures.proposal import natural_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Scores(Proposing):
         from thresher.errors import InputError
         from thresher.scores import open_scores
         from thresher.selection.mixture.domain_dsdm import propose_domain_dsdm
-        from thresher.studies.mixtures.runs import supply
+        from thresher.studies.experiments.training_sets import supply
 
         pool, scores = open_examples(self.pool), open_scores(self.scores)
         if list(scores.ids) != list(pool.ids):

@@ -6,7 +6,8 @@ from pathlib import Path
 import tyro
 
 from thresher.cli.command import named_numbers
-from thresher.cli.mix.options import Proposing, command_line, natural_of, show_proposal, write_result
+from thresher.cli.mix.options import Proposing, command_line, show_proposal, write_result
+from thresher.studies.mixtures.proposal import natural_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +81,12 @@ class Table(Proposing):
             raise InputError("--budget caps nothing without --tokens DOMAIN=COUNT for every domain; give both")
         result = propose_from(
             table,
-            self,
+            self.goal(table.targets),
+            self.constraints(table.domains, tokens),
             method=self.method,
-            tokens=tokens,
+            budget=self.budget,
+            num_resamples=self.checked_resamples(),
+            seed=self.seed,
             natural=natural_of(table.domains, tokens),
             test=test,
             num_next=self.next,

@@ -38,7 +38,8 @@ class Validate(Training):
         from thresher.errors import InputError
         from thresher.seeds import derive
         from thresher.selection.mixture.baselines import natural, uniform
-        from thresher.studies.mixtures.runs import MixtureRun, make_runs, run_budget, supply
+        from thresher.studies.experiments.training_sets import supply
+        from thresher.studies.mixtures.runs import MixtureRun, make_runs, run_budget
 
         if self.seeds < 2:
             raise InputError(f"{self.seeds} seed gives no interval; pass at least 2")
@@ -76,7 +77,8 @@ class Validate(Training):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from thresher.artifacts import build, hash_json
+        from thresher.artifacts import build
+        from thresher.canonical import hash_json
         from thresher.workspace import Workspace
 
         config = {
@@ -143,7 +145,8 @@ def compare_mixtures(rows: Sequence[Mapping[str, Any]], arms: Sequence[str]) -> 
     """`arms`: arm -> task -> mean loss with its interval; `paired`: proposals minus each baseline, seed by seed."""
     import numpy as np
 
-    from thresher.selection.statistics.comparison import Run, compare_arms, interval
+    from thresher.intervals import interval
+    from thresher.selection.statistics.comparison import Run, compare_arms
 
     losses: dict[str, dict[str, list[float]]] = {}
     for row in rows:

@@ -1,13 +1,13 @@
 """`thresher study from-table`: would decisions on the small models of a table hold on its largest?"""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 
 from thresher.cli.command import Command, named_numbers
+from thresher.cli.lines import trust_lines
 from thresher.errors import InputError
 
 
@@ -48,7 +48,10 @@ class FromTable(Command):
 
     def run(self, progress):
         from thresher.selection.statistics.loss_table import LossColumns, read_losses
+        from thresher.selection.statistics.verdict import Criterion
+        from thresher.studies.experiments.trust import judge_size, summary
 
+        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed)
         columns = LossColumns(
             size=self.size,
             recipe=self.recipe,
@@ -60,8 +63,8 @@ class FromTable(Command):
         )
         table = read_losses(_files(self.files), columns)
         reference, *proxies = self._sizes(table.sizes)
-        judged = {name: judge_size(table, name, reference, self) for name in proxies}
-        return summary(judged, reference, costs=_costs([reference, *proxies], self.costs), settings=self)
+        judged = {name: judge_size(table, name, reference, criterion, self.at_step) for name in proxies}
+        return summary(judged, reference, costs=_costs([reference, *proxies], self.costs), criterion=criterion)
 
     def _sizes(self, there: list[str]) -> list[str]:
         """The reference, then the proxies from small to large."""
@@ -76,65 +79,7 @@ class FromTable(Command):
         return [reference, *proxies]
 
     def show(self, result):
-        return "\n".join([*lines(result), result["verdict"]["sentence"]])
-
-
-def judge_size(table, name: str, reference: str, settings: Any) -> dict[str, Any]:
-    """One proxy against the reference: the measures, and what was compared."""
-    from thresher.selection.statistics.decisions import judge, spread_over_noise
-    from thresher.selection.statistics.loss_table import common, means
-
-    (size, step), (other, other_step) = (_at(entry, getattr(settings, "at_step", None)) for entry in (name, reference))
-    ours, theirs = table.at(size, step), table.at(other, other_step)
-    recipes, sets = common(ours, theirs)
-    options = {"top": settings.top, "num_resamples": settings.resamples, "seed": settings.seed}
-    found: dict[str, Any] = {
-        "judged": judge(means(ours, recipes, sets), means(theirs, recipes, sets), **options),
-        "num_recipes": len(recipes),
-        "num_sets": len(sets),
-        "left_out": sorted((set(ours) | set(theirs)) - set(recipes)),
-    }
-    if all(len(ours[recipe][sets[0]]) > 1 for recipe in recipes):
-        found["spread_over_noise"] = spread_over_noise({name: [ours[r][name] for r in recipes] for name in sets})
-    return found
-
-
-def summary(
-    judged: Mapping[str, Mapping[str, Any]], reference: str, *, costs: Mapping[str, float] | None, settings: Any
-) -> dict[str, Any]:
-    """The result of a study of proxies, as JSON."""
-    from thresher.selection.statistics.verdict import verdict
-
-    found = verdict(
-        {name: one["judged"] for name, one in judged.items()},
-        measure=settings.criterion,
-        threshold=settings.threshold,
-        costs=costs,
-    )
-    proxies = {
-        name: {**one, "judged": {test: {m: asdict(e) for m, e in own.items()} for test, own in one["judged"].items()}}
-        for name, one in judged.items()
-    }
-    smallest = None if found.smallest is None else found.smallest.size
-    return {
-        "reference": reference,
-        "num_resamples": settings.resamples,
-        "seed": settings.seed,
-        "proxies": proxies,
-        "verdict": {**asdict(found), "smallest": smallest, "sentence": found.sentence()},
-    }
-
-
-def lines(result: Mapping[str, Any]) -> list[str]:
-    """A line a proxy and measure, over the mean of all test sets."""
-    from thresher.selection.statistics.decisions import MEAN
-
-    shown = []
-    for name, proxy in result["proxies"].items():
-        measures = proxy["judged"].get(MEAN) or next(iter(proxy["judged"].values()))
-        shown.append(f"{name} against {result['reference']}: {proxy['num_recipes']} recipes, {proxy['num_sets']} sets")
-        shown += [f"  {m:<20}{e['value']:.4f} [{e['low']:.4f}, {e['high']:.4f}]" for m, e in measures.items()]
-    return [*shown, f"95 % intervals from {result['num_resamples']} resamples of the recipes, seed {result['seed']}"]
+        return "\n".join([*trust_lines(result), result["verdict"]["sentence"]])
 
 
 def _files(entries: tuple[str, ...]) -> dict[str, Path] | list[Path]:
@@ -147,14 +92,6 @@ def _files(entries: tuple[str, ...]) -> dict[str, Path] | list[Path]:
             raise InputError(f"{entry!r}: give all files, or SIZE=FILE for each, every size once")
         named[size] = Path(path)
     return named
-
-
-def _at(entry: str, default: float | None) -> tuple[str, float | None]:
-    size, _, step = entry.partition("@")
-    try:
-        return size, float(step) if step else default
-    except ValueError:
-        raise InputError(f"{entry!r}: the step is no number; write SIZE@STEP") from None
 
 
 def _amount(size: str) -> float | None:

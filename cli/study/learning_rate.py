@@ -52,14 +52,13 @@ class LearningRate(Command):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.proxies.trials import usual_rate
+        from thresher.cli.study.options import draw_sets
+        from thresher.proxies.settings import ModelSettings, usual_rate
         from thresher.studies.experiments.learning_rate import learning_rate
-        from thresher.studies.experiments.training_sets import draw_sets
-        from thresher.studies.study import ModelTable
 
         pool, sources, draws, budget = draw_sets(self, progress)
         common = {"epochs": self.epochs, "batch_size": self.batch_size, "optimizer": self.optimizer}
-        proxy = ModelTable(size=self.proxy, **common)
+        proxy = ModelSettings(size=self.proxy, **common)
         from thresher.data.examples import open_examples
 
         artifact = learning_rate(
@@ -68,13 +67,13 @@ class LearningRate(Command):
             {name: open_examples(path) for name, path in named_paths(self.test_sets, "--test-sets").items()},
             proxy=proxy,
             rates=self.rates,
-            reference=ModelTable(size=self.reference, **common),
+            reference=ModelSettings(size=self.reference, **common),
             reference_rates=self.reference_rates,
             standard=self.standard or usual_rate(proxy, pool),
             budget=budget,
             seed=self.seed,
             workers=self.workers,
-            space=sources.space,
+            workspace=sources.workspace,
             num_resamples=self.resamples,
         )
         return made(artifact)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thresher.cli.command import Command, made, named_paths
+from thresher.cli.lines import transfer_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +52,17 @@ class Transfer(Command):
     device: str = "auto"
 
     def run(self, progress):
+        from thresher.cli.study.options import draw_sets
         from thresher.data.examples import open_examples
-        from thresher.studies.experiments.training_sets import draw_sets
+        from thresher.proxies.settings import ModelSettings
+        from thresher.selection.statistics.verdict import Criterion
         from thresher.studies.experiments.transfer import Ladder, transfer
-        from thresher.studies.experiments.trust import judged
-        from thresher.studies.study import ModelTable
+        from thresher.studies.experiments.trust import judge_study
 
+        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed)
         pool, sources, draws, budget = draw_sets(self, progress)
         tables = {
-            size: ModelTable(
+            size: ModelSettings(
                 size=size,
                 epochs=self.epochs,
                 batch_size=self.batch_size,
@@ -76,11 +79,9 @@ class Transfer(Command):
             budget=budget,
             seed=self.seed,
             workers=self.workers,
-            space=sources.space,
+            workspace=sources.workspace,
         )
-        return {**made(artifact), **judged(artifact, self)}
+        return {**made(artifact), **judge_study(artifact, criterion)}
 
     def show(self, result):
-        from thresher.studies.experiments.trust import show
-
-        return "\n".join([f"path: {result['path']}", *show(result)])
+        return "\n".join([f"path: {result['path']}", *transfer_lines(result)])

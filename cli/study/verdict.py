@@ -24,9 +24,11 @@ class Verdict(Command):
 
     def run(self, progress):
         from thresher.artifacts import open_artifact
-        from thresher.studies.experiments.trust import judged
+        from thresher.selection.statistics.verdict import Criterion
+        from thresher.studies.experiments.trust import judge_study
 
-        return judged(open_artifact(self.study, "transfer"), self)
+        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed)
+        return judge_study(open_artifact(self.study, "transfer"), criterion)
 
     def show(self, result):
         rows = [

@@ -31,7 +31,7 @@ from thresher.proxies.models.checkpoints import (
     torchvision_weights,
 )
 from thresher.proxies.models.checkpoints.stored import in_float32, precision_of
-from thresher.proxies.models.checkpoints.tensors import load_trained
+from thresher.proxies.models.checkpoints.trained import load_trained
 from thresher.proxies.models.fits import check_fits as check_fits
 from thresher.proxies.models.fits import sizes_of
 from thresher.proxies.models.fits import task_of as task_of

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from thresher.errors import InputError
 from thresher.proxies.models import ladder
-from thresher.settings import later, record
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Recipe:
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
     """Every setting of a training run; `for_task` has defaults that train each kind of proxy well."""
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -35,16 +34,12 @@ class Recipe:
     steps: int | None = None
     """Number of steps, instead of `epochs`."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    accumulate: int = later(1)
+    accumulate: int = 1
     """A batch goes through the model in so many parts, for memory; its gradient is the whole batch's all the same."""
-    activation_checkpointing: bool = later(False)
+    activation_checkpointing: bool = False
     """Compute a block's activations again in the backward pass instead of keeping them (1604.06174)."""
-    compile: bool = later(False)
+    compile: bool = False
     """Through `torch.compile`."""
-
-    def __repr__(self) -> str:
-        """As places of artefacts hold it, too: what came later is left out while it is off."""
-        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in record(self).items())})"
 
     def __post_init__(self) -> None:
         positive = {"batch_size": self.batch_size, "epochs": self.epochs, "eps": self.eps}
@@ -52,29 +47,29 @@ class Recipe:
         positive |= {name: getattr(self, name) for name in ("learning_rate", "steps", "clip")}
         for name, value in positive.items():
             if value is not None and not 0 < value < math.inf:
-                raise InputError(f"{name}={value} in the recipe; pass a number above 0")
+                raise InputError(f"{name}={value} in the config; pass a number above 0")
         shares = {"warmup": self.warmup, "momentum": self.momentum, "beta1": self.betas[0], "beta2": self.betas[1]}
         for name, value in shares.items():
             if not 0 <= value < 1:
-                raise InputError(f"{name}={value} in the recipe; pass a number from 0 to below 1")
+                raise InputError(f"{name}={value} in the config; pass a number from 0 to below 1")
         if not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"weight_decay={self.weight_decay} in the recipe; pass 0 or more")
+            raise InputError(f"weight_decay={self.weight_decay} in the config; pass 0 or more")
         for name, known in {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS}.items():
             if getattr(self, name) not in known:
-                raise InputError(f"{name}={getattr(self, name)!r} in the recipe; pass one of: {', '.join(known)}")
+                raise InputError(f"{name}={getattr(self, name)!r} in the config; pass one of: {', '.join(known)}")
 
     @classmethod
-    def for_language(cls, **changes: Any) -> "Recipe":
+    def for_language(cls, **changes: Any) -> "TrainConfig":
         return replace(cls(), **changes)
 
     @classmethod
-    def for_vision(cls, **changes: Any) -> "Recipe":
+    def for_vision(cls, **changes: Any) -> "TrainConfig":
         """Small-to-Large's: SGD, one cycle, weight decay 5e-4, batch 512, 30 epochs; no clipping."""
         vision = cls(optimizer="sgd", schedule="onecycle", weight_decay=5e-4, clip=None, batch_size=512, epochs=30.0)
         return replace(vision, **changes)
 
     @classmethod
-    def for_task(cls, task: str, **changes: Any) -> "Recipe":
+    def for_task(cls, task: str, **changes: Any) -> "TrainConfig":
         return cls.for_vision(**changes) if task == "vision" else cls.for_language(**changes)
 
     def num_units(self, budget: int, sequence_length: float) -> int:

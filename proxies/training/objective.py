@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from thresher.errors import InputError
 from thresher.outputs import Batch, logits_of
 from thresher.proxies.models.spec import Spec
-from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.head import language_loss
 
 Loss = Callable[[nn.Module, Batch, Tensor | None, int | None], Tensor]
@@ -28,15 +28,15 @@ class Objective(nn.Module):
         return self.loss(self.model, batch, weights, total)
 
 
-def objective_of(model: nn.Module, spec: Spec, recipe: Recipe, device: torch.device) -> Objective:
-    """The objective that `recipe` trains, the model checkpointed and compiled (in place) as it says.
+def objective_of(model: nn.Module, spec: Spec, config: TrainConfig, device: torch.device) -> Objective:
+    """The objective that `config` trains, the model checkpointed and compiled (in place) as it says.
 
     Raises InputError where the model cannot be checkpointed, and where nothing here compiles.
     """
     is_ladder = spec["source"] == "ladder"
-    if recipe.activation_checkpointing:
+    if config.activation_checkpointing:
         _checkpoint_activations(model, spec["name"])
-    if recipe.compile:
+    if config.compile:
         check_compiler(device)
         # In place: parameters keep their names. The ladder's loss calls the body by itself.
         body: Any = model.base_model if is_ladder else model

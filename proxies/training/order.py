@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from thresher.data.examples import Examples, TokenExamples
 from thresher.errors import InputError
 from thresher.outputs import Batch
-from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.config import TrainConfig
 from thresher.seeds import numpy_rng
 
 
@@ -67,7 +67,7 @@ class Order:
         examples: Examples,
         indices: Int[np.ndarray, "m"],
         mixture: dict[str, float] | None,
-        recipe: Recipe,
+        config: TrainConfig,
         *,
         seed: int,
         budget: int | None = None,
@@ -89,12 +89,12 @@ class Order:
         mean = float(self.lengths.mean())
         self.sequence_length = examples.sequence_length if isinstance(examples, TokenExamples) else 1
         unit = self.sequence_length if self.is_packed else mean
-        self.num_units = recipe.num_units(self.budget, unit)
+        self.num_units = config.num_units(self.budget, unit)
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
         self._ends = lru_cache(maxsize=2)(lambda epoch: self._epoch(epoch).ends)
         self.rows = None if self.is_packed else self._draw_rows()
         self.num_sequences = -(-self.num_units // self.sequence_length) if self.rows is None else len(self.rows.example)
-        self.num_steps = min(recipe.num_steps(self.num_units, unit), self.num_sequences)
+        self.num_steps = min(config.num_steps(self.num_units, unit), self.num_sequences)
 
     @property
     def smallest_batch(self) -> int:

@@ -24,10 +24,9 @@ from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import Spec, private_randomness
 from thresher.proxies.models.weights import save_model
-from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.order import Order, check_indices
-from thresher.proxies.training.request import request_of
-from thresher.proxies.training.trainer import Trainer, train
+from thresher.proxies.training.trainer import Trainer, request_of, train
 
 MOST = 16
 """Networks in a stack: beyond, a step of digits-sized networks no longer gets cheaper a network."""
@@ -43,14 +42,14 @@ class Member:
     budget: int | None = None
 
 
-def can_stack(spec: Spec, recipe: Recipe) -> bool:
-    return spec["source"] == "mlp" and recipe.accumulate == 1 and not recipe.compile
+def can_stack(spec: Spec, config: TrainConfig) -> bool:
+    return spec["source"] == "mlp" and config.accumulate == 1 and not config.compile
 
 
-def groups_of(spec: Spec, recipe: Recipe, sizes: Sequence[Any], workers: int | None) -> list[list[int]]:
+def groups_of(spec: Spec, config: TrainConfig, sizes: Sequence[Any], workers: int | None) -> list[list[int]]:
     """Positions of runs to train as one: those of equal size, shared out among `workers`; each alone where the model
     is none to stack."""
-    if not can_stack(spec, recipe):
+    if not can_stack(spec, config):
         return [[position] for position in range(len(sizes))]
     by_size: dict[Any, list[int]] = {}
     for position, size in enumerate(sizes):
@@ -67,7 +66,7 @@ def train_stack(
     examples: Examples,
     members: Sequence[Member],
     *,
-    recipe: Recipe,
+    config: TrainConfig,
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> list[Artifact]:
@@ -79,8 +78,8 @@ def train_stack(
     if len({(len(member.indices), member.budget) for member in members}) > 1:
         raise InputError("the runs of a stack must have the same number of examples; train others by themselves")
     missing = [member for member in members if not is_artifact(member.out)]
-    options: dict[str, Any] = {"recipe": recipe, "device": device, "progress": progress}
-    if len(missing) < 2 or not can_stack(spec, recipe):
+    options: dict[str, Any] = {"config": config, "device": device, "progress": progress}
+    if len(missing) < 2 or not can_stack(spec, config):
         return [
             train(spec, examples, out=m.out, seed=m.seed, indices=m.indices, budget=m.budget, **options)
             for m in members
@@ -95,28 +94,28 @@ def train_stack(
 
         indices = check_indices(member.indices, len(examples))
         drawn = {"indices": indices, "budget": member.budget}
-        build(Path(member.out), write=write, **request_of(spec, examples, recipe, seed=member.seed, **drawn))
+        build(Path(member.out), write=write, **request_of(spec, examples, config, seed=member.seed, **drawn))
     return [open_artifact(member.out, "model") for member in members]
 
 
 @full_float32()
 def _train(
-    spec: Spec, examples: Examples, members: Sequence[Member], *, recipe: Recipe, device: str, progress: Progress
+    spec: Spec, examples: Examples, members: Sequence[Member], *, config: TrainConfig, device: str, progress: Progress
 ) -> list[Trainer]:
     trainers = []
     for member in members:
         indices = check_indices(member.indices, len(examples))
-        order = Order(examples, indices, None, recipe, seed=member.seed, budget=member.budget)
-        trainers.append(Trainer(spec, examples, order, recipe, seed=member.seed, weights=None, device=device))
+        order = Order(examples, indices, None, config, seed=member.seed, budget=member.budget)
+        trainers.append(Trainer(spec, examples, order, config, seed=member.seed, weights=None, device=device))
     first, num_steps = trainers[0], trainers[0].order.num_steps
-    stack = _Stack(trainers, recipe)
+    stack = _Stack(trainers, config)
     losses = torch.zeros(num_steps, len(trainers), device=first.device)
     start = time.perf_counter()
     with progress.task(f"train {len(trainers)} at once", num_steps) as advance:
         for step in range(num_steps):
             drawn = [trainer.order.batch(step).batch for trainer in trainers]
             parts = {name: torch.stack([own[name] for own in drawn]).to(first.device) for name in drawn[0]}
-            losses[step] = stack.step(parts, first.peak * recipe.rate(step, num_steps))
+            losses[step] = stack.step(parts, first.peak * config.rate(step, num_steps))
             advance(1)
     seconds = (time.perf_counter() - start) / len(trainers)
     stack.unstack(trainers)
@@ -126,8 +125,8 @@ def _train(
 
 
 class _Stack:
-    def __init__(self, trainers: Sequence[Trainer], recipe: Recipe) -> None:
-        self.recipe, self.device, self.precision = recipe, trainers[0].device, trainers[0].precision
+    def __init__(self, trainers: Sequence[Trainer], config: TrainConfig) -> None:
+        self.config, self.device, self.precision = config, trainers[0].device, trainers[0].precision
         models = [trainer.state.model for trainer in trainers]
         self.objective = trainers[0].objective
         self.parameters = {
@@ -139,7 +138,7 @@ class _Stack:
             (is_matrix, 1.0): [value for name, value in self.parameters.items() if (name in matrices) == is_matrix]
             for is_matrix in (True, False)
         }
-        self.optimizer = recipe.optimizer_of(groups, trainers[0].peak)
+        self.optimizer = config.optimizer_of(groups, trainers[0].peak)
 
     def step(self, batch: dict[str, Tensor], rate: float) -> Float[Tensor, " m"]:
         """One step of every member on its own part of `batch`; their losses."""
@@ -154,8 +153,8 @@ class _Stack:
         with autocast(self.device, self.precision):
             losses = torch.func.vmap(loss)(self.parameters, batch)
         losses.sum().backward()
-        if self.recipe.clip is not None:
-            self._clip(self.recipe.clip)
+        if self.config.clip is not None:
+            self._clip(self.config.clip)
         self.optimizer.step()
         return losses.detach()
 

@@ -36,7 +36,7 @@ class Run:
             save_file(plain, scratch, {"step": str(self.step), "seconds": repr(self.seconds)})
 
     def restore(self, file: Path) -> None:
-        """Put everything back as `save` found it. The caller has made model and optimiser by the same recipe."""
+        """Put everything back as `save` found it. The caller has made model and optimiser by the same config."""
         try:
             with safe_open(file, framework="pt") as stored:
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118

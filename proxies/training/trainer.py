@@ -2,13 +2,14 @@
 
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
@@ -28,12 +29,11 @@ from thresher.proxies.models.spec import (
     private_randomness,
 )
 from thresher.proxies.models.weights import save_model
-from thresher.proxies.training.config import Recipe as Recipe
+from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.objective import num_predictions, objective_of
 from thresher.proxies.training.objective import training_loss as training_loss
-from thresher.proxies.training.order import Order, check_indices, check_mixture, check_weights
+from thresher.proxies.training.order import Order, check_indices, check_mixture, check_weights, hash_array
 from thresher.proxies.training.ranks import Ranks, join
-from thresher.proxies.training.request import request_of
 from thresher.proxies.training.state import Run
 from thresher.seeds import seed_everything
 
@@ -47,7 +47,7 @@ def train(
     examples: Examples,
     *,
     out: Path,
-    recipe: Recipe,
+    config: TrainConfig,
     seed: int,
     indices: np.ndarray | None = None,
     budget: int | None = None,
@@ -81,8 +81,8 @@ def train(
     ranks = join(device)
 
     def run(state: Path) -> Trainer:
-        order = Order(examples, indices, mixture, recipe, seed=seed, budget=budget)
-        trainer = Trainer(spec, examples, order, recipe, seed=seed, weights=weights, device=device)
+        order = Order(examples, indices, mixture, config, seed=seed, budget=budget)
+        trainer = Trainer(spec, examples, order, config, seed=seed, weights=weights, device=device)
         with private_randomness():
             trainer.run(state / "training.safetensors", checkpoint_every_seconds, progress)
         return trainer
@@ -93,7 +93,7 @@ def train(
         return trainer.facts()
 
     drawn = {"indices": indices, "budget": budget, "weights": weights, "mixture": mixture}
-    request = request_of(spec, examples, recipe, seed=seed, **drawn)
+    request = request_of(spec, examples, config, seed=seed, **drawn)
     if ranks.is_first:
         made = build(Path(out), write=write, **request)
         if not made.built:
@@ -112,27 +112,27 @@ class Trainer:
         spec: Spec,
         examples: Examples,
         order: Order,
-        recipe: Recipe,
+        config: TrainConfig,
         *,
         seed: int,
         weights: Float[np.ndarray, " n"] | None,
         device: str,
     ):
-        self.examples, self.order, self.recipe, self.seed = examples, order, recipe, seed
+        self.examples, self.order, self.config, self.seed = examples, order, config, seed
         self.ranks = join(device)
         self.device = self.ranks.device
         self.weights = None if weights is None else torch.from_numpy(weights).float()
         # A small perceptron is only slowed down by bf16, and stays the same number for number in a stack without it.
-        self.precision = "float32" if (recipe.precision, spec["source"]) == ("auto", "mlp") else recipe.precision
+        self.precision = "float32" if (config.precision, spec["source"]) == ("auto", "mlp") else config.precision
         self.spec = spec
-        self.peak = recipe.peak_rate(source=origin_of(spec), width=model_width(spec))
+        self.peak = config.peak_rate(source=origin_of(spec), width=model_width(spec))
         _refuse_empty_shares(order, self.ranks)
         model = build_model(spec, seed).to(self.device)
-        optimizer = recipe.make_optimizer(model, self.peak)
+        optimizer = config.make_optimizer(model, self.peak)
         self.state = Run(model, optimizer, torch.zeros(order.num_steps, device=self.device))
         # Before anything is compiled, which would hide the operations that are counted.
         self.flops_per_unit = training_flops_per_unit(model, examples)
-        self.objective = objective_of(model, spec, recipe, self.device)
+        self.objective = objective_of(model, spec, config, self.device)
         self.module: Any = self.objective
 
     @full_float32()
@@ -185,7 +185,7 @@ class Trainer:
         # Dropout and the like draw from (seed, step), so there is no generator's state to keep.
         seed_everything(self.seed, "step", step, *([self.ranks.index] if self.ranks.index else []))
         for group in state.optimizer.param_groups:
-            group["lr"] = group["multiplier"] * self.peak * self.recipe.rate(step, self.order.num_steps)
+            group["lr"] = group["multiplier"] * self.peak * self.config.rate(step, self.order.num_steps)
         whole, owners = drawn
         parts = self._parts(len(owners))
         # The loss is over all predictions of the whole batch, however it is cut; uncut, its own mean.
@@ -202,14 +202,14 @@ class Trainer:
                 (loss * self.ranks.count if self.ranks.count > 1 else loss).backward()
             state.losses[step] += loss.detach()
         self.ranks.sum(state.losses[step])
-        if self.recipe.clip is not None:
-            torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.recipe.clip)
+        if self.config.clip is not None:
+            torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip)
         state.optimizer.step()
 
     def _parts(self, size: int) -> list[tuple[int, int]]:
         """Where the parts of this process's share of a batch start and stop."""
         start, stop = self.ranks.part(size)
-        count = min(self.recipe.accumulate, stop - start)
+        count = min(self.config.accumulate, stop - start)
         edges = [start + (stop - start) * edge // count for edge in range(count + 1)]
         return list(pairwise(edges))
 
@@ -238,3 +238,22 @@ def _refuse_empty_shares(order: Order, ranks: Ranks) -> None:
             f"batches of {smallest} sequences cannot be shared by {ranks.count} processes; give a larger batch_size, "
             "or start fewer processes"
         )
+
+
+def request_of(
+    spec: Spec,
+    examples: Examples,
+    config: TrainConfig,
+    *,
+    seed: int,
+    indices: Int[np.ndarray, " m"],
+    budget: int | None = None,
+    weights: Float[np.ndarray, " n"] | None = None,
+    mixture: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Kind, configuration, seed and inputs of the `model` artefact, as `artifacts.build` takes them."""
+    inputs = {"examples": examples.content_hash, "indices": hash_array(indices)}
+    if weights is not None:
+        inputs["weights"] = hash_array(weights)
+    made_by = {"spec": spec, "training": asdict(config), "mixture": mixture, "budget": budget}
+    return {"kind": "model", "config": made_by, "seed": seed, "inputs": inputs}

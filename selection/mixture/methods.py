@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from thresher.errors import InputError
-from thresher.selection.mixture.laws.boosted_trees import fit_linear, fit_regmix
+from thresher.selection.mixture.laws.boosted_trees import fit_regmix
 from thresher.selection.mixture.laws.diminishing import fit_diminishing
 from thresher.selection.mixture.laws.effective import fit_effective
 from thresher.selection.mixture.laws.ensemble import fit_ensemble
 from thresher.selection.mixture.laws.exponential import fit_exponential
 from thresher.selection.mixture.laws.gaussian_process import fit_gaussian_process
 from thresher.selection.mixture.laws.law import Fit
-from thresher.selection.mixture.laws.linear import fit_loglinear
+from thresher.selection.mixture.laws.linear import fit_linear, fit_loglinear
 from thresher.selection.mixture.laws.portfolio import fit_utilimax
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from thresher.errors import InputError
-from thresher.selection.mixture.laws.exponential import extrapolate
+from thresher.selection.mixture.laws.power_law import extrapolate
 from thresher.selection.mixture.table import MixtureTable, make_table
 from thresher.selection.mixture.table_file import Columns, RawRows
 

@@ -3,12 +3,17 @@
 Each returns the order in which it takes the pool: all n positions, first taken first.
 """
 
+from typing import Literal
+
 import numpy as np
 from jaxtyping import Float, Int
 
 from thresher.errors import InputError
 from thresher.seeds import numpy_rng
 from thresher.selection.combination import descending
+from thresher.selection.evidence import Evidence
+from thresher.selection.selectors import controls
+from thresher.selection.selectors.ranking import Ranking, by
 
 BANDS = {"low": 0.0, "middle": 0.5, "high": 1.0}
 
@@ -40,3 +45,23 @@ def band(losses: Float[np.ndarray, "n"], centre: float) -> Float[np.ndarray, "n"
         raise InputError(f"centre={centre} is outside [0, 1]; pass the quantile of the losses to keep around")
     quantiles = (rankdata(losses) - 0.5) / len(losses)
     return -np.abs(quantiles - centre) - 1e-9 * quantiles
+
+
+def _dsdm(evidence: Evidence) -> Ranking:
+    return by(evidence.combined(evidence["scores"]))
+
+
+def _bottom(evidence: Evidence) -> Ranking:
+    scores = evidence.combined(evidence["scores"])
+    return Ranking(scores, -scores)
+
+
+def _random(evidence: Evidence) -> Ranking:
+    keys = np.empty(len(evidence))
+    keys[controls.random(len(evidence), evidence.seed)] = -np.arange(len(evidence), dtype=np.float64)
+    return Ranking(np.full(len(evidence), np.nan), keys)
+
+
+def _loss(evidence: Evidence, *, band: Literal["low", "middle", "high"] = "middle", centre: float = -1.0) -> Ranking:
+    losses = by(evidence["loss"]).scores
+    return Ranking(losses, controls.band(losses, controls.BANDS[band] if centre == -1.0 else centre))

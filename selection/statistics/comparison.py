@@ -5,30 +5,15 @@ does to both runs cancels.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
-from scipy import stats
 
 from thresher.errors import InputError
+from thresher.intervals import Interval, paired
 
 POOLED = "all tasks"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % Student t interval."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-    @property
-    def includes_zero(self) -> bool:
-        return self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
@@ -50,26 +35,6 @@ class Comparison:
     task: str
     difference: Interval
     seeds: tuple[int, ...]
-
-
-def interval(values: Float[np.ndarray, "s"]) -> Interval:
-    """mean +- t_{s-1} sd / sqrt(s), t the 97.5 % quantile. Raises InputError for under 2 values or one not finite."""
-    values = np.asarray(values, dtype=np.float64)
-    n = len(values)
-    if n < 2:
-        raise InputError(f"an interval needs at least 2 seeds, {n} given; train with more seeds")
-    if not np.isfinite(values).all():
-        raise InputError(f"{values.tolist()} are not all finite; leave out the runs that diverged, and say so")
-    mean = float(values.mean())
-    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n))
-    return Interval(mean, mean - half, mean + half, n)
-
-
-def paired(a: Float[np.ndarray, "s"], b: Float[np.ndarray, "s"]) -> Interval:
-    """The interval of a - b, where a[i] and b[i] have the same seed."""
-    if len(a) != len(b):
-        raise InputError(f"{len(a)} and {len(b)} values cannot be paired; give one value a seed on both sides")
-    return interval(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64))
 
 
 def compare_arms(runs: Iterable[Run], *, baseline: str) -> list[Comparison]:
@@ -115,3 +80,30 @@ def _compare(losses: dict, arm: str, baseline: str, tasks: Sequence[str], name: 
         )
     a, b = (np.array([[by_seed[seed] for seed in seeds] for by_seed in side]).mean(axis=0) for side in (ours, theirs))
     return Comparison(arm, name, paired(a, b), tuple(seeds))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One arm among all."""
+
+    arm: str
+    mean: float
+    rank: int
+    """1 + the number of arms whose paired difference to this one has a 95 % interval below 0. No correction is made
+    for the number of comparisons."""
+
+
+def standings(losses: Mapping[str, Mapping[int, float]]) -> list[Standing]:
+    """Places by loss (lower is better), from arm -> seed -> loss; best mean first. Pairs the seeds two arms share."""
+    means = {arm: float(np.mean(list(by_seed.values()))) for arm, by_seed in losses.items()}
+    return [
+        Standing(arm, means[arm], 1 + sum(_beats(losses[other], losses[arm]) for other in losses if other != arm))
+        for arm in sorted(losses, key=lambda arm: means[arm])
+    ]
+
+
+def _beats(ours: Mapping[int, float], theirs: Mapping[int, float]) -> bool:
+    seeds = sorted(ours.keys() & theirs.keys())
+    if len(seeds) < 2:
+        return False
+    return paired(np.array([ours[s] for s in seeds]), np.array([theirs[s] for s in seeds])).high < 0

@@ -13,7 +13,7 @@ import numpy as np
 from thresher.errors import InputError
 
 Losses = dict[str, dict[str, list[float]]]
-"""Recipe -> test set -> the loss of each seed."""
+"""TrainConfig -> test set -> the loss of each seed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thresher.errors import InputError
-from thresher.selection.statistics.comparison import Interval, interval
+from thresher.intervals import Interval, interval
 
 LEAST_BUDGETS = 3
 

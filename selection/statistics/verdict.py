@@ -10,6 +10,28 @@ MEASURES = ("decision_accuracy", "spearman", "r2")
 
 
 @dataclass(frozen=True)
+class Criterion:
+    """When a proxy holds, and how its decisions are measured."""
+
+    measure: str = "decision_accuracy"
+    """One of MEASURES, whose interval has to reach `threshold`."""
+    threshold: float = 0.9
+    top: tuple[int, ...] = (1, 3)
+    """k of top-k regret."""
+    num_resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.measure not in MEASURES:
+            raise InputError(f"criterion {self.measure!r} is unknown; pass one of: {', '.join(MEASURES)}")
+        if not 0 < self.threshold < 1:
+            raise InputError(f"threshold {self.threshold} is outside (0, 1); pass a share, such as 0.9")
+
+
+CRITERION = Criterion()
+
+
+@dataclass(frozen=True)
 class Rung:
     """One proxy size against the criterion."""
 
@@ -52,16 +74,11 @@ class Verdict:
 
 def verdict(
     judged: Mapping[str, Judged],
-    *,
-    measure: str = "decision_accuracy",
-    threshold: float = 0.9,
+    criterion: Criterion = CRITERION,
     costs: Mapping[str, float] | None = None,
 ) -> Verdict:
     """From size -> `decisions.judge` of it, smallest first; `costs` relative to the reference."""
-    if measure not in MEASURES:
-        raise InputError(f"criterion {measure!r} is unknown; pass one of: {', '.join(MEASURES)}")
-    if not 0 < threshold < 1:
-        raise InputError(f"threshold {threshold} is outside (0, 1); pass such as 0.9")
+    measure, threshold = criterion.measure, criterion.threshold
     return Verdict(measure, threshold, [_rung(size, own, measure, threshold, costs) for size, own in judged.items()])
 
 

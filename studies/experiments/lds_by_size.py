@@ -19,11 +19,11 @@ from thresher.attribution.quality.lds import lds_table, noise_ceiling, predict_o
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.costs import attribution_flops
+from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import check_trainable
 from thresher.studies.experiments.retraining import retrain
 from thresher.studies.experiments.scorers import Attribution, Scorers, train_checkpoints
 from thresher.studies.report.charts import against_cost, standalone
-from thresher.studies.study import ModelTable
 from thresher.workspace import Workspace
 
 
@@ -44,14 +44,14 @@ class LadderPlan:
 def lds_ladder(
     pool: Examples,
     target: Examples,
-    table: ModelTable,
+    table: ModelSettings,
     sizes: Sequence[str],
     how: Attribution,
     plan: LadderPlan,
     *,
     seed: int,
     workers: int | None,
-    space: Workspace,
+    workspace: Workspace,
 ) -> Artifact:
     """LDS of TRAK at each of `sizes` against the outputs of the reference (`table.size`), and against their own.
 
@@ -68,12 +68,12 @@ def lds_ladder(
     drawn = {"num_subsets": plan.num_subsets, "fraction": plan.fraction, "repeats": plan.repeats}
     made, scorers, truths = {}, {}, {}
     for size in everything:
-        own_table, own = replace(table, size=size), _folder(space, size)
-        models = train_checkpoints(pool, own_table, count=plan.checkpoints, space=own, **common)
+        own_table, own = replace(table, size=size), _folder(workspace, size)
+        models = train_checkpoints(pool, own_table, count=plan.checkpoints, workspace=own, **common)
         made[size] = [open_artifact(path, "model") for path in models]
         scorers[size] = Scorers(models, pool, target, how, own)
         if plan.own or size == table.size:
-            truths[size] = retrain(pool, target, own_table, space=own, **drawn, **common)
+            truths[size] = retrain(pool, target, own_table, workspace=own, **drawn, **common)
     inputs = {f"truth {size}": truth.artifact.content_hash for size, truth in truths.items()}
     inputs |= {
         f"model {size} {m}": model.content_hash for size, models in made.items() for m, model in enumerate(models)
@@ -109,7 +109,7 @@ def lds_ladder(
         counts = {"num_pool": len(pool), "num_targets": len(target), **drawn, "checkpoints": plan.checkpoints}
         return {"reference": table.size, "sizes": rows, **counts}
 
-    out = space.place("lds-ladder", config, inputs, seed)
+    out = workspace.place("lds-ladder", config, inputs, seed)
     return build(out, kind="lds-ladder", config=config, seed=seed, inputs=inputs, write=write)
 
 
@@ -134,8 +134,8 @@ def _interval(estimate: Mapping[str, float] | None) -> str:
     return "-" if estimate is None else f"{estimate['mean']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
 
-def _folder(space: Workspace, size: str) -> Workspace:
-    return replace(space, root=space.root / size.replace("/", "-").replace(":", "-"))
+def _folder(workspace: Workspace, size: str) -> Workspace:
+    return replace(workspace, root=workspace.root / size.replace("/", "-").replace(":", "-"))
 
 
 def _matrix(scorers: Scorers, num_pool: int, num_targets: int) -> Float[np.ndarray, "n t"]:

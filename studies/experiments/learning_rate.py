@@ -14,16 +14,16 @@ from jaxtyping import Float
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.proxies import open_model
 from thresher.proxies.curvature import largest_eigenvalue
+from thresher.proxies.evaluation import means
+from thresher.proxies.models.weights import open_model
+from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import check_trainable
 from thresher.selection.statistics.decisions import judge
 from thresher.selection.statistics.plateau import find_plateau, recommend
-from thresher.studies.experiments.measure import means
 from thresher.studies.experiments.training_sets import Drawn
 from thresher.studies.experiments.transfer import finish_ladder, plan_runs
 from thresher.studies.experiments.validation_runs import Finished
-from thresher.studies.study import ModelTable
 from thresher.workspace import Workspace
 
 COLUMNS = ("size", "learning_rate", "recipe", "seed", "test_set", "loss", "drop", "flops")
@@ -37,15 +37,15 @@ def learning_rate(
     recipes: Mapping[str, Sequence[Drawn]],
     test_sets: Mapping[str, Examples],
     *,
-    proxy: ModelTable,
+    proxy: ModelSettings,
     rates: Sequence[float],
-    reference: ModelTable,
+    reference: ModelSettings,
     reference_rates: Sequence[float],
     standard: float,
     budget: int,
     seed: int,
     workers: int | None,
-    space: Workspace,
+    workspace: Workspace,
     num_resamples: int = 1000,
 ) -> Artifact:
     """Train the proxy on every recipe at every rate, and the reference at several of which each recipe gets its best.
@@ -60,7 +60,7 @@ def learning_rate(
                          "the reference, all above 0")  # fmt: skip
     for table in (proxy, reference):
         check_trainable(pool, table, test_sets)
-    planned, training = plan_runs(recipes, seed, budget), {"workers": workers, "space": space}
+    planned, training = plan_runs(recipes, seed, budget), {"workers": workers, "workspace": workspace}
     small = _at_rates(pool, proxy, sorted(set(rates)), planned, test_sets, **training)
     large = _at_rates(pool, reference, sorted(set(reference_rates)), planned, test_sets, **training)
     named = {
@@ -92,18 +92,18 @@ def learning_rate(
         nearest = min(small, key=lambda rate: abs(np.log(rate / standard)))
         trained = next(run for run in small[nearest])
         heldout = next(iter(test_sets.values()))
-        eigenvalue = largest_eigenvalue(open_model(trained.model.path), heldout, seed=seed, device=space.device)
+        eigenvalue = largest_eigenvalue(open_model(trained.model.path), heldout, seed=seed, device=workspace.device)
         facts = _facts(small, large, list(recipes), list(test_sets), num_resamples, seed)
         costs = {f"flops_{name}": float(np.mean([run.model.facts["flops"] for runs in side.values() for run in runs]))
                  for name, side in (("proxy", small), ("reference", large))}  # fmt: skip
         return {**facts, "standard": nearest, "largest_eigenvalue": eigenvalue, **costs}
 
-    out = space.place("learning-rates", config, inputs, seed)
+    out = workspace.place("learning-rates", config, inputs, seed)
     return build(out, kind="learning-rates", config=config, seed=seed, inputs=inputs, write=write)
 
 
 def _at_rates(
-    pool, table: ModelTable, rates: Sequence[float], planned, test_sets, **training
+    pool, table: ModelSettings, rates: Sequence[float], planned, test_sets, **training
 ) -> dict[float, list[Finished]]:
     tables = {f"{table.size}@{rate:g}": replace(table, learning_rate=rate) for rate in rates}
     return dict(zip(rates, finish_ladder(pool, tables, planned, test_sets, **training).values(), strict=True))
@@ -143,7 +143,7 @@ def _losses(runs: Sequence[Finished], recipes: Sequence[str], sets: Sequence[str
 
 
 def _tuned(large: Rates, recipes: Sequence[str], sets: Sequence[str]) -> dict[str, tuple[float, dict[str, float]]]:
-    """Recipe -> the rate of least mean loss over test sets and seeds, and the losses there."""
+    """TrainConfig -> the rate of least mean loss over test sets and seeds, and the losses there."""
     tables = {rate: _losses(runs, recipes, sets) for rate, runs in large.items()}
     found = {}
     for i, recipe in enumerate(recipes):

@@ -6,7 +6,7 @@ An artefact of kind "retrainings": `subsets.npy` [m, n] (bool), `margin.npy`, `l
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,19 @@ from thresher.artifacts import Artifact, Draft, atomic_file, build, open_artifac
 from thresher.attribution.quality.lds import draw_subsets
 from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
-from thresher.executors.jobs import num_workers, run_jobs
+from thresher.executors.jobs import run_jobs
+from thresher.executors.workers import num_workers
 from thresher.outputs import Outputs
-from thresher.proxies import Recipe, evaluate, model_spec, open_model
+from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.fits import check_all
+from thresher.proxies.models.spec import model_spec
+from thresher.proxies.models.weights import open_model
+from thresher.proxies.settings import ModelSettings, train_config_of
 from thresher.proxies.training.stacked import Member, train_stack
-from thresher.proxies.trials import grouped, recipe_of
+from thresher.proxies.training.trainer import TrainConfig
+from thresher.proxies.trials import grouped
 from thresher.seeds import derive, numpy_rng
 from thresher.selection.budget import Budget, take
-from thresher.settings import record
-from thresher.studies.study import ModelTable
 from thresher.workspace import Workspace
 
 
@@ -78,7 +81,7 @@ class _Job:
     """Retrainings that are trained as one."""
 
     spec: dict
-    recipe: Recipe
+    train_config: TrainConfig
     pool: Path
     target: Path
     device: str
@@ -88,14 +91,14 @@ class _Job:
 def retrain(
     pool: Examples,
     target: Examples,
-    table: ModelTable,
+    table: ModelSettings,
     *,
     num_subsets: int = 100,
     fraction: float = 0.5,
     repeats: int = 2,
     seed: int = 0,
     workers: int | None = None,
-    space: Workspace,
+    workspace: Workspace,
 ) -> Retrainings:
     """Train `table` on `num_subsets` random subsets of `fraction` of the pool, `repeats` times each from other seeds.
 
@@ -108,12 +111,12 @@ def retrain(
         raise InputError(f"repeats={repeats}; pass 1 or more")
     spec = model_spec(table.size, pool)
     check_all(spec, (pool, target))
-    recipe = recipe_of(table, spec)
-    config = {"spec": spec, "recipe": record(recipe), "num_subsets": num_subsets, "fraction": fraction}
+    train_config = train_config_of(table, spec)
+    config = {"spec": spec, "train_config": asdict(train_config), "num_subsets": num_subsets, "fraction": fraction}
     config |= {"repeats": repeats}
     inputs = {"pool": pool.content_hash, "target": target.content_hash}
-    where = {"workers": workers, "executor": space.executor, "device": space.device}
-    num_workers(workers, space.device, space.executor)  # refuses what cannot be, before anything is written
+    where = {"workers": workers, "executor": workspace.executor, "device": workspace.device}
+    num_workers(workers, workspace.device, workspace.executor)  # refuses what cannot be, before anything is written
 
     def write(draft: Draft) -> dict:
         runs = [
@@ -128,10 +131,10 @@ def retrain(
         ]
         missing = [run for run in runs if not run.result.exists()]
         jobs = [
-            _Job(spec, recipe, pool.artifact.path, target.artifact.path, space.device, group)
-            for group in grouped(pool, table, missing, workers, space)
+            _Job(spec, train_config, pool.artifact.path, target.artifact.path, workspace.device, group)
+            for group in grouped(pool, table, missing, workers, workspace)
         ]
-        with space.progress.task("retrainings", len(runs)) as advance:
+        with workspace.progress.task("retrainings", len(runs)) as advance:
             advance(len(runs) - len(missing))
             for position, _ in run_jobs(_run, jobs, **where):
                 advance(len(jobs[position].runs))
@@ -154,7 +157,7 @@ def retrain(
             "num_targets": len(target),
         }
 
-    out = space.place("retrainings", spec, record(recipe), inputs, num_subsets, fraction, repeats, seed)
+    out = workspace.place("retrainings", spec, asdict(train_config), inputs, num_subsets, fraction, repeats, seed)
     return Retrainings(build(out, kind="retrainings", config=config, seed=seed, inputs=inputs, write=write))
 
 
@@ -162,7 +165,7 @@ def _run(job: _Job) -> None:
     """Retrainings in whichever process: the outputs on the target of each land in its `result`."""
     pool, target = open_examples(job.pool), open_examples(job.target)
     members = [Member(run.folder, run.seed, run.indices, run.budget) for run in job.runs]
-    models = train_stack(job.spec, pool, members, recipe=job.recipe, device=job.device)
+    models = train_stack(job.spec, pool, members, config=job.train_config, device=job.device)
     for run, trained in zip(job.runs, models, strict=True):
         outputs = evaluate(open_model(trained.path), target, device=job.device)
         with atomic_file(run.result) as file:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thresher.artifacts import Artifact, Draft, build, hash_file
-from thresher.attribution.features.featurize import FeatureStore, featurize, open_features
+from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.store import FeatureStore, open_features
 from thresher.attribution.quality import baselines
 from thresher.attribution.quality.lds import lds, lds_table, noise_ceiling, predict_outputs
 from thresher.attribution.scoring.dual import dual_scores
@@ -18,12 +19,12 @@ from thresher.attribution.scoring.options import Options
 from thresher.attribution.scoring.scores import score_blocks
 from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.proxies.models.loaders import loaders_of
 from thresher.proxies.models.spec import task_of
+from thresher.proxies.models.weights import loaders_of
+from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import Run, train_models
 from thresher.seeds import derive
 from thresher.studies.experiments.retraining import Retrainings
-from thresher.studies.study import ModelTable
 from thresher.workspace import Workspace
 
 SCORERS = ("trak", "dual", "cosine", "embedding", "bm25", "random")
@@ -42,14 +43,14 @@ class Attribution:
 
 
 def train_checkpoints(
-    pool: Examples, table: ModelTable, *, count: int, seed: int, workers: int | None, space: Workspace
+    pool: Examples, table: ModelSettings, *, count: int, seed: int, workers: int | None, workspace: Workspace
 ) -> list[Path]:
     """`count` models on the whole pool, each from its own initialisation and order, several at once."""
     if count < 1:
         raise InputError(f"checkpoints={count}; pass 1 or more")
     everything = np.arange(len(pool))
     runs = [Run(f"checkpoints/{m}", derive(seed, "checkpoint", m) % 2**31, everything) for m in range(count)]
-    made = train_models(pool, table, runs, label="checkpoints", workers=workers, space=space)
+    made = train_models(pool, table, runs, label="checkpoints", workers=workers, workspace=workspace)
     return [artifact.path for artifact in made]
 
 
@@ -57,9 +58,9 @@ class Scorers:
     """Scores of every (pool, target) pair by name, as blocks; features are made when a scorer first needs them."""
 
     def __init__(
-        self, models: Sequence[Path], pool: Examples, target: Examples, how: Attribution, space: Workspace
+        self, models: Sequence[Path], pool: Examples, target: Examples, how: Attribution, workspace: Workspace
     ) -> None:
-        self.models, self.pool, self.target, self.how, self.space = models, pool, target, how, space
+        self.models, self.pool, self.target, self.how, self.workspace = models, pool, target, how, workspace
 
     def blocks(self, name: str) -> baselines.Blocks:
         known: dict[str, Callable[[], baselines.Blocks]] = {
@@ -79,8 +80,12 @@ class Scorers:
         hashes = [content_hash for content_hash, _ in self._loaders]
 
         def store(name: str, examples: Examples) -> FeatureStore:
-            out = self.space.place(f"features/{name}", hashes, examples.content_hash, options)
-            place = {"device": self.space.device, "progress": self.space.progress, "fan_out": self.space.fan_out}
+            out = self.workspace.place(f"features/{name}", hashes, examples.content_hash, options)
+            place = {
+                "device": self.workspace.device,
+                "progress": self.workspace.progress,
+                "fan_out": self.workspace.fan_out,
+            }
             return open_features(featurize(self._loaders, examples, out=out, **options, **place).path)
 
         return store("pool", self.pool), store("target", self.target)
@@ -91,12 +96,12 @@ class Scorers:
 
     def _dual(self) -> baselines.Blocks:
         damping = self.how.damping if isinstance(self.how.damping, float | int) else None
-        options = Options(damping=damping, q=self.how.q, device=self.space.device)
-        yield 0, dual_scores(self._loaders, self.pool, self.target, options=options, progress=self.space.progress)
+        options = Options(damping=damping, q=self.how.q, device=self.workspace.device)
+        yield 0, dual_scores(self._loaders, self.pool, self.target, options=options, progress=self.workspace.progress)
 
     def _embedding(self) -> baselines.Blocks:
         loaded = (load() for _, load in self._loaders)
-        return baselines.embedding_cosines(loaded, self.pool, self.target, device=self.space.device)
+        return baselines.embedding_cosines(loaded, self.pool, self.target, device=self.workspace.device)
 
     def _bm25(self) -> baselines.Blocks:
         texts = [[examples.preview(i) for i in range(len(examples))] for examples in (self.pool, self.target)]
@@ -147,7 +152,7 @@ def judge(
             facts["ceiling"] = {key: asdict(value) for key, value in noise_ceiling(outputs, seed=seed).items()}
         return facts
 
-    out = scorers.space.place("lds", config, inputs, seed)
+    out = scorers.workspace.place("lds", config, inputs, seed)
     return build(out, kind="lds", config=config, seed=seed, inputs=inputs, write=write)
 
 

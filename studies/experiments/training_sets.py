@@ -22,17 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from thresher.cli.command import named_paths
-from thresher.data.examples import Examples, ImageExamples, open_examples
+from thresher.data.examples import Examples, ImageExamples
 from thresher.errors import InputError
-from thresher.progress import Progress
-from thresher.seeds import derive, numpy_rng
+from thresher.seeds import numpy_rng
 from thresher.selection.budget import Budget, draw
 from thresher.selection.selection import open_selection
-from thresher.studies.experiments.choices import kept_positions
-from thresher.studies.mixtures.runs import check_domains
 from thresher.studies.selections.evidence import Sources, select_from
-from thresher.workspace import Workspace
 
 Positions = Int[np.ndarray, "n"]
 
@@ -149,7 +144,7 @@ def _selected(spec: str, budget: int, sources: Sources) -> Positions:
     own = {"fraction", "count", "tokens"} & set(last.values) or METHODS[last.name].kind == "filter"
     unit = "count" if sources.holds_images else "tokens"
     given: dict[str, Any] = {} if own else {unit: min(budget, int(sources.lengths.sum()))}
-    out = sources.space.place("selections/recipe", spec, given, sources.inputs, sources.seed)
+    out = sources.workspace.place("selections/recipe", spec, given, sources.inputs, sources.seed)
     return np.unique(open_selection(select_from(sources, spec, out=out, seed=sources.seed, **given).path).positions)
 
 
@@ -165,35 +160,6 @@ def _shares(wanted: TrainingSet) -> Mapping[str, float]:
     if min(shares.values()) < 0 or not 0 < total < float("inf"):
         raise InputError(f"recipe {wanted.name!r}: shares must be 0 or more, not all 0; correct {wanted.argument!r}")
     return {name: share / total for name, share in shares.items()}
-
-
-def draw_sets(settings: Any, progress: Progress) -> tuple[Examples, Sources, dict[str, list[Drawn]], int]:
-    """The pool of a study, what its recipes are made from, recipe -> what each repeat is trained on, and how much.
-
-    `settings` has the study commands' pool, recipes, tokens, examples, seeds, targets, models, seed, out, device and
-    executor.
-    """
-    wanted, pool = parse_sets(settings.recipes), open_examples(settings.pool)
-    budget = budget_of(pool, settings)
-    targets = named_paths(settings.targets, "--targets") if settings.targets else {}
-    sources = Sources(
-        space=Workspace(settings.out, settings.device, progress, settings.executor),
-        pool=pool,
-        targets={name: open_examples(path) for name, path in targets.items()},
-        models=settings.models,
-        seed=settings.seed,
-    )
-    if len(wanted) < 3 or settings.seeds < 1:
-        raise InputError(
-            f"{len(wanted)} recipes and {settings.seeds} repeats; decisions are judged on 3 recipes or more"
-        )
-    seeds = [derive(settings.seed, "recipe", repeat) % 2**31 for repeat in range(settings.seeds)]
-    # What may need models comes last, so that what cannot be drawn is refused before anything is computed.
-    draws = {
-        one.name: [drawn_from(one, budget, sources, seed=seed) for seed in seeds]
-        for one in sorted(wanted, key=lambda one: "select:" in f"{one.kind}:{one.argument}")
-    }
-    return pool, sources, {one.name: draws[one.name] for one in wanted}, budget
 
 
 def budget_of(pool: Examples, settings: Any) -> int:
@@ -214,3 +180,30 @@ def budget_of(pool: Examples, settings: Any) -> int:
             raise InputError(f"{settings.examples} examples a recipe; pass 1 to {len(pool)}, the size of the pool")
         return max(1, round(settings.examples * supply / len(pool)))
     return Budget(fraction=0.2).of(lengths).total
+
+
+def check_domains(domains: np.ndarray, weights: Mapping[str, float]) -> None:
+    """Refuse shares of domains that no example of the pool has."""
+    known = set(domains.tolist())
+    if missing := [name for name, share in weights.items() if share > 0 and name not in known]:
+        there = ", ".join(sorted(map(str, known)))
+        raise InputError(f"the pool has no example of domain {missing[0]!r}; its domains are {there}")
+
+
+def supply(pool: Examples) -> dict[str, int]:
+    """Tokens (images: examples) of each domain of a pool; refuses a pool without domains."""
+    names, place = np.unique(pool.domains, return_inverse=True)
+    if len(names) < 2:
+        raise InputError(f"{pool.artifact.path} has fewer than 2 domains, nothing to mix; prepare it with --domain")
+    totals = np.bincount(place, weights=pool.lengths())
+    return {str(name): int(total) for name, total in zip(names, totals, strict=True)}
+
+
+def kept_positions(path: Path, pool: Examples) -> Int[np.ndarray, "k"]:
+    """The positions in `pool` that the selection at `path` kept, in order; refuses a selection of another pool."""
+    selection = open_selection(path)
+    ids, positions = selection.kept["id"].to_pylist(), selection.positions
+    size = len(np.unique(positions)) + len(selection.dropped)
+    if size != len(pool) or any(pool.ids[position] != id for position, id in zip(positions, ids, strict=True)):
+        raise InputError(f"{path} does not select from {pool.artifact.path}; give the pool that was scored")
+    return np.sort(positions)

@@ -7,7 +7,7 @@ on every training set, against those of the reference on the same sets.
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,13 @@ from jaxtyping import Float
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.examples import Examples
 from thresher.errors import InputError
+from thresher.proxies.evaluation import chance_of
+from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import check_trainable
 from thresher.seeds import derive
-from thresher.settings import record
-from thresher.studies.experiments.measure import chance_of
 from thresher.studies.experiments.training_sets import Drawn
 from thresher.studies.experiments.validation_runs import Finished, Planned, finish_runs
 from thresher.studies.report.charts import scatter, standalone
-from thresher.studies.study import ModelTable
 from thresher.workspace import Workspace
 
 COLUMNS = ("size", "recipe", "seed", "test_set", "loss", "correct", "flops")
@@ -35,7 +34,7 @@ COLUMNS = ("size", "recipe", "seed", "test_set", "loss", "correct", "flops")
 class Ladder:
     """Sizes from small to large, the reference last, each with how it is trained."""
 
-    tables: Mapping[str, ModelTable]
+    tables: Mapping[str, ModelSettings]
 
     def __post_init__(self) -> None:
         if len(self.tables) < 2:
@@ -51,7 +50,7 @@ def transfer(
     budget: int,
     seed: int,
     workers: int | None,
-    space: Workspace,
+    workspace: Workspace,
 ) -> Artifact:
     """Train every size on every recipe (name -> one draw a repeat), `budget` tokens or images an epoch, and measure all
     on `test_sets`.
@@ -64,8 +63,8 @@ def transfer(
     for table in ladder.tables.values():
         check_trainable(pool, table, test_sets)
     planned = plan_runs(recipes, seed, budget)
-    finished = finish_ladder(pool, ladder.tables, planned, test_sets, workers=workers, space=space)
-    return compare_sizes(finished, ladder, list(recipes), test_sets, seed=seed, space=space)
+    finished = finish_ladder(pool, ladder.tables, planned, test_sets, workers=workers, workspace=workspace)
+    return compare_sizes(finished, ladder, list(recipes), test_sets, seed=seed, workspace=workspace)
 
 
 def compare_sizes(
@@ -75,7 +74,7 @@ def compare_sizes(
     test_sets: Mapping[str, Examples],
     *,
     seed: int,
-    space: Workspace,
+    workspace: Workspace,
 ) -> Artifact:
     """The artefact of `transfer` from runs that are finished: size -> the runs of every recipe; of `test_sets` only."""
     inputs = {
@@ -83,7 +82,7 @@ def compare_sizes(
         for size, runs in finished.items()
         for run in runs
     }
-    config = {"sizes": {size: record(table) for size, table in ladder.tables.items()}, "recipes": [*recipes]}
+    config = {"sizes": {size: asdict(table) for size, table in ladder.tables.items()}, "recipes": [*recipes]}
 
     def write(draft: Draft) -> dict[str, Any]:
         rows, samples = _losses(finished, list(test_sets))
@@ -111,7 +110,7 @@ def compare_sizes(
             "train_seconds": round(sum(run.model.facts["seconds"] for runs in finished.values() for run in runs), 3),
         }
 
-    out = space.place("transfer", config, inputs, seed)
+    out = workspace.place("transfer", config, inputs, seed)
     return build(out, kind="transfer", config=config, seed=seed, inputs=inputs, write=write)
 
 
@@ -143,19 +142,19 @@ def plan_runs(recipes: Mapping[str, Sequence[Drawn]], seed: int, budget: int) ->
 
 def finish_ladder(
     pool: Examples,
-    tables: Mapping[str, ModelTable],
+    tables: Mapping[str, ModelSettings],
     planned: Sequence[Planned],
     test_sets: Mapping[str, Examples],
     *,
     workers: int | None,
-    space: Workspace,
+    workspace: Workspace,
 ) -> dict[str, list[Finished]]:
     """Every run of every table, each table in a folder of its own."""
     finished = {}
-    with space.progress.task("models", len(tables)) as advance:
+    with workspace.progress.task("models", len(tables)) as advance:
         for name, table in tables.items():
-            own = replace(space, root=space.root / file_name(name))
-            finished[name] = finish_runs(pool, table, planned, test_sets, workers=workers, space=own)
+            own = replace(workspace, root=workspace.root / file_name(name))
+            finished[name] = finish_runs(pool, table, planned, test_sets, workers=workers, workspace=own)
             advance(1)
     return finished
 

@@ -1,6 +1,7 @@
 """What a finished transfer study says: every proxy judged by the reference, and the smallest that can be trusted."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -8,23 +9,25 @@ from jaxtyping import Float
 from scipy.stats import pearsonr, spearmanr
 
 from thresher.artifacts import Artifact
-from thresher.cli.study.from_table import judge_size, lines, summary
+from thresher.errors import InputError
 from thresher.seeds import numpy_rng
-from thresher.selection.statistics.loss_table import LossColumns, read_losses
+from thresher.selection.statistics.decisions import judge, spread_over_noise
+from thresher.selection.statistics.loss_table import LossColumns, LossTable, common, means, read_losses
+from thresher.selection.statistics.verdict import CRITERION, Criterion, verdict
 from thresher.studies.experiments.transfer import read_rows
 
+FEW_ARMS = 8
 
-def judged(study: Artifact, settings: Any) -> dict[str, Any]:
-    """The result of `study from-table` on the study's losses, costs measured, and how R^2 goes with what is learned.
 
-    `settings` has top, resamples, seed, criterion, threshold (and at_step where a table has steps).
-    """
+def judge_study(study: Artifact, criterion: Criterion = CRITERION) -> dict[str, Any]:
+    """The result of `study from-table` on the study's losses, costs measured, and how R^2 goes with what is learned."""
     table = read_losses([study.file("losses.csv")], LossColumns(seed="seed"))
     reference, proxies, flops = (study.facts[key] for key in ("reference", "proxies", "flops"))
-    found = {size: judge_size(table, size, reference, settings) for size in proxies}
+    judged = {size: judge_size(table, size, reference, criterion) for size in proxies}
     costs = {size: flops[size] / flops[reference] for size in proxies}
-    told = summary(found, reference, costs=costs, settings=settings)
-    return told | {"accuracy": against_accuracy(study, told["proxies"], settings.resamples, settings.seed)}
+    result = summary(judged, reference, costs=costs, criterion=criterion)
+    accuracy = against_accuracy(study, result["proxies"], criterion.num_resamples, criterion.seed)
+    return result | {"accuracy": accuracy}
 
 
 def against_accuracy(study: Artifact, proxies: Mapping[str, Any], num_resamples: int, seed: int) -> dict[str, Any]:
@@ -58,17 +61,59 @@ def _correlated(points: Float[np.ndarray, "n 2"], function: Callable[..., Any]) 
     return float("nan") if constant else float(function(points[:, 0], points[:, 1]).statistic)
 
 
-def show(result: Mapping[str, Any]) -> list[str]:
-    shown = lines(result)
-    for size, by_set in result["per_sample"].items():
-        medians = ", ".join(f"{name} {own['median']:.2f}" for name, own in by_set.items())
-        shown.append(f"median R^2 of single examples at {size}: {medians}")
-    total = np.sum([result["flops"][size] for size in result["proxies"]]) / result["flops"][result["reference"]]
-    shown.append(f"a run of every proxy size together costs {total:.2g} of one of the reference's")
-    if "spearman" in result["accuracy"]:
-        value, low, high = result["accuracy"]["spearman"]
-        shown.append(
-            f"R^2 against accuracy less chance, over {len(result['accuracy']['points'])} sizes and test sets: Spearman "
-            f"{value:.3f} [{low:.3f}, {high:.3f}]"
-        )
-    return [*shown, result["verdict"]["sentence"]]
+def judge_size(
+    table: LossTable, name: str, reference: str, criterion: Criterion = CRITERION, at_step: float | None = None
+) -> dict[str, Any]:
+    """One proxy against the reference: the measures, and what was compared.
+
+    Sizes may be SIZE@STEP; `at_step` is the step of the others, None: the last that all recipes of a size have.
+    """
+    (size, step), (other, other_step) = (_at(entry, at_step) for entry in (name, reference))
+    ours, theirs = table.at(size, step), table.at(other, other_step)
+    recipes, sets = common(ours, theirs)
+    options = {"top": criterion.top, "num_resamples": criterion.num_resamples, "seed": criterion.seed}
+    found: dict[str, Any] = {
+        "judged": judge(means(ours, recipes, sets), means(theirs, recipes, sets), **options),
+        "num_recipes": len(recipes),
+        "num_sets": len(sets),
+        "left_out": sorted((set(ours) | set(theirs)) - set(recipes)),
+    }
+    if all(len(ours[recipe][sets[0]]) > 1 for recipe in recipes):
+        found["spread_over_noise"] = spread_over_noise({name: [ours[r][name] for r in recipes] for name in sets})
+    return found
+
+
+def summary(
+    judged: Mapping[str, Mapping[str, Any]], reference: str, *, costs: Mapping[str, float] | None, criterion: Criterion
+) -> dict[str, Any]:
+    """The result of a study of proxies, as JSON."""
+    found = verdict({name: one["judged"] for name, one in judged.items()}, criterion, costs)
+    proxies = {
+        name: {**one, "judged": {test: {m: asdict(e) for m, e in own.items()} for test, own in one["judged"].items()}}
+        for name, one in judged.items()
+    }
+    smallest = None if found.smallest is None else found.smallest.size
+    return {
+        "reference": reference,
+        "num_resamples": criterion.num_resamples,
+        "seed": criterion.seed,
+        "proxies": proxies,
+        "verdict": {**asdict(found), "smallest": smallest, "sentence": found.sentence()},
+    }
+
+
+def _at(entry: str, default: float | None) -> tuple[str, float | None]:
+    size, _, step = entry.partition("@")
+    try:
+        return size, float(step) if step else default
+    except ValueError:
+        raise InputError(f"{entry!r}: the step is no number; write SIZE@STEP") from None
+
+
+def trusted(transfer: Artifact) -> dict[str, Any]:
+    """What the arms at both sizes say of the proxy, as `thresher study verdict` does."""
+    found = judge_study(transfer, Criterion(top=(1,)))
+    count = next(iter(found["proxies"].values()))["num_recipes"]
+    if count < FEW_ARMS:
+        found["verdict"]["sentence"] += f" Only {count} ways to choose were compared, which is weak evidence."
+    return found

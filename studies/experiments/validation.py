@@ -1,7 +1,7 @@
 """Does the selection help the larger reference? Train it on every arm from paired seeds; compare held-out losses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,18 @@ from jaxtyping import Int
 from thresher.artifacts import Artifact, Draft, build, open_artifact
 from thresher.data.examples import Examples, ImageExamples
 from thresher.errors import InputError
-from thresher.proxies import model_spec
-from thresher.proxies.selection_cost import units_seen
-from thresher.proxies.trials import check_trainable, recipe_of
+from thresher.proxies.costs import units_seen
+from thresher.proxies.evaluation import means
+from thresher.proxies.models.spec import model_spec
+from thresher.proxies.settings import ModelSettings, train_config_of
+from thresher.proxies.trials import check_trainable
 from thresher.seeds import derive, numpy_rng
 from thresher.selection.budget import draw
 from thresher.selection.statistics.comparison import POOLED
-from thresher.settings import record
-from thresher.studies.experiments.measure import means
 from thresher.studies.experiments.validation_facts import compare
 from thresher.studies.experiments.validation_runs import Finished, Planned, finish_runs
 from thresher.studies.report.charts import learning_curve, standalone
-from thresher.studies.study import BASELINE, ModelTable
+from thresher.studies.study import BASELINE
 from thresher.workspace import Workspace
 
 
@@ -84,10 +84,10 @@ def validate(
     targets: Mapping[str, Examples],
     off_targets: Mapping[str, Examples],
     *,
-    model: ModelTable,
+    model: ModelSettings,
     plan: Plan,
     seed: int,
-    space: Workspace,
+    workspace: Workspace,
 ) -> Artifact:
     """Train `model` on each arm from `plan.num_seeds` paired seeds and measure it on `targets` and `off_targets`.
 
@@ -114,10 +114,10 @@ def validate(
         arm = random_arm(lengths, size, num_seeds=plan.num_seeds, seed=seed, name=f"{BASELINE} x {times:g}")
         planned += plan_arms([arm], plan.num_seeds, seed, size)
     planned = sorted(planned, key=lambda run: run.repeat)
-    finished = finish_runs(pool, model, planned, {**targets, **off_targets}, workers=plan.workers, space=space)
+    finished = finish_runs(pool, model, planned, {**targets, **off_targets}, workers=plan.workers, workspace=workspace)
     inputs = {f"{run.plan.arm}-{run.plan.repeat}": run.evaluation.content_hash for run in finished}
     config = {
-        "model": record(model),
+        "model": asdict(model),
         "arms": [arm.name for arm in arms],
         "targets": list(targets),
         "off_targets": list(off_targets),
@@ -151,7 +151,7 @@ def validate(
         return {**facts, **about, "num_examples": num_examples, **_costs(finished, pool, model, list(held))}
 
     return build(
-        space.place("validation", inputs, config, seed),
+        workspace.place("validation", inputs, config, seed),
         kind="validation",
         config=config,
         seed=seed,
@@ -198,16 +198,16 @@ def _spread(amounts: Sequence[int]) -> dict[str, float]:
     return {"mean": float(np.mean(amounts)), "smallest": min(amounts), "largest": max(amounts)}
 
 
-def _costs(finished: Sequence[Finished], pool: Examples, model: ModelTable, arms: Sequence[str]) -> dict[str, Any]:
+def _costs(finished: Sequence[Finished], pool: Examples, model: ModelSettings, arms: Sequence[str]) -> dict[str, Any]:
     facts = [run.model.facts for run in finished]
     seen = {run.plan.arm: units_seen(run.model) for run in finished}
     assert len({units_seen(run.model) for run in finished if run.plan.arm in arms}) == 1, "arms saw different amounts"
-    recipe = recipe_of(model, model_spec(model.size, pool))
+    config = train_config_of(model, model_spec(model.size, pool))
     measuring = sum(run.evaluation.facts["seconds"] for run in finished)
     return {
         "num_runs": len(finished),
         "num_parameters": facts[0]["num_parameters"],
-        "epochs": recipe.epochs,
+        "epochs": config.epochs,
         "tokens_seen": seen,
         "flops": sum(fact["flops"] for fact in facts),
         "train_seconds": round(sum(fact["seconds"] for fact in facts), 3),

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from thresher.selection.statistics.comparison import POOLED, Run, compare_arms, interval
+from thresher.intervals import interval
+from thresher.selection.statistics.comparison import POOLED, Run, compare_arms, standings
 from thresher.selection.statistics.multiplier import compute_multiplier
-from thresher.selection.statistics.standing import standings
 from thresher.studies.study import BASELINE
 
 Rows = Sequence[Mapping[str, Any]]

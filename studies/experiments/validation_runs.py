@@ -11,9 +11,9 @@ from thresher.artifacts import Artifact, is_artifact
 from thresher.data.examples import Examples, open_examples
 from thresher.executors.jobs import run_jobs
 from thresher.progress import SILENT
+from thresher.proxies.evaluation import measure
+from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import Run, check_trainable, grouped, place_of, train_group, train_run
-from thresher.studies.experiments.measure import measure
-from thresher.studies.study import ModelTable
 from thresher.workspace import Workspace
 
 
@@ -50,7 +50,7 @@ class Finished:
 @dataclass(frozen=True)
 class _Job:
     plans: Sequence[Planned]
-    table: ModelTable
+    table: ModelSettings
     pool: Path
     tasks: Mapping[str, Path]
     root: Path
@@ -59,43 +59,47 @@ class _Job:
 
 def finish_runs(
     pool: Examples,
-    table: ModelTable,
+    table: ModelSettings,
     planned: Sequence[Planned],
     tasks: Mapping[str, Examples],
     *,
     workers: int | None,
-    space: Workspace,
+    workspace: Workspace,
 ) -> list[Finished]:
     """Train and measure what is missing of `planned`, `workers` at once; then every run, in the order planned."""
     check_trainable(pool, table, tasks)
-    missing = [plan for plan in planned if not is_artifact(place_of(pool, table, plan.run, space))]
+    missing = [plan for plan in planned if not is_artifact(place_of(pool, table, plan.run, workspace))]
     jobs = [
-        _Job(group, table, pool.artifact.path, _paths(tasks), space.root, space.device)
-        for group in grouped(pool, table, missing, workers, space)
+        _Job(group, table, pool.artifact.path, _paths(tasks), workspace.root, workspace.device)
+        for group in grouped(pool, table, missing, workers, workspace)
     ]
-    where = {"workers": workers, "executor": space.executor, "device": space.device}
-    with space.progress.task("reference runs", len(planned)) as advance:
+    where = {"workers": workers, "executor": workspace.executor, "device": workspace.device}
+    with workspace.progress.task("reference runs", len(planned)) as advance:
         advance(len(planned) - len(missing))
         for position, _ in run_jobs(_run_job, jobs, **where):
             advance(len(jobs[position].plans))
-    return list(_runs(pool, table, planned, tasks, Workspace(space.root, space.device, SILENT)))
+    return list(_runs(pool, table, planned, tasks, Workspace(workspace.root, workspace.device, SILENT)))
 
 
 def _runs(
-    pool: Examples, table: ModelTable, planned: Iterable[Planned], tasks: Mapping[str, Examples], space: Workspace
+    pool: Examples,
+    table: ModelSettings,
+    planned: Iterable[Planned],
+    tasks: Mapping[str, Examples],
+    workspace: Workspace,
 ) -> Iterator[Finished]:
     hashes = {name: examples.content_hash for name, examples in tasks.items()}
     for plan in planned:
         run = plan.run
-        model = train_run(pool, table, run, space)
-        out = space.place(run.name.replace("reference", "evaluations", 1), model.content_hash, hashes)
-        yield Finished(plan, model, measure(model, tasks, out=out, space=space))
+        model = train_run(pool, table, run, workspace)
+        out = workspace.place(run.name.replace("reference", "evaluations", 1), model.content_hash, hashes)
+        yield Finished(plan, model, measure(model, tasks, out=out, workspace=workspace))
 
 
 def _run_job(job: _Job) -> None:
-    pool, space = open_examples(job.pool), Workspace(job.root, job.device, SILENT)
-    train_group(pool, job.table, [plan.run for plan in job.plans], space)
-    list(_runs(pool, job.table, job.plans, {name: open_examples(path) for name, path in job.tasks.items()}, space))
+    pool, workspace = open_examples(job.pool), Workspace(job.root, job.device, SILENT)
+    train_group(pool, job.table, [plan.run for plan in job.plans], workspace)
+    list(_runs(pool, job.table, job.plans, {name: open_examples(path) for name, path in job.tasks.items()}, workspace))
 
 
 def _paths(tasks: Mapping[str, Examples]) -> dict[str, Path]:

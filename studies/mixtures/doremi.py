@@ -1,6 +1,7 @@
 """DoReMi's proxy: uniform draws, each domain's loss weighted by how far it lags a reference, step by step."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,11 @@ from thresher.artifacts import Artifact, Draft, build
 from thresher.data.examples import Examples
 from thresher.outputs import Batch, logits_of
 from thresher.progress import SILENT, Progress
-from thresher.proxies import Recipe, open_model
 from thresher.proxies.models.spec import Spec, private_randomness
+from thresher.proxies.models.weights import open_model
 from thresher.proxies.training.order import Drawn, Order
-from thresher.proxies.training.trainer import Trainer
+from thresher.proxies.training.trainer import TrainConfig, Trainer
 from thresher.selection.mixture.doremi import begin, mean_excess
-from thresher.settings import record
 
 
 class ReweightedTrainer(Trainer):
@@ -70,7 +70,7 @@ def train_doremi(
     reference: Artifact,
     *,
     out: Path,
-    recipe: Recipe,
+    config: TrainConfig,
     budget: int,
     eta: float,
     smoothing: float,
@@ -86,12 +86,12 @@ def train_doremi(
     mixture, indices = dict.fromkeys(names, 1 / len(names)), np.arange(len(pool))
 
     def write(draft: Draft) -> Mapping[str, Any]:
-        order = Order(pool, indices, mixture, recipe, seed=seed, budget=budget)
+        order = Order(pool, indices, mixture, config, seed=seed, budget=budget)
         trainer = ReweightedTrainer(
             spec,
             pool,
             order,
-            recipe,
+            config,
             reference=open_model(reference.path),
             eta=eta,
             smoothing=smoothing,
@@ -105,6 +105,6 @@ def train_doremi(
         facts = trainer.facts()
         return {"domains": trainer.domains, **{name: facts[name] for name in ("num_parameters", "flops", "num_steps")}}
 
-    config = {"spec": spec, "recipe": record(recipe), "budget": budget, "eta": eta, "smoothing": smoothing}
+    made_by = {"spec": spec, "training": asdict(config), "budget": budget, "eta": eta, "smoothing": smoothing}
     inputs = {"examples": pool.content_hash, "reference": reference.content_hash}
-    return build(out, kind="doremi", config=config, seed=seed, inputs=inputs, write=write)
+    return build(out, kind="doremi", config=made_by, seed=seed, inputs=inputs, write=write)

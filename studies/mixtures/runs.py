@@ -14,10 +14,11 @@ from thresher.data.examples import Examples, ImageExamples, open_examples
 from thresher.errors import InputError
 from thresher.executors.jobs import run_jobs
 from thresher.progress import SILENT, Progress
-from thresher.proxies.selection_cost import units_seen
+from thresher.proxies.costs import units_seen
+from thresher.proxies.evaluation import measure
+from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import Run, check_trainable, train_run
-from thresher.studies.experiments.measure import measure
-from thresher.studies.study import ModelTable
+from thresher.studies.experiments.training_sets import check_domains
 from thresher.workspace import Workspace
 
 
@@ -37,27 +38,10 @@ class Bench:
 
     pool: Path
     targets: Mapping[str, Path]
-    model: ModelTable
+    model: ModelSettings
     root: Path
     device: str = "auto"
     executor: str = "processes"
-
-
-def check_domains(domains: np.ndarray, weights: Mapping[str, float]) -> None:
-    """Refuse shares of domains that no example of the pool has."""
-    known = set(domains.tolist())
-    if missing := [name for name, share in weights.items() if share > 0 and name not in known]:
-        there = ", ".join(sorted(map(str, known)))
-        raise InputError(f"the pool has no example of domain {missing[0]!r}; its domains are {there}")
-
-
-def supply(pool: Examples) -> dict[str, int]:
-    """Tokens (images: examples) of each domain of a pool; refuses a pool without domains."""
-    names, place = np.unique(pool.domains, return_inverse=True)
-    if len(names) < 2:
-        raise InputError(f"{pool.artifact.path} has fewer than 2 domains, nothing to mix; prepare it with --domain")
-    totals = np.bincount(place, weights=pool.lengths())
-    return {str(name): int(total) for name, total in zip(names, totals, strict=True)}
 
 
 def make_runs(
@@ -86,14 +70,14 @@ def make_run(bench: Bench, run: MixtureRun) -> dict[str, Any]:
 
     `losses` by target, `flops`, `seen` (tokens, or images), `seconds` of both, `num_parameters`.
     """
-    space = Workspace(bench.root, bench.device)
+    workspace = Workspace(bench.root, bench.device)
     pool = open_examples(bench.pool)
     targets = {name: open_examples(path) for name, path in bench.targets.items()}
     wanted = Run(f"models/{run.name}", run.seed % 2**31, np.arange(len(pool)), run.budget, run.weights)
-    model = train_run(pool, bench.model, wanted, space)
+    model = train_run(pool, bench.model, wanted, workspace)
     hashes = {name: examples.content_hash for name, examples in targets.items()}
-    out = space.place(f"evaluations/{run.name}", model.content_hash, hashes)
-    evaluation = measure(model, targets, out=out, space=space)
+    out = workspace.place(f"evaluations/{run.name}", model.content_hash, hashes)
+    evaluation = measure(model, targets, out=out, workspace=workspace)
     table = pq.read_table(evaluation.file("losses.parquet"), columns=["task", "loss"])
     means = table.group_by("task", use_threads=False).aggregate([("loss", "mean")]).to_pylist()
     facts = model.facts

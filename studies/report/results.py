@@ -5,15 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from thresher.selection.statistics.comparison import (
-    POOLED,
-    Comparison,
-    Interval,
-    Run,
-    compare_arms,
-    interval,
-    losses_of,
-)
+from thresher.intervals import Interval, interval
+from thresher.selection.statistics.comparison import POOLED, Comparison, Run, compare_arms, losses_of
 from thresher.studies.report.content import Choice, Report, Results
 from thresher.studies.report.numbers import fixed, signed
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from thresher.artifacts import Artifact
-from thresher.attribution.features.featurize import FeatureStore
+from thresher.attribution.features.store import FeatureStore
 from thresher.seeds import derive
 from thresher.selection.budget import Budget
 from thresher.selection.methods import needs_no_model, stages_of
@@ -22,12 +22,12 @@ def select_arms(
     scores: Artifact,
     features: FeatureStore | None,
     target_features: Mapping[str, FeatureStore],
-    space: Workspace,
+    workspace: Workspace,
 ) -> dict[str, Artifact]:
     """A selection for the study's method and each control; random data is drawn anew for each reference seed, so it is
     one selection a seed (`random/0`, `random/1`, ...). What several ask for is made once."""
     learnt = Sources(
-        space=space,
+        workspace=workspace,
         pool=prepared.pool,
         targets=prepared.targets,
         models=[str(proxy.path) for proxy in proxies],
@@ -38,14 +38,14 @@ def select_arms(
         table=study.attribution,
         seed=study.seed,
     )
-    made = select_ahead(study, prepared, space)
+    made = select_ahead(study, prepared, workspace)
     evidence, budget = learnt.evidence(study.seed), budget_of(study)
     for name, method, seed in _arms(study):
         if name not in made:
             made[name] = select_from(
                 learnt,
                 method,
-                out=space.place(f"selections/{name}", budget, learnt.weights, learnt.inputs, seed),
+                out=workspace.place(f"selections/{name}", budget, learnt.weights, learnt.inputs, seed),
                 seed=seed,
                 evidence=evidence.with_seed(seed),
                 **budget,
@@ -53,14 +53,16 @@ def select_arms(
     return {name: made[name] for name, _, _ in _arms(study)}
 
 
-def select_ahead(study: Study, prepared: Prepared, space: Workspace) -> dict[str, Artifact]:
+def select_ahead(study: Study, prepared: Prepared, workspace: Workspace) -> dict[str, Artifact]:
     """The selections that take no model; of the others what can be refused is refused, before a proxy is trained."""
-    plain = Sources(space=space, pool=prepared.pool, targets=prepared.targets, weights=_weights(study), seed=study.seed)
+    plain = Sources(
+        workspace=workspace, pool=prepared.pool, targets=prepared.targets, weights=_weights(study), seed=study.seed
+    )
     evidence, budget = plain.evidence(study.seed), budget_of(study)
     made = {}
     for name, method, seed in _arms(study):
         if needs_no_model(stages_of(method)):
-            out = space.place(f"selections/{name}", budget, plain.weights, plain.inputs, seed)
+            out = workspace.place(f"selections/{name}", budget, plain.weights, plain.inputs, seed)
             made[name] = select_from(plain, method, out=out, seed=seed, evidence=evidence.with_seed(seed), **budget)
         else:
             check_unit(method, plain, study.select.tokens)

@@ -1,27 +1,30 @@
 """Selections from artefacts: the evidence a spec asks for, found or made from what was given, and nothing else."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from thresher.artifacts import Artifact
-from thresher.attribution.features.featurize import FeatureStore, featurize, open_features
-from thresher.attribution.scoring.norms import gradient_norms
+from thresher.artifacts import Artifact, Draft, build
+from thresher.attribution.embeddings import embeddings
+from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.store import FeatureStore, open_features
 from thresher.attribution.scoring.scores import score
-from thresher.attribution.scoring.similarity import kernel_directions, mean_cosines
+from thresher.attribution.scoring.similarity import gradient_norms, kernel_directions, mean_cosines
 from thresher.data.examples import Examples, TokenExamples
+from thresher.data.examples.tokens import LabelledTextExamples
 from thresher.errors import InputError
-from thresher.proxies.models.loaders import Loaders, loaders_of
+from thresher.proxies.evaluation import evaluate
+from thresher.proxies.models.weights import Loaders, loaders_of
 from thresher.scores import Scores, open_scores
 from thresher.selection.evidence import Evidence
 from thresher.selection.methods import stages_of
 from thresher.selection.select import select_by
 from thresher.selection.selection import write_selection
-from thresher.studies.selections.models import embeddings_of, losses_of
 from thresher.studies.study import AttributionTable
 from thresher.workspace import Workspace
 
@@ -44,7 +47,7 @@ ADVICE = {
 class Sources:
     """What a selection may be made from; all of it optional, `pool`, `scores` or `features` at least."""
 
-    space: Workspace
+    workspace: Workspace
     """Where evidence that has to be made is kept, by what it is made from."""
     pool: Examples | None = None
     targets: Mapping[str, Examples] = field(default_factory=dict)
@@ -110,10 +113,10 @@ class Sources:
             "gradient_norms": (can_learn or self.features is not None, lambda: gradient_norms(self._pool_features)),
             "gradient_cosines": (can_compare, lambda: mean_cosines(self._pool_features, self._stores)),
             "features": (can_learn or self.features is not None, lambda: kernel_directions(self._pool_features)),
-            "embeddings": (can_learn, lambda: embeddings_of(models, self._given_pool, self.space)),
+            "embeddings": (can_learn, lambda: embeddings_of(models, self._given_pool, self.workspace)),
             "target_embeddings": (
                 can_learn and bool(targets),
-                lambda: {name: embeddings_of(models, own, self.space) for name, own in targets.items()},
+                lambda: {name: embeddings_of(models, own, self.workspace) for name, own in targets.items()},
             ),
             "texts": (has_text, lambda: text(self._given_pool)),
             "target_texts": (
@@ -141,10 +144,12 @@ class Sources:
         made = score(
             self._pool_features,
             self._stores,
-            out=self.space.place("evidence/scores", self._pool_features.content_hash, list(self._stores), self.table),
+            out=self.workspace.place(
+                "evidence/scores", self._pool_features.content_hash, list(self._stores), asdict(self.table)
+            ),
             damping=self.table.damping,
             q=self.table.q,
-            progress=self.space.progress,
+            progress=self.workspace.progress,
         )
         return open_scores(made.path).of(None)
 
@@ -169,7 +174,7 @@ class Sources:
         if self.features is not None:
             stored = [self.features.outputs(m)["loss"] for m in range(self.features.num_checkpoints)]
             return np.mean(stored, axis=0)
-        return losses_of(self.models, self._given_pool, self.space)
+        return losses_of(self.models, self._given_pool, self.workspace)
 
     def _featurized(self, name: str, examples: Examples) -> FeatureStore:
         options = {"projection": self.table.projection, "k": self.table.k, "output": self.table.output}
@@ -178,10 +183,10 @@ class Sources:
         made = featurize(
             loaders,
             examples,
-            out=self.space.place(f"evidence/features-{name}", hashes, examples.content_hash, options, self.seed),
+            out=self.workspace.place(f"evidence/features-{name}", hashes, examples.content_hash, options, self.seed),
             seed=self.seed,
-            device=self.space.device,
-            progress=self.space.progress,
+            device=self.workspace.device,
+            progress=self.workspace.progress,
             **options,
         )
         return open_features(made.path)
@@ -230,3 +235,57 @@ def check_unit(spec: str, sources: Sources, tokens: int | None) -> None:
     asked = tokens or next((stage.values["tokens"] for stage in stages_of(spec) if "tokens" in stage.values), None)
     if asked is not None and sources.holds_images:
         raise InputError(f"{asked} tokens asked for, but the pool holds images; pass a count or a fraction of them")
+
+
+class _Whole(TokenExamples):
+    """The same examples with every token counted, the prompt's too: an embedding is of all of a text."""
+
+    @cached_property
+    def spans(self) -> np.ndarray:
+        spans = np.array(super().spans)
+        spans[:, 1], spans[:, 2] = 0, spans[:, 0]
+        return spans
+
+
+def embeddings_of(models: Sequence[str], examples: Examples, workspace: Workspace) -> Float[np.ndarray, "n d"]:
+    """Mean-pooled states before the last layer under each model, side by side."""
+    is_text = isinstance(examples, TokenExamples) and not isinstance(examples, LabelledTextExamples)
+    whole = _Whole(examples.artifact) if is_text else examples
+    made = [
+        _kept(
+            "embeddings",
+            hash,
+            examples,
+            workspace,
+            lambda load=load: embeddings(load(), whole, device=workspace.device),
+        )
+        for hash, load in loaders_of(models, examples)
+    ]
+    return np.concatenate(made, axis=1)
+
+
+def losses_of(models: Sequence[str], examples: Examples, workspace: Workspace) -> Float[np.ndarray, "n"]:
+    """The loss of each example, the mean over models."""
+
+    def losses(load: Any) -> np.ndarray:
+        return evaluate(load(), examples, device=workspace.device, progress=workspace.progress)["loss"]
+
+    made = [
+        _kept("losses", hash, examples, workspace, lambda load=load: losses(load))
+        for hash, load in loaders_of(models, examples)
+    ]
+    return np.mean(made, axis=0)
+
+
+def _kept(kind: str, model: str, examples: Examples, workspace: Workspace, make: Any) -> np.ndarray:
+    """What `make` gives, from disk if it was made before: an artefact of this kind with one array."""
+
+    def write(draft: Draft) -> dict[str, int]:
+        values = make()
+        with draft.file(f"{kind}.npy") as file, open(file, "wb") as stream:
+            np.save(stream, values)
+        return {"num_examples": len(values)}
+
+    inputs = {"model": model, "examples": examples.content_hash}
+    out = workspace.place(f"evidence/{kind}", inputs)
+    return np.load(build(out, kind=kind, config={}, seed=0, inputs=inputs, write=write).file(f"{kind}.npy"))

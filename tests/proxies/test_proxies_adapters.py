@@ -11,14 +11,13 @@ from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import logits_of, outputs_of
 from thresher.proxies.evaluation import evaluate
-from thresher.proxies.models.loaders import loaders_of
 from thresher.proxies.models.spec import build_model, model_spec, num_parameters
-from thresher.proxies.models.weights import open_model, read_spec
-from thresher.proxies.training.config import Recipe
+from thresher.proxies.models.weights import loaders_of, open_model, read_spec
+from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.trainer import train
 
 pytest.importorskip("peft")
-RECIPE = Recipe.for_language(batch_size=16, steps=12, learning_rate=1e-2, precision="float32")
+RECIPE = TrainConfig.for_language(batch_size=16, steps=12, learning_rate=1e-2, precision="float32")
 
 
 @pytest.fixture(params=["gpt2", "llama", "gpt_neox"])
@@ -28,8 +27,8 @@ def checkpoint(request, text, tmp_path):
     return tmp_path / "checkpoint"
 
 
-def trained(text, checkpoint, out, name="lora-3:hf:", recipe=RECIPE):
-    return train(model_spec(f"{name}{checkpoint}", text), text, out=out, recipe=recipe, seed=1, device="cpu")
+def trained(text, checkpoint, out, name="lora-3:hf:", config=RECIPE):
+    return train(model_spec(f"{name}{checkpoint}", text), text, out=out, config=config, seed=1, device="cpu")
 
 
 def test_new_adapters_change_nothing_and_training_moves_them_alone(text, checkpoint, tmp_path):
@@ -97,9 +96,11 @@ def test_features_are_the_gradients_of_the_adapters(text, checkpoint, tmp_path):
 
 
 def test_a_run_in_parts_with_recomputed_activations_is_the_same(text, checkpoint, tmp_path):
-    plain = trained(text, checkpoint, tmp_path / "plain", recipe=Recipe(steps=4, precision="float32", optimizer="sgd"))
-    recipe = Recipe(steps=4, precision="float32", optimizer="sgd", accumulate=3, activation_checkpointing=True)
-    thrifty = trained(text, checkpoint, tmp_path / "thrifty", recipe=recipe)
+    plain = trained(
+        text, checkpoint, tmp_path / "plain", config=TrainConfig(steps=4, precision="float32", optimizer="sgd")
+    )
+    config = TrainConfig(steps=4, precision="float32", optimizer="sgd", accumulate=3, activation_checkpointing=True)
+    thrifty = trained(text, checkpoint, tmp_path / "thrifty", config=config)
     one, other = (load_file(made.file("adapter_model.safetensors")) for made in (plain, thrifty))
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-6)

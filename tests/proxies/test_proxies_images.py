@@ -20,7 +20,7 @@ from thresher.proxies.models.checkpoints.labels import match
 from thresher.proxies.models.fits import check_fits
 from thresher.proxies.models.spec import build_model, model_spec
 from thresher.proxies.models.weights import open_model, read_spec
-from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.trainer import train
 
 
@@ -93,8 +93,8 @@ def test_the_same_names_in_another_order_give_each_example_the_logit_of_its_clas
     spec = model_spec(f"hf:{tmp_path / 'vit'}", pool)
     path = tmp_path / "vit"
     if train_first:
-        recipe = Recipe.for_vision(steps=2, batch_size=4)
-        made = train(spec, pool, out=tmp_path / "trained", recipe=recipe, seed=0, device="cpu")
+        config = TrainConfig.for_vision(steps=2, batch_size=4)
+        made = train(spec, pool, out=tmp_path / "trained", config=config, seed=0, device="cpu")
         assert made.facts["labels_by"] == "name"
         path = made.path
     from transformers import AutoModelForImageClassification
@@ -138,8 +138,8 @@ def test_a_trained_checkpoint_goes_on_preparing_pixels(tmp_path):
     folder = vit(tmp_path / "vit", labels=("cat", "dog"))
     preprocessor(folder, image_mean=[0.2, 0.3, 0.4], image_std=[0.5, 0.6, 0.7])
     pool = pool_of(tmp_path / "pool")
-    recipe = Recipe.for_vision(steps=1, batch_size=4, learning_rate=1e-12)
-    made = train(model_spec(f"hf:{folder}", pool), pool, out=tmp_path / "t", recipe=recipe, seed=0, device="cpu")
+    config = TrainConfig.for_vision(steps=1, batch_size=4, learning_rate=1e-12)
+    made = train(model_spec(f"hf:{folder}", pool), pool, out=tmp_path / "t", config=config, seed=0, device="cpu")
     batch = pool.batch(np.arange(4))
     torch.testing.assert_close(logits_of(open_model(made.path), batch), logits_of(open_model(folder, pool), batch))
     assert "ViTImageProcessor" in made.facts["pixels"]

@@ -11,7 +11,7 @@ from thresher.data.examples import TokenExamples
 from thresher.data.token_files import Layout, TokenWriter
 from thresher.devices import full_float32
 from thresher.errors import InputError
-from thresher.proxies import Recipe, model_spec, train
+from thresher.proxies import TrainConfig, model_spec, train
 from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.spec import build_model
 from thresher.proxies.training.order import Order
@@ -46,8 +46,8 @@ def stream(order: Order) -> tuple[np.ndarray, np.ndarray]:
     return tokens, np.concatenate([one.owners[one.owners >= 0] for one in drawn])
 
 
-def order_of(documents, indices, *, budget=None, mixture=None, seed=3, **recipe) -> Order:
-    return Order(documents, np.asarray(indices), mixture, Recipe(**recipe), seed=seed, budget=budget)
+def order_of(documents, indices, *, budget=None, mixture=None, seed=3, **config) -> Order:
+    return Order(documents, np.asarray(indices), mixture, TrainConfig(**config), seed=seed, budget=budget)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
@@ -95,11 +95,14 @@ def test_padding_and_the_first_token_of_a_sequence_are_not_predicted(documents):
 
 
 def test_a_weight_of_zero_takes_a_document_out_of_the_loss_wherever_it_stands(documents, tmp_path):
-    spec, recipe = model_spec("60k", documents), Recipe(batch_size=4, epochs=2, learning_rate=1e-3, precision="float32")
+    spec, config = (
+        model_spec("60k", documents),
+        TrainConfig(batch_size=4, epochs=2, learning_rate=1e-3, precision="float32"),
+    )
     weights = np.ones(10)
     weights[[4, 8]] = 0
     made = {
-        value: train(spec, documents, out=tmp_path / str(value), recipe=recipe, seed=0, weights=weights * value)
+        value: train(spec, documents, out=tmp_path / str(value), config=config, seed=0, weights=weights * value)
         for value in (1.0, 2.0)
     }
     one, two = (made[value].facts["loss_curve"] for value in (1.0, 2.0))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from thresher.cli.main import main
 from thresher.errors import InputError
 from thresher.proxies.models.spec import model_spec
-from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.order import Order
 from thresher.proxies.training.ranks import Ranks
 from thresher.proxies.training.trainer import _refuse_empty_shares, train
@@ -47,7 +47,7 @@ def test_shares_of_a_batch_cover_it_once():
 
 
 def test_a_batch_too_small_for_the_processes_is_refused(text):
-    order = Order(text, text.lengths()[:7] * 0, None, Recipe(batch_size=3), seed=0)
+    order = Order(text, text.lengths()[:7] * 0, None, TrainConfig(batch_size=3), seed=0)
     _refuse_empty_shares(order, Ranks(CPU, 0, 2))
     with pytest.raises(InputError, match="batches of 2 sequences cannot be shared by 3 processes"):
         _refuse_empty_shares(order, Ranks(CPU, 0, 3))
@@ -99,9 +99,9 @@ def long_run(pool, out):
     from thresher.data.examples import open_examples
 
     examples = open_examples(pool)
-    recipe = Recipe.for_language(steps=120, precision="float32", learning_rate=1e-3, eps=1e-3)
+    config = TrainConfig.for_language(steps=120, precision="float32", learning_rate=1e-3, eps=1e-3)
     options = {"device": "cpu", "checkpoint_every_seconds": 0}
-    return train(model_spec("60k", examples), examples, out=out, recipe=recipe, seed=2, **options)
+    return train(model_spec("60k", examples), examples, out=out, config=config, seed=2, **options)
 
 
 @pytest.mark.slow

@@ -2,23 +2,20 @@
 passes."""
 
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from thresher.artifacts import hash_json
 from thresher.errors import InputError
 from thresher.proxies.models.spec import build_model, model_spec
-from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.objective import num_predictions, objective_of, training_loss
 from thresher.proxies.training.trainer import train
-from thresher.settings import record
-from thresher.studies.study import ModelTable
 
-RECIPE = Recipe.for_language(batch_size=10, steps=6, precision="float32")
+RECIPE = TrainConfig.for_language(batch_size=10, steps=6, precision="float32")
 
 
 def tensors_of(artifact):
@@ -68,24 +65,24 @@ def test_a_part_without_predictions_adds_nothing(text):
 def test_a_run_in_parts_gives_the_weights_and_losses_of_whole_batches(text, tmp_path, parts):
     spec, weights = model_spec("60k", text), np.linspace(0.5, 1.5, len(text))
     # Of SGD: AdamW divides by a gradient's size, so one of rounding alone becomes a whole step.
-    recipe = replace(RECIPE, optimizer="sgd", learning_rate=0.1)
-    whole = train(spec, text, out=tmp_path / "whole", recipe=recipe, seed=1, weights=weights)
-    cut = train(spec, text, out=tmp_path / "cut", recipe=replace(recipe, accumulate=parts), seed=1, weights=weights)
+    config = replace(RECIPE, optimizer="sgd", learning_rate=0.1)
+    whole = train(spec, text, out=tmp_path / "whole", config=config, seed=1, weights=weights)
+    cut = train(spec, text, out=tmp_path / "cut", config=replace(config, accumulate=parts), seed=1, weights=weights)
     assert_same_weights(cut, whole, 1e-6)
     np.testing.assert_allclose(cut.facts["loss_curve"], whole.facts["loss_curve"], atol=1e-5)
-    assert cut.meta["config"]["recipe"]["accumulate"] == parts
+    assert cut.meta["config"]["training"]["accumulate"] == parts
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox"])
 def test_recomputed_activations_give_the_same_gradients(text, family):
     spec = model_spec(f"{family}:60k", text)
     gradients, recomputed = [], []
-    for recipe in (RECIPE, replace(RECIPE, activation_checkpointing=True)):
+    for config in (RECIPE, replace(RECIPE, activation_checkpointing=True)):
         model = build_model(spec, 1)
         calls = []
         norm = "h.0.ln_1" if family == "gpt2" else "layers.0.input_layernorm"
         model.base_model.get_submodule(norm).register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
-        objective_of(model, spec, recipe, torch.device("cpu"))(text.batch([0, 7, 2]), None, None).backward()
+        objective_of(model, spec, config, torch.device("cpu"))(text.batch([0, 7, 2]), None, None).backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
         recomputed.append(len(calls))
     assert recomputed == [1, 2]
@@ -94,17 +91,17 @@ def test_recomputed_activations_give_the_same_gradients(text, family):
 
 
 def test_a_model_without_activation_checkpointing_is_named(digits, text, tmp_path):
-    recipe = Recipe.for_vision(epochs=1, activation_checkpointing=True)
+    config = TrainConfig.for_vision(epochs=1, activation_checkpointing=True)
     with pytest.raises(InputError, match=r"model 'mlp-9x1' \(Sequential\) has no activation checkpointing"):
-        train(model_spec("mlp-9x1", digits), digits, out=tmp_path / "model", recipe=recipe, seed=0)
+        train(model_spec("mlp-9x1", digits), digits, out=tmp_path / "model", config=config, seed=0)
     made = train(
         model_spec("60k", text),
         text,
         out=tmp_path / "text",
-        recipe=replace(RECIPE, activation_checkpointing=True),
+        config=replace(RECIPE, activation_checkpointing=True),
         seed=0,
     )
-    plain = train(model_spec("60k", text), text, out=tmp_path / "plain", recipe=RECIPE, seed=0)
+    plain = train(model_spec("60k", text), text, out=tmp_path / "plain", config=RECIPE, seed=0)
     assert made.file("config.json").read_text() == plain.file("config.json").read_text()
     assert_same_weights(made, plain, 1e-6)
 
@@ -121,7 +118,7 @@ def test_no_compiler_is_one_line(text, tmp_path, monkeypatch):
             model_spec("60k", text),
             text,
             out=tmp_path / "m",
-            recipe=replace(RECIPE, compile=True),
+            config=replace(RECIPE, compile=True),
             seed=0,
             device="cpu",
         )
@@ -132,25 +129,8 @@ def test_no_compiler_is_one_line(text, tmp_path, monkeypatch):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_a_compiled_run_keeps_the_weights_and_their_names(text, tmp_path):
     spec = model_spec("60k", text)
-    recipe = replace(RECIPE, optimizer="sgd", learning_rate=0.1)
-    plain = train(spec, text, out=tmp_path / "plain", recipe=recipe, seed=1, device="cpu")
-    compiled = train(spec, text, out=tmp_path / "compiled", recipe=replace(recipe, compile=True), seed=1, device="cpu")
+    config = replace(RECIPE, optimizer="sgd", learning_rate=0.1)
+    plain = train(spec, text, out=tmp_path / "plain", config=config, seed=1, device="cpu")
+    compiled = train(spec, text, out=tmp_path / "compiled", config=replace(config, compile=True), seed=1, device="cpu")
     assert_same_weights(compiled, plain, 1e-5)
     assert compiled.facts["flops"] == plain.facts["flops"]
-
-
-def test_what_came_later_is_recorded_only_where_it_is_used():
-    plain = Recipe.for_language(batch_size=8)
-    later = {"accumulate", "activation_checkpointing", "compile"}
-    assert not later & record(plain).keys() and record(plain) == {
-        name: value for name, value in asdict(plain).items() if name not in later
-    }
-    assert repr(plain).startswith("Recipe(optimizer='adamw', learning_rate=None,") and "accumulate" not in repr(plain)
-    assert record(replace(plain, accumulate=2))["accumulate"] == 2 and "accumulate=2" in repr(
-        replace(plain, accumulate=2)
-    )
-    # Of runs made before the settings existed.
-    assert hash_json(record(plain)) == "95fb504fab01507db02725d42178871edcac358a99303d52be041fc1f55fc37c"
-    assert hash_json(plain) == "451024a7030df466313668c8f54b84975361fb4937497c77f55f7122b45a0f1a"
-    table = hash_json(record(ModelTable(size="1M")))
-    assert table == "fed2dfc438c45b1a30d76e8a5887c74a045b74fe3d6163042e6b0bb1a48abd74"

@@ -6,13 +6,13 @@ from attribution_cases import digits
 from safetensors.numpy import load_file
 
 from thresher.errors import InputError
-from thresher.proxies import Recipe, model_spec, train
+from thresher.proxies import TrainConfig, model_spec, train
 from thresher.proxies.training import stacked as module
 from thresher.proxies.training.stacked import MOST, Member, can_stack, groups_of, train_stack
 
 RECIPES = {
-    "sgd": Recipe.for_vision(batch_size=16, epochs=3, learning_rate=0.05),
-    "adamw, clipped": Recipe(batch_size=16, epochs=3, learning_rate=0.01, clip=0.5),
+    "sgd": TrainConfig.for_vision(batch_size=16, epochs=3, learning_rate=0.05),
+    "adamw, clipped": TrainConfig(batch_size=16, epochs=3, learning_rate=0.01, clip=0.5),
 }
 
 
@@ -28,10 +28,10 @@ def members(folder, count=3, size=75):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_member_is_what_training_it_alone_gives(pool, tmp_path, name):
-    spec, recipe = model_spec("mlp-16x2", pool), RECIPES[name]
-    together = train_stack(spec, pool, members(tmp_path / "stack"), recipe=recipe, device="cpu")
+    spec, config = model_spec("mlp-16x2", pool), RECIPES[name]
+    together = train_stack(spec, pool, members(tmp_path / "stack"), config=config, device="cpu")
     for member, made in zip(members(tmp_path / "alone"), together, strict=True):
-        alone = train(spec, pool, out=member.out, recipe=recipe, seed=member.seed, indices=member.indices, device="cpu")
+        alone = train(spec, pool, out=member.out, config=config, seed=member.seed, indices=member.indices, device="cpu")
         weights, expected = (load_file(one.file("model.safetensors")) for one in (made, alone))
         for key, value in expected.items():
             np.testing.assert_allclose(weights[key], value, atol=1e-5)
@@ -43,9 +43,9 @@ def test_every_member_is_what_training_it_alone_gives(pool, tmp_path, name):
 
 
 def test_what_is_there_is_opened_and_only_the_rest_trained(pool, tmp_path, monkeypatch):
-    spec, recipe = model_spec("mlp-4x1", pool), RECIPES["sgd"]
+    spec, config = model_spec("mlp-4x1", pool), RECIPES["sgd"]
     every = members(tmp_path / "stack", count=4)
-    first = train(spec, pool, out=every[1].out, recipe=recipe, seed=1, indices=every[1].indices, device="cpu")
+    first = train(spec, pool, out=every[1].out, config=config, seed=1, indices=every[1].indices, device="cpu")
     trained, original = [], module._train
 
     def counted(spec, examples, members, **options):
@@ -53,25 +53,25 @@ def test_what_is_there_is_opened_and_only_the_rest_trained(pool, tmp_path, monke
         return original(spec, examples, members, **options)
 
     monkeypatch.setattr(module, "_train", counted)
-    made = train_stack(spec, pool, every, recipe=recipe, device="cpu")
+    made = train_stack(spec, pool, every, config=config, device="cpu")
     assert trained == [3] and made[1].content_hash == first.content_hash
-    train_stack(spec, pool, every, recipe=recipe, device="cpu")
+    train_stack(spec, pool, every, config=config, device="cpu")
     assert trained == [3]
 
 
 def test_runs_of_equal_size_are_grouped_for_the_workers_and_convolutions_stay_alone(pool):
-    recipe, spec, other = RECIPES["sgd"], model_spec("mlp-4x1", pool), model_spec("rn-1/16", pool)
-    assert groups_of(spec, recipe, [5, 7, 5, 5], 1) == [[0, 2, 3], [1]]
-    assert groups_of(spec, recipe, [5, 7, 5, 5], 2) == [[0, 2], [3], [1]]
-    assert [len(group) for group in groups_of(spec, recipe, [5] * (MOST + 1), None)] == [MOST, 1]
-    assert groups_of(other, recipe, [5, 5], 1) == [[0], [1]] and not can_stack(other, recipe)
+    config, spec, other = RECIPES["sgd"], model_spec("mlp-4x1", pool), model_spec("rn-1/16", pool)
+    assert groups_of(spec, config, [5, 7, 5, 5], 1) == [[0, 2, 3], [1]]
+    assert groups_of(spec, config, [5, 7, 5, 5], 2) == [[0, 2], [3], [1]]
+    assert [len(group) for group in groups_of(spec, config, [5] * (MOST + 1), None)] == [MOST, 1]
+    assert groups_of(other, config, [5, 5], 1) == [[0], [1]] and not can_stack(other, config)
 
 
 def test_members_of_other_sizes_and_diverging_ones_are_refused(pool, tmp_path):
     spec = model_spec("mlp-4x1", pool)
     uneven = [*members(tmp_path / "a"), Member(tmp_path / "b", 9, np.arange(10))]
     with pytest.raises(InputError, match="same number"):
-        train_stack(spec, pool, uneven, recipe=RECIPES["sgd"], device="cpu")
-    wild = Recipe.for_vision(batch_size=16, epochs=3, learning_rate=1e30)
+        train_stack(spec, pool, uneven, config=RECIPES["sgd"], device="cpu")
+    wild = TrainConfig.for_vision(batch_size=16, epochs=3, learning_rate=1e30)
     with pytest.raises(InputError, match="diverged"):
-        train_stack(spec, pool, members(tmp_path / "wild"), recipe=wild, device="cpu")
+        train_stack(spec, pool, members(tmp_path / "wild"), config=wild, device="cpu")

@@ -16,13 +16,13 @@ from thresher.progress import Silent
 from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.spec import build_model, model_spec
 from thresher.proxies.models.weights import open_model
-from thresher.proxies.training.config import Recipe
+from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.head import head_loss, language_loss
 from thresher.proxies.training.order import Order
 from thresher.proxies.training.trainer import train, training_loss
 
-LANGUAGE = Recipe.for_language(batch_size=16, epochs=1, precision="float32")
-VISION = Recipe.for_vision(batch_size=128, epochs=2, precision="float32")
+LANGUAGE = TrainConfig.for_language(batch_size=16, epochs=1, precision="float32")
+VISION = TrainConfig.for_vision(batch_size=128, epochs=2, precision="float32")
 
 
 def weights_of(artifact):
@@ -32,8 +32,8 @@ def weights_of(artifact):
 def test_a_language_model_learns(text, tmp_path):
     spec = model_spec("60k", text)
     before = evaluate(build_model(spec, 0), text)["loss"].mean()
-    recipe = replace(LANGUAGE, epochs=6, learning_rate=1e-2)
-    artifact = train(spec, text, out=tmp_path / "model", recipe=recipe, seed=0)
+    config = replace(LANGUAGE, epochs=6, learning_rate=1e-2)
+    artifact = train(spec, text, out=tmp_path / "model", config=config, seed=0)
     after = evaluate(open_model(tmp_path / "model"), text)["loss"].mean()
     assert before > 4.5 and after < 3.0
     assert artifact.facts["loss_curve"][0] > 4.5 and artifact.facts["final_train_loss"] < 3.2
@@ -41,7 +41,7 @@ def test_a_language_model_learns(text, tmp_path):
 
 
 def test_a_vision_model_learns(digits, tmp_path):
-    train(model_spec("rn-1/16", digits), digits, out=tmp_path / "model", recipe=replace(VISION, epochs=4), seed=0)
+    train(model_spec("rn-1/16", digits), digits, out=tmp_path / "model", config=replace(VISION, epochs=4), seed=0)
     assert evaluate(open_model(tmp_path / "model"), digits)["correct"].mean() > 0.85
 
 
@@ -63,7 +63,7 @@ def dropout_run(data, out, **options):
     examples = open_examples(data)
     spec = model_spec("60k", examples)
     spec["config"] |= {"resid_pdrop": 0.1, "embd_pdrop": 0.1}
-    return train(spec, examples, out=out, recipe=replace(LANGUAGE, epochs=4), seed=2, **options)
+    return train(spec, examples, out=out, config=replace(LANGUAGE, epochs=4), seed=2, **options)
 
 
 def test_a_killed_run_goes_on_bit_for_bit(text, tmp_path):
@@ -108,7 +108,7 @@ def test_a_vision_run_that_stops_goes_on_bit_for_bit(name, digits, tmp_path):
             return Counting()
 
     def run(out, **options):
-        return train(model_spec(name, digits), digits, out=out, recipe=VISION, seed=1, **options)
+        return train(model_spec(name, digits), digits, out=out, config=VISION, seed=1, **options)
 
     whole = run(tmp_path / "whole")
     with pytest.raises(Stop):
@@ -121,15 +121,15 @@ def test_a_vision_run_that_stops_goes_on_bit_for_bit(name, digits, tmp_path):
 
 def test_the_same_request_makes_the_same_bytes_and_another_seed_others(text, tmp_path):
     spec = model_spec("60k", text)
-    runs = [train(spec, text, out=tmp_path / f"{i}", recipe=LANGUAGE, seed=seed) for i, seed in enumerate((3, 3, 4))]
+    runs = [train(spec, text, out=tmp_path / f"{i}", config=LANGUAGE, seed=seed) for i, seed in enumerate((3, 3, 4))]
     assert weights_of(runs[0]) == weights_of(runs[1])
     assert runs[0].content_hash == runs[1].content_hash
     assert weights_of(runs[0]) != weights_of(runs[2])
-    assert not train(spec, text, out=tmp_path / "0", recipe=LANGUAGE, seed=3).built
+    assert not train(spec, text, out=tmp_path / "0", config=LANGUAGE, seed=3).built
     with pytest.raises(InputError, match=r"made with seed = 3, this run has 4"):
-        train(spec, text, out=tmp_path / "0", recipe=LANGUAGE, seed=4)
+        train(spec, text, out=tmp_path / "0", config=LANGUAGE, seed=4)
     with pytest.raises(InputError, match=r"made with inputs.indices"):
-        train(spec, text, out=tmp_path / "0", recipe=LANGUAGE, seed=3, indices=np.arange(20))
+        train(spec, text, out=tmp_path / "0", config=LANGUAGE, seed=3, indices=np.arange(20))
 
 
 def test_runs_of_one_seed_start_alike_whatever_the_subset(text, tmp_path):
@@ -137,7 +137,7 @@ def test_runs_of_one_seed_start_alike_whatever_the_subset(text, tmp_path):
     still = replace(LANGUAGE, learning_rate=1e-30, weight_decay=0.0)
     spec = model_spec("60k", text)
     starts = [
-        train(spec, text, out=tmp_path / f"{size}", recipe=still, seed=3, indices=np.arange(size)) for size in (40, 70)
+        train(spec, text, out=tmp_path / f"{size}", config=still, seed=3, indices=np.arange(size)) for size in (40, 70)
     ]
     first, second = (load_file(start.file("model.safetensors")) for start in starts)
     for name in first:
@@ -146,8 +146,8 @@ def test_runs_of_one_seed_start_alike_whatever_the_subset(text, tmp_path):
 
 def order_of(text, indices, mixture=None, *, seed=0, epochs=1, batch_size=16):
     """The order, and the example of each row of its batches."""
-    recipe = Recipe(batch_size=batch_size, epochs=epochs)
-    order = Order(text, np.asarray(indices), mixture, recipe, seed=seed)
+    config = TrainConfig(batch_size=batch_size, epochs=epochs)
+    order = Order(text, np.asarray(indices), mixture, config, seed=seed)
     return order, [order.batch(step).owners[:, 0] for step in range(order.num_steps)]
 
 
@@ -238,17 +238,17 @@ def test_unusable_inputs_are_refused_before_anything_is_written(text, digits, tm
         ({"mixture": {"argparse": float("nan")}}, "share nan"),
     ]:
         with pytest.raises(InputError, match=words) as caught:
-            train(spec, text, out=tmp_path / "model", recipe=LANGUAGE, seed=0, **options)
+            train(spec, text, out=tmp_path / "model", config=LANGUAGE, seed=0, **options)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="is for language, but"):
-        train(spec, digits, out=tmp_path / "model", recipe=LANGUAGE, seed=0)
+        train(spec, digits, out=tmp_path / "model", config=LANGUAGE, seed=0)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_diverges_says_so_and_publishes_nothing(digits, tmp_path):
-    recipe = replace(VISION, learning_rate=1e30)
+    config = replace(VISION, learning_rate=1e30)
     with pytest.raises(InputError, match=r"loss of step .* is not finite at learning rate 1e[+]30"):
-        train(model_spec("mlp-9x2", digits), digits, out=tmp_path / "model", recipe=recipe, seed=0)
+        train(model_spec("mlp-9x2", digits), digits, out=tmp_path / "model", config=config, seed=0)
     assert not (tmp_path / "model").exists()
 
 
@@ -256,12 +256,12 @@ def test_a_run_that_diverges_says_so_and_publishes_nothing(digits, tmp_path):
 def test_a_recipe_that_makes_no_sense_is_refused(change):
     (name,) = change
     with pytest.raises(InputError, match=name):
-        Recipe(**change)
+        TrainConfig(**change)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "onecycle"])
 def test_the_learning_rate_rises_over_the_warm_up_and_falls_towards_zero(schedule):
-    recipe = Recipe(schedule=schedule, warmup=0.1)
-    rates = [recipe.rate(step, 200) for step in range(200)]
+    config = TrainConfig(schedule=schedule, warmup=0.1)
+    rates = [config.rate(step, 200) for step in range(200)]
     assert rates[:20] == sorted(rates[:20]) and rates[20:] == sorted(rates[20:], reverse=True)
     assert max(rates) == rates[20] == 1 and 0 < rates[-1] < 0.01 and 0 < rates[0] < 0.06

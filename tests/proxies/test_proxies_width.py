@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from thresher.proxies import Recipe
+from thresher.proxies import TrainConfig
 from thresher.proxies.models.vision import BASE, Block, ResNet18
 
 WIDTHS = ("1/8", "1/4", "1/2")
@@ -28,7 +28,7 @@ def changes(width, is_scaled):
     outputs = {}
     for name in LAYERS:
         model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: outputs.update({name: output}))
-    optimizer, first = Recipe.for_vision().make_optimizer(model, 0.1), {}
+    optimizer, first = TrainConfig.for_vision().make_optimizer(model, 0.1), {}
     for _ in range(10):
         loss = F.cross_entropy(model(images), labels)
         first = first or {name: output.detach() for name, output in outputs.items()}
@@ -52,13 +52,13 @@ def test_activations_move_alike_at_every_width_and_would_not_without_the_paramet
 
 def test_the_smallest_width_is_torch_s_own_and_the_decay_of_a_step_is_the_same_for_all():
     assert all(times == 1 for times in ResNet18(BASE, num_classes=3).rate_multipliers().values())
-    model, recipe = ResNet18(Fraction(1, 4), num_classes=3), Recipe.for_vision()
-    groups = recipe.make_optimizer(model, 0.1).param_groups
+    model, config = ResNet18(Fraction(1, 4), num_classes=3), TrainConfig.for_vision()
+    groups = config.make_optimizer(model, 0.1).param_groups
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert rates[id(model.stem.weight)] == rates[id(model.bn.weight)] == 0.1 * 4
     assert rates[id(model.head.weight)] == 0.1 / 4 and rates[id(model.blocks[0].conv1.weight)] == 0.1
     decays = {group["lr"] * group["weight_decay"] for group in groups if group["weight_decay"]}
-    assert len(decays) == 1 and decays.pop() == 0.1 * recipe.weight_decay
+    assert len(decays) == 1 and decays.pop() == 0.1 * config.weight_decay
 
 
 def test_the_pooled_stride_is_a_strided_convolution():

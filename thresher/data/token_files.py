@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from thresher.artifacts import Artifact, Draft
-from thresher.data.arrays import ArrayWriter
+from thresher.data.writers import ArrayWriter
 
 
 @dataclass(frozen=True, kw_only=True)

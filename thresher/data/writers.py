@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -78,3 +79,30 @@ def chunks(items: Iterable[T], size: int, limit: int | None = None) -> Iterator[
     iterator = islice(items, limit)
     while block := list(islice(iterator, size)):
         yield block
+
+
+class ArrayWriter:
+    """Appends rows to a `.npy` file; the header is written again, with the final count, when it is closed."""
+
+    def __init__(self, path: Path, row_shape: tuple[int, ...], dtype: np.dtype | type) -> None:
+        self.dtype, self.row_shape, self.num_rows = np.dtype(dtype), row_shape, 0
+        self._file = open(path, "wb")  # noqa: SIM115 (closed in __exit__)
+        self._write_header()
+
+    def append(self, rows: np.ndarray) -> None:
+        """`rows` [r, *row_shape]."""
+        assert rows.shape[1:] == self.row_shape, (rows.shape, self.row_shape)
+        self._file.write(np.ascontiguousarray(rows, dtype=self.dtype).data)
+        self.num_rows += len(rows)
+
+    def __enter__(self) -> "ArrayWriter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.seek(0)
+        self._write_header()  # of the same length: NumPy pads headers for the first axis to grow
+        self._file.close()
+
+    def _write_header(self) -> None:
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.num_rows, *self.row_shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)

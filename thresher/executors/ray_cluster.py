@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from thresher.errors import InputError
-from thresher.executors.jobs import num_workers
+from thresher.executors.workers import num_workers
 
 # How often a job is begun again after its worker died. What a job raises is raised at once.
 RETRIES = 3

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from thresher.artifacts import hash_file, hash_json
+from thresher.artifacts import hash_file
+from thresher.canonical import hash_json
 from thresher.checkpoints import HUB, locate
 from thresher.data.text.tokenizer import tokenizer_hash
 from thresher.errors import InputError

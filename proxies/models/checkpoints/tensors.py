@@ -7,18 +7,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from thresher.errors import InputError
-from thresher.proxies.models.checkpoints import adapters
 
 WEIGHTS = "model.safetensors"
-
-
-def load_trained(model: nn.Module, source: str, folder: Path) -> None:
-    """Copy what a `model` artefact holds into `model`: all tensors, or of adapters (`source` lora) theirs alone."""
-    if source == "lora":
-        _copy_adapters(model, folder)
-    else:
-        load_weights(model, folder / WEIGHTS)
-    refuse_nonfinite(model, str(folder))
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
@@ -63,13 +53,3 @@ def refuse_nonfinite(model: nn.Module, name: str) -> None:
                 f"{name}: {bad:,} of the {value.numel():,} numbers in {key} are not finite; the model diverged or its "
                 "file is damaged, give another"
             )
-
-
-def _copy_adapters(model: nn.Module, folder: Path) -> None:
-    """As `load_weights`, of adapters, whose names in the file are `peft`'s."""
-    stored, own = adapters.read(folder), adapters.tensors_of(model)
-    shapes, wanted = ({name: list(tensor.shape) for name, tensor in some.items()} for some in (stored, own))
-    refuse_other(folder / adapters.FILE, shapes, wanted)
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(stored[name])

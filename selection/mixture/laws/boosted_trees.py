@@ -5,7 +5,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from thresher.seeds import derive
-from thresher.selection.mixture.laws.law import Law, LinearLaw, Losses, Weights
+from thresher.selection.mixture.laws.law import Law, Losses, Weights
 
 FOLDS = 4
 
@@ -61,7 +61,3 @@ def one_thread():
 
 def fit_regmix(weights: Weights, losses: Losses, seed: int = 0) -> BoostedTrees:
     return BoostedTrees(weights, losses, seed)
-
-
-def fit_linear(weights: Weights, losses: Losses, seed: int = 0) -> LinearLaw:
-    return LinearLaw(weights, losses)

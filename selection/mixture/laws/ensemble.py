@@ -10,7 +10,8 @@ import numpy as np
 
 from thresher.selection.mixture.laws.diminishing import fit_diminishing
 from thresher.selection.mixture.laws.gaussian_process import fit_gaussian_process
-from thresher.selection.mixture.laws.law import Law, LogLaw, Losses, Weights
+from thresher.selection.mixture.laws.law import Law, Losses, Weights
+from thresher.selection.mixture.laws.linear import LogLaw
 
 
 class Ensemble(Law):

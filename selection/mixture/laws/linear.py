@@ -4,7 +4,71 @@ weights the optimum is one and exact."""
 import numpy as np
 
 from thresher.errors import InputError
-from thresher.selection.mixture.laws.law import LinearLaw, LogLaw, Losses, Weights
+from thresher.selection.mixture.laws.law import Law, Losses, Weights
+
+# exp(50) is beyond any loss.
+FURTHEST = 50.0
+
+
+class LinearLaw(Law):
+    """L_j(x) = intercept_j + slope_j . x, by least squares (RegMix's linear baseline)."""
+
+    def __init__(self, weights: Weights, losses: Losses):
+        num_runs, num_domains = weights.shape
+        design = np.column_stack([np.ones(num_runs), weights])
+        # Weights sum to 1, so the intercept is not separate from the slopes: pinv takes the smallest of the equal fits.
+        inverse = np.linalg.pinv(design)
+        coefficients = inverse @ losses
+        self.intercept, self.slope = coefficients[0], coefficients[1:].T
+        freedom = max(num_runs - num_domains, 1)
+        self._variance = np.sum((losses - design @ coefficients) ** 2, axis=0) / freedom
+        self._covariance = inverse @ inverse.T
+
+    @property
+    def num_parameters(self) -> int:
+        return self.slope.shape[1]
+
+    def predict(self, weights):
+        return self.intercept + weights @ self.slope.T
+
+    def deviation(self, weights):
+        design = np.column_stack([np.ones(len(weights)), weights])
+        leverage = np.einsum("np,pq,nq->n", design, self._covariance, design)
+        return np.sqrt((1 + leverage)[:, None] * self._variance)
+
+    def gradient(self, weights):
+        return np.broadcast_to(self.slope, (len(weights), *self.slope.shape))
+
+    def refit(self, weights, losses):
+        return LinearLaw(weights, losses)
+
+
+class LogLaw(Law):
+    """A law of the logarithms of the losses: L(x) = exp(law(x)), cut where a wild refit would overflow."""
+
+    def __init__(self, law: Law):
+        self.law, self.smooth = law, law.smooth
+
+    @property
+    def num_parameters(self) -> int:
+        return self.law.num_parameters
+
+    def predict(self, weights):
+        return np.exp(np.clip(self.law.predict(weights), -FURTHEST, FURTHEST))
+
+    def deviation(self, weights):
+        """To first order: the deviation of the logarithm is a share of the loss."""
+        return self.predict(weights) * self.law.deviation(weights)
+
+    def gradient(self, weights):
+        return self.predict(weights)[:, :, None] * self.law.gradient(weights)
+
+    def refit(self, weights, losses):
+        return LogLaw(self.law.refit(weights, np.log(losses)))
+
+
+def fit_linear(weights: Weights, losses: Losses, seed: int = 0) -> LinearLaw:
+    return LinearLaw(weights, losses)
 
 
 def fit_loglinear(weights: Weights, losses: Losses, seed: int = 0) -> LogLaw:

@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Float
 
-from thresher.selection.mixture.laws.law import Law, LinearLaw, Losses, Weights
+from thresher.selection.mixture.laws.law import Law, Losses, Weights
+from thresher.selection.mixture.laws.linear import LinearLaw
 
 
 class Portfolio(Law):

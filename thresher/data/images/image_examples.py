@@ -8,13 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from thresher.artifacts import Artifact, Draft, build
-from thresher.data.arrays import ArrayWriter
 from thresher.data.images.pixels import BACKGROUND, COMPOSED, Undecodable, pixels_of
 from thresher.data.sources.rows import Row
 from thresher.data.sources.source import IdCheck, Source
 from thresher.data.sources.values import Unusable, joined_id, name_of
 from thresher.data.text.documents import names_in
-from thresher.data.writers import ExamplesTable, chunks
+from thresher.data.writers import ArrayWriter, ExamplesTable, chunks
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track
 

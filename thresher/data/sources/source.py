@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from thresher.artifacts import hash_file, hash_json
+from thresher.artifacts import hash_file
+from thresher.canonical import hash_json
 from thresher.data.sources.files import Found, find_files
 from thresher.data.sources.image_folders import read_image_folder
 from thresher.data.sources.named_splits import ALL

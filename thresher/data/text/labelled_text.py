@@ -9,16 +9,13 @@ kept, which is counted and listed.
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
 
 from thresher.artifacts import Artifact, Draft, build
-from thresher.data.examples import Labelled, TokenExamples
 from thresher.data.sources.skipped import BadRows, Skipped
 from thresher.data.text.documents import Document
 from thresher.data.text.encoding import Encoded, encode
@@ -27,30 +24,6 @@ from thresher.data.token_files import Layout, TokenWriter
 from thresher.data.writers import DocumentsTable, ExamplesTable, chunks
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track
-
-KIND = "labelled-text-examples"
-
-
-class LabelledTextExamples(Labelled, TokenExamples):
-    """Texts and their classes. A batch is `input_ids`, `attention_mask` [b, t] and `labels` [b]."""
-
-    def batch(self, windows):
-        indices = np.asarray(windows)
-        tokens = super().batch(indices)["input_ids"]
-        inside = torch.arange(tokens.shape[1]) < torch.from_numpy(self.lengths()[indices])[:, None]
-        labels = torch.from_numpy(self.labels[indices])
-        return {"input_ids": tokens, "attention_mask": inside.long(), "labels": labels}
-
-    def preview(self, index):
-        return f"{self.texts([index])[0]}\nlabel: {self.classes[int(self.labels[index])]}"
-
-    @cached_property
-    def choices(self):
-        """None: all classes are there in the logits."""
-        return None
-
-    def by_window(self):
-        return self
 
 
 def prepare_labelled(
@@ -101,7 +74,7 @@ def prepare_labelled(
     request = {**config, "classes": classes, "sequence_length": sequence_length, "limit": limit}
     request |= {"around": [before, after]}
     made_from = {**inputs, "tokenizer": tokenizer_hash}
-    return build(out, kind=KIND, config=request, seed=seed, inputs=made_from, write=write)
+    return build(out, kind="labelled-text-examples", config=request, seed=seed, inputs=made_from, write=write)
 
 
 def _around(tokenizer: Tokenizer, begin: int | None) -> tuple[list[int], list[int]]:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from thresher.artifacts import Artifact, build, hash_json
+from thresher.artifacts import Artifact, build
+from thresher.canonical import hash_json
 from thresher.checkpoints import HUB, locate
 from thresher.data.text.begin_token import begin_token_of
 from thresher.data.text.end_token import END, EndToken, ReadFile, end_token_of, files_beside, files_on_hub, mark_special

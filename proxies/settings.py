@@ -1,0 +1,43 @@
+"""What a model to be trained is asked to be: its size and how it is trained, before its data are known."""
+
+from dataclasses import asdict, dataclass
+
+from thresher.data.examples import Examples
+from thresher.proxies.models.spec import Spec, model_spec, model_width, origin_of
+from thresher.proxies.training.trainer import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """`[proxy]` and `[reference]`: a model and how it is trained; what is None follows from the size."""
+
+    size: str
+    """The one dial: parameters ("0.4M"), or a model's name ("rn-1/16", "mlp-64x2", "hf:PATH", "module:function")."""
+    epochs: float | None = None
+    """Passes over its data; None: 1 for language, 30 for vision."""
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    optimizer: str | None = None
+    schedule: str | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    precision: str | None = None
+    """float32 or bf16; None: bf16 where the chip has it."""
+    accumulate: int | None = None
+    """A batch goes through the model in so many parts, for memory; the result is the whole batch's."""
+    activation_checkpointing: bool | None = None
+    """Compute activations twice instead of keeping them."""
+    compile: bool | None = None
+    """Through torch.compile."""
+
+
+def train_config_of(settings: ModelSettings, spec: Spec) -> TrainConfig:
+    """How the model of `spec` is trained: the defaults of its task, with what `settings` says instead."""
+    wanted = {key: value for key, value in asdict(settings).items() if key in TrainConfig.__dataclass_fields__}
+    return TrainConfig.for_task(spec["task"], **{key: value for key, value in wanted.items() if value is not None})
+
+
+def usual_rate(settings: ModelSettings, pool: Examples) -> float:
+    """The peak learning rate that a model of `settings` is trained at unless it says another."""
+    spec = model_spec(settings.size, pool)
+    return train_config_of(settings, spec).peak_rate(source=origin_of(spec), width=model_width(spec))

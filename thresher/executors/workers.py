@@ -1,0 +1,22 @@
+"""Where independent work is carried out, and how many pieces of it at once."""
+
+import os
+
+from thresher.devices import pick_device
+from thresher.errors import InputError
+
+EXECUTORS = ("processes", "ray")
+
+
+def num_workers(wanted: int | None, device: str, executor: str = "processes") -> int | None:
+    """How many processes: as asked for, else one a core, else one where there is an accelerator to share.
+
+    None on Ray: what its cluster has. Raises InputError for a number below 1 and an executor that is none.
+    """
+    if executor not in EXECUTORS:
+        raise InputError(f"executor {executor!r} is unknown; pass one of: {', '.join(EXECUTORS)}")
+    if wanted is not None and wanted < 1:
+        raise InputError(f"workers={wanted}; pass 1 or more")
+    if wanted is not None or executor == "ray":
+        return wanted
+    return 1 if pick_device(device).type != "cpu" else len(os.sched_getaffinity(0))
