@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_corpus import write_corpus
+
+from tests.toy_corpus import write_corpus
 
 # Each of several test processes keeps to one core: more threads and fleets would only be in each other's way.
 if "PYTEST_XDIST_WORKER" in os.environ:

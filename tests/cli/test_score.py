@@ -1,0 +1,106 @@
+"""`thresher score` by each of its methods, on one small corpus."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.toy_corpus import write_corpus
+from thresher.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A prepared pool and target, and a proxy."""
+    folder = tmp_path_factory.mktemp("made")
+    data = ("prepare", "--data", write_corpus(folder / "corpus.jsonl"), "--id", "id", "--sequence-length", 16)
+    commands = [
+        (*data, "--part", 0.2, 1, "--vocab-size", 300, "--out", folder / "pool"),
+        (*data, "--part", 0, 0.2, "--tokenizer", folder / "pool-tokenizer", "--out", folder / "target"),
+        ("train", "--pool", folder / "pool", "--model", "20k", "--out", folder / "proxy"),
+    ]
+    for command in commands:
+        assert main([*map(str, command), "--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture
+def score(made, capsys):
+    """Runs the command over the prepared pool; (status, result, stderr)."""
+
+    def run(*options, targets=("--targets", f"t={made / 'target'}")):
+        capsys.readouterr()
+        start = ("score", "--pool", made / "pool", "--models", made / "proxy", *targets)
+        status = main([*map(str, (*start, *options)), "--json", "--quiet"])
+        printed = capsys.readouterr()
+        return status, json.loads(printed.out) if printed.out else None, printed.err
+
+    return run
+
+
+def column(path, name="t"):
+    return pq.read_table(path / "scores.parquet")[name].to_numpy()
+
+
+def test_every_method_writes_the_same_kind_of_scores_and_they_agree(made, tmp_path, score):
+    found = {}
+    options = {
+        "dual": ("--method", "dual"),
+        "direction": ("--method", "direction", "--sample", 10_000),
+        "some": ("--method", "direction", "--sample", 60),
+        "features": ("--k", 4096, "--damping", 3 * 4096 / 300),
+    }
+    for name, chosen in options.items():
+        status, result, error = score(*chosen, "--q", "none", "--out", tmp_path / name)
+        assert status == 0 and result["kind"] == "scores" and result["num_target_examples"]["t"] > 0, error
+        found[name] = column(tmp_path / name)
+    schemas = {str(pq.read_schema(tmp_path / name / "scores.parquet")) for name in options}
+    assert len(schemas) == 1
+    np.testing.assert_allclose(found["direction"], found["dual"], rtol=1e-2, atol=1e-3 * abs(found["dual"]).max())
+    assert np.corrcoef(found["some"], found["dual"])[0, 1] > 0.8
+    assert np.corrcoef(found["features"], found["dual"])[0, 1] > 0.8
+
+
+def test_self_influence_takes_no_targets(made, tmp_path, score):
+    status, result, error = score("--self-influence", "--k", 64, "--out", tmp_path / "own", targets=())
+    assert status == 0 and list(result["targets"]) == ["self_influence"], error
+    assert (column(tmp_path / "own", "self_influence") > 0).all()
+
+
+def test_extremes_of_every_target_example_come_from_the_dual_too(made, tmp_path, score):
+    status, result, error = score("--method", "dual", "--top", 3, "--out", tmp_path / "scores")
+    assert status == 0, error
+    assert len(pq.read_table(tmp_path / "scores/top.parquet")) == 2 * 3 * result["num_target_examples"]["t"]
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--method", "magic"), "method 'magic' is unknown; pass one of: features, direction, dual"),
+        (("--method", "dual", "--damping", "loo"), "--damping loo does not go with --method dual"),
+        (("--method", "dual", "--backend", "traker"), "--backend traker does not go with --method dual"),
+        (("--method", "direction", "--top", 3), "--top does not go with --method direction"),
+        (("--method", "dual", "--convention", "dattri"), "--convention dattri does not go with --method dual"),
+        (("--method", "direction", "--sample", 0), "sample=0 is out of range"),
+        (("--method", "direction", "--damping", 0), "damping=0.0 is out of range"),
+        (("--method", "dual", "--memory-gb", 1e-5), "give more memory"),
+        (("--self-influence",), "--self-influence scores each example for itself; leave out --targets"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_one_line(made, tmp_path, score, options, message):
+    status, _, error = score(*options, "--out", tmp_path / "scores")
+    assert status == 2 and message in error and error.count("\n") == 1
+    assert not (tmp_path / "scores").exists()
+
+
+def test_self_influence_and_the_dual_of_it_are_told_apart(made, tmp_path, score):
+    status, _, error = score("--self-influence", "--method", "dual", "--out", tmp_path / "own", targets=())
+    assert status == 2 and "--self-influence does not go with --method dual" in error
+
+
+def test_the_methods_without_features_need_prepared_examples(made, tmp_path, score):
+    arguments = ("--models", made / "proxy", "--examples", made / "pool", "--k", 16, "--out", tmp_path / "features")
+    assert main([*map(str, ("featurize", *arguments)), "--quiet"]) == 0
+    status, _, error = score("--method", "dual", "--pool", tmp_path / "features", "--out", tmp_path / "scores")
+    assert status == 2 and "holds 'features'" in error

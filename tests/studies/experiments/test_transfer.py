@@ -1,0 +1,204 @@
+"""A small-to-large study end to end on digits: wrong labels as recipes that every size must find worse."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import spearmanr
+
+from tests.attribution.cases import digits
+from thresher.cli.main import main
+from thresher.errors import InputError
+from thresher.studies.experiments.training_sets import draw_members, drawn_from, parse_sets
+from thresher.studies.selections.evidence import Sources
+from thresher.workspace import Workspace
+
+RECIPES = ("everything=all", "one=class:0+1", "half=class:0+1+2+3+4", "without=remove:class:0+1+2", "odd=domain:d1")
+OPTIONS = ("--sizes", "mlp-4x1", "mlp-16x1", "--examples", "120", "--epochs", "8", "--batch-size", "16",
+           "--learning-rate", "0.05", "--resamples", "100", "--workers", "1", "--device", "cpu", "--json")  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path):
+    digits(tmp_path / "pool", slice(0, 300))
+    digits(tmp_path / "even", slice(300, 420))
+    digits(tmp_path / "low", slice(300, 420), classes=5)
+    return tmp_path
+
+
+def study(data, *more):
+    return main([*command(data), "--out", str(data / "out"), *more])
+
+
+def command(data):
+    sets = ("--test-sets", f"all={data / 'even'}", f"low={data / 'low'}")
+    return ["study", "transfer", "--pool", str(data / "pool"), *sets, "--recipes", *RECIPES, *OPTIONS]
+
+
+def test_a_study_judges_the_small_size_and_a_second_call_trains_nothing(data, capsys, monkeypatch):
+    assert study(data) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["reference"] == "mlp-16x1" and result["num_runs"] == 5 * 2 * 2
+    judged = result["proxies"]["mlp-4x1"]["judged"]
+    assert judged["all"]["spearman"]["value"] > 0.5
+    assert 0 < result["verdict"]["rungs"][0]["cost"] < 1
+    assert set(result["proxies"]["mlp-4x1"]["spread_over_noise"]) == {"all", "low"}
+    samples = pq.read_table(f"{result['path']}/per_sample.parquet")
+    assert samples.num_rows == 120 + 120 and 0 <= min(samples["r2"].to_pylist()) <= max(samples["r2"].to_pylist()) <= 1
+    assert sum(result["per_sample"]["mlp-4x1"]["all"]["counts"]) == 120
+    with open(f"{result['path']}/scatter-mlp-4x1.svg", encoding="utf-8") as file:
+        assert file.read().startswith("<svg xmlns")
+    monkeypatch.setattr(
+        "thresher.studies.experiments.validation_runs.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0])
+    )
+    assert study(data) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == result["verdict"]
+
+
+def test_its_losses_are_a_table_that_from_table_judges_alike(data, capsys):
+    assert study(data) == 0
+    result = json.loads(capsys.readouterr().out)
+    table = f"{result['path']}/losses.csv"
+    command = ["study", "from-table", table, "--seed-column", "seed", "--reference", "mlp-16x1", "--resamples", "100"]
+    assert main([*command, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["proxies"]["mlp-4x1"] == result["proxies"]["mlp-4x1"]
+    assert (
+        main(["study", "verdict", result["path"], "--resamples", "100", "--criterion", "r2", "--threshold", ".01"]) == 0
+    )
+    assert "mlp-4x1" in capsys.readouterr().out
+    assert main(["study", "verdict", result["path"], "--resamples", "100", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == result["verdict"]
+    assert main(["study", "verdict", str(data / "pool")]) == 2
+
+
+def test_training_sets_hold_what_they_say(tmp_path):
+    pool = digits(tmp_path / "pool", slice(0, 200))
+    sources = Sources(workspace=Workspace(tmp_path / "space", "cpu"), pool=pool)
+    made = {one.name: drawn_from(one, 150, sources, seed=3).positions for one in parse_sets(RECIPES)}
+    assert all(len(positions) == 150 for positions in made.values())
+    assert set(pool.labels[made["one"]]) == {0, 1} and len(np.unique(made["one"])) < 150
+    assert not set(pool.labels[made["without"]]) & {0, 1, 2}
+    assert len(np.unique(made["everything"])) == 150
+    assert set(np.asarray(pool.domains)[made["odd"]]) == {"d1"}
+    (mixed,) = parse_sets(["m=mixture:d0=.75,d1=.25"])
+    drawn = drawn_from(mixed, 100, sources, seed=0)
+    assert drawn.mixture == {"d0": 0.75, "d1": 0.25}
+    assert set(np.asarray(pool.domains)[drawn.positions]) == {"d0", "d1"}
+    (kept,) = parse_sets(["r=remove:select:random:0.5"])
+    (taken,) = parse_sets(["t=select:random:0.5"])
+    left, chosen = (set(drawn_from(one, 100, sources, seed=0).positions.tolist()) for one in (kept, taken))
+    assert len(left) == len(chosen) == 100 and not left & chosen
+
+
+def test_draws_overlap_as_sets_do_and_repeat_in_whole_passes():
+    lengths = np.ones(100, dtype=np.int64)
+    few = draw_members(np.array([3, 5, 9]), 7, lengths, seed=0)
+    assert sorted(np.unique(few, return_counts=True)[1].tolist()) == [2, 2, 3]
+    many, more = (draw_members(np.arange(count), 30, lengths, seed=1) for count in (100, 90))
+    assert len(np.intersect1d(many, more)) > 20
+
+
+def test_recipes_may_stand_in_a_file(tmp_path):
+    (tmp_path / "recipes.txt").write_text("# by hand\nall=all\n\n  mixed=mixture:d0=.7,d1=.3\n")
+    made = parse_sets([str(tmp_path / "recipes.txt"), "odd=domain:d1"])
+    assert [(one.name, one.kind) for one in made] == [("all", "all"), ("mixed", "mixture"), ("odd", "domain")]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (("a",), "is not NAME=KIND:ARGUMENT"),
+        (("a=b:c",), "KIND among all, domain"),
+        (("a=domain:",), "says nothing after domain"),
+        (("a=remove:remove:all",), "is not NAME=KIND"),
+        (("a=all", "a=all"), "there twice"),
+    ],
+)
+def test_recipes_that_cannot_be_read_are_refused(entries, message):
+    with pytest.raises(InputError, match=message):
+        parse_sets(entries)
+
+
+def test_recipes_that_the_pool_cannot_make_are_refused(tmp_path):
+    pool = digits(tmp_path / "pool", slice(0, 50))
+    sources = Sources(workspace=Workspace(tmp_path / "space", "cpu"), pool=pool)
+    for entry, message in {
+        "a=domain:web": "no domain 'web'",
+        "b=class:cat": "no class 'cat'",
+        "c=mixture:d0=x": "not DOMAIN",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            drawn_from(parse_sets([entry])[0], 10, sources, seed=0)
+
+
+def test_learning_rates_are_ranked_against_the_tuned_reference_and_nothing_is_trained_twice(data, capsys, monkeypatch):
+    command = ["study", "learning-rate", "--pool", str(data / "pool"), "--test-sets", f"all={data / 'even'}",
+               "--recipes", *RECIPES, "--proxy", "mlp-4x1", "--reference", "mlp-16x1", "--rates", "0.03", "0.1",
+               "--reference-rates", "0.02", "0.1", "--standard", "0.08", "--examples", "100", "--epochs", "8",
+               "--batch-size", "16", "--resamples", "50", "--workers", "1", "--device", "cpu", "--json",
+               "--out", str(data / "rates")]  # fmt: skip
+    assert main(command) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["num_runs"] == 2 * (2 + 2) * 5 and set(result["tuned"].values()) <= {0.02, 0.1}
+    assert [row["learning_rate"] for row in result["rates"]] == [0.03, 0.1]
+    assert result["standard"] == 0.1 and result["largest_eigenvalue"] > 0
+    assert all(row["trained"] for row in result["rates"]) and result["recommended"] in (0.03, 0.1)
+    assert result["rates"][1]["judged"]["all"]["spearman"]["value"] > 0
+    monkeypatch.setattr(
+        "thresher.studies.experiments.validation_runs.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0])
+    )
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["rates"] == result["rates"]
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_trains_nothing_again_that_had_finished(data, capsys):
+    longer = [*command(data), "--epochs", "30"]
+    process = [sys.executable, "-m", "thresher.cli.main", *longer, "--out", str(data / "killed")]
+    with subprocess.Popen(process, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as run:
+        while len(finished := _models(data / "killed")) < 4:
+            assert run.poll() is None, "the study ended before it could be killed"
+            time.sleep(0.02)
+        os.killpg(run.pid, signal.SIGKILL)
+    assert main([*longer, "--out", str(data / "killed")]) == 0
+    after = json.loads(capsys.readouterr().out)
+    models = _models(data / "killed")
+    assert len(models) == 5 * 2 * 2 and all(models[path] == at for path, at in finished.items())
+    assert main([*longer, "--out", str(data / "whole")]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    # What was left is stacked otherwise than the whole, which rounds otherwise.
+    losses = [[float(row["loss"]) for row in _rows(result["path"])] for result in (after, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_r2_is_set_against_what_was_learned_beyond_chance(data, capsys):
+    digits(data / "high", slice(300, 420))
+    assert study(data, "--test-sets", f"all={data / 'even'}", f"low={data / 'low'}", f"high={data / 'high'}") == 0
+    result = json.loads(capsys.readouterr().out)
+    points = result["accuracy"]["points"]
+    assert {point["test_set"]: point["chance"] for point in points} == {"all": 0.1, "low": 0.2, "high": 0.1}
+    runs = [row for row in _rows(result["path"]) if (row["size"], row["test_set"]) == ("mlp-4x1", "low")]
+    low = next(point for point in points if point["test_set"] == "low")
+    assert low["accuracy"] == pytest.approx(np.mean([float(row["correct"]) for row in runs]))
+    assert low["r2"] == result["proxies"]["mlp-4x1"]["judged"]["low"]["r2"]["value"]
+    learned = [point["accuracy"] - point["chance"] for point in points]
+    expected = spearmanr(learned, [point["r2"] for point in points]).statistic
+    assert result["accuracy"]["spearman"][0] == pytest.approx(expected)
+
+
+def _models(folder):
+    """Finished models -> when they were written."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*/reference/[!.]*/meta.json")}
+
+
+def _rows(path):
+    with open(f"{path}/losses.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,180 @@
+"""The whole loop at toy size: killed anywhere it resumes to the same bytes, and a second run finds everything there."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.toy_corpus import write_corpus
+from thresher.artifacts import open_artifact
+from thresher.cli.main import main
+from thresher.studies.loop import run_study
+from thresher.studies.study_file import read_study
+from thresher.workspace import Workspace
+
+STUDY = """
+name = "toy"
+vocab_size = 300
+sequence_length = 16
+[pool]
+data = "corpus.jsonl"
+id = "id"
+domain = "source"
+holdout = 0.1
+[target.cooking]
+data = "cooking.jsonl"
+[target.sailing]
+data = "sailing.jsonl"
+[proxy]
+size = "20k"
+count = 2
+[reference]
+size = "60k"
+seeds = 2
+[attribution]
+k = 32
+[select]
+fraction = 0.25
+[validate]
+controls = ["bottom", "minhash:0.7 | gradient-norm"]
+"""
+
+
+def write_study(folder: Path) -> Path:
+    lines = write_corpus(folder / "corpus.jsonl", 120).read_text().splitlines(keepends=True)
+    for domain in ("cooking", "sailing"):
+        own = [line for line in lines if f'"source": "{domain}"' in line]
+        (folder / f"{domain}.jsonl").write_text("".join(own[:20]))
+    (folder / "corpus.jsonl").write_text("".join(lines[60:]))
+    (folder / "study.toml").write_text(STUDY)
+    return folder / "study.toml"
+
+
+def hashes(root: Path) -> dict[str, str]:
+    """The content of every artefact under `root`, by its path."""
+    found = [
+        meta.parent
+        for meta in root.rglob("meta.json")
+        if not any(p.startswith(".") for p in meta.relative_to(root).parts)
+    ]
+    return {path.relative_to(root).as_posix(): open_artifact(path, verify=True).content_hash for path in found}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    study = write_study(folder)
+    assert main(["run", str(study), "--out", str(folder / "out"), "--quiet"]) == 0
+    return study, folder / "out"
+
+
+def test_a_study_ends_in_a_report_and_a_result(unbroken):
+    import json
+
+    _, out = unbroken
+    result = json.loads((out / "result.json").read_text())
+    assert set(result["arms"]) == {"dsdm", "bottom", "minhash:0.7 | gradient-norm", "random"}
+    assert {row["task"] for row in result["paired"]} == {"cooking", "sailing", "all tasks", "off-target"}
+    assert all(row["n"] == 2 and row["low"] <= row["mean"] <= row["high"] for row in result["paired"])
+    small = result["trust"]["proxies"]["20k"]
+    assert small["num_recipes"] == 4 and set(small["judged"]) == {"cooking", "sailing", "mean over sets"}
+    page = (out / "report.html").read_text()
+    assert "Can the proxy be trusted?" in page and "Only 4 ways to choose were compared" in page
+    assert set(result["seconds"]) == {"prepare", "train", "featurize", "score", "index", "select", "validate"}
+    assert "cooking" in page and "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_second_run_makes_nothing_and_says_the_same(unbroken, capsys):
+    study, out = unbroken
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("meta.json")}
+    assert main(["run", str(study), "--out", str(out), "--json"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("meta.json")} == before
+
+
+def test_the_saved_study_replays_the_run(unbroken, tmp_path):
+    study, out = unbroken
+    assert read_study(out / "study.toml") == read_study(study)
+
+
+def test_the_report_is_drawn_again_from_its_json(unbroken, tmp_path):
+    _, out = unbroken
+    assert main(["report", str(out), "--out", str(tmp_path / "again.html"), "--quiet"]) == 0
+    assert (tmp_path / "again.html").read_text() == (out / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_changed_setting_remakes_only_what_depends_on_it(unbroken):
+    study, out = unbroken
+    before = hashes(out)
+    changed = study.with_name("changed.toml")
+    changed.write_text(STUDY.replace("fraction = 0.25", "fraction = 0.5"))
+    assert main(["run", str(changed), "--out", str(out), "--quiet"]) == 0
+    new = set(hashes(out)) - set(before)
+    assert {name.split("/")[0].split("-")[0] for name in new} == {
+        "selections",
+        "reference",
+        "evaluations",
+        "validation",
+        "small",
+        "transfer",
+    }
+    assert all(hashes(out)[name] == content for name, content in before.items())
+
+
+def test_other_words_for_the_same_study_are_not_refused(unbroken):
+    study, out = unbroken
+    changed = study.with_name("changed.toml")
+    same = STUDY.replace(
+        '["bottom", "minhash:0.7 | gradient-norm"]', '["minhash:0.7 | gradient-norm", "bottom"]'
+    ).replace("seeds = 2", "seeds = 2\nepochs = 1")
+    changed.write_text(same)
+    before = hashes(out)
+    assert main(["run", str(changed), "--out", str(out), "--quiet"]) == 0
+    assert {name.split("-")[0] for name in set(hashes(out)) - set(before)} == {"validation", "transfer"}
+
+
+def test_a_study_is_not_written_over_by_its_own_copy(tmp_path, capsys):
+    study = write_study(tmp_path)
+    assert main(["run", str(study), "--out", str(tmp_path), "--quiet"]) == 2
+    assert "would be written over" in capsys.readouterr().err and study.read_text() == STUDY
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("label", "units"), [("train", 3), ("features", 20), ("scores", 1)])
+def test_killed_in_the_middle_it_resumes_to_the_same_bytes(unbroken, tmp_path, label, units):
+    study, out = unbroken
+    script = textwrap.dedent(
+        f"""
+        import os, signal
+        from contextlib import contextmanager
+        from pathlib import Path
+        from thresher.studies.loop import run_study
+        from thresher.studies.study_file import read_study
+        from thresher.workspace import Workspace
+
+        class Killer:
+            @contextmanager
+            def task(self, label, total):
+                done = 0
+                def advance(units):
+                    nonlocal done
+                    done += units
+                    if label.startswith({label!r}) and done >= {units}:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                yield advance
+
+        run_study(read_study({str(study)!r}), Workspace(Path({str(tmp_path)!r}), progress=Killer()))
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    partial = [path.name for path in tmp_path.rglob(".*.partial")]
+    assert len(partial) == 1, partial
+    killed = hashes(tmp_path)
+    run_study(read_study(study), Workspace(tmp_path))
+    resumed, whole = hashes(tmp_path), hashes(out)
+    assert not list(tmp_path.rglob(".*.partial"))
+    assert len(killed) < len(resumed)
+    assert resumed == {name: whole[name] for name in resumed}
