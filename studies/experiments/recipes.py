@@ -27,7 +27,8 @@ from thresher.selection.budget import Budget
 from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.selection import open_selection
 from thresher.studies.experiments.training_sets import Draw, Positions, check_domains, draw_members, kept_positions
-from thresher.studies.selections.evidence import Sources, select_from
+from thresher.studies.selections.select import select_from
+from thresher.studies.selections.sources import Sources
 
 KINDS = ("all", "domain", "class", "mixture", "select", "selection", "remove")
 

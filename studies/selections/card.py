@@ -12,7 +12,7 @@ from thresher.artifacts import is_artifact, open_artifact
 from thresher.data.examples import Examples, TokenExamples
 from thresher.selection.selection import Selection
 from thresher.studies.report import numbers
-from thresher.studies.selections.evidence import Sources
+from thresher.studies.selections.sources import Sources
 
 NUM_SHOWN = 5
 EXCERPT = 400
