@@ -139,7 +139,8 @@ def _shares(recipe: Recipe) -> Mapping[str, float]:
 
 def budget_of(pool: Examples, settings: Any) -> int:
     """Tokens (images) that each recipe is trained on an epoch: `tokens`, or what `examples` average ones hold, or a
-    fifth of the pool."""
+    fifth of the pool.
+    """
     lengths = np.asarray(pool.lengths())
     supply, holds_images = int(lengths.sum()), isinstance(pool, ImageExamples)
     if settings.tokens is not None and settings.examples is not None:
