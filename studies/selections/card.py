@@ -10,6 +10,7 @@ import numpy as np
 from thresher.artifacts import is_artifact, open_artifact
 from thresher.data.examples import Examples, TokenExamples
 from thresher.selection.selection import Selection
+from thresher.studies.report.templates import template
 from thresher.studies.selections.sources import Sources
 
 NUM_SHOWN = 5
