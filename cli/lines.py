@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from thresher.studies.report.sentences import validation_lines
+
 
 def trust_lines(result: Mapping[str, Any]) -> list[str]:
     """A line a proxy and measure, over the mean of all test sets."""
@@ -31,3 +33,18 @@ def transfer_lines(result: Mapping[str, Any]) -> list[str]:
             f"{value:.3f} [{low:.3f}, {high:.3f}]"
         )
     return [*shown, result["verdict"]["sentence"]]
+
+
+def study_lines(result: Mapping[str, Any]) -> str:
+    """What a person reads when a study has ended."""
+    lines = validation_lines(result)
+    if "flipped_labels" in result:
+        found = result["flipped_labels"]
+        interval = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+        lines.append(f"flipped labels found: area under the curve {interval}")
+    if "trust" in result:
+        lines.append(f"can the proxy be trusted? {result['trust']['verdict']['sentence']}")
+    lines += [f"{name}: {line}" for name, line in result["cut"].items()]
+    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
+    lines.append(f"seconds: {seconds}; this run {result['wall_seconds']:.1f}")
+    return "\n".join([*lines, f"report: {result['report']}"])
