@@ -25,8 +25,9 @@ from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import Spec, private_randomness
 from thresher.proxies.models.weights import save_model
 from thresher.proxies.training.config import TrainConfig
-from thresher.proxies.training.order import Order, check_indices
-from thresher.proxies.training.trainer import Trainer, request_of, train
+from thresher.proxies.training.order import Order
+from thresher.proxies.training.request import check_indices, request_of
+from thresher.proxies.training.trainer import Trainer, train
 
 MOST = 16
 """Networks in a stack: beyond, a step of digits-sized networks no longer gets cheaper a network."""

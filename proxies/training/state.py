@@ -13,7 +13,7 @@ from thresher.errors import InputError
 
 
 @dataclass
-class Run:
+class TrainState:
     """All that changes while a model trains. Random numbers are no part of it: each step's come from (seed, step)."""
 
     model: nn.Module

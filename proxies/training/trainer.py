@@ -2,14 +2,13 @@
 
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
@@ -32,9 +31,10 @@ from thresher.proxies.models.weights import save_model
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.objective import num_predictions, objective_of
 from thresher.proxies.training.objective import training_loss as training_loss
-from thresher.proxies.training.order import Order, check_indices, check_mixture, check_weights, hash_array
+from thresher.proxies.training.order import Order
 from thresher.proxies.training.ranks import Ranks, join
-from thresher.proxies.training.state import Run
+from thresher.proxies.training.request import check_indices, check_mixture, check_weights, request_of
+from thresher.proxies.training.state import TrainState
 from thresher.seeds import seed_everything
 
 # Losses are looked at this often: reading a number back waits for the device.
@@ -129,7 +129,7 @@ class Trainer:
         _refuse_empty_shares(order, self.ranks)
         model = build_model(spec, seed).to(self.device)
         optimizer = config.make_optimizer(model, self.peak)
-        self.state = Run(model, optimizer, torch.zeros(order.num_steps, device=self.device))
+        self.state = TrainState(model, optimizer, torch.zeros(order.num_steps, device=self.device))
         # Before anything is compiled, which would hide the operations that are counted.
         self.flops_per_unit = training_flops_per_unit(model, examples)
         self.objective = objective_of(model, spec, config, self.device)
@@ -157,6 +157,11 @@ class Trainer:
                     if first:
                         state.save(file)
                     saved = time.perf_counter()
+
+    def finish(self, losses: Float[Tensor, " steps"], seconds: float) -> None:
+        """Take a run that was made elsewhere as this one: the loss of each step and the time it took."""
+        self.state.losses, self.state.seconds, self.state.step = losses, seconds, len(losses)
+        self._check_finite()
 
     def facts(self) -> dict[str, Any]:
         """What is recorded of a finished run."""
@@ -217,11 +222,6 @@ class Trainer:
         """Gradients are exchanged between processes in the last part's backward pass, which has the sum of all."""
         return nullcontext() if is_last or self.ranks.count == 1 else self.module.no_sync()
 
-    def finish(self, losses: Float[Tensor, " steps"], seconds: float) -> None:
-        """Take a run that was made elsewhere as this one: the loss of each step and the time it took."""
-        self.state.losses, self.state.seconds, self.state.step = losses, seconds, len(losses)
-        self._check_finite()
-
     def _check_finite(self) -> None:
         finite = torch.isfinite(self.state.losses)
         if not bool(finite.all()):
@@ -238,22 +238,3 @@ def _refuse_empty_shares(order: Order, ranks: Ranks) -> None:
             f"batches of {smallest} sequences cannot be shared by {ranks.count} processes; give a larger batch_size, "
             "or start fewer processes"
         )
-
-
-def request_of(
-    spec: Spec,
-    examples: Examples,
-    config: TrainConfig,
-    *,
-    seed: int,
-    indices: Int[np.ndarray, " m"],
-    budget: int | None = None,
-    weights: Float[np.ndarray, " n"] | None = None,
-    mixture: dict[str, float] | None = None,
-) -> dict[str, Any]:
-    """Kind, configuration, seed and inputs of the `model` artefact, as `artifacts.build` takes them."""
-    inputs = {"examples": examples.content_hash, "indices": hash_array(indices)}
-    if weights is not None:
-        inputs["weights"] = hash_array(weights)
-    made_by = {"spec": spec, "training": asdict(config), "mixture": mixture, "budget": budget}
-    return {"kind": "model", "config": made_by, "seed": seed, "inputs": inputs}
