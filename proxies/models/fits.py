@@ -9,6 +9,7 @@ from thresher.errors import InputError
 from thresher.proxies.models.checkpoints.architecture import CLASSIFIER, LANGUAGE, VISION
 
 Spec = dict[str, Any]
+"""The specification of a model: its `name`, `source`, `task`, sizes, and whatever its source needs to build it."""
 
 
 def task_of(examples: Examples) -> str:
@@ -32,6 +33,7 @@ def sizes_of(examples: Examples) -> Spec:
 
 
 def check_all(spec: Spec, several: Iterable[Examples]) -> None:
+    """Refuse, with `check_fits`, any of several examples that the model of `spec` cannot read."""
     for examples in several:
         check_fits(spec, examples)
 

@@ -21,7 +21,8 @@ from thresher.proxies.models.checkpoints.trained import load_trained
 from thresher.proxies.models.fits import check_alike, check_all
 from thresher.proxies.models.identity import content_hash_of
 from thresher.proxies.models.probe import probe, refuse_constant
-from thresher.proxies.models.spec import TRIED, Spec, build_model, model_spec, private_randomness, read_artifact_spec
+from thresher.proxies.models.sources import FOREIGN
+from thresher.proxies.models.spec import Spec, build_model, model_spec, private_randomness, read_artifact_spec
 
 Loaders = list[tuple[str, Callable[[], nn.Module]]]
 """Checkpoints as attribution takes them: the content hash of each, and a function that loads it."""
@@ -62,7 +63,7 @@ def open_model(name: str | Path, examples: Examples | None = None) -> nn.Module:
         return build_model(spec, seed=0).eval()
     model = build_model(spec, seed=0, empty=True)
     load_trained(model, spec["source"], Path(parsed.value))
-    if spec["source"] in TRIED:
+    if spec["source"] in FOREIGN:
         with private_randomness():
             probe(model, spec)
     return model.eval()

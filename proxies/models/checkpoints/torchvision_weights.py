@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision import models
 
 from thresher.artifacts import hash_file
 from thresher.checkpoints import nearest
@@ -24,8 +25,6 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 def describe(name: str, weights: str | None) -> dict[str, Any]:
     """What a specification says of `torchvision:NAME` or `torchvision:NAME@FILE`."""
-    from torchvision import models
-
     if name not in models.list_models(module=models):
         known = models.list_models(module=models)
         raise InputError(
@@ -47,8 +46,6 @@ def describe(name: str, weights: str | None) -> dict[str, Any]:
 
 def build(name: str, *, num_classes: int) -> nn.Module:
     """A torchvision classification model by its name, untrained."""
-    from torchvision import models
-
     return models.get_model(name, weights=None, num_classes=num_classes)
 
 
@@ -94,8 +91,6 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 def _published(name: str, file: Path, num_classes: int) -> dict[str, Any]:
     """How torchvision prepares images for the weights it publishes under this file's name, and its classes."""
-    from torchvision import models
-
     for weights in models.get_model_weights(name):
         if weights.url.rpartition("/")[2] == file.name:
             preset: Any = weights.transforms()
