@@ -11,9 +11,8 @@ for an image), k the features of an example, n and m the numbers of pool and tar
 
 The measured costs are those of a study: a forward pass is counted from the shapes of its matrix products, attention
 included (`proxies.flops`), the kernel is solved for one vector a target set, and all is summed over the proxies, each a
-checkpoint. The closed form is Small-to-Large's model
-(arXiv 2505.16260, appendix on compute), which needs no model at hand and is what a ladder of sizes is compared by; it
-is of one checkpoint. The two are not to be added up or compared with each other.
+checkpoint. The closed form is Small-to-Large's model (arXiv 2505.16260, appendix on compute) of one checkpoint, which
+needs no model at hand. They differ in attention and in projection, so compare only costs of one kind.
 """
 
 from collections.abc import Mapping, Sequence

@@ -29,7 +29,7 @@ FORMS = "a folder, hf:FOLDER_OR_NAME, lora-8:hf:..., torchvision:NAME, module:fu
 
 @dataclass(frozen=True)
 class ModelName:
-    """A name, read."""
+    """What a name says: its `kind` (one of the names in capitals above) and what belongs to it."""
 
     text: str
     kind: str
@@ -38,17 +38,18 @@ class ModelName:
     family: str = "gpt2"
     rank: int = 8
     weights: str | None = None
-    """Of torchvision: the file."""
+    """The file of weights of a torchvision model."""
 
     @property
     def is_untrained(self) -> bool:
+        """Whether the name means a model without training."""
         return self.kind in UNTRAINED or (self.kind == TORCHVISION and self.weights is None)
 
 
 def parse(name: str, *, trained: bool = False) -> ModelName:
-    """What `name` stands for. `trained`: a trained model is needed, so a folder goes before every other reading.
+    """What `name` stands for; with `trained`, a trained model is needed, so a folder goes before every other reading.
 
-    Raises InputError for what is none of the forms, and for paths that are not there.
+    Raises InputError for a name of none of the forms, and for paths that do not exist.
     """
     name = str(name)
     if not name.strip():

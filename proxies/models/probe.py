@@ -27,8 +27,11 @@ TOLERANCE = 1e-4
 
 
 def probe(model: nn.Module, spec: dict[str, Any]) -> None:
-    """Refuse a model that fails on an input of the shape that `spec` says, gives logits of another shape or not finite,
-    or (language) moves earlier logits when only the last token changes. The model is left in the mode it came in."""
+    """Raise InputError for a model that does not do what `spec` says, by one small pass through it.
+
+    It must not fail on an input of the shape that `spec` says, must give finite logits of the right shape, and as a
+    language model must not move earlier logits when only the last token changes. It is left in the mode it came in.
+    """
     mode = model.training
     batch = _texts(model, spec) if spec["task"] != "vision" else _images(spec)
     try:
@@ -53,7 +56,7 @@ def probe(model: nn.Module, spec: dict[str, Any]) -> None:
 
 
 def refuse_constant(model: nn.Module, examples: Examples, name: str) -> None:
-    """Refuse a model that gives the same logits whatever it reads: nothing can be attributed to it."""
+    """Raise InputError for a model that gives the same logits whatever it reads: nothing can be attributed to it."""
     windows = np.unique(np.linspace(0, len(examples.windows.example) - 1, SEVERAL).astype(np.int64))
     batch = examples.batch(windows)
     inputs = batch["input_ids" if "input_ids" in batch else "pixel_values"]

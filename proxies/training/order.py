@@ -7,7 +7,7 @@ cut off. So two runs with equal budgets are trained on exactly the same amount, 
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,14 +22,17 @@ from thresher.seeds import numpy_rng
 
 
 class Drawn(NamedTuple):
-    """A batch, and the position in the pool that each of its tokens [b, t] (-1: padding) or images [b] is of."""
+    """A batch, and the position in the pool of the example that each of its tokens or images belongs to.
+
+    `owners` is [b, t] for text, -1 where there is padding, and [b] for images and for texts with a class each.
+    """
 
     batch: Batch
     owners: Int[np.ndarray, "b ..."]
 
 
 class Segments(NamedTuple):
-    """Examples, or pieces of them, one behind the other: a document's tokens from `start` to before `stop`."""
+    """Examples, or pieces of them, one behind the other; a piece is the tokens from `start` to before `stop`."""
 
     example: Int[np.ndarray, "s"]
     start: Int[np.ndarray, "s"]
@@ -37,14 +40,15 @@ class Segments(NamedTuple):
 
     @property
     def ends(self) -> Int[np.ndarray, "s"]:
-        """Where each ends in the stream of all."""
+        """Where each segment ends in the stream of all of them."""
         return np.cumsum(self.stop - self.start)
 
-    def at(self, rows) -> "Segments":
+    def at(self, rows: Any) -> "Segments":
+        """The segments at `rows`: a slice, a mask or positions."""
         return Segments(*(column[rows] for column in self))
 
     def first(self, num_units: int) -> "Segments":
-        """So many units from the beginning, the last segment cut."""
+        """The first `num_units` tokens, or images, of the stream; the last segment is cut."""
         ends = self.ends
         count = int(np.searchsorted(ends, num_units, side="left")) + 1
         kept = self.at(slice(0, count))
@@ -102,7 +106,7 @@ class Order:
         return self.num_sequences // self.num_steps
 
     def batch(self, step: int) -> Drawn:
-        """The sequences of a step, in the order drawn."""
+        """The sequences of a step, counted from 0, in the order in which they were drawn."""
         start, stop = (self.num_sequences * edge // self.num_steps for edge in (step, step + 1))
         if self.rows is not None:
             return self._separate(self.rows.at(slice(start, stop)))
@@ -110,7 +114,7 @@ class Order:
         return self._packed(self._stretch(first, min(stop * self.sequence_length, self.num_units)))
 
     def passes(self) -> dict[str, float]:
-        """How many times an example of each domain is seen on average (`all` without a mixture)."""
+        """How many times an example of each domain is seen on average, or of `all` domains without a mixture."""
         epochs = self.num_units / self.budget
         if not self.members:
             return {"all": self.num_units / int(self.lengths[self.indices].sum())}
@@ -224,7 +228,7 @@ class Order:
 
 
 def apportion(mixture: dict[str, float], names: dict[str, np.ndarray], total: int) -> list[int]:
-    """Whole numbers of draws that sum to `total`, by largest remainder."""
+    """Whole numbers of draws for the domains of `names` that sum to `total`, by largest remainder."""
     exact = np.array([mixture[name] for name in names]) / sum(mixture.values()) * total
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1

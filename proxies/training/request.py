@@ -1,6 +1,7 @@
 """What a training is asked for: its examples, weights and mixture checked, and the request that names its artefact."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,12 +20,12 @@ def request_of(
     config: TrainConfig,
     *,
     seed: int,
-    indices: Int[np.ndarray, " m"],
+    indices: Int[np.ndarray, "m"],
     budget: int | None = None,
-    weights: Float[np.ndarray, " n"] | None = None,
+    weights: Float[np.ndarray, "n"] | None = None,
     mixture: dict[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Kind, configuration, seed and inputs of the `model` artefact, as `artifacts.build` takes them."""
+    """Kind, configuration, seed and inputs of the artefact of a training, as `artifacts.build` takes them."""
     inputs = {"examples": examples.content_hash, "indices": hash_array(indices)}
     if weights is not None:
         inputs["weights"] = hash_array(weights)
@@ -32,8 +33,11 @@ def request_of(
     return {"kind": "model", "config": made_by, "seed": seed, "inputs": inputs}
 
 
-def check_indices(indices: np.ndarray | None, num_examples: int) -> Int[np.ndarray, " m"]:
-    """Positions as int64, all of the pool for None; refuses an empty list and what is not a position."""
+def check_indices(indices: Sequence[int] | np.ndarray | None, num_examples: int) -> Int[np.ndarray, "m"]:
+    """Positions in a pool of `num_examples` as int64 [m]; None stands for all of them.
+
+    Raises InputError for an empty list and for anything that is not a position in the pool.
+    """
     indices = np.arange(num_examples) if indices is None else np.asarray(indices)
     if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
         raise InputError(f"indices are {indices.dtype} of shape {indices.shape}; pass a list of whole positions")
@@ -47,8 +51,11 @@ def check_indices(indices: np.ndarray | None, num_examples: int) -> Int[np.ndarr
     return indices.astype(np.int64)
 
 
-def check_weights(weights: np.ndarray | None, num_examples: int) -> Float[np.ndarray, " n"] | None:
-    """One finite weight of 0 or more for each example of the pool (not of `indices`), as float64."""
+def check_weights(weights: Sequence[float] | np.ndarray | None, num_examples: int) -> Float[np.ndarray, "n"] | None:
+    """The weights of all examples of the pool (not of those at `indices`) as float64; None stays None.
+
+    Raises InputError unless there is one for each, all are finite and 0 or more, and one is above 0.
+    """
     if weights is None:
         return None
     weights = np.asarray(weights, dtype=np.float64)
@@ -65,7 +72,11 @@ def check_weights(weights: np.ndarray | None, num_examples: int) -> Float[np.nda
 
 
 def check_mixture(mixture: dict[str, float] | None, examples: Examples, indices: np.ndarray) -> dict[str, float] | None:
-    """Shares that sum to 1, of domains that the chosen examples have; domains left out have share 0."""
+    """The share of each domain as a float; None stays None, and a domain that is left out has share 0.
+
+    Raises InputError for shares outside of 0 to 1 or that do not sum to 1, and for domains that the examples at
+    `indices` lack.
+    """
     if mixture is None:
         return None
     present = np.unique(examples.domains[indices]).tolist()

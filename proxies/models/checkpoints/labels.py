@@ -14,10 +14,11 @@ GENERIC = re.compile(r"LABEL_\d+")
 
 
 def match(name: str, labels: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
-    """`label_order` [classes]: the checkpoint's output for each class of the examples; `labels_by`: how it was found.
+    """Match `classes` to `labels`: `label_order` is the output of each class, `labels_by` says how it was found.
 
-    By name; of classes that are whole numbers by number; where the checkpoint names none (LABEL_0 ..) by position, if
-    there are as many. Raises InputError for a class that is none of the labels, and where the numbers differ.
+    Classes are matched by name; those that are whole numbers by number; and by position where the checkpoint names no
+    labels (LABEL_0 ..) and has as many. Raises InputError for a class that is none of the labels, and where the counts
+    differ.
     """
     by_name = {label: index for index, label in enumerate(labels)}
     if all(own in by_name for own in classes):

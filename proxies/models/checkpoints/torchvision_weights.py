@@ -24,7 +24,10 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def describe(name: str, weights: str | None) -> dict[str, Any]:
-    """What a specification says of `torchvision:NAME` or `torchvision:NAME@FILE`."""
+    """What a specification says of `torchvision:NAME`, or with `weights` of `torchvision:NAME@FILE`.
+
+    Raises InputError for a name that torchvision does not have, and for a file of another model's weights.
+    """
     if name not in models.list_models(module=models):
         known = models.list_models(module=models)
         raise InputError(
@@ -50,7 +53,10 @@ def build(name: str, *, num_classes: int) -> nn.Module:
 
 
 def load_described(spec: dict[str, Any]) -> nn.Module:
-    """The model of `spec` with the weights of its file, in float32; refuses a file that has changed since."""
+    """The model of `spec` with the weights of its file, in float32.
+
+    Raises InputError for a file that has changed since, and for weights of another shape or that are not finite.
+    """
     file = Path(spec["file"])
     tensors = read_tensors(file)
     if hash_file(file) != spec["weights"]:
@@ -66,7 +72,10 @@ def load_described(spec: dict[str, Any]) -> nn.Module:
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors`, `.pth` or `.pt` file by name, without what training in parallel put before."""
+    """The tensors of a `.safetensors`, `.pth` or `.pt` file by name, without the prefix that parallel training adds.
+
+    Raises InputError for a file that is missing, or that holds anything but tensors by name.
+    """
     if not file.is_file():
         raise InputError(f"{file} does not exist or is no file; give a .safetensors or .pth file of weights")
     try:

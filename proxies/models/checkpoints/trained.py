@@ -10,7 +10,10 @@ from thresher.proxies.models.checkpoints.tensors import WEIGHTS, load_weights, r
 
 
 def load_trained(model: nn.Module, source: str, folder: Path) -> None:
-    """Copy what a `model` artefact holds into `model`: all tensors, or of adapters (`source` lora) theirs alone."""
+    """Copy the weights of a `model` artefact into `model`: all tensors, or of adapters (`source` lora) theirs alone.
+
+    Raises InputError for weights of another architecture, and for those that are not finite.
+    """
     if source == "lora":
         _copy_adapters(model, folder)
     else:

@@ -91,7 +91,7 @@ def test_recomputed_activations_give_the_same_gradients(text, family):
 
 
 def test_a_model_without_activation_checkpointing_is_named(digits, text, tmp_path):
-    config = TrainConfig.for_vision(epochs=1, activation_checkpointing=True)
+    config = TrainConfig.for_vision(epochs=1.0, activation_checkpointing=True)
     with pytest.raises(InputError, match=r"model 'mlp-9x1' \(Sequential\) has no activation checkpointing"):
         train(model_spec("mlp-9x1", digits), digits, out=tmp_path / "model", config=config, seed=0)
     made = train(

@@ -11,8 +11,8 @@ from thresher.proxies.training import stacked as module
 from thresher.proxies.training.stacked import MOST, Member, can_stack, groups_of, train_stack
 
 RECIPES = {
-    "sgd": TrainConfig.for_vision(batch_size=16, epochs=3, learning_rate=0.05),
-    "adamw, clipped": TrainConfig(batch_size=16, epochs=3, learning_rate=0.01, clip=0.5),
+    "sgd": TrainConfig.for_vision(batch_size=16, epochs=3.0, learning_rate=0.05),
+    "adamw, clipped": TrainConfig(batch_size=16, epochs=3.0, learning_rate=0.01, clip=0.5),
 }
 
 
@@ -72,6 +72,6 @@ def test_members_of_other_sizes_and_diverging_ones_are_refused(pool, tmp_path):
     uneven = [*members(tmp_path / "a"), Member(tmp_path / "b", 9, np.arange(10))]
     with pytest.raises(InputError, match="same number"):
         train_stack(spec, pool, uneven, config=RECIPES["sgd"], device="cpu")
-    wild = TrainConfig.for_vision(batch_size=16, epochs=3, learning_rate=1e30)
+    wild = TrainConfig.for_vision(batch_size=16, epochs=3.0, learning_rate=1e30)
     with pytest.raises(InputError, match="diverged"):
         train_stack(spec, pool, members(tmp_path / "wild"), config=wild, device="cpu")
