@@ -104,10 +104,10 @@ def _place(text: str, name: str) -> ModelName:
 def _adapters(text: str, rank: int, base: str) -> ModelName:
     if rank < 1 or not base.startswith(HUB) or base == HUB:
         raise InputError(f"model {text!r}: adapters stand beside a checkpoint; write lora-8:hf:NAME_OR_FOLDER")
-    found = _place(text, base)
-    if found.kind == ARTIFACT and not (Path(found.value) / "config.json").is_file():
-        raise InputError(f"model {text!r}: {found.value} is no checkpoint of transformers; adapters need one")
-    return ModelName(text, ADAPTERS, found.value, rank=rank)
+    base_model = _place(text, base)
+    if base_model.kind == ARTIFACT and not (Path(base_model.value) / "config.json").is_file():
+        raise InputError(f"model {text!r}: {base_model.value} is no checkpoint of transformers; adapters need one")
+    return ModelName(text, ADAPTERS, base_model.value, rank=rank)
 
 
 def _is_path(name: str) -> bool:

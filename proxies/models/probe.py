@@ -86,9 +86,9 @@ def _check_causal(logits: Tensor, name: str) -> None:
 def _check_shape(logits: Any, batch: Batch, spec: dict[str, Any]) -> None:
     given = next(iter(batch.values()))
     wanted = (*given.shape, spec["vocab_size"]) if spec["task"] == LANGUAGE else (len(given), spec["num_classes"])
-    found = tuple(logits.shape) if isinstance(logits, Tensor) else None
-    if found is None or len(found) != len(wanted) or found[:-1] != wanted[:-1] or found[-1] < wanted[-1]:
-        shown = list(found) if found is not None else type(logits).__name__
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else None
+    if shape is None or len(shape) != len(wanted) or shape[:-1] != wanted[:-1] or shape[-1] < wanted[-1]:
+        shown = list(shape) if shape is not None else type(logits).__name__
         raise InputError(
             f"model {spec['name']!r} gives {shown} for {_shown(batch)}, where logits {list(wanted)} are needed; "
             "give a model of this task"

@@ -154,21 +154,21 @@ class Order:
 
     def _stretch(self, start: int, stop: int) -> Segments:
         """The pieces of documents from `start` to before `stop` in the stream of the run."""
-        found = []
+        pieces = []
         for epoch in range(start // self.budget, (stop - 1) // self.budget + 1):
-            own, offset = self._epoch(epoch), epoch * self.budget
+            segments, offset = self._epoch(epoch), epoch * self.budget
             ends = self._ends(epoch)
             low, high = max(start - offset, 0), min(stop - offset, int(ends[-1]))
             first, last = np.searchsorted(ends, low, side="right"), np.searchsorted(ends, high, side="left")
-            part = own.at(slice(int(first), int(last) + 1))
+            part = segments.at(slice(int(first), int(last) + 1))
             begins = ends[first : last + 1] - (part.stop - part.start)
-            found.append(
+            pieces.append(
                 part._replace(
                     start=part.start + np.maximum(low - begins, 0),
                     stop=part.stop - np.maximum(ends[first : last + 1] - high, 0),
                 )
             )
-        return Segments(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+        return Segments(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
 
     def _draw_rows(self) -> Segments:
         """The rows of the whole run, epoch after epoch, the last one cut to the budget."""
@@ -211,11 +211,11 @@ class Order:
             ends = turn * held + np.cumsum(self.lengths[turned])
             begins = ends - self.lengths[turned]
             is_in = (ends > start) & (begins < stop) if self.is_packed else (begins >= start) & (begins < stop)
-            own = self._whole(turned[is_in])
+            segments = self._whole(turned[is_in])
             if self.is_packed:
                 low, high = np.maximum(start - begins[is_in], 0), np.maximum(ends[is_in] - stop, 0)
-                own = own._replace(start=own.start + low, stop=own.stop - high)
-            passes.append(own)
+                segments = segments._replace(start=segments.start + low, stop=segments.stop - high)
+            passes.append(segments)
         if not passes:
             return self._whole(members[:0])
         return Segments(*(np.concatenate(columns) for columns in zip(*passes, strict=True)))

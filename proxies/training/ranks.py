@@ -63,21 +63,23 @@ def join(device: str) -> Ranks:
     Raises InputError where there are fewer GPUs than processes, and on devices that cannot be shared.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    own = pick_device(device)
+    own_device = pick_device(device)
     if count == 1:
-        return Ranks(own)
-    if own.type == "cuda":
+        return Ranks(own_device)
+    if own_device.type == "cuda":
         number = int(os.environ.get("LOCAL_RANK", "0"))
         if number >= torch.cuda.device_count():
             raise InputError(
                 f"process {number} of this machine has no GPU: there are {torch.cuda.device_count()}; "
                 "start as many with --nproc-per-node"
             )
-        own = torch.device("cuda", number)
-        torch.cuda.set_device(own)
-    elif own.type != "cpu":
-        raise InputError(f"several processes cannot train together on {own.type}; pass --device cpu, or start one")
+        own_device = torch.device("cuda", number)
+        torch.cuda.set_device(own_device)
+    elif own_device.type != "cpu":
+        raise InputError(
+            f"several processes cannot train together on {own_device.type}; pass --device cpu, or start one"
+        )
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if own_device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
-    return Ranks(own, dist.get_rank(), dist.get_world_size())
+    return Ranks(own_device, dist.get_rank(), dist.get_world_size())

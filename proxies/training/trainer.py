@@ -96,13 +96,13 @@ def train(
     drawn = {"indices": positions, "budget": budget, "weights": factors, "mixture": mixture}
     request = request_of(spec, examples, config, seed=seed, **drawn)
     if ranks.is_first:
-        made = build(Path(out), write=write, **request)
-        if not made.built:
+        artifact = build(Path(out), write=write, **request)
+        if not artifact.built:
             ranks.share(None)
     elif (state := ranks.share()) is not None:
         run(state)
     ranks.wait()
-    return made if ranks.is_first else open_artifact(Path(out), "model")
+    return artifact if ranks.is_first else open_artifact(Path(out), "model")
 
 
 class Trainer:

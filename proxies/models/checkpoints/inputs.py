@@ -100,13 +100,14 @@ def _affine(
         image[..., channel] = 255
     noise = np.random.default_rng(0).integers(0, 256, blank.shape).astype(np.uint8)
     try:
-        made = np.stack([_processed(processor, image) for image in (blank, *single, noise)])
+        outputs = np.stack([_processed(processor, image) for image in (blank, *single, noise)])
     except Exception as error:
         raise _unusable(name, error) from None
-    offset = made[0].mean(axis=(1, 2))
-    matrix = np.stack([image.mean(axis=(1, 2)) - offset for image in made[1:-1]], axis=1)
+    offset = outputs[0].mean(axis=(1, 2))
+    matrix = np.stack([image.mean(axis=(1, 2)) - offset for image in outputs[1:-1]], axis=1)
     expected = np.einsum("dc,hwc->dhw", matrix, noise / 255) + offset[:, None, None]
-    if made[-1].shape != expected.shape or np.abs(made[-1] - expected).max() > TOLERANCE * max(1, np.abs(matrix).max()):
+    farthest = TOLERANCE * max(1, np.abs(matrix).max())
+    if outputs[-1].shape != expected.shape or np.abs(outputs[-1] - expected).max() > farthest:
         raise InputError(
             f"{name}: its {type(processor).__name__} does more to an image than to rescale and normalise its pixels; "
             "give a checkpoint whose preprocessor_config.json asks for that alone"
@@ -117,8 +118,8 @@ def _affine(
 def _processed(processor: Any, image: UInt8[np.ndarray, "h w c"]) -> Float[np.ndarray, "c h w"]:
     """One image as the processor gives it, without resizing or cropping."""
     given: dict[str, Any] = {"images": [image], "return_tensors": "pt", "input_data_format": "channels_last"}
-    made = processor(do_resize=False, do_center_crop=False, **given)["pixel_values"]
-    return np.asarray(made, dtype=np.float64)[0]
+    pixels = processor(do_resize=False, do_center_crop=False, **given)["pixel_values"]
+    return np.asarray(pixels, dtype=np.float64)[0]
 
 
 def _size_of(processor: Any) -> Any:

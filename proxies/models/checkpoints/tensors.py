@@ -16,12 +16,12 @@ def load_weights(model: nn.Module, file: Path) -> None:
 
     Raises InputError for a file that is not readable, and for one of another architecture, with the first difference.
     """
-    own = own_tensors(model)
+    tensors = own_tensors(model)
     try:
         with safe_open(file, framework="pt") as stored, torch.no_grad():
             shapes = {name: list(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-            refuse_other(file, shapes, {name: list(tensor.shape) for name, tensor in own.items()})
-            for name, tensor in own.items():
+            refuse_other(file, shapes, {name: list(tensor.shape) for name, tensor in tensors.items()})
+            for name, tensor in tensors.items():
                 tensor.copy_(stored.get_tensor(name))
     except SafetensorError as error:
         raise InputError(f"{file} is not a readable safetensors file ({error}); make it again") from None

@@ -62,10 +62,10 @@ def load_described(spec: dict[str, Any]) -> nn.Module:
     if hash_file(file) != spec["weights"]:
         raise InputError(f"{file} has changed since it was described; describe it again, to another output")
     model = build(spec["model"], num_classes=spec["num_classes"])
-    own = model.state_dict()
+    expected = model.state_dict()
     # Counters of batches came later than some files; nothing of a model in use depends on them.
-    tensors |= {key: own[key] for key in own.keys() - tensors.keys() if key.endswith("num_batches_tracked")}
-    refuse_other(file, *({key: list(value.shape) for key, value in some.items()} for some in (tensors, own)))
+    tensors |= {key: expected[key] for key in expected.keys() - tensors.keys() if key.endswith("num_batches_tracked")}
+    refuse_other(file, *({key: list(value.shape) for key, value in some.items()} for some in (tensors, expected)))
     model.load_state_dict(tensors)
     refuse_nonfinite(model, str(file))
     return model.float()
@@ -80,22 +80,26 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         raise InputError(f"{file} does not exist or is no file; give a .safetensors or .pth file of weights")
     try:
         if file.suffix == ".safetensors":
-            found: Any = load_file(file)
+            contents: Any = load_file(file)
         else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
+            contents = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputError(
             f"{file} is no file of weights alone ({type(error).__name__}); save it with torch.save(model.state_dict(), "
             "..) or as safetensors"
         ) from None
     for wrapper in WRAPPERS:
-        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        if isinstance(contents, dict) and isinstance(contents.get(wrapper), dict):
+            contents = contents[wrapper]
+    if (
+        not isinstance(contents, dict)
+        or not contents
+        or not all(isinstance(value, Tensor) for value in contents.values())
+    ):
         raise InputError(f"{file} holds no weights by name; save it with torch.save(model.state_dict(), ..)")
-    found = {str(key): value for key, value in found.items()}
-    prefixed = all(key.startswith("module.") for key in found)
-    return {key.removeprefix("module.") if prefixed else key: value for key, value in found.items()}
+    contents = {str(key): value for key, value in contents.items()}
+    prefixed = all(key.startswith("module.") for key in contents)
+    return {key.removeprefix("module.") if prefixed else key: value for key, value in contents.items()}
 
 
 def _published(name: str, file: Path, num_classes: int) -> dict[str, Any]:
@@ -105,10 +109,10 @@ def _published(name: str, file: Path, num_classes: int) -> dict[str, Any]:
             preset: Any = weights.transforms()
             size = preset.crop_size[-1]
             mean, spread = np.asarray(preset.mean, float), np.asarray(preset.std, float)
-            made = inputs.as_inputs(
+            prepared = inputs.as_inputs(
                 np.diag(1 / spread), -mean / spread, f"as torchvision's {weights.name} prepares them"
             )
             labels = list(weights.meta.get("categories", []))
-            return {"image_shape": [3, size, size], "inputs": made} | ({"labels": labels} if labels else {})
+            return {"image_shape": [3, size, size], "inputs": prepared} | ({"labels": labels} if labels else {})
     said = {"inputs": {"pixels": "from -1 to 1; the file does not say"}}
     return said | {"labels": [f"LABEL_{index}" for index in range(num_classes)]}

@@ -1,3 +1,5 @@
+"""From a name to a specification, from that to a model, and to disk and back."""
+
 import json
 import shutil
 from fractions import Fraction

@@ -1,3 +1,5 @@
+"""Training: what it ends as, what it may be killed at, and what it refuses."""
+
 import signal
 import subprocess
 import sys
@@ -254,7 +256,7 @@ def test_a_run_that_diverges_says_so_and_publishes_nothing(digits, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 0}, {"learning_rate": -1.0}, {"warmup": 1.0}, {"schedule": "step"}])
-def test_a_recipe_that_makes_no_sense_is_refused(change):
+def test_a_config_that_makes_no_sense_is_refused(change):
     (name,) = change
     with pytest.raises(InputError, match=name):
         TrainConfig(**change)
