@@ -92,7 +92,7 @@ class Order:
         # A sequence's length: of packed text fixed; of rows the pool's mean, the same for every subset of it.
         mean = float(self.lengths.mean())
         self.sequence_length = examples.sequence_length if isinstance(examples, TokenExamples) else 1
-        unit = self.sequence_length if self.is_packed else mean
+        unit = float(self.sequence_length) if self.is_packed else mean
         self.num_units = config.num_units(self.budget, unit)
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
         self._ends = lru_cache(maxsize=2)(lambda epoch: self._epoch(epoch).ends)

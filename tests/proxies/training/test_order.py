@@ -53,7 +53,7 @@ def order_of(documents, indices, *, budget=None, mixture=None, seed=3, **config)
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_an_epoch_is_every_document_whole_in_a_drawn_order_whatever_the_batch(documents, batch_size, epochs):
-    order = order_of(documents, range(10), batch_size=batch_size, epochs=epochs)
+    order = order_of(documents, range(10), batch_size=batch_size, epochs=float(epochs))
     tokens, owners = stream(order)
     held = int(documents.lengths().sum())
     assert len(tokens) == epochs * held == order.num_units

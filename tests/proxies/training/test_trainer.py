@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from tests.proxies.training.test_trainer import dropout_run
-dropout_run(Path({data!r}), Path({out!r}), checkpoint_every_seconds=0)
+dropout_run(Path({data!r}), Path({out!r}), checkpoint_every_seconds=0.0)
 """
 
 
@@ -115,7 +116,7 @@ def test_a_vision_run_that_stops_goes_on_bit_for_bit(name, digits, tmp_path):
 
     whole = run(tmp_path / "whole")
     with pytest.raises(Stop):
-        run(tmp_path / "broken", progress=StopAt(), checkpoint_every_seconds=0)
+        run(tmp_path / "broken", progress=StopAt(), checkpoint_every_seconds=0.0)
     assert not (tmp_path / "broken").exists()
     resumed = run(tmp_path / "broken")
     assert weights_of(resumed) == weights_of(whole)
