@@ -69,30 +69,30 @@ def sample(texts: Iterable[str], size: int) -> list[str]:
 
 
 class OpenTokenizer(NamedTuple):
-    """A tokenizer, the id of its end-of-document token and the hash of what it does."""
+    """A tokenizer that is ready to use, and what is known of it."""
 
     tokenizer: Tokenizer
     end: int
+    """The id of the token that ends a document."""
     hash: str
+    """A hash of what decides which tokens a text becomes."""
+    begin: int | None = None
+    """The id of the token that the checkpoint puts before every text; None where there is none."""
 
 
 def open_tokenizer(name: str | Path) -> OpenTokenizer:
     """A tokenizer by name: an artefact of ours, a `tokenizer.json`, or a checkpoint that has one (a folder, hf:NAME).
 
-    The end token is what the checkpoint says (`end_token`); settings that would cut texts or fill them up
-    are put aside. Raises InputError for what cannot be read or has no end token.
+    The end and begin tokens are what the checkpoint says (`end_token`, `begin_token`); settings that would cut texts or
+    fill them up are put aside. Raises InputError for what cannot be read or has no end token.
     """
     tokenizer, read = _read(str(name))
+    begin = begin_token_of(tokenizer, read)
     end = _end_of(tokenizer, str(name), read)
     mark_special(tokenizer, end)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return OpenTokenizer(tokenizer, end.id, _hash_of(tokenizer))
-
-
-def begin_token(name: str | Path) -> int | None:
-    """The token that the checkpoint of this tokenizer puts before every text, if any (`begin_token`)."""
-    return begin_token_of(*_read(str(name)))
+    return OpenTokenizer(tokenizer, end.id, _hash_of(tokenizer), begin)
 
 
 def vocab_size_of(tokenizer: Tokenizer) -> int:
@@ -155,7 +155,7 @@ def _converted(folder: Path) -> Tokenizer:
 def tokenizer_hash(name: str | Path) -> str | None:
     """The hash that `open_tokenizer` gives; None where `name` has no tokenizer."""
     try:
-        return open_tokenizer(name)[2]
+        return open_tokenizer(name).hash
     except InputError:
         return None
 
