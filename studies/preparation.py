@@ -95,7 +95,7 @@ class _TextParts:
         self.tokenizer_hash = open_tokenizer(self.tokenizer).hash
         self.overlap = self._find_overlap()
 
-    def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
+    def __call__(self, name: str, table: PoolTable | TargetTable, low: float | int, high: float | int) -> Examples:
         """The examples of `name` ("pool", "target-NAME"): those of a table's source that fall into [low, high)."""
         part = self._part(table, low, high, self.overlap if name == "pool" and self.study.pool.decontaminate else None)
         options = {"sequence_length": self.study.sequence_length, "limit": getattr(table, "limit", None)}
@@ -106,11 +106,11 @@ class _TextParts:
             LOGGER.warning(f"{name}: {cut_line(artifact.facts, self.study.sequence_length)}")
         return open_examples(artifact.path)
 
-    def is_empty(self, table: PoolTable, low: float, high: float) -> bool:
+    def is_empty(self, table: PoolTable, low: float | int, high: float | int) -> bool:
         return self._part(table, low, high).is_empty
 
     def _part(
-        self, table: PoolTable | TargetTable, low: float, high: float, overlap: Artifact | None = None
+        self, table: PoolTable | TargetTable, low: float | int, high: float | int, overlap: Artifact | None = None
     ) -> TextPart:
         columns = columns_of(table) if isinstance(table, PoolTable) else self._columns_of_target(table)
         part, seed = (low, high), self.study.seed
@@ -157,17 +157,17 @@ class _PictureParts:
         self.study, self.workspace = study, workspace
         self.classes = classes_of(source_of(study.pool), label=study.pool.label)
 
-    def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
+    def __call__(self, name: str, table: PoolTable | TargetTable, low: float | int, high: float | int) -> Examples:
         """The examples of `name` ("pool", "target-NAME"): those of a table's source that fall into [low, high)."""
         part = self._part(table, low, high)
         out = self.workspace.place(f"data/{name}", part.config, part.inputs, self.classes, self.study.seed)
         artifact = prepare_pictures(part, classes=self.classes, out=out, progress=self.workspace.progress)
         return open_examples(artifact.path)
 
-    def is_empty(self, table: PoolTable, low: float, high: float) -> bool:
+    def is_empty(self, table: PoolTable, low: float | int, high: float | int) -> bool:
         return self._part(table, low, high).is_empty
 
-    def _part(self, table: PoolTable | TargetTable, low: float, high: float) -> PicturePart:
+    def _part(self, table: PoolTable | TargetTable, low: float | int, high: float | int) -> PicturePart:
         return PicturePart(
             source=source_of(table),
             image=table.image,

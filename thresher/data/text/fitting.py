@@ -108,7 +108,7 @@ class Cuts:
         self.total += len(pieces[0].tokens)
         self.cut += max(len(pieces[0].tokens) - self.length, 0)
 
-    def facts(self) -> dict[str, float]:
+    def facts(self) -> dict[str, float | int]:
         """What was cut, for the fact `cut` of an artefact.
 
         `num_rows` that were cut and their `share`, `num_tokens` cut off the examples and their `share_of_tokens`, and

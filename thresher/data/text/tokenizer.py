@@ -9,31 +9,32 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from thresher.artifacts import Artifact, build
+from thresher.artifacts import Artifact, Draft, build
 from thresher.canonical import hash_json
 from thresher.checkpoints import HUB, locate
 from thresher.data.text.begin_token import begin_token_of
 from thresher.data.text.end_token import END, EndToken, ReadFile, end_token_of, files_beside, files_on_hub, mark_special
 from thresher.errors import InputError
 
-# So many characters are enough to learn merges from, and little enough to hold.
 SAMPLE_CHARACTERS = 2**26
+"""Learn merges from at most this many characters: enough to learn well, few enough to keep in memory."""
 
 
 def check_vocab_size(vocab_size: int) -> None:
-    """Refuses a vocabulary that cannot hold every byte and the end token."""
+    """Refuse a vocabulary that cannot hold every byte and the end token."""
     if vocab_size < 257:
         raise InputError(f"vocab_size={vocab_size} is too small for bytes and the end token; pass at least 257")
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, out: Path, inputs: dict[str, str]) -> Artifact:
-    """A byte-level BPE tokenizer of `vocab_size` entries with one special token, the end of a document (id 0).
+    """Train a byte-level BPE tokenizer of `vocab_size` entries with one special token, the end of a document (id 0).
 
-    Of more than SAMPLE_CHARACTERS it learns from a sample, the same whatever the texts' order (`sample`).
+    The artefact is of kind `tokenizer`. It learns from a sample of SAMPLE_CHARACTERS, if the texts have more, which is
+    the same whatever their order (`sample`). Raises InputError as `check_vocab_size` does.
     """
     check_vocab_size(vocab_size)
 
-    def write(draft):
+    def write(draft: Draft) -> dict[str, int]:
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -52,8 +53,11 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, out: Path, inputs:
 
 
 def sample(texts: Iterable[str], size: int) -> list[str]:
-    """Texts of `size` characters in all, or all of them: those with the smallest hashes, so a random sample that takes
-    one pass and does not depend on order. Of a text longer than a hundredth of `size`, its beginning stands for it."""
+    """Texts of `size` characters in all, or all texts if they have fewer.
+
+    Those with the smallest hashes are taken, which is a random sample that takes one pass and does not depend on order.
+    Of a text longer than a hundredth of `size`, its beginning stands for it.
+    """
     largest: list[tuple[int, str]] = []  # a heap, the largest hash (as a negative number) on top
     total, longest = 0, max(size // 100, 1)
     for text in texts:
@@ -138,7 +142,7 @@ def _nothing(name: str) -> None:
 
 def _converted(folder: Path) -> Tokenizer:
     """The tokenizer of a checkpoint that has only the files of an older kind, such as vocab.json and merges.txt."""
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer  # slow to load, and only for checkpoints of an older kind
 
     # Without any, some versions of `transformers` make an empty tokenizer up.
     if not any(file for pattern in VOCABULARIES for file in folder.glob(pattern)):
