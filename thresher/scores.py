@@ -41,11 +41,14 @@ class Scores:
 
 
 def open_scores(path: Path) -> Scores:
-    """Read a "scores" artefact: `scores.parquet` with `id`, `domain` and a float32 column a target; `lengths.npy`."""
+    """Read an artefact of kind `scores`: ids, domains and a float32 column a target, and lengths where they are known.
+
+    Raises InputError as `open_artifact` does.
+    """
     artifact = open_artifact(path, "scores")
     table = pq.read_table(artifact.file("scores.parquet"))
     by_target = {name: table[name].to_numpy() for name in table.column_names if name not in RESERVED}
-    ids, domains = (table[name].to_numpy() for name in RESERVED)
+    ids, domains = (table[name].to_pylist() for name in RESERVED)
     lengths = np.load(artifact.file("lengths.npy")) if "lengths.npy" in artifact.meta["files"] else None
     return Scores(ids, domains, by_target, lengths)
 

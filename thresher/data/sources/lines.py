@@ -80,7 +80,7 @@ def _utf8_lines(opened: BufferedIOBase, file: Path, position: int, bad: BadRows)
 
 def _wide(opened: BufferedIOBase, file: Path, encoding: str, bad: BadRows) -> Iterator[str]:
     errors = "strict" if bad.refuses else "surrogatepass"
-    reader = io.TextIOWrapper(opened, encoding, errors, newline="")
+    reader = io.TextIOWrapper(opened, encoding, errors, newline="")  # type: ignore[arg-type]
     try:
         yield from reader
     except UnicodeDecodeError as error:
