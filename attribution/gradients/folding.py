@@ -7,7 +7,7 @@ is y = (s W) * p + o. From g, the gradient of y, all three gradients follow as b
     d bias   = sum g
     d weight = sum g (y - bias) / weight
 
-Whether a pair may be folded (nothing else looks at what is between them) is not decided here: `Featurizer` compares a
+Whether a pair may be folded (nothing else looks at what is between them) is not decided here: the engine compares a
 folded pass with plain autograd and gives folding up where they differ. An in-place ReLU on y changes no sum: g is zero
 wherever it changed y.
 """

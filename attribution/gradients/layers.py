@@ -1,7 +1,7 @@
 """Per-example gradients of each kind of layer, from what entered it and the gradient of what it gave.
 
 A rule is called in the layer's forward with its input and returns what to call with the gradient of its output. It
-projects the input at once (see `sketches`), so that is all a pass keeps; two-sided, no weight gradient is ever formed.
+projects the input at once (see `blocks`), so that is all a pass keeps; two-sided, no weight gradient is ever formed.
 Positions (tokens, pixels) are summed over; b is the number of examples, t of positions.
 """
 

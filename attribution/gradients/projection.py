@@ -7,7 +7,7 @@ R.T g / sqrt(P) with entries of unit variance, hence k / P.
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ DENSE_BLOCKS = 5
 DENSE_KEPT = 0.25
 
 
+@runtime_checkable
 class Projector(Protocol):
     """From rows [b, D] to features [b, k]."""
 

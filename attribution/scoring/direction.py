@@ -122,7 +122,7 @@ class _Task:
         drawn = numpy_rng(self.seed, "direction", m).choice(len(self.pool), self.sample, replace=False)
         part, output = Part(self.pool, np.sort(drawn), self.options.batch_tokens), self.options.output
         with closing(GradientReader(model, part.probe(), **self.options.reading)) as reader:
-            target = mean_gradients(reader, self.targets, output, by_confidence=self.options.goal == "labels")
+            target = mean_gradients(reader.engine, self.targets, output, by_confidence=self.options.goal == "labels")
             cross = torch.zeros(len(part), len(self.targets), dtype=torch.float64)
 
             def each_tile(held: list[Read]) -> None:
@@ -133,7 +133,7 @@ class _Task:
                 matrix = gram(reader, part, self.memory, each_tile=each_tile, advance=advance)
             damping = self.options.multiple * float(matrix.diagonal().mean())
             kernel = factorise(matrix, damping * len(part) / len(self.pool))
-            explained = weighted_gradients(model, reader.names, part, kernel.solve(cross), output)
+            explained = weighted_gradients(model, reader.engine.names, part, kernel.solve(cross), output)
         vectors = {name: ((value - explained[name]) / damping).cpu().contiguous() for name, value in target.items()}
         facts = kernel.facts | {"damping": damping, "relative_damping": self.options.multiple}
         return vectors | {f"fact {name}": torch.tensor(facts[name], dtype=torch.float64) for name in FACTS}

@@ -130,7 +130,7 @@ class _Task:
 
     def _means(self, reader: GradientReader) -> Directions:
         parts, by_confidence = list(self.targets.values()), self.options.goal == "labels"
-        return mean_gradients(reader, parts, self.options.output, by_confidence=by_confidence)
+        return mean_gradients(reader.engine, parts, self.options.output, by_confidence=by_confidence)
 
     def together(self, made: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n c"]:
         """mean_m(score_m) * mean_m(Q_m)."""

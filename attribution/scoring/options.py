@@ -76,7 +76,7 @@ class Options:
 
     @property
     def reading(self) -> dict[str, Any]:
-        """For `Reader`s."""
+        """Options of the `GradientEngine` that reads them."""
         return {"output": self.output, "parameters": self.parameters, "device": pick_device(self.device)}
 
     def memory_beside(self, num_rows: int, num_columns: int) -> float:

@@ -20,15 +20,13 @@ from trak.gradient_computers import (
 
 from thresher.attribution.gradients.blocks import Rows, whole_blocks
 from thresher.attribution.gradients.capture import Capture
+from thresher.attribution.gradients.verification import unlike, wrong_parameters
 from thresher.attribution.traker.exact import Exact, ExactIterative, Randomness
 from thresher.attribution.traker.rows import PerExample, rows_of
 from thresher.attribution.traker.standin import Output, StandIn, Tree, Unsuitable, first_call, output_gradients
 from thresher.errors import InputError
 
 logger = logging.getLogger("GradientComputer")
-
-# How far a gradient may be from the exact one, relative to its own norm and to that of the whole gradient.
-TOLERANCE, HALF_TOLERANCE = (1e-2, 1e-4), (0.2, 0.02)
 
 
 class HookedGradients(AbstractGradientComputer):
@@ -175,14 +173,7 @@ class HookedGradients(AbstractGradientComputer):
             self._pass = None
             return set(self._blocks), f": {error}"
         half = torch.is_autocast_enabled(self._device.type) or next(iter(exact.values())).element_size() < 4
-        relative, absolute = HALF_TOLERANCE if half else TOLERANCE
-        wrong = self._capture.failed | (self._blocks.keys() - self._capture.seen)
-        for name, block in self._blocks.items():
-            true = exact[name].reshape(len(some[0]), -1).to(self._row_dtype)
-            found = rows.of(block).flatten(1)
-            if bool(((found - true).norm(dim=1) > relative * true.norm(dim=1) + absolute * whole).any()):
-                wrong.add(name)
-        return wrong, ""
+        return wrong_parameters(self._capture, self._blocks, rows, exact, whole, half=half), ""
 
     def _reuse_agrees(self, some: Sequence[Tensor], start: Randomness) -> bool:
         try:
@@ -239,7 +230,6 @@ def computer_of(given: type, per_example: bool = True) -> type:
 
 def _few(examples: Sequence[Tensor]) -> list[Tensor]:
     """Two or more examples, in a number that is no other size of the batch's tensors."""
-    sizes = {size for values in examples for size in values.shape[1:]}
-    count = next(count for count in range(2, 2 + len(sizes) + 1) if count not in sizes)
+    count = unlike({size for values in examples for size in values.shape[1:]})
     order = torch.arange(count, device=examples[0].device) % len(examples[0])
     return [values[order] for values in examples]
