@@ -20,7 +20,7 @@ from thresher.attribution.gradients.blocks import Block, Rows, whole_blocks
 from thresher.attribution.gradients.capture import Capture
 from thresher.attribution.gradients.fallback import Fallback
 from thresher.attribution.gradients.folding import find_pairs
-from thresher.attribution.gradients.verification import unlike, wrong_parameters
+from thresher.attribution.gradients.verification import most_predicted, wrong_parameters
 from thresher.devices import autocast, full_float32
 from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs, logits_of, outputs_of
@@ -173,7 +173,7 @@ class GradientEngine:
 
     def _verify(self, batch: Batch) -> None:
         """Compare the captured gradients of some examples with autograd's; send what differs to the fallback."""
-        some = _few(batch)
+        some = most_predicted(batch)
         singles = [{name: value[[i]] for name, value in some.items()} for i in range(len(some["labels"]))]
         examples = [self.autograd(single) for single in singles]
         norms = torch.stack([_norm(example) for example in examples])
@@ -241,13 +241,3 @@ def _laid_out(values: Tensor) -> Tensor:
     """Images with their channels last in memory: on a CPU convolutions, norms and pooling are faster so."""
     images = values.ndim == 4 and values.device.type == "cpu"
     return values.contiguous(memory_format=torch.channels_last) if images else values
-
-
-def _few(batch: Batch) -> Batch:
-    """Two or three examples with the most to predict, in a number that is no other size of the batch's tensors."""
-    labels = batch["labels"]
-    predicted = (labels != -100).reshape(len(labels), -1).sum(dim=1)
-    count = unlike({size for value in batch.values() for size in value.shape[1:]})
-    order = predicted.argsort(descending=True, stable=True)[:count]
-    order = order[torch.arange(count, device=order.device) % len(order)]
-    return {name: value[order] for name, value in batch.items()}

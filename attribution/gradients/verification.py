@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Mapping
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from thresher.attribution.gradients.blocks import Block, Rows
 from thresher.attribution.gradients.capture import Capture
+from thresher.outputs import Batch
 
 TOLERANCE = (1e-2, 1e-4)
 """How far a captured gradient may be from autograd's, relative to its own norm and to that of the whole gradient."""
@@ -41,3 +43,13 @@ def wrong_parameters(
 def unlike(sizes: Collection[int]) -> int:
     """The smallest number of examples, 2 or more, that is none of these sizes: an axis of that many is the examples."""
     return next(count for count in range(2, len(sizes) + 3) if count not in sizes)
+
+
+def most_predicted(batch: Batch) -> Batch:
+    """Two or three examples with the most to predict, in a number that is no other size of the batch's tensors."""
+    labels = batch["labels"]
+    predicted = (labels != -100).reshape(len(labels), -1).sum(dim=1)
+    count = unlike({size for value in batch.values() for size in value.shape[1:]})
+    order = predicted.argsort(descending=True, stable=True)[:count]
+    order = order[torch.arange(count, device=order.device) % len(order)]
+    return {name: value[order] for name, value in batch.items()}
