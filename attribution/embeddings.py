@@ -14,8 +14,11 @@ from thresher.outputs import logits_of
 
 @full_float32()
 def embeddings(model: nn.Module, examples: Examples, *, device: str = "auto") -> Float[np.ndarray, "n d"]:
-    """What enters the model's last linear layer, the mean over positions with a label where there are positions, and
-    over the windows of a document by their shares of those."""
+    """What enters the model's last linear layer for each example, [n, d] in float32.
+
+    It is the mean over positions with a label where there are positions, and over the windows of a document by their
+    shares of those. Raises InputError for a model without a linear layer.
+    """
     last = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not last:
         raise InputError("the model has no linear layer to take embeddings from; leave out the embedding scorer")

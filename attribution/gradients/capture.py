@@ -86,6 +86,7 @@ class Capture:
             own.update({local: blocks[block.name] for local, block in own.items()})
 
     def close(self) -> None:
+        """Take the hooks off the model."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()

@@ -10,7 +10,7 @@ hooks get wrong on the first batch (because it is used by other means than its l
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Self
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,7 @@ from thresher.outputs import Batch, Outputs, logits_of, outputs_of
 # To what size float16 passes scale the largest gradient at an example's logits: far from both ends of float16.
 FP16_SIZE = 16.0
 
+User = TypeVar("User", bound="EngineUser")
 Directions = Mapping[str, Tensor]
 """Vectors in parameter space, by parameter: [d, *shape]."""
 Plan = Callable[[Mapping[str, nn.Parameter]], dict[str, Block]]
@@ -206,7 +207,7 @@ class EngineUser:
         """Take the hooks off the model."""
         self.engine.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self: User) -> User:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -36,15 +36,18 @@ class Gradients(Rows):
         self._uses: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def of(self, block: Block) -> Float[Tensor, "b r s"]:
+        """The numbers of a block that is kept whole; for others the rule that asks is refused."""
         return super().of(self._place(block))
 
     def add_outer(self, block: Block, left: Float[Tensor, "b r t"], right: Float[Tensor, "b t s"]) -> None:
+        """Add the product to a block kept whole, or keep both factors."""
         if block.name in self._whole:
             super().add_outer(block, left, right)
         else:
             self._uses.setdefault(block.name, []).append((left.mT.to(self.values), right.to(self.values)))
 
     def add_whole(self, block: Block, gradients: Tensor) -> None:
+        """Add to a block kept whole; for others the rule that asks is refused."""
         super().add_whole(self._place(block), gradients)
 
     @full_float32()

@@ -95,6 +95,7 @@ class Featurizer(EngineUser):
 
     @full_float32()
     def __call__(self, batch: Batch) -> Featurized:
+        """Features and outputs of a batch. Raises InputError for a projection that this device computes wrongly."""
         if not self.engine.verified:
             check_projection(self._projector, self.engine.size, device=self.engine.device)
         rows, outputs = self.engine.read_anew(batch)

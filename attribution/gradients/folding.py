@@ -61,11 +61,13 @@ class Pair:
         self.norm.forward = lambda input: input
 
     def lift(self) -> None:
+        """Take back what `apply` did."""
         # Instance attributes that hide the methods of the class.
         self.convolution.__dict__.pop("forward", None)
         self.norm.__dict__.pop("forward", None)
 
     def convolution_rule(self, call: Call) -> Backward:
+        """The rule of a convolution, with s in the side that projects the gradient of y."""
         return convolution(call._replace(rows=_Scaled(call.rows, self)))
 
     def norm_rule(self, call: Call) -> Backward:

@@ -1,6 +1,8 @@
-"""The linear datamodeling score: do scores predict what retraining on a subset does? (TRAK, arXiv 2303.14186, def. 2)
+"""The linear datamodeling score: do scores predict what retraining on a subset does?
 
     LDS(t) = Spearman_s( sum_{i in D_s} score(z_i, t),  f(t; theta(D_s)) ),     averaged over target examples t
+
+(TRAK, arXiv 2303.14186, definition 2.)
 
 Shapes: m subsets, n pool examples, t target examples, r retrainings of each subset with different seeds.
 """
@@ -31,15 +33,18 @@ class Estimate:
 def predict_outputs(
     scores: Iterable[tuple[int, Float[np.ndarray, "rows t"]]], subsets: Bool[np.ndarray, "m n"]
 ) -> Float[np.ndarray, "m t"]:
-    """sum_{i in D_s} score(z_i, t), from blocks (first row, scores) of the pool: n x t is never held."""
+    """Predict each subset's outputs as sum_{i in D_s} score(z_i, t).
+
+    Scores come in blocks (first row, scores) of the pool: n x t is never held.
+    """
     total = 0.0
     for start, block in scores:
         total = total + subsets[:, start : start + len(block)].astype(np.float64) @ block.astype(np.float64)
     return np.asarray(total)
 
 
-def lds(predicted: Float[np.ndarray, "m t"], outputs: Float[np.ndarray, "m t"]) -> Float[np.ndarray, " t"]:
-    """LDS(t) of each target example; 0 where a prediction or an output never varies."""
+def lds(predicted: Float[np.ndarray, "m t"], outputs: Float[np.ndarray, "m t"]) -> Float[np.ndarray, "t"]:
+    """The LDS of each target example; 0 where a prediction or an output never varies."""
     return _correlation(_ranks(predicted), _ranks(outputs))
 
 
@@ -110,7 +115,10 @@ def noise_ceiling(
 
 
 def draw_subsets(num_subsets: int, num_pool: int, fraction: float, seed: int) -> Bool[np.ndarray, "m n"]:
-    """Subset s is `default_rng(seed + s).choice(n, round(fraction n), replace=False)`, as a mask."""
+    """Draw subsets of a pool, as masks: subset s is `default_rng(seed + s).choice(n, round(fraction n), replace=False)`.
+
+    Raises InputError for fewer than 3 subsets, and for a fraction that leaves a subset empty or whole.
+    """
     size = round(fraction * num_pool)
     if not 0 < size < num_pool:
         raise InputError(
@@ -140,7 +148,7 @@ def _ranks(values: Float[np.ndarray, "m t"]) -> Float[np.ndarray, "m t"]:
     return ranks / np.where(norms > 0, norms, 1.0)
 
 
-def _correlation(a: Float[np.ndarray, "m t"], b: Float[np.ndarray, "m t"]) -> Float[np.ndarray, " t"]:
+def _correlation(a: Float[np.ndarray, "m t"], b: Float[np.ndarray, "m t"]) -> Float[np.ndarray, "t"]:
     return np.einsum("mt,mt->t", a, b)
 
 

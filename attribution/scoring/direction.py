@@ -54,10 +54,11 @@ def score_by_direction(
     shard_size: int = SHARD_SIZE,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """The artefact of `scores.score`, with no features made.
+    """Scores as `scores.score` writes them, with no features made.
 
     `sample` is s (the whole pool where that has fewer), drawn anew for each checkpoint by `seed`. A killed run
-    continues with the shard it was at; `shard_size`, in examples, is no part of the request.
+    continues with the shard it was at; `shard_size`, in examples, is no part of the request. Raises InputError for bad
+    options, for a kernel that the memory does not hold, and for scores that are not finite.
     """
     options.check(models, pool, targets, zero_damping=False)
     options = options.for_goal(pool, targets)
@@ -118,7 +119,7 @@ class _Task:
         return slopes, confidence, {key: found[0][key].item() for key in FACTS}
 
     def _direction(self, model: nn.Module, m: int, label: str, progress: Progress) -> dict[str, Tensor]:
-        """v of each target by parameter, and the facts of the kernel, as tensors to be kept."""
+        """The direction v of each target by parameter, and the facts of the kernel, as tensors to be kept."""
         drawn = numpy_rng(self.seed, "direction", m).choice(len(self.pool), self.sample, replace=False)
         part, output = Part(self.pool, np.sort(drawn), self.options.batch_tokens), self.options.output
         with closing(GradientReader(model, part.probe(), **self.options.reading)) as reader:
@@ -165,7 +166,7 @@ class _Task:
             for name, start in shards.items():
                 saved(draft, name, lambda start=start: made(start))
 
-    def _rows(self, start: int) -> Int[np.ndarray, " rows"]:
+    def _rows(self, start: int) -> Int[np.ndarray, "rows"]:
         return np.arange(start, min(start + self.shard_size, len(self.pool)))
 
     def _refuse_nonfinite(self, slopes: Float[np.ndarray, "rows d"], start: int) -> None:

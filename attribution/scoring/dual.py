@@ -43,7 +43,7 @@ def score_dual(
     options: Options = Options(),  # noqa: B008 (frozen)
     progress: Progress = SILENT,
 ) -> Artifact:
-    """The artefact of `scores.score`, exact: no projection and no features.
+    """Exact scores as `scores.score` writes them: no projection and no features.
 
     A killed run continues with the checkpoint it was at. Raises InputError where the memory given is too little.
     """

@@ -120,12 +120,15 @@ class Index:
 
 
 def search(index: Path | Artifact | Index, target: FeatureStore, example: int | str, k: int = 10) -> Neighbours:
-    """See `Index.search`; load an `Index` once where there are many queries."""
+    """Search an index as `Index.search` does; load an `Index` once where there are many queries."""
     return (index if isinstance(index, Index) else Index(index)).search(target, example, k)
 
 
 def load_faiss() -> ModuleType:
-    """faiss, which comes in two builds and so is nobody's plain dependency."""
+    """The module faiss, which comes in two builds and so is nobody's plain dependency.
+
+    Raises InputError where it is not installed.
+    """
     try:
         return importlib.import_module("faiss")
     except ImportError:

@@ -27,6 +27,8 @@ Models = Sequence[tuple[str, Callable[[], nn.Module]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
+    """What scoring without features is asked for, beside models and data."""
+
     damping: float | None = None
     """lambda in multiples of mean(diag G G^T); None: 3."""
     q: str | None = None
@@ -42,6 +44,7 @@ class Options:
 
     @property
     def multiple(self) -> float:
+        """Damping as a multiple of mean(diag G G^T), with the default filled in."""
         return DAMPING if self.damping is None else self.damping
 
     def for_goal(self, pool: Examples, targets: Mapping[str, Examples]) -> "Options":
@@ -57,7 +60,7 @@ class Options:
         }
 
     def check(self, models: Models, pool: Examples, targets: Mapping[str, Examples], *, zero_damping: bool) -> None:
-        """Refuse what cannot be scored, before any model is loaded."""
+        """Raise InputError for what cannot be scored, before any model is loaded."""
         check_names(targets)
         check_goal(self.goal)
         if self.q is not None:
@@ -72,6 +75,7 @@ class Options:
             raise InputError(f"damping={self.damping} is out of range; pass a finite number, {least}, or leave it out")
 
     def part(self, examples: Examples) -> Part:
+        """All examples, in batches of the size that was asked for."""
         return all_of(examples, self.batch_tokens)
 
     @property

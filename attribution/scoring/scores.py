@@ -27,7 +27,7 @@ from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.scores import check_names
 
-Columns = Callable[[list[Shard]], dict[str, Float[np.ndarray, " rows"]]]
+Columns = Callable[[list[Shard]], dict[str, Float[np.ndarray, "rows"]]]
 
 
 def score(
@@ -42,9 +42,9 @@ def score(
     goal: str = "selection",
     progress: Progress = SILENT,
 ) -> Artifact:
-    """`scores.parquet` at `out`: id, domain and a float32 column a target, one row an example, in the pool's order.
+    """Score a pool: `scores.parquet` at `out` has id, domain and a float32 column a target, in the pool's order.
 
-    `damping` and `convention` as in `fit_kernel`. `q`: what each example's score is multiplied by (`doubt.q_of`):
+    `damping` and `convention` as in `fit_kernel`. `q`: what each example's score is multiplied by (`weighting.q_of`):
     sqrt of TRAK's Q = 1 - p, the mean over checkpoints; mean, that Q itself (None with conventions traker and dattri);
     none, 1.
     `top` > 0 adds `top.parquet`: of every target example, its `top` most helpful and most harmful pool examples; that
@@ -159,9 +159,12 @@ def self_influence(
 
 
 def mean_features(
-    store: FeatureStore, checkpoint: int, weights: Float[np.ndarray, " t"] | None = None
-) -> Float[Tensor, " k"]:
-    """sum_t w_t phi(t) in float64, or for None mean_t phi(t)."""
+    store: FeatureStore, checkpoint: int, weights: Float[np.ndarray, "t"] | None = None
+) -> Float[Tensor, "k"]:
+    """The weighted sum of a target's features, sum_t w_t phi(t) in float64; their mean if `weights` is None.
+
+    Raises InputError for features that are not finite.
+    """
     weights = np.full(store.num_examples, 1 / store.num_examples) if weights is None else weights
     total = torch.zeros(store.k, dtype=torch.float64)
     for start, block in store.blocks(checkpoint):
@@ -173,16 +176,18 @@ def mean_features(
     return total
 
 
-def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndarray, " rows"]:
-    """`q_of` the rows of one shard, given under every checkpoint."""
+def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndarray, "rows"]:
+    """The factor `q_of` of each row of one shard, given under every checkpoint."""
     return q_of([shard.outputs["confidence"] for shard in shards], q, store.artifact.meta["config"]["output"])
 
 
 def stream_scores(
     draft: Draft, pool: FeatureStore, names: list[str], columns: Columns, progress: Progress
 ) -> dict[str, dict[str, float]]:
-    """Write `scores.parquet`, a row group a shard, and `lengths.npy`; of each column the mean, the standard deviation,
-    and how many examples have a score that another has too."""
+    """Write `scores.parquet`, a row group a shard, and `lengths.npy`.
+
+    Gives, for each column, its mean, its standard deviation, and how many examples have a score that another has too.
+    """
     everything: list[np.ndarray] = []
     sums, squares = np.zeros(len(names)), np.zeros(len(names))
     fields = [("id", pa.string()), ("domain", pa.string()), *((name, pa.float32()) for name in names)]
@@ -216,9 +221,10 @@ def check_stores(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> Non
 
 
 def common_facts(pool: FeatureStore) -> dict[str, int]:
+    """The facts of a pool that artefacts made from it repeat."""
     return {"num_examples": pool.num_examples, "num_checkpoints": pool.num_checkpoints, "k": pool.k}
 
 
-def _quadratic(kernel: Kernel, features: Float[np.ndarray, "rows k"], unit: bool) -> Float[np.ndarray, " rows"]:
+def _quadratic(kernel: Kernel, features: Float[np.ndarray, "rows k"], unit: bool) -> Float[np.ndarray, "rows"]:
     rows = torch.from_numpy(features).double()
     return kernel.whiten((at_unit_length(rows) if unit else rows).T).square().sum(dim=0).numpy()

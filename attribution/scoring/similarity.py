@@ -10,7 +10,7 @@ from thresher.attribution.features.store import FeatureStore, check_space
 from thresher.attribution.scoring.kernel import Damping, fit_kernel
 
 
-def mean_cosines(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> dict[str, Float[np.ndarray, " n"]]:
+def mean_cosines(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> dict[str, Float[np.ndarray, "n"]]:
     """For each target, mean_m mean_t cos(phi_m(z), phi_m(t)): LESS (Xia et al. 2024, 2402.04333, definition 3.1).
 
     Checkpoints count the same (LESS weighs those of one run by their learning rate; proxies here are runs of their own,
@@ -43,7 +43,7 @@ def kernel_directions(pool: FeatureStore, damping: Damping = None) -> Float[np.n
     return found
 
 
-def _mean_direction(store: FeatureStore, checkpoint: int) -> Float[np.ndarray, " k"]:
+def _mean_direction(store: FeatureStore, checkpoint: int) -> Float[np.ndarray, "k"]:
     total = np.zeros(store.k)
     for _, block in store.blocks(checkpoint):
         total += _unit(block).sum(axis=0, dtype=np.float64)
@@ -55,7 +55,7 @@ def _unit(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
     return rows / np.where(norms > 0, norms, 1)
 
 
-def gradient_norms(store: FeatureStore) -> Float[np.ndarray, " n"]:
+def gradient_norms(store: FeatureStore) -> Float[np.ndarray, "n"]:
     """The norm of each example's projected gradient, the mean over checkpoints; streamed."""
     total = np.zeros(store.num_examples)
     for checkpoint in range(store.num_checkpoints):

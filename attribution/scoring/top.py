@@ -66,12 +66,12 @@ class TopExamples:
         self._queries: list[Float[Tensor, "k t"]] = []
 
     def add_checkpoint(self, checkpoint: int, kernel: Kernel) -> None:
-        """K^{-1} phi(t) of every target example under the next checkpoint."""
+        """Take in K^{-1} phi(t) of every target example under the next checkpoint."""
         solved = [kernel.solve(torch.from_numpy(block).T).float() for _, block in self.target.blocks(checkpoint)]
         self._queries.append(torch.cat(solved, dim=1))
 
     @full_float32()
-    def merge(self, shards: list[Shard], weights: Float[np.ndarray, " rows"]) -> None:
+    def merge(self, shards: list[Shard], weights: Float[np.ndarray, "rows"]) -> None:
         """Take in one shard of the pool, given under every checkpoint."""
         step = max(self.extremes.k, BLOCK_NUMBERS // self.target.num_examples)
         for low in range(0, len(weights), step):
@@ -81,12 +81,12 @@ class TopExamples:
             self.extremes.merge(scores, shards[0].start + low)
 
 
-IdsAt = Callable[[Int[np.ndarray, " r"]], Sequence[str]]
+IdsAt = Callable[[Int[np.ndarray, "r"]], Sequence[str]]
 """The ids of some rows of the pool."""
 
 
 def write_top(draft: Draft, best: Mapping[str, tuple[Sequence[str], Extremes]], ids_at: IdsAt) -> None:
-    """`top.parquet`, from the ids of each target's examples and their extremes.
+    """Write `top.parquet`, from the ids of each target's examples and their extremes.
 
     Columns: target, target_id, side (helpful or harmful), rank from 1, id, score.
     """

@@ -66,6 +66,7 @@ class HookedGradients(AbstractGradientComputer):
         }
 
     def load_model_params(self, model: nn.Module) -> None:
+        """Read the weights and buffers that the next batches are computed with."""
         self.func_weights, self.func_buffers = dict(model.named_parameters()), dict(model.named_buffers())
         self._pass = None
 

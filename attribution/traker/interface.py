@@ -98,6 +98,7 @@ class TRAKer(trak.TRAKer):
         self._num_targets: int | None = None
 
     def init_projector(self, projector: Any, proj_dim: int, proj_max_batch_size: int) -> None:
+        """Set the projector up: ours by name, ours in place of traker's plain ones, any other as it is."""
         size = self.num_params_for_grad
         if isinstance(projector, str):
             projector = Sketch(projector, size, proj_dim, self.proj_seed, self.device)

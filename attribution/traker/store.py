@@ -41,9 +41,11 @@ class Store(MmapSaver):
     current_store: dict[str, Any]
 
     def register_model_id(self, model_id: int, _allow_featurizing_already_registered: bool) -> None:
+        """Begin or continue the work under this id, any kind of integer."""
         super().register_model_id(int(model_id), _allow_featurizing_already_registered)
 
     def serialize_current_model_id_metadata(self, already_exists: bool = True) -> None:
+        """Write to disk whether the current checkpoint is featurised, if that has changed."""
         status = self.model_ids[self.current_model_id]
         done = int(self.current_store["is_featurized"].sum() == self.train_set_size)
         if done != status["is_featurized"] or done or not already_exists:
@@ -51,6 +53,7 @@ class Store(MmapSaver):
             _replace(self.save_dir / f"id_{self.current_model_id}.json", {self.current_model_id: status})
 
     def init_experiment(self, exp_name: str, num_targets: int, model_id: int) -> None:
+        """Make room for the targets and scores of an experiment. Raises InputError where there are no features."""
         prefix = self.save_dir / str(model_id)
         if not prefix.is_dir():
             raise InputError(
@@ -67,6 +70,7 @@ class Store(MmapSaver):
     def load_current_store(
         self, model_id: int, exp_name: str | None = None, exp_num_targets: int = -1, mode: str = "r+"
     ) -> None:
+        """Open the arrays of a checkpoint and, where `exp_name` is given, those of the experiment."""
         super().load_current_store(model_id, exp_name, exp_num_targets, mode)
         scores = f"{exp_name}_scores"
         if exp_name is not None and self.current_store[scores] is None:
@@ -74,6 +78,7 @@ class Store(MmapSaver):
             self.current_store[scores] = self._load(path, shape, "a")
 
     def save_scores(self, exp_name: str) -> None:
+        """Write the scores of an experiment to disk and note that they are final."""
         self.current_store[f"{exp_name}_scores"].flush()
         self.experiments[exp_name]["scores_finalized"] = 1
         self._share(exp_name)
