@@ -200,7 +200,8 @@ def batch_norm(call: Call, *, shift: Tensor | None = None, rate: Tensor | None =
 def scale(call: Call) -> Backward:
     """The rule of any *RMSNorm: a layer of one vector that scales the last axis.
 
-    It gives y = h(x) * weight or h(x) * (1 + weight). h is the layer itself at weight one less the layer at weight zero; the first batch verifies that this is right.
+    It gives y = h(x) * weight or h(x) * (1 + weight), where h is the layer itself at weight one less the layer at
+    weight zero; the first batch verifies that this is right.
     """
     module = call.module
     if call.output.shape[-1:] != module.weight.shape:

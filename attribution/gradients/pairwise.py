@@ -95,7 +95,7 @@ def batch_size(reader: GradientReader, memory: float) -> int:
     return int(memory / 4 / each)
 
 
-def _tiles(batches: list[Int[np.ndarray, "b"]], most: int) -> Iterator[int]:
+def _tiles(batches: list[Int[np.ndarray, "_"]], most: int) -> Iterator[int]:
     """Where each tile ends, in batches: at most `most` examples in each."""
     count = 0
     for index, members in enumerate(batches):

@@ -49,7 +49,7 @@ def lds(predicted: Float[np.ndarray, "m t"], outputs: Float[np.ndarray, "m t"]) 
 
 
 def lds_table(
-    predicted: Mapping[str, Float[np.ndarray, "m t"]],
+    predicted: Mapping[str, Float[np.ndarray, "_ _"]],
     outputs: Float[np.ndarray, "m r t"],
     *,
     baseline: str | None = None,
@@ -58,8 +58,9 @@ def lds_table(
 ) -> dict[str, dict[str, Estimate]]:
     """For each scorer its `lds`, and its `difference` and `ratio` to the baseline scorer (paired), with intervals.
 
-    Outputs are averaged over retrainings. A resample draws subsets and targets, each with replacement, the same for all
-    scorers. Raises InputError for shapes that do not agree and for fewer than 3 subsets.
+    `predicted` holds the predicted outputs of each scorer, [m, t]. Outputs are averaged over retrainings. A resample
+    draws subsets and targets, each with replacement, the same for all scorers. Raises InputError for shapes that do not
+    agree, for predictions that are not finite, and for fewer than 3 subsets.
     """
     outputs = _checked(outputs)
     truth = outputs.mean(axis=1)
@@ -115,8 +116,9 @@ def noise_ceiling(
 
 
 def draw_subsets(num_subsets: int, num_pool: int, fraction: float, seed: int) -> Bool[np.ndarray, "m n"]:
-    """Draw subsets of a pool, as masks: subset s is `default_rng(seed + s).choice(n, round(fraction n), replace=False)`.
+    """Draw random subsets of a pool, as masks.
 
+    Subset s is `default_rng(seed + s).choice(n, round(fraction n), replace=False)`.
     Raises InputError for fewer than 3 subsets, and for a fraction that leaves a subset empty or whole.
     """
     size = round(fraction * num_pool)
@@ -154,7 +156,7 @@ def _correlation(a: Float[np.ndarray, "m t"], b: Float[np.ndarray, "m t"]) -> Fl
 
 def _perfect(agreement: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     agreement = np.clip(agreement, 0, 1)
-    return np.sqrt(2 * agreement / (1 + agreement))
+    return np.asarray(np.sqrt(2 * agreement / (1 + agreement)))
 
 
 def _estimate(value: float, draws: np.ndarray) -> Estimate:

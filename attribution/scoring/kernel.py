@@ -21,7 +21,7 @@ from thresher.errors import InputError
 CONVENTIONS = ("thresher", "traker", "dattri")
 DAMPING = 1.0
 """Near the best LDS, or better than leave-one-out's choice, wherever it was measured: docs/log.md, damping."""
-Damping = float | str | None
+Damping = float | int | str | None
 """A number, "loo", or None for the default of the convention."""
 
 

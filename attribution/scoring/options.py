@@ -29,7 +29,7 @@ Models = Sequence[tuple[str, Callable[[], nn.Module]]]
 class Options:
     """What scoring without features is asked for, beside models and data."""
 
-    damping: float | None = None
+    damping: float | int | None = None
     """lambda in multiples of mean(diag G G^T); None: 3."""
     q: str | None = None
     """None: sqrt for selection, none for labels."""
@@ -43,7 +43,7 @@ class Options:
     device: str = "auto"
 
     @property
-    def multiple(self) -> float:
+    def multiple(self) -> float | int:
         """Damping as a multiple of mean(diag G G^T), with the default filled in."""
         return DAMPING if self.damping is None else self.damping
 
@@ -53,7 +53,7 @@ class Options:
         return replace(self, goal=goal, q=resolve_q(self.q, "thresher", goal=goal))
 
     @property
-    def request(self) -> dict[str, float | str | None]:
+    def request(self) -> dict[str, float | int | str | None]:
         """What decides the scores: memory, batches and device change rounding at most."""
         return {"damping": self.multiple, "q": self.q, "output": self.output, "parameters": self.parameters} | {
             "goal": self.goal
