@@ -234,7 +234,9 @@ def _run_shard(work: _Work, draft: Draft, job: tuple[int, int]) -> None:
     work.run(draft, checkpoint, [index])
 
 
-def _check(models, examples, k, batch_tokens, shard_size, store_dtype) -> None:
+def _check(
+    models: Sequence, examples: Examples, k: int, batch_tokens: int | None, shard_size: int | None, store_dtype: str
+) -> None:
     if not models:
         raise InputError("no model given; pass at least one checkpoint")
     if len(examples) == 0:

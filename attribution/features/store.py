@@ -134,12 +134,12 @@ class FeatureStore:
 
     def ids_at(self, rows: Int[np.ndarray, "r"]) -> list[str]:
         """The ids of some rows, reading only the shards they are in."""
-        found: dict[int, str] = {}
+        id_of_row: dict[int, str] = {}
         for index in np.unique(rows // self.shard_size).tolist():
             ids = self.examples_of(index)["id"]
             inside = np.unique(rows[rows // self.shard_size == index])
-            found |= {row: ids[row - index * self.shard_size].as_py() for row in inside.tolist()}
-        return [found[row] for row in rows.tolist()]
+            id_of_row |= {row: ids[row - index * self.shard_size].as_py() for row in inside.tolist()}
+        return [id_of_row[row] for row in rows.tolist()]
 
     def _column(self, name: str) -> list:
         return pq.read_table(self.artifact.file("examples.parquet"), columns=[name])[name].to_pylist()

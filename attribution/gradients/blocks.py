@@ -144,8 +144,8 @@ def side_of(affordable: int, k: int, num_matrices: int) -> int:
     comes back, an eighth for what enters, which a convolution projects as slowly as it computes. More where a few
     matrices carry a large k: together they hold 4k numbers or more, so that the last sketch sets the error.
     """
-    wanted = 8 * math.ceil(math.sqrt(4 * k / max(num_matrices, 1)) / 8)
-    return max(wanted, min(max(16, affordable), 32))
+    needed = 8 * math.ceil(math.sqrt(4 * k / max(num_matrices, 1)) / 8)
+    return max(needed, min(max(16, affordable), 32))
 
 
 def _side(size: int, side: int, parameter: Tensor, seed: int, *names: str) -> Tensor | None:

@@ -221,8 +221,8 @@ def rule_of(module: nn.Module) -> tuple[str, Rule] | None:
     for name, (classes, rule) in RULES.items():
         if isinstance(module, classes):
             return name, rule
-    own = dict(module.named_parameters(recurse=False))
-    if type(module).__name__.endswith("RMSNorm") and list(own) == ["weight"] and own["weight"].ndim == 1:
+    parameters = dict(module.named_parameters(recurse=False))
+    if type(module).__name__.endswith("RMSNorm") and list(parameters) == ["weight"] and parameters["weight"].ndim == 1:
         return "rms norm", scale
     return None
 

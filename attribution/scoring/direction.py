@@ -70,10 +70,10 @@ def score_by_direction(
     def write(draft: Draft) -> dict:
         total, confidences, facts = np.zeros((len(pool), len(targets))), [], []
         for m in range(len(models)):
-            slopes, confidence, made = task.run(draft, m, progress)
+            slopes, confidence, kernel_facts = task.run(draft, m, progress)
             total += slopes / len(models)
             confidences.append(confidence)
-            facts.append(made)
+            facts.append(kernel_facts)
         assert options.q is not None
         total *= q_of(confidences, options.q, options.output)[:, None]
         columns = dict(zip(targets, total.T, strict=True))
@@ -110,13 +110,13 @@ class _Task:
             label = f"checkpoint {m + 1} of {len(self.models)}"
             vectors = draft.state / f"vectors{m:03d}.safetensors"
             if not vectors.exists():
-                made = self._direction(model, m, f"kernel of the sample, {label}", progress)
+                direction = self._direction(model, m, f"kernel of the sample, {label}", progress)
                 with atomic_file(vectors) as file:
-                    save_file(made, file)
+                    save_file(direction, file)
             self._score(draft, model, vectors, missing, f"scores, {label}", progress)
-        found = [load_state(draft, name) for name in shards]
-        slopes, confidence = (np.concatenate([shard[key] for shard in found]) for key in ("slopes", "confidence"))
-        return slopes, confidence, {key: found[0][key].item() for key in FACTS}
+        stored = [load_state(draft, name) for name in shards]
+        slopes, confidence = (np.concatenate([shard[key] for shard in stored]) for key in ("slopes", "confidence"))
+        return slopes, confidence, {key: stored[0][key].item() for key in FACTS}
 
     def _direction(self, model: nn.Module, m: int, label: str, progress: Progress) -> dict[str, Tensor]:
         """The direction v of each target by parameter, and the facts of the kernel, as tensors to be kept."""

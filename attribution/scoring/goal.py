@@ -43,7 +43,7 @@ def resolve_goal(goal: str, pool: Labelled, targets: Mapping[str, Labelled]) -> 
     check_goal(goal)
     if goal != "auto":
         return goal
-    return "labels" if pool.is_classified and all(own.is_classified for own in targets.values()) else "selection"
+    return "labels" if pool.is_classified and all(target.is_classified for target in targets.values()) else "selection"
 
 
 def target_weights(goal: str, confidence: Float[np.ndarray, "t"]) -> Float[np.ndarray, "t"]:

@@ -197,8 +197,8 @@ def _tune(index, queries: Float[np.ndarray, "c d"], exact: Int[np.ndarray, "c r"
     """Search the fewest cells, doubling, that reach the wanted recall."""
     index.nprobe = 1
     while True:
-        _, found = index.search(queries, RECALL_AT)
-        recall = float(np.mean([len(set(f) & set(e)) / len(e) for f, e in zip(found, exact, strict=True)]))
+        _, nearest = index.search(queries, RECALL_AT)
+        recall = float(np.mean([len(set(f) & set(e)) / len(e) for f, e in zip(nearest, exact, strict=True)]))
         if recall >= RECALL_WANTED or index.nprobe >= index.nlist:
             return {"recall_at_10": recall, "num_cells": index.nlist, "num_probed": index.nprobe}
         index.nprobe = min(2 * index.nprobe, index.nlist)

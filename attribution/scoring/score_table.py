@@ -59,10 +59,10 @@ def write_lengths(draft: Draft, lengths: Int[np.ndarray, "n"]) -> None:
 def saved(draft: Draft, name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """What `make` gives, kept in the draft's state: made once, read by a run that resumes."""
     if not is_saved(draft, name):
-        made = make()
+        arrays = make()
         with atomic_file(_state(draft, name)) as file:
             # safetensors writes the bytes as they lie, whatever the strides say.
-            save_file({key: np.asarray(value, order="C") for key, value in made.items()}, file)
+            save_file({key: np.asarray(value, order="C") for key, value in arrays.items()}, file)
     return load_state(draft, name)
 
 

@@ -64,11 +64,11 @@ def score(
         solved, best, facts = [], {name: TopExamples(store, top) for name, store in targets.items() if top}, []
         for checkpoint in range(pool.num_checkpoints):
             kernel = fit_kernel(pool, checkpoint, damping=damping, convention=convention)
-            own = {
-                name: target_weights(goal, store.outputs(checkpoint)["confidence"]) for name, store in targets.items()
-            }
-            means = torch.stack([mean_features(store, checkpoint, own[name]) for name, store in targets.items()], dim=1)
-            solved.append(kernel.solve(means))
+            means = [
+                mean_features(store, checkpoint, target_weights(goal, store.outputs(checkpoint)["confidence"]))
+                for store in targets.values()
+            ]
+            solved.append(kernel.solve(torch.stack(means, dim=1)))
             for examples in best.values():
                 examples.add_checkpoint(checkpoint, kernel)
             facts.append(kernel.facts)
@@ -83,8 +83,8 @@ def score(
 
         statistics = stream_scores(draft, pool, list(targets), columns, progress)
         if best:
-            found = {name: (targets[name].ids, examples.extremes) for name, examples in best.items()}
-            write_top(draft, found, pool.ids_at)
+            extremes = {name: (targets[name].ids, examples.extremes) for name, examples in best.items()}
+            write_top(draft, extremes, pool.ids_at)
         sizes = {name: store.num_examples for name, store in targets.items()}
         return {"kernels": facts, "targets": statistics, "num_target_examples": sizes} | common_facts(pool)
 
@@ -147,8 +147,8 @@ def self_influence(
         kernels = [fit_kernel(pool, m, **options) for m in range(pool.num_checkpoints)]
 
         def columns(shards: list[Shard]) -> dict[str, np.ndarray]:
-            own = [_quadratic(kernel, shard.features, unit) for kernel, shard in zip(kernels, shards, strict=True)]
-            return {"self_influence": (np.mean(own, axis=0) * q_weights(pool, shards, q)).astype(np.float32)}
+            forms = [_quadratic(kernel, shard.features, unit) for kernel, shard in zip(kernels, shards, strict=True)]
+            return {"self_influence": (np.mean(forms, axis=0) * q_weights(pool, shards, q)).astype(np.float32)}
 
         statistics = stream_scores(draft, pool, ["self_influence"], columns, progress)
         return {"kernels": [kernel.facts for kernel in kernels], "targets": statistics} | common_facts(pool)
@@ -197,10 +197,10 @@ def stream_scores(
         progress.task("scores", pool.num_examples) as advance,
     ):
         for index in range(pool.num_shards):
-            made = columns([pool.shard(checkpoint, index) for checkpoint in range(pool.num_checkpoints)])
+            scored = columns([pool.shard(checkpoint, index) for checkpoint in range(pool.num_checkpoints)])
             table = pool.examples_of(index)
-            writer.write_table(pa.table([table["id"], table["domain"], *made.values()], schema=pa.schema(fields)))
-            everything.append(np.stack(list(made.values())).astype(np.float32))
+            writer.write_table(pa.table([table["id"], table["domain"], *scored.values()], schema=pa.schema(fields)))
+            everything.append(np.stack(list(scored.values())).astype(np.float32))
             values = everything[-1].astype(np.float64)
             sums, squares = sums + values.sum(axis=1), squares + np.square(values).sum(axis=1)
             advance(len(table))

@@ -18,14 +18,14 @@ def mean_cosines(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> dic
     """
     for name, store in targets.items():
         check_space(pool.space, name, store)
-    found = {name: np.zeros(pool.num_examples) for name in targets}
+    cosines = {name: np.zeros(pool.num_examples) for name in targets}
     for checkpoint in range(pool.num_checkpoints):
         means = {name: _mean_direction(store, checkpoint) for name, store in targets.items()}
         for start, block in pool.blocks(checkpoint):
             rows = _unit(block)
             for name, mean in means.items():
-                found[name][start : start + len(rows)] += rows @ mean / pool.num_checkpoints
-    return found
+                cosines[name][start : start + len(rows)] += rows @ mean / pool.num_checkpoints
+    return cosines
 
 
 def kernel_directions(pool: FeatureStore, damping: Damping = None) -> Float[np.ndarray, "n d"]:
@@ -33,14 +33,14 @@ def kernel_directions(pool: FeatureStore, damping: Damping = None) -> Float[np.n
 
     How much training on c does to z, whatever the sizes of their gradients. All n in memory, k numbers a checkpoint.
     """
-    found = np.empty((pool.num_examples, pool.num_checkpoints * pool.k), dtype=np.float32)
+    directions = np.empty((pool.num_examples, pool.num_checkpoints * pool.k), dtype=np.float32)
     for checkpoint in range(pool.num_checkpoints):
         kernel = fit_kernel(pool, checkpoint, damping=damping)
         columns = slice(checkpoint * pool.k, (checkpoint + 1) * pool.k)
         for start, block in pool.blocks(checkpoint):
             whitened = kernel.whiten(torch.from_numpy(block).T).T.float().numpy()
-            found[start : start + len(block), columns] = _unit(whitened) / pool.num_checkpoints**0.5
-    return found
+            directions[start : start + len(block), columns] = _unit(whitened) / pool.num_checkpoints**0.5
+    return directions
 
 
 def _mean_direction(store: FeatureStore, checkpoint: int) -> Float[np.ndarray, "k"]:

@@ -46,9 +46,9 @@ def first(values: Float[Tensor, "n t"], k: int, *, largest: bool) -> tuple[Float
     count = min(k, len(values))
     if count == 0:
         return values[:0], torch.empty(0, values.shape[1], dtype=torch.int64)
-    found = values.topk(count, dim=0, largest=largest)
-    last = found.values[-1]
-    rows = found.indices
+    candidates = values.topk(count, dim=0, largest=largest)
+    last = candidates.values[-1]
+    rows = candidates.indices
     tied = ((values >= last if largest else values <= last).sum(dim=0) > count).nonzero()[:, 0]
     if len(tied):
         rows[:, tied] = values[:, tied].sort(dim=0, descending=largest, stable=True).indices[:count]

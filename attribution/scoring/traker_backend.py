@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,11 +96,11 @@ class ModelOutput(AbstractModelOutput):
         self.names: tuple[str, ...] = ()
         """Of the tensors of a batch, which traker passes by position."""
 
-    def get_output(self, model, weights, buffers, *batch: Tensor) -> Tensor:
+    def get_output(self, model: nn.Module, weights: Any, buffers: Any, *batch: Tensor) -> Tensor:
         """The margin of each example of a batch, [b]."""
         return self._outputs(model, batch).margin
 
-    def get_out_to_loss_grad(self, model, weights, buffers, batch: Sequence[Tensor]) -> Tensor:
+    def get_out_to_loss_grad(self, model: nn.Module, weights: Any, buffers: Any, batch: Sequence[Tensor]) -> Tensor:
         """Q = 1 - p of each example of a batch, [b, 1]."""
         with torch.no_grad():
             return (1 - self._outputs(model, batch).confidence)[:, None]

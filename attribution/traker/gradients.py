@@ -43,8 +43,8 @@ class HookedGradients(AbstractGradientComputer):
     ) -> None:
         super().__init__(model, task, grad_dim, dtype, device)  # pyright: ignore[reportArgumentType]
         self.modelout_fn: Any = task
-        wanted = None if grad_wrt is None else set(grad_wrt)
-        parameters = {n: p for n, p in model.named_parameters() if wanted is None or n in wanted}
+        chosen = None if grad_wrt is None else set(grad_wrt)
+        parameters = {n: p for n, p in model.named_parameters() if chosen is None or n in chosen}
         first = next(iter(parameters.values()))
         self._device, self._row_dtype = first.device, torch.promote_types(first.dtype, torch.float32)
         self._blocks = whole_blocks(parameters)
@@ -76,11 +76,13 @@ class HookedGradients(AbstractGradientComputer):
         if not self._verified:
             self._verify(examples)
         rows = self._rows(examples)
-        found = PerExample()
+        gradients = PerExample()
         for name, block in self._blocks.items():
-            found[name] = rows.values[:, block.start : block.start + block.size].view(len(rows.values), *block.shape)
-        found.rows = rows.values
-        return found
+            gradients[name] = rows.values[:, block.start : block.start + block.size].view(
+                len(rows.values), *block.shape
+            )
+        gradients.rows = rows.values
+        return gradients
 
     def compute_loss_grad(self, batch: Iterable[Tensor]) -> Tensor:
         """The task's out-to-loss gradients: on what the model returned for this batch, where it is asked the same."""
@@ -178,12 +180,12 @@ class HookedGradients(AbstractGradientComputer):
 
     def _reuse_agrees(self, some: Sequence[Tensor], start: Randomness) -> bool:
         try:
-            found = self.compute_loss_grad(some)
+            reused = self.compute_loss_grad(some)
         except Exception:  # a task that differentiates what the model returned
             return False
         start.replay()
         expected = self._loss_gradients(self.model, some)
-        return found.shape == expected.shape and torch.allclose(found.float(), expected.float(), rtol=1e-3, atol=1e-5)
+        return reused.shape == expected.shape and torch.allclose(reused.float(), expected.float(), rtol=1e-3, atol=1e-5)
 
     def _leave(self, names: set[str]) -> None:
         self._capture.drop(names)

@@ -19,7 +19,9 @@ BLOCK = 2**24
 class ScoreComputer(AbstractScoreComputer):
     """Phi (Phi^T Phi + lambda I)^{-1}, the inverse divided by the mean of its absolute values (traker 0.3.2)."""
 
-    def __init__(self, dtype: torch.dtype, device: Any, logging_level: int = logging.INFO, lambda_reg: float = 0.0):
+    def __init__(
+        self, dtype: torch.dtype, device: Any, logging_level: int = logging.INFO, lambda_reg: float = 0.0
+    ) -> None:
         super().__init__(dtype, device)
         self.lambda_reg = lambda_reg
         self.logger = logging.getLogger("ScoreComputer")

@@ -101,10 +101,10 @@ class Store(MmapSaver):
         """In mode `a`, what is there, or a new array."""
         there = Path(fname).exists()
         array = super()._load(fname, shape, ("r+" if there else "w+") if mode == "a" else mode, dtype)
-        wanted = np.dtype(dtype or (np.float16 if self.use_half_precision else np.float32))
-        if array is not None and (array.shape != shape or array.dtype != wanted):
+        expected = np.dtype(dtype or (np.float16 if self.use_half_precision else np.float32))
+        if array is not None and (array.shape != shape or array.dtype != expected):
             raise InputError(
-                f"{fname} holds {array.dtype} {list(array.shape)}, not {wanted} {list(shape)}; "
+                f"{fname} holds {array.dtype} {list(array.shape)}, not {expected} {list(shape)}; "
                 "pass another exp_name or save_dir, or the sizes and precision it was made with"
             )
         return array
@@ -124,12 +124,12 @@ class Store(MmapSaver):
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
     """A hash of a checkpoint: names, shapes and evenly spaced numbers of all its tensors; the same on every device."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, value in sorted((n, v) for n, v in state.items() if isinstance(v, Tensor)):
         flat = value.detach().flatten()
         some = flat[:: max(1, len(flat) // SAMPLED)].to("cpu", torch.float64)
-        found.update(f"{name} {tuple(value.shape)}".encode() + some.numpy().tobytes())
-    return found.hexdigest()[:16]
+        digest.update(f"{name} {tuple(value.shape)}".encode() + some.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _replace(path: Path, content: dict) -> None:
