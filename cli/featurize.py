@@ -44,7 +44,6 @@ class Featurize(Command):
         from thresher.data.examples import TokenExamples, open_examples
         from thresher.errors import InputError
         from thresher.proxies.models.weights import loaders_of
-        from thresher.workspace import Workspace
 
         examples = open_examples(self.examples)
         if self.windows:
@@ -64,7 +63,7 @@ class Featurize(Command):
             views=self.views,
             device=self.device,
             batch_tokens=self.batch_tokens,
-            fan_out=Workspace(self.out.parent, self.device, progress, self.executor).fan_out,
+            executor=self.executor,
             progress=progress,
         )
         return made(artifact)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from thresher.proxies.settings import ModelSettings
     from thresher.proxies.training.config import TrainConfig
     from thresher.proxies.training.trainer import train
-    from thresher.proxies.trials import train_model, train_models
+    from thresher.proxies.trials import train_trial, train_trials
 
 __all__ = [
     "ModelSettings",
@@ -39,8 +39,8 @@ __all__ = [
     "save_model",
     "selection_flops",
     "train",
-    "train_model",
-    "train_models",
+    "train_trial",
+    "train_trials",
 ]
 
 __getattr__ = lazy(
@@ -64,7 +64,7 @@ __getattr__ = lazy(
         "save_model": "thresher.proxies.models.weights",
         "selection_flops": "thresher.proxies.costs",
         "train": "thresher.proxies.training.trainer",
-        "train_model": "thresher.proxies.trials",
-        "train_models": "thresher.proxies.trials",
+        "train_trial": "thresher.proxies.trials",
+        "train_trials": "thresher.proxies.trials",
     },
 )
