@@ -225,13 +225,12 @@ def select(
     weights: Mapping[str, float] | None = None,
     gradient_norms: Float[np.ndarray, "n"] | None = None,
 ) -> Selected:
-    """Keep a `fraction` of the pool's tokens, or `count` examples, by a spec that needs no more than these.
+    """Keep a `fraction` of the pool's tokens, or `count` examples, by a spec that needs nothing but scores.
 
-    `targets` (None: all) are normalised and averaged with `weights` (see `dsdm.combine`). For any other evidence see
-    `chain.select_by`. Raises InputError for what cannot be used.
+    The scores of `targets` (None: all) are normalised over the pool and averaged with `weights` (None: equal). For
+    methods that look at other evidence see `select_by`. Raises InputError for an unknown method or target, scores that
+    cannot rank the pool, and a budget that cannot be met.
     """
-    from thresher.selection.select import select_by
-
     facts = {"scores": scores.of(targets), "gradient_norms": gradient_norms, "lengths": scores.lengths}
     evidence = Evidence(scores.ids, scores.domains, seed=seed, weights=weights, **facts)
     return select_by(method, evidence, fraction=fraction, count=count)

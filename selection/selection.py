@@ -94,8 +94,8 @@ def write_selection(
     def write(draft: Draft) -> dict[str, Any]:
         selected = select() if callable(select) else select
         assert len(domains) == len(selected.scores) == len(ids)
-        assert np.array_equal(np.unique(selected.order), np.arange(len(ids))), "somebody is neither kept nor dropped"
-        assert not np.isin(selected.dropped, selected.kept).any(), "somebody is both kept and dropped"
+        assert np.array_equal(np.unique(selected.order), np.arange(len(ids))), "an example is neither kept nor dropped"
+        assert not np.isin(selected.dropped, selected.kept).any(), "an example is both kept and dropped"
         assert len(selected.reasons) == len(selected.dropped)
         columns = {"id": pa.array(ids, pa.string()), "domain": pa.array(domains, pa.string())}
         for name, positions, first_rank, reasons in (

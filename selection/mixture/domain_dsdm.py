@@ -68,15 +68,6 @@ def fit_domain_dsdm(summed_scores: Float[np.ndarray, "m k"], tokens: Float[np.nd
     return Usefulness(summed_scores.reshape(len(tokens), -1) / tokens[:, None])
 
 
-def tilt(law: Usefulness, constraints: Constraints) -> Float[np.ndarray, "m"]:
-    """The optimum without bounds, targets equal, in closed form: prior * exp(usefulness / kl_weight), normalised."""
-    if constraints.kl_weight <= 0:
-        raise InputError("without a KL weight all goes to one domain; give kl_weight above 0")
-    logits = np.log(np.maximum(constraints.prior, 1e-300)) - law.slope.mean(axis=0) / constraints.kl_weight
-    weights = np.exp(logits - logits.max())
-    return weights / weights.sum()
-
-
 def propose_domain_dsdm(
     scores: Mapping[str, Float[np.ndarray, "n"]],
     example_domains: Sequence[str] | np.ndarray,

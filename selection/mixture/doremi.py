@@ -1,10 +1,10 @@
-"""DoReMi (arXiv 2305.10429, Algorithm 1): domains where the proxy lags the reference gain weight, step by step."""
+"""DoReMi (arXiv 2305.10429, Algorithm 1): step by step, domains gain weight where the proxy lags the reference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import t
 
 from thresher.errors import InputError
@@ -12,17 +12,19 @@ from thresher.errors import InputError
 
 @dataclass(frozen=True)
 class DoReMi:
-    """The state of the reweighting; `step` gives the next one."""
+    """The state of the reweighting. The proposed mixture is the mean of the weights over all steps."""
 
     weights: Float[np.ndarray, "m"]
-    total: Float[np.ndarray, "m"]
-    """The sum of the weights of all steps: the answer is their mean."""
-    num_steps: int = 0
     eta: float = 1.0
+    """Step size of the weights."""
     smoothing: float = 1e-3
+    """Share of uniform weights mixed in at every step, c of the paper."""
 
     def step(self, excess: Float[np.ndarray, "m"]) -> "DoReMi":
-        """log w += eta lambda; normalise; mix with uniform. `excess` as `mean_excess` gives it."""
+        """The state after one step: log w += eta * excess, normalised, then mixed with uniform weights.
+
+        `excess` is what `mean_excess` gives. Raises InputError if it is not one finite number for each domain.
+        """
         if np.shape(excess) != self.weights.shape or not np.all(np.isfinite(excess)):
             raise InputError(
                 f"excess losses must be {len(self.weights)} finite numbers, one a domain; check the losses"
@@ -30,43 +32,29 @@ class DoReMi:
         logits = np.log(self.weights) + self.eta * np.maximum(excess, 0)
         moved = np.exp(logits - logits.max())
         weights = (1 - self.smoothing) * moved / moved.sum() + self.smoothing / len(moved)
-        return DoReMi(weights, self.total + weights, self.num_steps + 1, self.eta, self.smoothing)
-
-    @property
-    def average(self) -> Float[np.ndarray, "m"]:
-        """The proposed mixture: the mean over steps."""
-        return self.total / self.num_steps if self.num_steps else self.weights
+        return DoReMi(weights, self.eta, self.smoothing)
 
 
 def begin(num_domains: int, *, eta: float = 1.0, smoothing: float = 1e-3) -> DoReMi:
-    """Uniform weights. The paper's eta = 1 and c = 1e-3."""
+    """The state before the first step: uniform weights. The defaults are the paper's.
+
+    Raises InputError for an eta of 0 or below, and a smoothing outside (0, 1).
+    """
     if eta <= 0 or not 0 < smoothing < 1:
         raise InputError(f"eta {eta:g} must be above 0 and smoothing {smoothing:g} between 0 and 1")
-    return DoReMi(np.full(num_domains, 1 / num_domains), np.zeros(num_domains), 0, eta, smoothing)
+    return DoReMi(np.full(num_domains, 1 / num_domains), eta, smoothing)
 
 
 def mean_excess(
-    losses: Float[np.ndarray, "b"], reference: Float[np.ndarray, "b"], domains: Float[np.ndarray, "b"], num_domains: int
+    losses: Float[np.ndarray, "b"], reference: Float[np.ndarray, "b"], domains: Int[np.ndarray, "b"], num_domains: int
 ) -> Float[np.ndarray, "m"]:
-    """lambda_d = mean over a domain's tokens of max(loss - reference loss, 0); 0 where the batch has none of it.
+    """The excess of each domain: the mean of max(loss - reference loss, 0) over its tokens, 0 for a domain without any.
 
-    `losses` and `reference` are per token (or per example of one length), `domains` the domain number of each.
+    `losses` and `reference` have a number for each token (or each example of one length), `domains` its domain.
     """
     clipped = np.maximum(losses - reference, 0)
     counts = np.bincount(domains, minlength=num_domains)
     return np.bincount(domains, weights=clipped, minlength=num_domains) / np.maximum(counts, 1)
-
-
-def trajectory(
-    excess: Float[np.ndarray, "s m"], *, eta: float = 1.0, smoothing: float = 1e-3
-) -> Float[np.ndarray, "s m"]:
-    """The weights after each step, for excess losses recorded beforehand."""
-    state = begin(np.shape(excess)[1], eta=eta, smoothing=smoothing)
-    path = []
-    for row in excess:
-        state = state.step(row)
-        path.append(state.weights)
-    return np.array(path)
 
 
 def summarise(

@@ -1,6 +1,5 @@
 """From a table of runs to a mixture, with all that is known about how good it is: what `thresher mix` prints."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -9,7 +8,6 @@ from jaxtyping import Float
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.selection.mixture import baselines
-from thresher.selection.mixture.autoscale.scaling import DomainScaling, project_exact, project_paper
 from thresher.selection.mixture.constraints import Constraints, make_constraints
 from thresher.selection.mixture.goal import Goal, make_goal
 from thresher.selection.mixture.laws.law import Law
@@ -140,56 +138,6 @@ def _describe(
         num_folds=0 if held is None else held.num_folds,
         warnings=warnings_of(law, table, best, constraints, held, resampled),
         repairs=list(table.repairs),
-    )
-
-
-@dataclass(frozen=True)
-class ScaledProposal:
-    """AutoScale's mixture at a budget."""
-
-    mode: str
-    budget: float
-    weights: dict[str, float]
-    amounts: dict[str, float]
-    t: float
-    """`paper`: 0 and 1 at the two fitted budgets. `exact`: log2 of the budget over the fitted one."""
-    warnings: list[str]
-
-    def to_json(self) -> dict:
-        return asdict(self)
-
-
-def scale_paper(first: Mapping[str, float], second: Mapping[str, float], budget: float) -> ScaledProposal:
-    """From the optimal amounts of each domain at two budgets, by the paper's rule."""
-    if set(first) != set(second):
-        raise InputError("the two optima are over different domains; give both the same")
-    domains = tuple(first)
-    at_first, at_second = (np.array([optimum[d] for d in domains], dtype=float) for optimum in (first, second))
-    result = project_paper(at_first, at_second, budget)
-    return _scaled("paper", domains, budget, result, [])
-
-
-def scale_exact(
-    law: DomainScaling, domains: tuple[str, ...], fitted_budget: float, budget: float, **bounds
-) -> ScaledProposal:
-    """From one fitted law, solved anew at the budget."""
-    result = project_exact(law, fitted_budget, budget, **bounds)
-    share = fitted_budget / len(domains)
-    lower = np.broadcast_to(bounds.get("lower", 0.2), len(domains)) * share
-    low = [d for d, amount, floor in zip(domains, result.amounts, lower, strict=True) if amount <= floor * (1 + 1e-9)]
-    proposal = _scaled("exact", domains, budget, result, low)
-    if law.missed:
-        missed = ", ".join(domains[d] for d in law.missed)
-        proposal.warnings.append(f"no falling curve passes through the results of {missed}; the nearest one was taken")
-    return proposal
-
-
-def _scaled(mode, domains, budget, result, low) -> ScaledProposal:
-    found = [f"on a bound: {', '.join(low)}"] if low else []
-    if result.t > 2:
-        found.append(f"t = {result.t:.2f} is beyond 2: pure extrapolation from the fitted budgets")
-    return ScaledProposal(
-        mode, float(budget), _named(domains, result.weights), _named(domains, result.amounts), result.t, found
     )
 
 
