@@ -19,9 +19,10 @@ from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import Spec, model_spec, private_randomness
 from thresher.proxies.models.weights import open_model
 from thresher.proxies.settings import ModelSettings, train_config_of
+from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.order import Drawn, Order
-from thresher.proxies.training.trainer import TrainConfig, Trainer
-from thresher.proxies.trials import Run, train_run
+from thresher.proxies.training.trainer import Trainer
+from thresher.proxies.trials import Trial, train_trial
 from thresher.seeds import derive
 from thresher.selection.mixture.baselines import natural
 from thresher.selection.mixture.doremi import begin, mean_excess, summarise
@@ -65,8 +66,8 @@ def reweight_by_doremi(pool: Examples, settings: DoReMiSettings, workspace: Work
     with workspace.progress.task("DoReMi", 2 * settings.seeds) as advance:
         for repeat in range(settings.seeds):
             seed = derive(settings.seed, "doremi", repeat) % 2**31
-            run = Run(f"reference-{repeat}", seed, np.arange(len(pool)), budget, uniform)
-            reference = train_run(pool, settings.model, run, workspace)
+            trial = Trial("uniform", repeat, seed, np.arange(len(pool)), budget, uniform)
+            reference = train_trial(pool, settings.model, trial, workspace)
             advance(1)
             made_from = (reference.content_hash, settings.eta, settings.smoothing, asdict(config))
             proxy = train_doremi(

@@ -18,7 +18,7 @@ from thresher.progress import SILENT, Progress
 from thresher.proxies.costs import units_seen
 from thresher.proxies.evaluation import measure
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import Run, check_trainable, train_run
+from thresher.proxies.trials import Trial, check_trainable, train_trial
 from thresher.selection.mixture.design import Plan
 from thresher.selection.mixture.table import MixtureTable, make_table
 from thresher.studies.experiments.training_sets import check_domains
@@ -91,8 +91,8 @@ def make_run(bench: Bench, run: MixtureRun) -> dict[str, Any]:
     workspace = Workspace(bench.root, bench.device)
     pool = open_examples(bench.pool)
     targets = {name: open_examples(path) for name, path in bench.targets.items()}
-    trial = Run(f"models/{run.name}", run.seed % 2**31, np.arange(len(pool)), run.budget, run.weights)
-    model = train_run(pool, bench.model, trial, workspace)
+    trial = Trial(run.mixture, run.repeat, run.seed % 2**31, np.arange(len(pool)), run.budget, run.weights)
+    model = train_trial(pool, bench.model, trial, workspace)
     hashes = {name: examples.content_hash for name, examples in targets.items()}
     out = workspace.place(f"evaluations/{run.name}", model.content_hash, hashes)
     evaluation = measure(model, targets, out=out, workspace=workspace)
