@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
+from thresher.intervals import percentiles
 from thresher.progress import SILENT, Progress, track
 from thresher.seeds import numpy_rng
 from thresher.selection.mixture.constraints import Constraints
@@ -98,7 +99,7 @@ def propose_domain_dsdm(
         optima.append(optimise(again, goal, constraints, starts=best.weights[None], num_candidates=0).weights)
     intervals = None
     if num_resamples:
-        low, high = np.quantile(optima, [0.025, 0.975], axis=0)
+        low, high = percentiles(np.array(optima))
         intervals = {d: (float(a), float(b)) for d, a, b in zip(domains, low, high, strict=True)}
     named = {"uniform": np.full(len(domains), 1 / len(domains))}
     if natural is not None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import t
 
 from thresher.errors import InputError
+from thresher.intervals import student
 
 
 @dataclass(frozen=True)
@@ -59,30 +60,35 @@ def mean_excess(
 
 def summarise(
     domains: Sequence[str], paths: Sequence[Float[np.ndarray, "s m"]], *, natural: Float[np.ndarray, "m"]
-) -> dict:
-    """The mixture of several runs' paths (mean over steps, then runs), with what tells how far to trust it.
+) -> dict[str, Any]:
+    """The mixture of several runs, as a dictionary with the keys of a `Proposal` and with warnings.
 
-    The interval is Student's over runs (None of one run), cut to shares; the keys are those of a `Proposal`.
+    `paths` holds the weights after each step of each run; the mixture is their mean over steps, then over runs. The
+    interval is Student's over runs, cut to [0, 1]; None if there is one run.
     """
     averages = np.array([path.mean(axis=0) for path in paths])
     weights, n = averages.mean(axis=0), len(averages)
-    found, intervals = [], None
+    warnings, intervals = [], None
     if n > 1:
-        half = t.ppf(0.975, n - 1) * averages.std(axis=0, ddof=1) / np.sqrt(n)
+        half = student(averages)[1]
         low, high = np.clip([weights - half, weights + half], 0, 1)
         intervals = {d: (float(a), float(b)) for d, a, b in zip(domains, low, high, strict=True)}
         apart = float(np.mean(np.abs(averages - weights).sum(axis=1) / 2))
         if apart > 0.1:
-            found.append(f"unstable: each run moves {apart:.0%} of the data from the mean of all")
+            warnings.append(f"unstable: each run moves {apart:.0%} of the data from the mean of all")
     else:
-        found.append("no interval from one run; give more seeds")
+        warnings.append("no interval from one run; give more seeds")
     if (top := int(np.argmax(weights))) >= 0 and weights[top] > 0.5:
-        found.append(f"nearly one-hot: {domains[top]} has {weights[top]:.0%}; try a smaller eta or another reference")
+        warnings.append(
+            f"nearly one-hot: {domains[top]} has {weights[top]:.0%}; try a smaller eta or another reference"
+        )
     late = max(float(np.abs(path[-1] - path.mean(axis=0)).sum() / 2) for path in paths)
     if late > 0.2:
-        found.append(f"not settled: the last step's weights are {late:.0%} of the data away from their mean over steps")
+        warnings.append(
+            f"not settled: the last step's weights are {late:.0%} of the data away from their mean over steps"
+        )
 
-    def named(row) -> dict[str, float]:
+    def named(row: Float[np.ndarray, "m"]) -> dict[str, float]:
         return dict(zip(domains, map(float, row), strict=True))
 
     return {
@@ -93,6 +99,6 @@ def summarise(
         "weight_intervals": intervals,
         "by_run": [named(row) for row in averages],
         "baselines": {"natural": named(natural), "uniform": named(np.full(len(domains), 1 / len(domains)))},
-        "warnings": found,
+        "warnings": warnings,
         "repairs": [],
     }

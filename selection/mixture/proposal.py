@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
+from thresher.intervals import percentiles
 from thresher.progress import SILENT, Progress
 from thresher.selection.mixture import baselines
 from thresher.selection.mixture.constraints import Constraints, make_constraints
@@ -16,7 +17,8 @@ from thresher.selection.mixture.optimise import objective, optimise
 from thresher.selection.mixture.table import MixtureTable
 from thresher.selection.mixture.uncertainty import Bootstrap, HeldOut, bootstrap, hold_out, warnings_of
 
-Interval = tuple[float, float]
+Bounds = tuple[float, float]
+"""The lower and the upper end of an interval."""
 BASELINES = ("uniform", "natural", "best-observed")
 """Mixtures that `propose` takes in place of a method: nothing is optimised, all is predicted."""
 
@@ -30,10 +32,10 @@ class Proposal:
     num_resamples: int
     seed: int
     weights: dict[str, float]
-    weight_intervals: dict[str, Interval] | None
+    weight_intervals: dict[str, Bounds] | None
     objective: float
     predicted_losses: dict[str, float] | None
-    loss_intervals: dict[str, Interval] | None
+    loss_intervals: dict[str, Bounds] | None
     """Where the fitted law lies, not where one run may fall; that is `run_deviation`."""
     run_deviation: dict[str, float] | None
     """Standard deviation of one new run's loss around the prediction."""
@@ -42,7 +44,7 @@ class Proposal:
     baseline_objectives: dict[str, float]
     gains: dict[str, dict[str, float]] | None
     """Predicted goal of each baseline minus that of the proposal: mean, low, high. Above 0 the proposal is better."""
-    indistinguishable: dict[str, Interval] | None
+    indistinguishable: dict[str, Bounds] | None
     """Range of each domain's weight over the mixtures that the refits do not agree to be worse."""
     held_out: dict[str, dict[str, float]] | None
     """Of each target: rmse, r2, spearman on runs the fit never saw."""
@@ -125,7 +127,7 @@ def _describe(
         num_resamples=0 if resampled is None else len(resampled.optima),
         seed=seed,
         weights=_named(table.domains, best),
-        weight_intervals=None if resampled is None else _intervals(table.domains, resampled.interval()),
+        weight_intervals=None if resampled is None else _intervals(table.domains, percentiles(resampled.optima)),
         objective=float(values[0]),
         predicted_losses=losses,
         loss_intervals=_loss_intervals(table, resampled) if predicts_losses else None,
@@ -145,23 +147,20 @@ def _named(names, values) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
-def _intervals(names, bounds) -> dict[str, Interval]:
+def _intervals(names, bounds) -> dict[str, Bounds]:
     return {name: (float(low), float(high)) for name, low, high in zip(names, *bounds, strict=True)}
 
 
-def _loss_intervals(table: MixtureTable, resampled: Bootstrap | None) -> dict[str, Interval] | None:
-    return (
-        None
-        if resampled is None
-        else _intervals(table.targets, np.quantile(resampled.predictions, [0.025, 0.975], axis=0))
-    )
+def _loss_intervals(table: MixtureTable, resampled: Bootstrap | None) -> dict[str, Bounds] | None:
+    return None if resampled is None else _intervals(table.targets, percentiles(resampled.predictions))
 
 
 def _gain(resampled: Bootstrap, place: int) -> dict[str, float]:
-    return dict(zip(("mean", "low", "high"), resampled.gain(place), strict=True))
+    gain = resampled.gain(place)
+    return {"mean": gain.value, "low": gain.low, "high": gain.high}
 
 
-def _set_ranges(table: MixtureTable, resampled: Bootstrap, num_asked: int) -> dict[str, Interval]:
+def _set_ranges(table: MixtureTable, resampled: Bootstrap, num_asked: int) -> dict[str, Bounds]:
     chosen = resampled.indistinguishable()
     # The proposed one belongs to the set; baselines may break the constraints and do not.
     chosen[1:num_asked] = False

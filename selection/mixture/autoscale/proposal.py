@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
+from thresher.intervals import percentiles
 from thresher.seeds import numpy_rng
 from thresher.selection.mixture import baselines
 from thresher.selection.mixture.autoscale.ddo import Ddo
@@ -135,7 +136,7 @@ def propose_autoscale(
         for _ in range(num_resamples):
             cells = ddo.resampled(rng), None if second is None else second[1].resampled(rng)
             optima.append(constraints.project(solve(*cells)[2].weights[None])[0])
-        bounds, done = np.quantile(optima, [0.025, 0.975], axis=0), num_resamples
+        bounds, done = percentiles(np.array(optima)), num_resamples
         intervals = {name: (float(a), float(b)) for name, a, b in zip(table.domains, *bounds, strict=True)}
     else:
         warnings.append("no interval: three points fix each domain's curve; repeat every run with other seeds")
