@@ -1,6 +1,7 @@
-"""From a table of runs to a mixture, with all that is known about how good it is: what `thresher mix` prints."""
+"""From a table of runs to a proposed mixture, with all that is known about how good it is."""
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -36,7 +37,7 @@ class Proposal:
     objective: float
     predicted_losses: dict[str, float] | None
     loss_intervals: dict[str, Bounds] | None
-    """Where the fitted law lies, not where one run may fall; that is `run_deviation`."""
+    """Where the fitted law lies; where one run may fall is `run_deviation`."""
     run_deviation: dict[str, float] | None
     """Standard deviation of one new run's loss around the prediction."""
     baselines: dict[str, dict[str, float]]
@@ -52,7 +53,8 @@ class Proposal:
     warnings: list[str]
     repairs: list[str]
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
+        """The proposal as a plain dictionary."""
         return asdict(self)
 
 
@@ -68,11 +70,12 @@ def propose(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Proposal:
-    """Fit, optimise, and say how sure. `method` is one of METHODS, or of BASELINES; `natural` the token-proportional
-    mixture (default: the constraints' prior).
+    """Fit a law to the table, find its best mixture within the constraints, and say how sure that is.
 
-    The worst case counts each target's excess over its predicted loss on `natural`. `check=False` leaves the held-out
-    errors out, `num_resamples=0` the intervals. Raises InputError for constraints over other domains than the table's.
+    `method` is one of METHODS or of BASELINES; `natural` is the token-proportional mixture (default: the constraints'
+    prior). The worst case counts each target's excess over its predicted loss on `natural`. With `check=False` there
+    are no held-out errors, with `num_resamples=0` no intervals. Raises InputError for an unknown method and for
+    constraints over other domains than the table's.
     """
     fixed = method in BASELINES
     # A baseline is judged by the default law: the mixture is given, its losses are still to be predicted.
@@ -109,7 +112,7 @@ def propose(
 
 
 def counted(table: MixtureTable, goal: Goal) -> tuple[MixtureTable, Goal]:
-    """Both without the targets that do not count: they cost fits and decide nothing."""
+    """Table and goal without the targets that do not count, which cost fits and decide nothing."""
     names = [target for target, weight in zip(table.targets, goal.weights, strict=True) if weight > 0]
     return table.only(names), replace(goal, weights=goal.weights[goal.weights > 0], reference=None)
 

@@ -43,12 +43,12 @@ def classifier(evidence: Evidence, *, negatives: float = 4.0, buckets: int = 2**
 def _log_odds(
     pool: csr_matrix, target: csr_matrix, halves: list[np.ndarray], negatives: float, strength: float
 ) -> Float[np.ndarray, "n"]:
-    log_odds = np.empty(pool.shape[0])
+    log_odds = np.empty(pool.get_shape()[0])
     for judged, other in (halves, halves[::-1]):
-        against = other[: max(1, round(negatives * target.shape[0]))]
+        against = other[: max(1, round(negatives * target.get_shape()[0]))]
         rows = csr_matrix(vstack([target, pool[against]]))
         used = np.unique(rows.indices)  # an n-gram in no row has the weight 0
-        is_target = np.arange(target.shape[0] + len(against)) < target.shape[0]
+        is_target = np.arange(target.get_shape()[0] + len(against)) < target.get_shape()[0]
         model = LogisticRegression(C=strength, class_weight="balanced", max_iter=200, tol=1e-3)
         log_odds[judged] = model.fit(rows[:, used], is_target).decision_function(pool[judged][:, used])
     return log_odds

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -22,7 +22,7 @@ from thresher.selection.mixture.autoscale.scaling import (
 )
 from thresher.selection.mixture.constraints import Constraints, make_constraints
 from thresher.selection.mixture.goal import Goal, make_goal
-from thresher.selection.mixture.laws.law import Law
+from thresher.selection.mixture.laws.law import Law, Losses, Weights
 from thresher.selection.mixture.optimise import optimise
 from thresher.selection.mixture.table import MixtureTable
 
@@ -35,19 +35,24 @@ class Scaled(Law):
 
     @property
     def num_parameters(self) -> int:
+        """Three a domain."""
         return self.fits[0].num_parameters
 
-    def predict(self, weights):
+    def predict(self, weights: Weights) -> Losses:
+        """The loss of each target by its own fit."""
         return self.base * np.hstack([fit.predict(weights * self.ratio) for fit in self.fits])
 
-    def deviation(self, weights):
+    def deviation(self, weights: Weights) -> Losses:
+        """Always 0: the fits pass through every point."""
         return np.zeros((len(weights), len(self.base)))
 
-    def gradient(self, weights):
+    def gradient(self, weights: Weights) -> Float[np.ndarray, "n k m"]:
+        """The derivative of each target's fit."""
         steep = np.concatenate([fit.gradient(weights * self.ratio) for fit in self.fits], axis=1)
         return steep * self.ratio * self.base[:, None]
 
-    def refit(self, weights, losses):
+    def refit(self, weights: Weights, losses: Losses) -> "Law":
+        """Always raises InputError, as `DomainScaling.refit` does."""
         return self.fits[0].refit(weights, losses)
 
 
@@ -77,7 +82,8 @@ class AutoScaleProposal:
     warnings: list[str]
     repairs: list[str]
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
+        """The proposal as a plain dictionary."""
         return asdict(self)
 
 
@@ -98,9 +104,11 @@ def propose_autoscale(
 ) -> AutoScaleProposal:
     """Fit the DDO and optimise for `budget` (default: the fitted one).
 
-    `exact` solves the fitted program anew at the budget, under the constraints; the worst case and KL go through the
-    common optimiser. `paper` extrapolates the optima at two budgets (`second`: table, DDO and budget of the other) and
-    then moves to the nearest mixture in the constraints. `floor`: least amount of a domain, in fitted equal shares.
+    Mode `exact` solves the fitted program anew at the budget, under the constraints; the worst case and KL go through
+    the common optimiser. Mode `paper` extrapolates the optima at two budgets (`second`: table, DDO and budget of the
+    other) and then moves to the nearest mixture in the constraints. `floor` is the least amount of a domain, in fitted
+    equal shares. Raises InputError for budgets of 0 or below, a mode that does not fit `second`, other domains, and
+    bounds that leave no room.
     """
     budget = fitted_budget if budget is None else budget
     if not (fitted_budget > 0 and budget > 0):
