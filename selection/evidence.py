@@ -11,7 +11,7 @@ texts               n strings as they were written, and target_texts {target: [t
 lengths             [n] tokens of each example (1 of an image); if they are not given, each counts as 1
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from typing import Any
@@ -52,8 +52,8 @@ class Evidence:
 
     def __init__(
         self,
-        ids: Sequence[str],
-        domains: Sequence[str] | None = None,
+        ids: Sequence[str] | np.ndarray,
+        domains: Sequence[str] | np.ndarray | None = None,
         *,
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
@@ -96,7 +96,7 @@ class Evidence:
         """One number an example: the weighted mean over targets, each normalised over the pool."""
         return combination.combine(by_target, self.weights)
 
-    def shares(self, targets: Sequence[str]) -> dict[str, float]:
+    def shares(self, targets: Iterable[str]) -> dict[str, float]:
         """What each target counts for; the shares sum to 1."""
         return combination.shares(list(targets), self.weights)
 

@@ -47,7 +47,7 @@ class Selected:
         return len(self.kept)
 
     @property
-    def order(self) -> Int[np.ndarray, "k+d"]:
+    def order(self) -> Int[np.ndarray, "o"]:
         """Kept, then dropped positions: the order in which the method takes them."""
         return np.concatenate([self.kept, self.dropped])
 
@@ -76,8 +76,8 @@ class Selection:
 
 def write_selection(
     select: Selected | Callable[[], Selected],
-    ids: Sequence[str],
-    domains: Sequence[str],
+    ids: Sequence[str] | np.ndarray,
+    domains: Sequence[str] | np.ndarray,
     *,
     out: Path,
     method: str,
@@ -126,7 +126,7 @@ def open_selection(path: Path) -> Selection:
 
 
 def domain_shares(
-    domains: Sequence[str], kept: Int[np.ndarray, "k"], lengths: Int[np.ndarray, "n"] | None = None
+    domains: Sequence[str] | np.ndarray, kept: Int[np.ndarray, "k"], lengths: Int[np.ndarray, "n"] | None = None
 ) -> dict[str, dict[str, float]]:
     """The share of each domain, sorted by name, in the pool (`before`) and in what is kept (`after`).
 

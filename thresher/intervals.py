@@ -45,7 +45,9 @@ class MeanInterval:
 def student(values: Float[np.ndarray, "n *k"]) -> tuple[Float[np.ndarray, "*k"], Float[np.ndarray, "*k"]]:
     """The mean over the n values and the half width of its interval, t_{n-1} sd / sqrt(n), t the 97.5 % quantile."""
     n = len(values)
-    return values.mean(axis=0), np.asarray(stats.t.ppf(TAILS[1], n - 1) * values.std(axis=0, ddof=1) / np.sqrt(n))
+    return np.asarray(values.mean(axis=0)), np.asarray(
+        stats.t.ppf(TAILS[1], n - 1) * values.std(axis=0, ddof=1) / np.sqrt(n)
+    )
 
 
 def interval(values: Float[np.ndarray, "n"]) -> MeanInterval:
@@ -63,7 +65,7 @@ def interval(values: Float[np.ndarray, "n"]) -> MeanInterval:
     return MeanInterval(mean, mean - half, mean + half, n)
 
 
-def paired(a: Float[np.ndarray, "n"], b: Float[np.ndarray, "n"]) -> MeanInterval:
+def paired(a: Float[np.ndarray, "a"], b: Float[np.ndarray, "b"]) -> MeanInterval:
     """The interval of a - b, where a[i] and b[i] have the same seed. Raises InputError as `interval` does."""
     if len(a) != len(b):
         raise InputError(f"{len(a)} and {len(b)} values cannot be paired; give one value a seed on both sides")

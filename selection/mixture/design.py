@@ -93,7 +93,7 @@ def space_filling(constraints: Constraints, num_runs: int, *, seed: int = 0, see
     return np.array(chosen)
 
 
-def one_up_one_down(num_domains: int, *, low: float = 1 / 5, high: float = 3.0) -> Float[np.ndarray, "2m+1 m"]:
+def one_up_one_down(num_domains: int, *, low: float = 1 / 5, high: float = 3.0) -> Float[np.ndarray, "r m"]:
     """AutoScale's DDO in units of the equal share: base, each domain cut to `low`, each raised to `high`."""
     amounts = np.ones((2 * num_domains + 1, num_domains))
     amounts[1 : num_domains + 1][np.diag_indices(num_domains)] = low

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from thresher.errors import InputError
 from thresher.intervals import percentiles
@@ -52,7 +52,7 @@ class Usefulness(Law):
 def sum_by_domain(
     scores: Float[np.ndarray, "n"],
     example_domains: Sequence[str] | np.ndarray,
-    tokens: Float[np.ndarray, "n"],
+    tokens: Real[np.ndarray, "n"],
     domains: Sequence[str],
 ) -> tuple[Float[np.ndarray, "m"], Float[np.ndarray, "m"]]:
     """The summed scores and the summed tokens of each domain.
@@ -84,7 +84,7 @@ def fit_domain_dsdm(summed_scores: Float[np.ndarray, "m *k"], tokens: Float[np.n
 def propose_domain_dsdm(
     scores: Mapping[str, Float[np.ndarray, "n"]],
     example_domains: Sequence[str] | np.ndarray,
-    tokens: Float[np.ndarray, "n"],
+    tokens: Real[np.ndarray, "n"],
     *,
     goal: Goal,
     constraints: Constraints,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from thresher.errors import InputError
 from thresher.seeds import numpy_rng
@@ -141,7 +142,9 @@ def _sum_to_one(weights: Weights, repairs: list[str]) -> Weights:
     return weights / sums[:, None]
 
 
-def _drop_copies(weights: Weights, losses: Losses, repairs: list[str]) -> tuple[Weights, Losses]:
+def _drop_copies(
+    weights: Weights, losses: Losses, repairs: list[str]
+) -> tuple[Float[np.ndarray, "r m"], Float[np.ndarray, "r k"]]:
     _, first = np.unique(np.column_stack([weights, losses]), axis=0, return_index=True)
     kept = np.sort(first)
     if len(kept) < len(weights):
@@ -156,7 +159,9 @@ def _drop_copies(weights: Weights, losses: Losses, repairs: list[str]) -> tuple[
     return weights[kept], losses[kept]
 
 
-def _drop_unused(domains: Sequence[str], weights: Weights, repairs: list[str]) -> tuple[list[str], Weights]:
+def _drop_unused(
+    domains: Sequence[str], weights: Weights, repairs: list[str]
+) -> tuple[list[str], Float[np.ndarray, "n d"]]:
     fixed = np.ptp(weights, axis=0) <= CONSTANT
     for domain in np.flatnonzero(fixed & (weights[0] > 0)).tolist():
         share = weights[0, domain]

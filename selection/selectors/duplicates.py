@@ -6,7 +6,7 @@ from unicodedata import normalize
 from zlib import crc32
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -83,7 +83,7 @@ def minhash(
     return Filtered(scores, keep)
 
 
-def shingles(text: str, ngram: int) -> Int[np.ndarray, "s"]:
+def shingles(text: str, ngram: int) -> UInt[np.ndarray, "s"]:
     """The set of all runs of `ngram` words, sorted, each as a 64-bit hash; a shorter text is one run."""
     words = words_of(text) or text.split()  # without words, signs tell texts apart
     hashes = np.array([crc32(word.encode("utf-8", "surrogatepass")) for word in words] or [0], dtype=np.uint64)
@@ -94,7 +94,7 @@ def shingles(text: str, ngram: int) -> Int[np.ndarray, "s"]:
     return np.unique(runs)
 
 
-def signatures_of(sets: Sequence[np.ndarray], num: int, rng: np.random.Generator) -> Int[np.ndarray, "m num"]:
+def signatures_of(sets: Sequence[np.ndarray], num: int, rng: np.random.Generator) -> UInt[np.ndarray, "m num"]:
     """The smallest hash of each set under `num` random functions x -> high 32 bits of a x + b mod 2^64, with a odd."""
     a, b = (rng.integers(0, 2**64, size=num, dtype=np.uint64) for _ in range(2))
     signatures = np.empty((len(sets), num), dtype=np.uint32)
@@ -117,7 +117,7 @@ def rows_in_band(threshold: float, permutations: int) -> int:
     return int(rows[caught >= CAUGHT].max(initial=1))
 
 
-def _candidates(signatures: Int[np.ndarray, "m num"], rows: int) -> set[tuple[int, int]]:
+def _candidates(signatures: UInt[np.ndarray, "m num"], rows: int) -> set[tuple[int, int]]:
     """Pairs that agree in a band: neighbours in the list of a bucket, and each with its first."""
     pairs: set[tuple[int, int]] = set()
     for start in range(0, signatures.shape[1] - rows + 1, rows):
@@ -131,7 +131,7 @@ def _candidates(signatures: Int[np.ndarray, "m num"], rows: int) -> set[tuple[in
     return pairs
 
 
-def _mixed(values: Int[np.ndarray, "s"]) -> Int[np.ndarray, "s"]:
+def _mixed(values: UInt[np.ndarray, "s"]) -> UInt[np.ndarray, "s"]:
     """Every bit of the input moves every bit of the output (the end of splitmix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -32,7 +32,7 @@ def tempered(keys: Float[np.ndarray, "n"], temperature: float, evidence: Evidenc
 
 def repeated(
     order: Int[np.ndarray, "m"], keys: Float[np.ndarray, "n"], repeats: int, cost: float
-) -> Int[np.ndarray, "r*m"]:
+) -> Int[np.ndarray, "k"]:
     """An order in which each example may stand up to `repeats` times: its r-th time is worth z - (r - 1) * cost.
 
     z is the example's key in standard deviations of the keys in `order`. With cost = 0, each example that is taken is

@@ -32,8 +32,8 @@ Judged = dict[str, dict[str, Interval]]
 
 
 def judge(
-    proxy: Mapping[str, Sequence[float]],
-    reference: Mapping[str, Sequence[float]],
+    proxy: Mapping[str, Sequence[float] | np.ndarray],
+    reference: Mapping[str, Sequence[float] | np.ndarray],
     *,
     top: Sequence[int] = TOP,
     num_resamples: int = 1000,

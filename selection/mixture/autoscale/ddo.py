@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
-from thresher.selection.mixture.laws.law import Losses
 from thresher.selection.mixture.table import MixtureTable
 
 # Weights of a DDO printed to three digits still show which domain was changed.
@@ -30,7 +29,9 @@ class Ddo:
         """Whether every cell was run more than once, so that cells can be resampled."""
         return min(map(len, self.cells)) > 1
 
-    def results(self, values: Float[np.ndarray, "n k"], rows: list[np.ndarray] | None = None) -> Losses:
+    def results(
+        self, values: Float[np.ndarray, "n k"], rows: list[np.ndarray] | None = None
+    ) -> Float[np.ndarray, "r k"]:
         """The mean result of each cell, in the order of `Runs.in_order`; `rows` replace the cells if given."""
         return np.array([values[list(cell)].mean(axis=0) for cell in (self.cells if rows is None else rows)])
 

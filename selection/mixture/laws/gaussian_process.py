@@ -26,7 +26,7 @@ JITTER = 1e-6
 class GaussianProcess(Law):
     """One process a target, each with a constant mean and its own lengths, amplitude and noise."""
 
-    def __init__(self, weights: Weights, losses: Losses, seed: int, hyper: Float[np.ndarray, "k m+2"] | None = None):
+    def __init__(self, weights: Weights, losses: Losses, seed: int, hyper: Float[np.ndarray, "k h"] | None = None):
         self.seed = seed
         self.points = _embed(weights)
         self.centre, self.scale = losses.mean(axis=0), np.maximum(losses.std(axis=0), 1e-12)
@@ -73,14 +73,14 @@ class GaussianProcess(Law):
         """The processes on other runs, with the lengths and the noise that were learnt here."""
         return GaussianProcess(weights, losses, self.seed, self.hyper)
 
-    def shared_deviation(self, weights: Weights, seen: Weights) -> Losses:
+    def shared_deviation(self, weights: Weights, seen: Float[np.ndarray, "s m"]) -> Losses:
         """The deviation if runs on `seen` had been made as well: it depends on their place, not their losses."""
         grown = copy(self)
         grown.points = np.vstack([self.points, _embed(seen)])
         grown._solve(np.zeros((len(grown.points), len(self.hyper))))
         return grown.deviation(weights)
 
-    def _learn(self, standard: Losses) -> Float[np.ndarray, "k m+2"]:
+    def _learn(self, standard: Losses) -> Float[np.ndarray, "k h"]:
         rows = np.arange(len(standard))
         if len(rows) > LEARN_FROM:
             rows = np.sort(numpy_rng(self.seed, "gaussian-process").choice(rows, LEARN_FROM, replace=False))
@@ -111,7 +111,7 @@ def _parts(points: Float[np.ndarray, "a m"], size: int = 256) -> list[Float[np.n
 
 
 def _kernel(
-    left: Float[np.ndarray, "a m"], right: Float[np.ndarray, "b m"], hyper: Float[np.ndarray, "k m+2"]
+    left: Float[np.ndarray, "a m"], right: Float[np.ndarray, "b m"], hyper: Float[np.ndarray, "k h"]
 ) -> tuple[Float[np.ndarray, "k a b"], Float[np.ndarray, "k a b"]]:
     """Matern 5/2 of k targets, s (1 + r + r^2/3) exp(-r) with r^2 = 5 d^2, and its -2 d/d(d^2).
 
@@ -127,7 +127,7 @@ def _kernel(
     return linear + decay * r**2 / 3, linear * (5 / 3)
 
 
-def _learn_one(points: Float[np.ndarray, "n m"], standard: Float[np.ndarray, "n"]) -> Float[np.ndarray, "m+2"]:
+def _learn_one(points: Float[np.ndarray, "n m"], standard: Float[np.ndarray, "n"]) -> Float[np.ndarray, "h"]:
     num_domains = points.shape[1]
     centre = np.concatenate([[0.0], np.full(num_domains, np.log(1 / 3)), [np.log(0.05)]])
     bounds = [(-6.0, 8.0), *[(-5.0, 4.0)] * num_domains, (-10.0, 1.0)]

@@ -21,7 +21,7 @@ class PowerLaw:
     scale: float
     exponent: float
 
-    def predict(self, amount: float | Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    def predict(self, amount: float | Float[np.ndarray, "*n"]) -> float | Float[np.ndarray, "*n"]:
         """The loss at each amount."""
         return self.floor + (self.scale / np.asarray(amount, dtype=float)) ** self.exponent
 
