@@ -1,5 +1,6 @@
 """From a table of runs to a proposed mixture, with all that is known about how good it is."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -118,7 +119,17 @@ def counted(table: MixtureTable, goal: Goal) -> tuple[MixtureTable, Goal]:
 
 
 def _describe(
-    method, predicts_losses, law: Law, table, goal, constraints, asked, others, resampled, held, seed
+    method: str,
+    predicts_losses: bool,
+    law: Law,
+    table: MixtureTable,
+    goal: Goal,
+    constraints: Constraints,
+    asked: Float[np.ndarray, "a m"],
+    others: Sequence[str],
+    resampled: Bootstrap | None,
+    held: HeldOut | None,
+    seed: int,
 ) -> Proposal:
     best = asked[0]
     values = objective(law, goal, constraints, asked)
@@ -146,11 +157,13 @@ def _describe(
     )
 
 
-def _named(names, values) -> dict[str, float]:
+def _named(names: Iterable[str], values: Float[np.ndarray, "v"]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
-def _intervals(names, bounds) -> dict[str, Bounds]:
+def _intervals(
+    names: Iterable[str], bounds: tuple[Float[np.ndarray, "v"], Float[np.ndarray, "v"]]
+) -> dict[str, Bounds]:
     return {name: (float(low), float(high)) for name, low, high in zip(names, *bounds, strict=True)}
 
 

@@ -139,10 +139,10 @@ def _losses(row: Mapping[str, str], columns: LossColumns, path: Path, line: int)
     if not columns.losses:
         yield row[columns.test_set], _number(row[columns.loss], path, line)
         return
-    wanted = [name for name in row if any(fnmatchcase(name, pattern) for pattern in columns.losses)]
-    if not wanted:
+    names = [name for name in row if any(fnmatchcase(name, pattern) for pattern in columns.losses)]
+    if not names:
         raise InputError(f"{path}: no column matches {' '.join(columns.losses)}; its columns are: {', '.join(row)}")
-    for name in wanted:
+    for name in names:
         yield name, _number(row[name], path, line)
 
 

@@ -148,7 +148,11 @@ def test_what_cannot_be_selected_by_is_refused_in_one_line(arguments, message):
     assert "\n" not in str(caught.value)
 
 
-def test_selection_does_not_load_torch():
-    modules = "thresher.selection.methods, thresher.selection.statistics.comparison"
-    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+def test_every_name_that_the_packages_offer_is_there_and_none_needs_torch():
+    code = (
+        "import sys, thresher.selection, thresher.selection.mixture\n"
+        "for package in (thresher.selection, thresher.selection.mixture):\n"
+        "    assert all(getattr(package, name) is not None for name in package.__all__)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,6 +1,6 @@
 """AutoScale on a DDO: fit every domain, optimise for a budget under constraints, say how sure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from thresher.selection.mixture.autoscale.ddo import Ddo
 from thresher.selection.mixture.autoscale.scaling import (
     FLOOR,
     DomainScaling,
+    Projection,
     Runs,
     fit_autoscale,
     project_exact,
@@ -122,20 +123,22 @@ def propose_autoscale(
     natural = constraints.prior if natural is None else natural
     warnings: list[str] = []
 
-    def solve(cells, other_cells):
+    def solve(
+        cells: list[np.ndarray] | None, other_cells: list[np.ndarray] | None
+    ) -> tuple[Scaled, DomainScaling, Projection]:
         law, whole = _fit(table, ddo, goal, cells)
         law = Scaled(law.fits, law.base, budget / fitted_budget)
         if second is not None:
             _, other = _fit(second[0], second[1], goal, other_cells)
-            shares = (fit.optimum(lower=floor) / len(table.domains) for fit in (whole, other))
-            return law, whole, project_paper(next(shares) * fitted_budget, next(shares) * second[2], budget)
+            here, there = (fit.optimum(lower=floor) / len(table.domains) for fit in (whole, other))
+            return law, whole, project_paper(here * fitted_budget, there * second[2], budget)
         return law, whole, _exact(law, whole, goal, constraints, natural, fitted_budget, budget, floor, seed)
 
-    law, whole, found = solve(None, None)
-    weights = found.weights
+    law, whole, projection = solve(None, None)
+    weights = projection.weights
     if second is not None:
         weights = constraints.project(weights[None])[0]
-        if (moved := np.abs(weights - found.weights).sum() / 2) > 1e-6:
+        if (moved := np.abs(weights - projection.weights).sum() / 2) > 1e-6:
             warnings.append(f"the extrapolated mixture broke the constraints; {moved:.1%} of the data was moved")
     intervals, done = None, 0
     if num_resamples and ddo.repeated and (second is None or second[1].repeated):
@@ -148,7 +151,9 @@ def propose_autoscale(
         intervals = {name: (float(a), float(b)) for name, a, b in zip(table.domains, *bounds, strict=True)}
     else:
         warnings.append("no interval: three points fix each domain's curve; repeat every run with other seeds")
-    warnings += _warnings(table, constraints, weights, found.t, floor * fitted_budget / len(table.domains) / budget)
+    warnings += _warnings(
+        table, constraints, weights, projection.t, floor * fitted_budget / len(table.domains) / budget
+    )
     others = {
         "natural": natural,
         "uniform": baselines.uniform(len(table.domains)),
@@ -163,7 +168,7 @@ def propose_autoscale(
         num_resamples=done,
         fitted_budget=float(fitted_budget),
         budget=float(budget),
-        t=float(found.t),
+        t=float(projection.t),
         weights=_named(table.domains, weights),
         weight_intervals=intervals,
         amounts=_named(table.domains, weights * budget),
@@ -180,18 +185,28 @@ def propose_autoscale(
     )
 
 
-def _fit(table: MixtureTable, ddo: Ddo, goal: Goal, cells) -> tuple[Scaled, DomainScaling]:
+def _fit(table: MixtureTable, ddo: Ddo, goal: Goal, cells: list[np.ndarray] | None) -> tuple[Scaled, DomainScaling]:
     """Every target's own fits, and those of the goal, which AutoScale optimises."""
     results = ddo.results(table.losses, cells)
 
-    def fit(values) -> DomainScaling:
+    def fit(values: Float[np.ndarray, "r"]) -> DomainScaling:
         return fit_autoscale(Runs.in_order(values, ddo.low, ddo.high), strict=False)
 
     weighted = replace(goal, worst_case=False).value(results)
     return Scaled([fit(column) for column in results.T], results[0]), fit(weighted)
 
 
-def _exact(law: Scaled, whole, goal: Goal, constraints: Constraints, natural, fitted_budget, budget, floor, seed):
+def _exact(
+    law: Scaled,
+    whole: DomainScaling,
+    goal: Goal,
+    constraints: Constraints,
+    natural: Float[np.ndarray, "m"],
+    fitted_budget: float,
+    budget: float,
+    floor: float,
+    seed: int,
+) -> Projection:
     num_domains, ratio = len(constraints.domains), budget / fitted_budget
     total = num_domains * ratio
     lower = np.maximum(constraints.lower * total, floor)
@@ -211,16 +226,18 @@ def _exact(law: Scaled, whole, goal: Goal, constraints: Constraints, natural, fi
     return replace(exact, weights=weights, amounts=weights * budget)
 
 
-def _warnings(table, constraints: Constraints, weights, t: float, least: float) -> list[str]:
-    found = []
+def _warnings(
+    table: MixtureTable, constraints: Constraints, weights: Float[np.ndarray, "m"], t: float, least: float
+) -> list[str]:
+    warnings = []
     bounds = constraints.on_bound(weights)
     low = [d for d, w in zip(table.domains, weights, strict=True) if w <= least * (1 + 1e-6) and d not in bounds]
     if low or bounds:
         named = [f"{domain} (AutoScale's least amount)" for domain in low]
-        found.append("on a bound: " + ", ".join([*named, *(f"{d} ({bound})" for d, bound in bounds.items())]))
+        warnings.append("on a bound: " + ", ".join([*named, *(f"{d} ({bound})" for d, bound in bounds.items())]))
     if t > 2:
-        found.append(f"t = {t:.2f} is beyond 2: pure extrapolation from the fitted budgets")
-    return found
+        warnings.append(f"t = {t:.2f} is beyond 2: pure extrapolation from the fitted budgets")
+    return warnings
 
 
 def _missed(table: MixtureTable, whole: DomainScaling) -> list[str]:
@@ -228,5 +245,5 @@ def _missed(table: MixtureTable, whole: DomainScaling) -> list[str]:
     return [f"no falling curve passes through the results of {missed}; the nearest one was taken"] if missed else []
 
 
-def _named(names: Mapping | tuple, values) -> dict[str, float]:
+def _named(names: Iterable[str], values: Float[np.ndarray, "v"]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, values, strict=True)}
