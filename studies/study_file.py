@@ -37,7 +37,7 @@ def study_text(study: Study) -> str:
     return "\n".join(lines).strip() + "\n"
 
 
-def _from_table(kind: type, table: Mapping[str, Any], where: str, base: Path) -> Any:
+def _from_table(kind: type, table: Any, where: str, base: Path) -> Any:
     if not isinstance(table, Mapping):
         raise InputError(f"{where} must be a table, not {table!r}")
     hints, known = get_type_hints(kind), {item.name for item in fields(kind)}

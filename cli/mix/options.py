@@ -12,7 +12,6 @@ from thresher.cli.options import ModelOptions
 from thresher.errors import InputError
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
     from thresher.selection.mixture.constraints import Constraints
     from thresher.selection.mixture.goal import Goal
@@ -121,12 +120,12 @@ def _repeats(entries: Sequence[str]) -> float | dict[str, float]:
     return named_numbers(entries, "--max-repeats") if entries else 1.0
 
 
-Settings = TypeVar("Settings", bound="DataclassInstance")
+Settings = TypeVar("Settings")
 
 
 def settings_of(command: Command, kind: type[Settings], **others: Any) -> Settings:
     """The dataclass `kind` of plain settings, from the options of `command` with the same names and from `others`."""
-    names = {field.name for field in fields(command)} & set({field.name for field in fields(kind)})
+    names = {field.name for field in fields(command)} & {field.name for field in fields(cast(Any, kind))}
     return kind(**{name: getattr(command, name) for name in names - others.keys()}, **others)
 
 

@@ -104,7 +104,7 @@ def _members(recipe: Recipe, budget: int, sources: Sources) -> Positions:
             return everything
 
 
-def _labelled(recipe: Recipe, labels: np.ndarray, everything: Positions) -> Positions:
+def _labelled(recipe: Recipe, labels: np.ndarray, everything: np.ndarray) -> np.ndarray:
     names = recipe.argument.split("+")
     known = set(labels.tolist())
     if unknown := [name for name in names if name not in known]:

@@ -36,7 +36,7 @@ class TrainingSet:
     draws: Sequence[Draw]
 
     @classmethod
-    def of(cls, name: str, *positions: Positions) -> "TrainingSet":
+    def of(cls, name: str, *positions: np.ndarray) -> "TrainingSet":
         """The examples at `positions`: one array for all repeats, or one for each."""
         return cls(name, [Draw(np.sort(some)) for some in positions])
 
@@ -73,7 +73,7 @@ def random_set(
     covers the draw too. The smaller of two budgets lies inside the larger.
     """
 
-    def order(repeat: int, turn: int) -> Positions:
+    def order(repeat: int, turn: int) -> np.ndarray:
         names = ("random", repeat) if turn == 0 else ("random", repeat, turn)
         return numpy_rng(seed, *names).permutation(len(lengths))
 
@@ -96,7 +96,9 @@ def held_by(
     }
 
 
-def draw_members(members: Positions, budget: int, lengths: Int[np.ndarray, "n"], *, seed: int) -> Positions:
+def draw_members(
+    members: Int[np.ndarray, "m"], budget: int, lengths: Int[np.ndarray, "n"], *, seed: int
+) -> Int[np.ndarray, "k"]:
     """Positions to train on that hold at least `budget` tokens (images), ascending.
 
     Of members that hold more, a random part; of members that hold less, whole passes and a random remainder. Draws
@@ -106,7 +108,7 @@ def draw_members(members: Positions, budget: int, lengths: Int[np.ndarray, "n"],
     if not len(members):
         raise InputError("a recipe leaves no example to train on; give another one")
 
-    def shuffled(turn: int) -> Positions:
+    def shuffled(turn: int) -> np.ndarray:
         keys = numpy_rng(seed, "draw", turn).random(int(members.max()) + 1)
         return members[np.argsort(keys[members], kind="stable")]
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.examples import Examples
@@ -153,8 +152,8 @@ def file_name(size: str) -> str:
     return re.sub(r"[^\w.@-]+", "-", size)
 
 
-Samples = dict[tuple[str, str], dict[str, Float[np.ndarray, "recipes n"]]]
-"""(size, test set) -> ids and the losses of each example for each recipe, the mean over repeats."""
+Samples = dict[tuple[str, str], dict[str, np.ndarray]]
+"""(size, test set) -> `id` [n] and `losses` [recipes, n] of each example, the mean over repeats."""
 
 
 def _losses(

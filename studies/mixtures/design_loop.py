@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from thresher.data.examples import open_examples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.seeds import derive
@@ -17,10 +18,10 @@ from thresher.selection.mixture.methods import DEFAULT, METHODS, method_named
 from thresher.selection.mixture.optimise import optimise
 from thresher.selection.mixture.proposal import BASELINES
 from thresher.studies.mixtures.proposal import propose_from
-from thresher.studies.mixtures.runs import Bench, MixtureRun, make_runs, table_of, write_runs
+from thresher.studies.mixtures.runs import Bench, mixture_trial, run_mixtures, table_of, write_runs
 
 Rows = list[dict[str, Any]]
-"""Finished runs in the order of the design: `run`, `weights`, `data`, and the facts that `make_run` gives."""
+"""Finished runs in the order of the design: `run`, `weights`, `data`, and the facts that `run_mixtures` gives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,21 +141,23 @@ class _Loop:
     def _train(self, weights: np.ndarray, budgets: Sequence[float] | np.ndarray, start: int) -> Rows:
         """Train each mixture from every repeat's seed; `start` is the number of the first mixture."""
         design = self.design
-        runs = [
-            MixtureRun(
-                mixture=str(number),
-                repeat=repeat,
-                weights=dict(zip(self.constraints.domains, map(float, shares), strict=True)),
+        pool, domains = open_examples(self.bench.pool), self.constraints.domains
+        trials = [
+            mixture_trial(
+                pool,
+                str(number),
+                repeat,
+                dict(zip(domains, map(float, shares), strict=True)),
                 budget=max(1, round(float(budget))),
                 seed=derive(design.seed, "mixture-run", repeat),
             )
             for number, (shares, budget) in enumerate(zip(weights, budgets, strict=True), start)
             for repeat in range(design.repeats)
         ]
-        facts = make_runs(runs, self.bench, workers=self.workers, progress=self.progress)
+        facts = run_mixtures(trials, self.bench, workers=self.workers, progress=self.progress)
         return [
-            {"run": run.name, "weights": run.weights, "data": run.budget / design.run_budget, **facts_of_run}
-            for run, facts_of_run in zip(runs, facts, strict=True)
+            {"run": trial.name, "weights": trial.mixture, "data": (trial.budget or 0) / design.run_budget, **facts_of_trial}
+            for trial, facts_of_trial in zip(trials, facts, strict=True)
         ]
 
     def _is_spent(self, rows: Rows) -> bool:

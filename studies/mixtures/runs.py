@@ -3,46 +3,23 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from thresher.artifacts import atomic_file
 from thresher.data.examples import Examples, ImageExamples, open_examples
 from thresher.errors import InputError
-from thresher.executors.jobs import run_jobs
 from thresher.progress import SILENT, Progress
 from thresher.proxies.costs import units_seen
-from thresher.proxies.evaluation import measure
+from thresher.proxies.evaluation import means
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import Trial, check_trainable, train_trial
+from thresher.proxies.trials import Trial, TrialResult, run_trials
 from thresher.selection.mixture.design import Plan
 from thresher.selection.mixture.table import MixtureTable, make_table
 from thresher.studies.experiments.training_sets import check_domains
 from thresher.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class MixtureRun:
-    """One run to make: which mixture, which repeat of it, and what the model is trained on."""
-
-    mixture: str
-    """The name of the mixture, which its repeats share."""
-    repeat: int
-    weights: Mapping[str, float]
-    """The share of each domain."""
-    budget: int
-    """Tokens (images) in all."""
-    seed: int
-    """The seed, which runs that are compared pair by pair share."""
-
-    @property
-    def name(self) -> str:
-        """What the run is called in tables and folders."""
-        return f"{self.mixture}-{self.repeat}"
 
 
 @dataclass(frozen=True)
@@ -60,51 +37,41 @@ class Bench:
     executor: str = "processes"
 
 
-def make_runs(
-    runs: Sequence[MixtureRun], bench: Bench, *, workers: int | None, progress: Progress = SILENT
+def mixture_trial(
+    pool: Examples, mixture: str, repeat: int, shares: Mapping[str, float], *, budget: int, seed: int
+) -> Trial:
+    """A trial on `budget` tokens (images) of the whole pool, of which each domain gives its share.
+
+    Two trials with the same seed see the same passes over each domain, as far as their shares go, so that paired
+    trials differ less. Raises InputError for a domain that the pool does not have.
+    """
+    check_domains(np.asarray(pool.domains), shares)
+    return Trial(mixture, repeat, seed % 2**31, np.arange(len(pool)), budget, shares)
+
+
+def run_mixtures(
+    trials: Sequence[Trial], bench: Bench, *, workers: int | None, progress: Progress = SILENT
 ) -> list[dict[str, Any]]:
-    """Train and evaluate all runs and return the facts of each, as `make_run` gives them.
+    """Train and measure all trials, and return the facts of each, in their order; finished ones are only opened.
 
-    A run that exists already is only opened. Raises InputError, before anything is trained, for targets that the model
-    cannot read or that were prepared with another tokenizer, and for domains that the pool does not have.
+    Facts are `losses` by target, `flops`, `seen` (tokens, or images), `seconds` of training and measuring together,
+    and `num_parameters`. Raises InputError, before anything is trained, for targets that the model cannot read or that
+    were prepared with another tokenizer.
     """
-    pool = open_examples(bench.pool)
-    check_trainable(pool, bench.model, {name: open_examples(path) for name, path in bench.targets.items()})
-    for run in runs:
-        check_domains(np.asarray(pool.domains), run.weights)
-    facts_of: dict[int, dict[str, Any]] = {}
-    work = partial(make_run, bench)
-    with progress.task("runs", len(runs)) as advance:
-        for position, facts in run_jobs(work, runs, workers=workers, executor=bench.executor, device=bench.device):
-            facts_of[position] = facts
-            advance(1)
-    return [facts_of[position] for position in range(len(runs))]
-
-
-def make_run(bench: Bench, run: MixtureRun) -> dict[str, Any]:
-    """Train and evaluate one run, or open it if it exists.
-
-    Returns `losses` by target, `flops`, `seen` (tokens, or images), `seconds` of training and evaluation together, and
-    `num_parameters`. Two runs with the same seed see the same passes over each domain, as far as their shares go, so
-    that paired runs differ less.
-    """
-    workspace = Workspace(bench.root, bench.device)
-    pool = open_examples(bench.pool)
     targets = {name: open_examples(path) for name, path in bench.targets.items()}
-    trial = Trial(run.mixture, run.repeat, run.seed % 2**31, np.arange(len(pool)), run.budget, run.weights)
-    model = train_trial(pool, bench.model, trial, workspace)
-    hashes = {name: examples.content_hash for name, examples in targets.items()}
-    out = workspace.place(f"evaluations/{run.name}", model.content_hash, hashes)
-    evaluation = measure(model, targets, out=out, workspace=workspace)
-    table = pq.read_table(evaluation.file("losses.parquet"), columns=["task", "loss"])
-    means = table.group_by("task", use_threads=False).aggregate([("loss", "mean")]).to_pylist()
-    facts = model.facts
+    workspace = Workspace(bench.root, bench.device, progress, bench.executor)
+    pool, where = open_examples(bench.pool), {"workers": workers, "workspace": workspace}
+    return [_facts(result) for result in run_trials(pool, bench.model, trials, targets, label="runs", **where)]
+
+
+def _facts(result: TrialResult) -> dict[str, Any]:
+    model = result.model.facts
     return {
-        "losses": {row["task"]: row["loss_mean"] for row in means},
-        "flops": facts["flops"],
-        "seen": units_seen(model),
-        "seconds": facts["seconds"] + evaluation.facts["seconds"],
-        "num_parameters": facts["num_parameters"],
+        "losses": {task: row["loss"] for task, row in means(result.evaluation).items()},
+        "flops": model["flops"],
+        "seen": units_seen(result.model),
+        "seconds": model["seconds"] + result.evaluation.facts["seconds"],
+        "num_parameters": model["num_parameters"],
     }
 
 

@@ -20,7 +20,7 @@ from thresher.seeds import derive
 from thresher.selection.mixture.baselines import natural, uniform
 from thresher.selection.statistics.comparison import Run, compare_arms
 from thresher.studies.experiments.training_sets import supply
-from thresher.studies.mixtures.runs import Bench, MixtureRun, make_runs, run_budget
+from thresher.studies.mixtures.runs import Bench, mixture_trial, run_budget, run_mixtures
 from thresher.studies.report.content import Model, Report, Reproduction, Results
 from thresher.studies.report.render import render
 from thresher.workspace import Workspace
@@ -68,13 +68,13 @@ def validate_mixtures(
     mixtures["natural"] = dict(zip(domains, natural(domains, tokens).tolist(), strict=True))
     mixtures["uniform"] = dict(zip(domains, uniform(len(domains)).tolist(), strict=True))
     trials = [
-        MixtureRun(name, repeat, weights, budget, derive(settings.seed, "reference", repeat))
+        mixture_trial(pool, name, repeat, shares, budget=budget, seed=derive(settings.seed, "reference", repeat))
         for repeat in range(settings.seeds)
-        for name, weights in mixtures.items()
+        for name, shares in mixtures.items()
     ]
-    facts = make_runs(trials, bench, workers=workers, progress=progress)
+    facts = run_mixtures(trials, bench, workers=workers, progress=progress)
     runs = [
-        Run(trial.mixture, trial.repeat, task, loss)
+        Run(trial.training_set, trial.repeat, task, loss)
         for trial, facts_of_run in zip(trials, facts, strict=True)
         for task, loss in facts_of_run["losses"].items()
     ]
