@@ -47,16 +47,17 @@ class Validate(ModelOptions):
     def run(self, progress):
         from thresher.data.examples import open_examples
         from thresher.proxies.settings import ModelSettings
-        from thresher.studies.experiments.training_sets import kept_positions
-        from thresher.studies.experiments.validation import Arm, Plan, held_by, random_arm, validate
+        from thresher.studies.experiments.training_sets import TrainingSet, held_by, kept_positions, random_set
+        from thresher.studies.experiments.validation import Plan, validate
         from thresher.workspace import Workspace
 
         pool = open_examples(self.pool)
-        arms = [Arm(name, [kept_positions(path, pool)]) for name, path in named_paths(self.arms, "--arms").items()]
+        kept = {name: kept_positions(path, pool) for name, path in named_paths(self.arms, "--arms").items()}
+        arms = [TrainingSet.of(name, positions) for name, positions in kept.items()]
         if "random" not in {arm.name for arm in arms}:
             lengths = pool.lengths()
             smallest = min(min(held) for held in held_by(arms, lengths, 1).values())
-            arms.append(random_arm(lengths, smallest, num_seeds=self.seeds, seed=self.seed))
+            arms.append(random_set(lengths, smallest, num_repeats=self.seeds, seed=self.seed))
         off_targets = named_paths(self.off_targets, "--off-targets") if self.off_targets else {}
         table = ModelSettings(
             size=self.model,

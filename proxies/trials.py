@@ -1,20 +1,24 @@
-"""Train models of given settings, one by one or many at once: where settings become a specification."""
+"""Trials: models of given settings, each trained on given data from a given seed, and measured; many at once."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from thresher.artifacts import Artifact, is_artifact
 from thresher.data.examples import Examples, open_examples
 from thresher.executors.jobs import run_jobs
 from thresher.executors.workers import num_workers
 from thresher.progress import SILENT
+from thresher.proxies.evaluation import measure
 from thresher.proxies.models.fits import check_all
-from thresher.proxies.models.spec import model_spec
+from thresher.proxies.models.spec import Spec, model_spec
 from thresher.proxies.settings import ModelSettings, train_config_of
+from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.order import hash_array
 from thresher.proxies.training.stacked import Member, groups_of, train_stack
 from thresher.proxies.training.trainer import train
@@ -22,116 +26,133 @@ from thresher.workspace import Workspace
 
 
 @dataclass(frozen=True)
-class Run:
-    """One model to train: the name of its artefact, its seed, the positions it is trained on, and how many of their
-    tokens (images) make an epoch; None: all. With shares of domains, so much of an epoch is of each."""
+class Trial:
+    """One model to train: on which training set, which repeat of it, and from which seed."""
 
-    name: str
+    training_set: str
+    """The name of what it is trained on."""
+    repeat: int
     seed: int
-    indices: np.ndarray
+    indices: Int[np.ndarray, "n"]
+    """Positions in the pool, an example as often as it is to be seen in an epoch."""
     budget: int | None = None
+    """Tokens (images) of an epoch; None: all that `indices` hold."""
     mixture: Mapping[str, float] | None = None
+    """The share of each domain in an epoch; None: as they come."""
+    folder: str = "models"
+    """Where in the workspace the model lies."""
 
-
-def train_model(
-    pool: Examples, settings: ModelSettings, name: str, *, seed: int, indices: np.ndarray, workspace: Workspace
-) -> Artifact:
-    """One model of `settings` on the pool's examples at `indices`, under `workspace`."""
-    return train_run(pool, settings, Run(name, seed, indices), workspace)
-
-
-def train_run(pool: Examples, settings: ModelSettings, run: Run, workspace: Workspace) -> Artifact:
-    """The model of `run`, by itself."""
-    spec = model_spec(settings.size, pool)
-    return train(
-        spec,
-        pool,
-        out=place_of(pool, settings, run, workspace),
-        config=train_config_of(settings, spec),
-        seed=run.seed,
-        indices=run.indices,
-        budget=run.budget,
-        mixture=None if run.mixture is None else dict(run.mixture),
-        device=workspace.device,
-        progress=workspace.progress,
-    )
-
-
-AnyRun = TypeVar("AnyRun", bound="HasIndices")
-
-
-class HasIndices(Protocol):
     @property
-    def indices(self) -> np.ndarray: ...
+    def name(self) -> str:
+        """A name for files: the training set and the repeat."""
+        plain = re.sub(r"[^\w.-]+", "-", self.training_set)
+        return f"{plain}-{self.repeat}"
 
 
 @dataclass(frozen=True)
-class _Job:
-    runs: Sequence[Run]
+class TrialResult:
+    """A finished trial: its model, and what the model makes of every task."""
+
+    trial: Trial
+    model: Artifact
+    evaluation: Artifact
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What trials share: worked out once, because hashing a large checkpoint takes long."""
+
+    pool: Examples
     settings: ModelSettings
-    pool: Path
-    root: Path
-    device: str
+    workspace: Workspace
+    spec: Spec = field(init=False)
+    config: TrainConfig = field(init=False)
+
+    def __post_init__(self) -> None:
+        spec = model_spec(self.settings.size, self.pool)
+        object.__setattr__(self, "spec", spec)
+        object.__setattr__(self, "config", train_config_of(self.settings, spec))
+
+    def place(self, trial: Trial) -> Path:
+        """Where the model of `trial` lies, whether it is there or not."""
+        made_from = [self.spec, asdict(self.config), self.pool.content_hash, hash_array(trial.indices)]
+        mixture = None if trial.mixture is None else dict(trial.mixture)
+        name = f"{trial.folder}/{trial.name}"
+        return self.workspace.place(name, *made_from, trial.seed, trial.budget, mixture)
+
+    def train(self, trial: Trial) -> Artifact:
+        return train(
+            self.spec,
+            self.pool,
+            out=self.place(trial),
+            config=self.config,
+            seed=trial.seed,
+            indices=trial.indices,
+            budget=trial.budget,
+            mixture=None if trial.mixture is None else dict(trial.mixture),
+            device=self.workspace.device,
+            progress=self.workspace.progress,
+        )
+
+    def train_together(self, trials: Sequence[Trial]) -> None:
+        """As one stack where the model can be stacked and no domains are mixed; else one by one."""
+        if any(trial.mixture is not None for trial in trials):
+            for trial in trials:
+                self.train(trial)
+            return
+        members = [Member(self.place(trial), trial.seed, trial.indices, trial.budget) for trial in trials]
+        where = {"device": self.workspace.device, "progress": self.workspace.progress}
+        train_stack(self.spec, self.pool, members, config=self.config, **where)
+
+    def result(self, trial: Trial, tasks: Mapping[str, Examples]) -> TrialResult:
+        model = self.train(trial)
+        hashes = {name: examples.content_hash for name, examples in tasks.items()}
+        out = self.workspace.place(f"evaluations/{trial.name}", model.content_hash, hashes)
+        return TrialResult(trial, model, measure(model, tasks, out=out, workspace=self.workspace))
 
 
-def train_models(
+def train_trial(pool: Examples, settings: ModelSettings, trial: Trial, workspace: Workspace) -> Artifact:
+    """The model of one trial; what is there already is only opened."""
+    return _Setup(pool, settings, workspace).train(trial)
+
+
+def train_trials(
     pool: Examples,
     settings: ModelSettings,
-    runs: Sequence[Run],
+    trials: Sequence[Trial],
     *,
     label: str,
     workers: int | None,
     workspace: Workspace,
 ) -> list[Artifact]:
-    """A model of `settings` for each of `runs`, several at once; what is there already is only opened."""
+    """The models of all trials, `workers` at once, in their order; what is there already is only opened.
 
-    missing = [run for run in runs if not is_artifact(place_of(pool, settings, run, workspace))]
-    jobs = [
-        _Job(group, settings, pool.artifact.path, workspace.root, workspace.device)
-        for group in grouped(pool, settings, missing, workers, workspace)
-    ]
-    where = {"workers": workers, "executor": workspace.executor, "device": workspace.device}
-    with workspace.progress.task(label, len(runs)) as advance:
-        advance(len(runs) - len(missing))
-        for position, _ in run_jobs(_train, jobs, **where):
-            advance(len(jobs[position].runs))
-    return [train_run(pool, settings, run, workspace) for run in runs]
+    `label` names the work in the progress bar. `workers` None: one a core, or one on a GPU.
+    """
+    _train_missing(pool, settings, trials, {}, label=label, workers=workers, workspace=workspace)
+    setup = _Setup(pool, settings, workspace)
+    return [setup.train(trial) for trial in trials]
 
 
-def grouped(
-    pool: Examples, settings: ModelSettings, runs: Sequence[AnyRun], workers: int | None, workspace: Workspace
-) -> list[list[AnyRun]]:
-    """Runs that are trained as one (see `proxies.stacked`), shared out among the workers."""
-    spec, count = model_spec(settings.size, pool), num_workers(workers, workspace.device, workspace.executor)
-    # A stack sees examples as they are, so runs on mixtures are made one by one.
-    mixed = [getattr(run, "mixture", None) is not None for run in runs]
-    plain = [run for run, is_mixed in zip(runs, mixed, strict=True) if not is_mixed]
-    sizes = [(len(run.indices), getattr(run, "budget", None)) for run in plain]
-    groups = groups_of(spec, train_config_of(settings, spec), sizes, count)
-    alone = [[run] for run, is_mixed in zip(runs, mixed, strict=True) if is_mixed]
-    return [[plain[position] for position in group] for group in groups] + alone
+def run_trials(
+    pool: Examples,
+    settings: ModelSettings,
+    trials: Sequence[Trial],
+    tasks: Mapping[str, Examples],
+    *,
+    label: str,
+    workers: int | None,
+    workspace: Workspace,
+) -> list[TrialResult]:
+    """Train and measure all trials, `workers` at once; then every result, in the order of the trials.
 
-
-def train_group(pool: Examples, settings: ModelSettings, runs: Sequence[Run], workspace: Workspace) -> list[Artifact]:
-    """The models of one group, trained as one where that is faster."""
-    if any(run.mixture is not None for run in runs):
-        return [train_run(pool, settings, run, workspace) for run in runs]
-    spec = model_spec(settings.size, pool)
-    members = [Member(place_of(pool, settings, run, workspace), run.seed, run.indices, run.budget) for run in runs]
-    options = {"config": train_config_of(settings, spec), "device": workspace.device, "progress": workspace.progress}
-    return train_stack(spec, pool, members, **options)
-
-
-def _train(job: _Job) -> None:
-    train_group(open_examples(job.pool), job.settings, job.runs, Workspace(job.root, job.device, SILENT))
-
-
-def place_of(pool: Examples, settings: ModelSettings, run: Run, workspace: Workspace) -> Path:
-    """Where `train_run` puts the model, whether it is there or not."""
-    spec = model_spec(settings.size, pool)
-    indices = hash_array(run.indices)
-    made_from = (spec, asdict(train_config_of(settings, spec)), pool.content_hash, indices, run.seed, run.budget)
-    return workspace.place(run.name, *made_from, *([] if run.mixture is None else [dict(run.mixture)]))
+    Raises InputError, before anything is trained, for a model or tasks that do not fit the pool. Each model and each
+    evaluation is an artefact of its own, so a killed call goes on with the first that is missing.
+    """
+    check_trainable(pool, settings, tasks)
+    _train_missing(pool, settings, trials, tasks, label=label, workers=workers, workspace=workspace)
+    setup = _Setup(pool, settings, Workspace(workspace.root, workspace.device, SILENT))
+    return [setup.result(trial, tasks) for trial in trials]
 
 
 def check_trainable(pool: Examples, settings: ModelSettings, tasks: Mapping[str, Examples]) -> None:
@@ -139,3 +160,60 @@ def check_trainable(pool: Examples, settings: ModelSettings, tasks: Mapping[str,
     spec = model_spec(settings.size, pool)
     train_config_of(settings, spec)
     check_all(spec, (pool, *tasks.values()))
+
+
+def groups_of_trials(
+    spec: Spec, config: TrainConfig, trials: Sequence[Any], workers: int | None, workspace: Workspace
+) -> list[list[Any]]:
+    """Trials (anything with `indices` and `budget`) that are trained as one, shared out among the workers."""
+    # A stack sees examples as they are, so trials on mixtures are made one by one.
+    mixed = [trial for trial in trials if getattr(trial, "mixture", None) is not None]
+    plain = [trial for trial in trials if getattr(trial, "mixture", None) is None]
+    sizes = [(len(trial.indices), trial.budget) for trial in plain]
+    groups = groups_of(spec, config, sizes, num_workers(workers, workspace.device, workspace.executor))
+    return [[plain[position] for position in group] for group in groups] + [[trial] for trial in mixed]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Trials that are trained as one, in whichever process."""
+
+    trials: Sequence[Trial]
+    settings: ModelSettings
+    pool: Path
+    tasks: Mapping[str, Path]
+    root: Path
+    device: str
+
+
+def _train_missing(
+    pool: Examples,
+    settings: ModelSettings,
+    trials: Sequence[Trial],
+    tasks: Mapping[str, Examples],
+    *,
+    label: str,
+    workers: int | None,
+    workspace: Workspace,
+) -> None:
+    setup = _Setup(pool, settings, workspace)
+    missing = [trial for trial in trials if not is_artifact(setup.place(trial))]
+    places = {name: examples.artifact.path for name, examples in tasks.items()}
+    jobs = [
+        _Job(group, settings, pool.artifact.path, places, workspace.root, workspace.device)
+        for group in groups_of_trials(setup.spec, setup.config, missing, workers, workspace)
+    ]
+    where = {"workers": workers, "executor": workspace.executor, "device": workspace.device}
+    with workspace.progress.task(label, len(trials)) as advance:
+        advance(len(trials) - len(missing))
+        for position, _ in run_jobs(_carry_out, jobs, **where):
+            advance(len(jobs[position].trials))
+
+
+def _carry_out(job: _Job) -> None:
+    setup = _Setup(open_examples(job.pool), job.settings, Workspace(job.root, job.device, SILENT))
+    setup.train_together(job.trials)
+    if job.tasks:
+        tasks = {name: open_examples(path) for name, path in job.tasks.items()}
+        for trial in job.trials:
+            setup.result(trial, tasks)

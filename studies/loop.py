@@ -22,15 +22,15 @@ from thresher.data.examples import Examples
 from thresher.executors.workers import num_workers
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.models.weights import loaders_of
-from thresher.proxies.trials import Run, check_trainable, train_models, train_run
+from thresher.proxies.trials import Trial, check_trainable, train_trial, train_trials
 from thresher.seeds import derive, numpy_rng
 from thresher.selection.budget import Budget
 from thresher.selection.evidence import FROM_MODELS
 from thresher.selection.methods import needs_of
 from thresher.selection.selection import open_selection
+from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
 from thresher.studies.experiments.transfer import Ladder, compare_sizes
-from thresher.studies.experiments.validation import Arm, Plan, check_plan, plan_arms, validate
-from thresher.studies.experiments.validation_runs import finish_runs
+from thresher.studies.experiments.validation import Plan, check_plan, run_reference, validate
 from thresher.studies.preparation import Prepared, prepare
 from thresher.studies.selections.arms import amount_of, select_ahead, select_arms
 from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
@@ -108,19 +108,21 @@ def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, workspace: Wo
     """`table.count` proxies, each on its own random part of the pool's tokens and from its own initialisation."""
     amount = Budget(fraction=table.fraction).of(pool.lengths())
     orders = [numpy_rng(seed, "proxy", m).permutation(len(pool)) for m in range(table.count)]
-    runs = [
-        Run(
-            f"proxies/{m}",
+    trials = [
+        Trial(
+            "proxy",
+            m,
             derive(seed, "proxy", m) % 2**31,
             np.sort(amount.take(order, pool.domains).kept),
             amount.total,
+            folder="proxies",
         )
         for m, order in enumerate(orders)
     ]
     if workspace.executor != "processes":
-        return train_models(pool, table, runs, label="proxies", workers=None, workspace=workspace)
+        return train_trials(pool, table, trials, label="proxies", workers=None, workspace=workspace)
     # One after another, all cores on each.
-    return [train_run(pool, table, run, workspace) for run in runs]
+    return [train_trial(pool, table, trial, workspace) for trial in trials]
 
 
 def featurize_study(
@@ -209,16 +211,19 @@ def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], sc
     return sum(selection_flops(proxies, pool=prepared.pool, targets=prepared.targets, k=k).values())
 
 
-def arms_of(selections: Mapping[str, Artifact]) -> list[Arm]:
+def arms_of(selections: Mapping[str, Artifact]) -> list[TrainingSet]:
     """The ways to choose that are compared, from the selections of a study: one for all seeds, or NAME/SEED of each."""
     by_arm: dict[str, list[Artifact]] = {}
     for name, artifact in selections.items():
         by_arm.setdefault(name.split("/")[0], []).append(artifact)
-    return [Arm(name, [open_selection(made.path).positions for made in own]) for name, own in by_arm.items()]
+    return [
+        TrainingSet.of(name, *[open_selection(selection.path).positions for selection in of_arm])
+        for name, of_arm in by_arm.items()
+    ]
 
 
 def validate_study(
-    study: Study, prepared: Prepared, arms: Sequence[Arm], cost: float | None, workspace: Workspace
+    study: Study, prepared: Prepared, arms: Sequence[TrainingSet], cost: float | None, workspace: Workspace
 ) -> Artifact:
     """Train the reference on every arm and compare; `cost` is what the study's own method took."""
     plan = plan_of(study, prepared, {} if cost is None else {study.select.method: cost})
@@ -245,21 +250,22 @@ def plan_of(study: Study, prepared: Prepared, costs: Mapping[str, float]) -> Pla
     )
 
 
-def asks_for_trust(study: Study, arms: Sequence[Arm]) -> bool:
+def asks_for_trust(study: Study, arms: Sequence[TrainingSet]) -> bool:
     """Decisions are judged on three arms or more, and between two sizes."""
     return study.validate.verdict and len(arms) > 2 and study.proxy.size != study.reference.size
 
 
-def trust_study(study: Study, prepared: Prepared, arms: Sequence[Arm], workspace: Workspace) -> Artifact:
+def trust_study(study: Study, prepared: Prepared, arms: Sequence[TrainingSet], workspace: Workspace) -> Artifact:
     """Every arm trained at the proxy's size too, from the same seeds: would its decisions have held?"""
-    planned = plan_arms(arms, study.reference.seeds, study.seed, amount_of(study, prepared))
+    budget = amount_of(study, prepared)
+    trials = plan_trials(arms, study.reference.seeds, budget=budget, seed=study.seed, stream="reference")
     small = replace(workspace, root=workspace.root / "small")
     tables = {study.proxy.size: study.proxy, study.reference.size: study.reference}
-    finished = {
-        size: finish_runs(
+    results = {
+        size: run_reference(
             prepared.pool,
             table,
-            planned,
+            trials,
             {**prepared.heldout, **_off_targets(prepared)},
             workers=study.validate.workers,
             workspace=small if table is study.proxy else workspace,
@@ -267,7 +273,7 @@ def trust_study(study: Study, prepared: Prepared, arms: Sequence[Arm], workspace
         for size, table in tables.items()
     }
     return compare_sizes(
-        finished,
+        results,
         Ladder(tables=tables),
         [arm.name for arm in arms],
         prepared.heldout,

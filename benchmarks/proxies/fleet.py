@@ -1,4 +1,4 @@
-"""Many small trainings at once against one after the other: runs a minute, in one run of this script.
+"""Many small trainings at once against one after the other: trials a minute, in one run of this script.
 
     python -m benchmarks.proxies.fleet [--rounds 3] [--json FILE]
 
@@ -6,8 +6,8 @@ The plain loop calls `train` for each run in this process, with all threads. The
 process a core, perceptrons stacked. Both in turn, `--rounds` times, in fresh folders; the processes are started once,
 in the first round of the first model, as in a study.
 `loss` is how far the final training losses of the two are apart at most: sums are taken in another order on another
-number of threads, and training amplifies that. `loss_on_one_thread` is how far the fleet's are from the same runs
-trained alone on one thread, as each is in the fleet (8 runs).
+number of threads, and training amplifies that. `loss_on_one_thread` is how far the fleet's are from the same trials
+trained alone on one thread, as each is in the fleet (8 trials).
 """
 
 import argparse
@@ -25,7 +25,7 @@ from benchmarks.loop import machine
 from thresher.artifacts import Artifact, build
 from thresher.data.examples import ImageExamples
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import Run, train_models, train_run
+from thresher.proxies.trials import Trial, train_trial, train_trials
 from thresher.workspace import Workspace
 
 CASES = {
@@ -61,23 +61,23 @@ def measure(name: str, num_rounds: int) -> dict:
         examples = pool(Path(scratch) / "pool", shape)
         rng = np.random.default_rng(1)
         halves = [np.sort(rng.choice(shape[0], shape[0] // 2, replace=False)) for _ in range(count)]
-        runs = [Run(f"model/{i}", i, half) for i, half in enumerate(halves)]
+        trials = [Trial("half", i, i, half) for i, half in enumerate(halves)]
         for turn in range(num_rounds):
             spaces = [Workspace(Path(scratch) / f"{side}{turn}", "cpu") for side in ("loop", "fleet")]
             start = time.perf_counter()
-            loop = [train_run(examples, table, run, spaces[0]) for run in runs]
+            loop = [train_trial(examples, table, trial, spaces[0]) for trial in trials]
             middle = time.perf_counter()
-            fleet = train_models(examples, table, runs, label="fleet", workers=None, workspace=spaces[1])
+            fleet = train_trials(examples, table, trials, label="fleet", workers=None, workspace=spaces[1])
             rounds.append((middle - start, time.perf_counter() - middle))
             apart = max(apart, furthest(loop, fleet))
         threads, workspace = torch.get_num_threads(), Workspace(Path(scratch) / "alone", "cpu")
         torch.set_num_threads(1)
-        alone = [train_run(examples, table, run, workspace) for run in runs[:8]]
+        alone = [train_trial(examples, table, trial, workspace) for trial in trials[:8]]
         torch.set_num_threads(threads)
     ratios = [loop / fleet for loop, fleet in rounds]
     return {
         "model": name,
-        "runs": count,
+        "trials": count,
         "loop_seconds": [loop for loop, _ in rounds],
         "fleet_seconds": [fleet for _, fleet in rounds],
         "ratio": statistics.median(ratios),
@@ -88,7 +88,7 @@ def measure(name: str, num_rounds: int) -> dict:
 
 
 def furthest(ones: Sequence[Artifact], others: Sequence[Artifact]) -> float:
-    """The largest distance between two runs' final training losses."""
+    """The largest distance between two trials' final training losses."""
     losses = [[made.facts["final_train_loss"] for made in side] for side in (ones, others)]
     return float(np.abs(np.subtract(*losses)).max())
 
@@ -102,7 +102,7 @@ def main() -> None:
     rows = [measure(name, options.rounds) for name in options.only]
     for row in rows:
         spread = f"{min(row['ratios']):.2f} to {max(row['ratios']):.2f}, n = {len(row['ratios'])}"
-        print(f"{row['model']:10} {row['runs']} runs: {row['ratio']:.2f} times the loop ({spread}); losses apart by "
+        print(f"{row['model']:10} {row['trials']}: {row['ratio']:.2f} times the loop ({spread}); losses apart by "
               f"{row['loss']:.1e} at most, on one thread by {row['loss_on_one_thread']:.1e}")  # fmt: skip
     if options.json:
         record = {"benchmark": "fleet", "date": time.strftime("%Y-%m-%d"), "machine": machine(), "rows": rows}

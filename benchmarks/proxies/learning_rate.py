@@ -24,7 +24,7 @@ from thresher.executors.jobs import run_jobs
 from thresher.proxies.evaluation import means, measure
 from thresher.proxies.models.ladder import Shape, language_learning_rate
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import train_model
+from thresher.proxies.trials import Trial, train_trial
 from thresher.workspace import Workspace
 
 WIDTHS = (32, 64, 128, 192)
@@ -59,7 +59,7 @@ def run(job: Job) -> dict[str, Any]:
     workspace, pool = Workspace(job.root, "cpu"), open_examples(_pool(job.root))
     table = ModelSettings(size=str(_parameters(job.width)["total"]), learning_rate=job.rate, precision="float32")
     name = f"models/{job.width}-{job.multiple:g}-{job.seed}"
-    model = train_model(pool, table, name, seed=job.seed, indices=_indices(pool), workspace=workspace)
+    model = train_trial(pool, table, Trial(name, 0, job.seed, _indices(pool)), workspace)
     held_out = open_examples(job.root / "held-out")
     place = workspace.place(f"evaluations/{Path(name).name}", model.content_hash, held_out.content_hash)
     loss = means(measure(model, {"held-out": held_out}, out=place, workspace=workspace))["held-out"]["loss"]

@@ -23,7 +23,8 @@ from thresher.data.examples import Examples, open_examples
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.settings import ModelSettings
 from thresher.selection.selection import open_selection
-from thresher.studies.experiments.validation import Arm, Plan, random_arm, read_runs, validate
+from thresher.studies.experiments.training_sets import TrainingSet, random_set
+from thresher.studies.experiments.validation import Plan, read_runs, validate
 from thresher.studies.experiments.validation_facts import compare
 from thresher.studies.loop import POOL, featurize_study, train_proxies
 from thresher.studies.selections.evidence import Sources, select_from
@@ -124,8 +125,8 @@ def run(data: Path, out: Path, num_seeds: int) -> dict[str, Any]:
     start = time.perf_counter()
     chosen, costs = select_all(study, budget)
     seconds = time.perf_counter() - start
-    arms = [Arm(name, [open_selection(artifact.path).positions]) for name, artifact in chosen.items()]
-    arms.append(random_arm(study.pool.lengths(), budget, num_seeds=num_seeds, seed=0))
+    arms = [TrainingSet.of(name, open_selection(artifact.path).positions) for name, artifact in chosen.items()]
+    arms.append(random_set(study.pool.lengths(), budget, num_repeats=num_seeds, seed=0))
     made = validate(
         study.pool,
         arms,

@@ -43,7 +43,7 @@ class DoReMi(Command):
         from thresher.errors import InputError
         from thresher.proxies.models.spec import model_spec
         from thresher.proxies.settings import ModelSettings, train_config_of
-        from thresher.proxies.trials import Run, train_run
+        from thresher.proxies.trials import Trial, train_trial
         from thresher.seeds import derive
         from thresher.selection.mixture.baselines import natural
         from thresher.selection.mixture.doremi import summarise
@@ -65,8 +65,8 @@ class DoReMi(Command):
         with progress.task("DoReMi", 2 * self.seeds) as advance:
             for repeat in range(self.seeds):
                 run_seed = derive(self.seed, "doremi", repeat) % 2**31
-                run = Run(f"reference-{repeat}", run_seed, np.arange(len(pool)), budget, uniform)
-                reference = train_run(pool, table, run, workspace)
+                run = Trial("uniform", repeat, run_seed, np.arange(len(pool)), budget, uniform)
+                reference = train_trial(pool, table, run, workspace)
                 advance(1)
                 proxy = train_doremi(
                     spec,

@@ -52,11 +52,11 @@ class LearningRate(Command):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.cli.study.options import draw_sets
+        from thresher.cli.study.options import draw_recipes
         from thresher.proxies.settings import ModelSettings, usual_rate
         from thresher.studies.experiments.learning_rate import learning_rate
 
-        pool, sources, draws, budget = draw_sets(self, progress)
+        pool, sources, draws, budget = draw_recipes(self, progress)
         common = {"epochs": self.epochs, "batch_size": self.batch_size, "optimizer": self.optimizer}
         proxy = ModelSettings(size=self.proxy, **common)
         from thresher.data.examples import open_examples

@@ -52,7 +52,7 @@ class Transfer(Command):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.cli.study.options import draw_sets
+        from thresher.cli.study.options import draw_recipes
         from thresher.data.examples import open_examples
         from thresher.proxies.settings import ModelSettings
         from thresher.selection.statistics.verdict import Criterion
@@ -60,7 +60,7 @@ class Transfer(Command):
         from thresher.studies.experiments.trust import judge_study
 
         criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed)
-        pool, sources, draws, budget = draw_sets(self, progress)
+        pool, sources, draws, budget = draw_recipes(self, progress)
         tables = {
             size: ModelSettings(
                 size=size,

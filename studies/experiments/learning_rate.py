@@ -18,23 +18,22 @@ from thresher.proxies.curvature import largest_eigenvalue
 from thresher.proxies.evaluation import means
 from thresher.proxies.models.weights import open_model
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import check_trainable
+from thresher.proxies.trials import TrialResult, check_trainable
 from thresher.selection.statistics.decisions import judge
 from thresher.selection.statistics.plateau import find_plateau, recommend
-from thresher.studies.experiments.training_sets import Drawn
-from thresher.studies.experiments.transfer import finish_ladder, plan_runs
-from thresher.studies.experiments.validation_runs import Finished
+from thresher.studies.experiments.training_sets import TrainingSet
+from thresher.studies.experiments.transfer import plan_recipes, run_ladder
 from thresher.workspace import Workspace
 
 COLUMNS = ("size", "learning_rate", "recipe", "seed", "test_set", "loss", "drop", "flops")
 ALL = "mean loss"
 """The mean loss over all test sets, judged like a test set: what a single validation set of all would give."""
-Rates = Mapping[float, Sequence[Finished]]
+Rates = Mapping[float, Sequence[TrialResult]]
 
 
 def learning_rate(
     pool: Examples,
-    recipes: Mapping[str, Sequence[Drawn]],
+    recipes: Sequence[TrainingSet],
     test_sets: Mapping[str, Examples],
     *,
     proxy: ModelSettings,
@@ -60,16 +59,16 @@ def learning_rate(
                          "the reference, all above 0")  # fmt: skip
     for table in (proxy, reference):
         check_trainable(pool, table, test_sets)
-    planned, training = plan_runs(recipes, seed, budget), {"workers": workers, "workspace": workspace}
-    small = _at_rates(pool, proxy, sorted(set(rates)), planned, test_sets, **training)
-    large = _at_rates(pool, reference, sorted(set(reference_rates)), planned, test_sets, **training)
+    trials, training = plan_recipes(recipes, seed, budget), {"workers": workers, "workspace": workspace}
+    small = _at_rates(pool, proxy, sorted(set(rates)), trials, test_sets, **training)
+    large = _at_rates(pool, reference, sorted(set(reference_rates)), trials, test_sets, **training)
     named = {
         f"{which} {rate:g}": runs
         for which, side in (("proxy", small), ("reference", large))
         for rate, runs in side.items()
     }
     inputs = {
-        f"{name} {run.plan.arm} {run.plan.repeat}": run.evaluation.content_hash
+        f"{name} {run.trial.training_set} {run.trial.repeat}": run.evaluation.content_hash
         for name, runs in named.items()
         for run in runs
     }
@@ -79,7 +78,7 @@ def learning_rate(
         "rates": list(small),
         "reference_rates": list(large),
         "standard": standard,
-        "recipes": list(recipes),
+        "recipes": [recipe.name for recipe in recipes],
         "num_resamples": num_resamples,
     }
 
@@ -93,7 +92,7 @@ def learning_rate(
         trained = next(run for run in small[nearest])
         heldout = next(iter(test_sets.values()))
         eigenvalue = largest_eigenvalue(open_model(trained.model.path), heldout, seed=seed, device=workspace.device)
-        facts = _facts(small, large, list(recipes), list(test_sets), num_resamples, seed)
+        facts = _facts(small, large, [recipe.name for recipe in recipes], list(test_sets), num_resamples, seed)
         costs = {f"flops_{name}": float(np.mean([run.model.facts["flops"] for runs in side.values() for run in runs]))
                  for name, side in (("proxy", small), ("reference", large))}  # fmt: skip
         return {**facts, "standard": nearest, "largest_eigenvalue": eigenvalue, **costs}
@@ -103,10 +102,10 @@ def learning_rate(
 
 
 def _at_rates(
-    pool, table: ModelSettings, rates: Sequence[float], planned, test_sets, **training
-) -> dict[float, list[Finished]]:
+    pool: Examples, table: ModelSettings, rates: Sequence[float], trials, test_sets, **training
+) -> dict[float, list[TrialResult]]:
     tables = {f"{table.size}@{rate:g}": replace(table, learning_rate=rate) for rate in rates}
-    return dict(zip(rates, finish_ladder(pool, tables, planned, test_sets, **training).values(), strict=True))
+    return dict(zip(rates, run_ladder(pool, tables, trials, test_sets, **training).values(), strict=True))
 
 
 def _facts(
@@ -116,7 +115,7 @@ def _facts(
     reference = {name: [tuned[recipe][1][name] for recipe in recipes] for name in sets}
     losses = {rate: _losses(runs, recipes, sets) for rate, runs in small.items()}
     drops = np.array(
-        [[min(_drop(run) for run in runs if run.plan.arm == r) for r in recipes] for runs in small.values()]
+        [[min(_drop(run) for run in runs if run.trial.training_set == r) for r in recipes] for runs in small.values()]
     )
     over_sets = np.array([table.mean(axis=1) for table in losses.values()])  # [rates, recipes, seeds]
     rows, found = [], find_plateau(list(small), over_sets, drops)
@@ -137,13 +136,15 @@ def _facts(
     }
 
 
-def _losses(runs: Sequence[Finished], recipes: Sequence[str], sets: Sequence[str]) -> Float[np.ndarray, "r t s"]:
-    by_recipe = {recipe: [means(run.evaluation) for run in runs if run.plan.arm == recipe] for recipe in recipes}
+def _losses(runs: Sequence[TrialResult], recipes: Sequence[str], sets: Sequence[str]) -> Float[np.ndarray, "r t s"]:
+    by_recipe = {
+        recipe: [means(run.evaluation) for run in runs if run.trial.training_set == recipe] for recipe in recipes
+    }
     return np.array([[[run[name]["loss"] for run in by_recipe[recipe]] for name in sets] for recipe in recipes])
 
 
 def _tuned(large: Rates, recipes: Sequence[str], sets: Sequence[str]) -> dict[str, tuple[float, dict[str, float]]]:
-    """TrainConfig -> the rate of least mean loss over test sets and seeds, and the losses there."""
+    """Recipe -> the rate of least mean loss over test sets and seeds, and the losses there."""
     tables = {rate: _losses(runs, recipes, sets) for rate, runs in large.items()}
     found = {}
     for i, recipe in enumerate(recipes):
@@ -152,7 +153,7 @@ def _tuned(large: Rates, recipes: Sequence[str], sets: Sequence[str]) -> dict[st
     return found
 
 
-def _drop(run: Finished) -> float:
+def _drop(run: TrialResult) -> float:
     """By what share the training loss fell."""
     first = run.model.facts["loss_curve"][0]
     return 1 - run.model.facts["final_train_loss"] / first
@@ -165,8 +166,8 @@ def _rows(size: str, side: Rates):
                 yield (
                     size,
                     rate,
-                    run.plan.arm,
-                    run.plan.repeat,
+                    run.trial.training_set,
+                    run.trial.repeat,
                     name,
                     row["loss"],
                     _drop(run),

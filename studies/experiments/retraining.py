@@ -29,7 +29,7 @@ from thresher.proxies.models.weights import open_model
 from thresher.proxies.settings import ModelSettings, train_config_of
 from thresher.proxies.training.stacked import Member, train_stack
 from thresher.proxies.training.trainer import TrainConfig
-from thresher.proxies.trials import grouped
+from thresher.proxies.trials import groups_of_trials
 from thresher.seeds import derive, numpy_rng
 from thresher.selection.budget import Budget, take
 from thresher.workspace import Workspace
@@ -132,7 +132,7 @@ def retrain(
         missing = [run for run in runs if not run.result.exists()]
         jobs = [
             _Job(spec, train_config, pool.artifact.path, target.artifact.path, workspace.device, group)
-            for group in grouped(pool, table, missing, workers, workspace)
+            for group in groups_of_trials(spec, train_config, missing, workers, workspace)
         ]
         with workspace.progress.task("retrainings", len(runs)) as advance:
             advance(len(runs) - len(missing))

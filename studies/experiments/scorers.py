@@ -22,7 +22,7 @@ from thresher.errors import InputError
 from thresher.proxies.models.spec import task_of
 from thresher.proxies.models.weights import loaders_of
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import Run, train_models
+from thresher.proxies.trials import Trial, train_trials
 from thresher.seeds import derive
 from thresher.studies.experiments.retraining import Retrainings
 from thresher.workspace import Workspace
@@ -49,9 +49,11 @@ def train_checkpoints(
     if count < 1:
         raise InputError(f"checkpoints={count}; pass 1 or more")
     everything = np.arange(len(pool))
-    runs = [Run(f"checkpoints/{m}", derive(seed, "checkpoint", m) % 2**31, everything) for m in range(count)]
-    made = train_models(pool, table, runs, label="checkpoints", workers=workers, workspace=workspace)
-    return [artifact.path for artifact in made]
+    trials = [
+        Trial("whole", m, derive(seed, "checkpoint", m) % 2**31, everything, folder="checkpoints") for m in range(count)
+    ]
+    models = train_trials(pool, table, trials, label="checkpoints", workers=workers, workspace=workspace)
+    return [model.path for model in models]
 
 
 class Scorers:

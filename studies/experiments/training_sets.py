@@ -1,100 +1,107 @@
-"""Ways to make a training set, written in a line each: what a study of proxies compares.
-
-    NAME=all                              the whole pool
-    NAME=domain:web+books                 examples of these domains
-    NAME=class:cat+dog                    images with these labels
-    NAME=mixture:web=.7,books=.3          exact shares of domains, in tokens
-    NAME=select:dsdm                      the best by a selector (docs/selectors.md), as much as is trained on
-    NAME=selection:PATH                   what `thresher select` kept
-    NAME=remove:KIND:...                  the pool without what one of the above takes: remove:select:random:.2,
-                                          remove:select:dsdm:.2 (the most helpful), remove:select:bottom:.2 (the least),
-                                          remove:select:embedding:.2 (the most similar), remove:class:cat
-
-or the name of a file with such lines. Every set is drawn to the same number of tokens (images): at random where there
-are more, in passes where there are fewer, in whole documents; then it is trained on exactly that number.
-"""
+"""Training sets: what trials are trained on, drawn anew for every repeat or once for all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from thresher.data.examples import Examples, ImageExamples
+from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.seeds import numpy_rng
-from thresher.selection.budget import Budget, draw
+from thresher.proxies.trials import Trial
+from thresher.seeds import derive, numpy_rng
+from thresher.selection.budget import draw
 from thresher.selection.selection import open_selection
-from thresher.studies.selections.evidence import Sources, select_from
+from thresher.studies.study import BASELINE
 
 Positions = Int[np.ndarray, "n"]
 
 
-class Drawn(NamedTuple):
-    """What one repeat of a recipe is trained on."""
+class Draw(NamedTuple):
+    """What one repeat of a training set holds."""
 
     positions: Positions
-    """An example as often as it is to be seen; of a mixture, all there are of its domains."""
+    """Ascending, an example as often as it is to be seen; of a mixture, all there are of its domains."""
     mixture: Mapping[str, float] | None = None
-    """How much each domain gives."""
-
-
-KINDS = ("all", "domain", "class", "mixture", "select", "selection", "remove")
+    """The share of each domain; None: as the examples come."""
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A name and how the set is made, as it was written."""
+    """A name, and one draw for all repeats or one for each."""
 
     name: str
-    kind: str
-    argument: str
+    draws: Sequence[Draw]
+
+    @classmethod
+    def of(cls, name: str, *positions: Positions) -> "TrainingSet":
+        """The examples at `positions`: one array for all repeats, or one for each."""
+        return cls(name, [Draw(np.sort(some)) for some in positions])
+
+    def draw(self, repeat: int) -> Draw:
+        """What repeat number `repeat` is trained on."""
+        return self.draws[repeat % len(self.draws)]
 
 
-def parse_set(entry: str) -> TrainingSet:
-    """`NAME=KIND:ARGUMENT`. Raises InputError that names the entry and the kinds."""
-    name, _, rest = entry.partition("=")
-    kind, _, argument = rest.partition(":")
-    inner = argument.partition(":")[0] if kind == "remove" else kind
-    if not name or kind not in KINDS or inner not in KINDS or inner == "remove":
-        raise InputError(f"recipe {entry!r} is not NAME=KIND:ARGUMENT with KIND among {', '.join(KINDS)}")
-    if not argument and inner != "all":
-        raise InputError(f"recipe {entry!r} says nothing after {kind}; write {name}={kind}:ARGUMENT")
-    return TrainingSet(name, kind, argument)
+def plan_trials(
+    training_sets: Sequence[TrainingSet], num_repeats: int, *, budget: int, seed: int, stream: str
+) -> list[Trial]:
+    """Repeat by repeat, a trial of every training set on `budget` tokens (images) an epoch.
+
+    The trials of one repeat share a seed, derived from `seed` and the name `stream`, so that they are paired.
+    """
+    return [
+        Trial(
+            training_set.name,
+            repeat,
+            derive(seed, stream, repeat) % 2**31,
+            training_set.draw(repeat).positions,
+            budget,
+            training_set.draw(repeat).mixture,
+        )
+        for repeat in range(num_repeats)
+        for training_set in training_sets
+    ]
 
 
-def parse_sets(entries: Sequence[str]) -> list[TrainingSet]:
-    """Of each entry, or of each line of an entry that is a file; empty lines and those with a leading # say nothing."""
-    sets = [parse_set(line) for entry in entries for line in _lines(entry)]
-    names = [one.name for one in sets]
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"recipe {repeated[0]!r} is there twice; give every recipe a name of its own")
-    return sets
+def random_set(
+    lengths: Int[np.ndarray, "n"], budget: int, *, num_repeats: int, seed: int, name: str = BASELINE
+) -> TrainingSet:
+    """Random examples that hold at least `budget` tokens (images), drawn anew for each repeat, so that an interval
+    covers the draw too. The smaller of two budgets lies inside the larger."""
+
+    def order(repeat: int, turn: int) -> Positions:
+        names = ("random", repeat) if turn == 0 else ("random", repeat, turn)
+        return numpy_rng(seed, *names).permutation(len(lengths))
+
+    return TrainingSet.of(
+        name,
+        *[
+            draw(np.arange(len(lengths)), budget, lengths, lambda turn, repeat=repeat: order(repeat, turn))
+            for repeat in range(num_repeats)
+        ],
+    )
 
 
-def _lines(entry: str) -> list[str]:
-    if "=" in entry or not Path(entry).is_file():
-        return [entry]
-    lines = [line.strip() for line in Path(entry).read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def drawn_from(wanted: TrainingSet, budget: int, sources: Sources, *, seed: int) -> Drawn:
-    """What a training on `budget` tokens (images) takes; `seed` draws it."""
-    pool = sources.pool
-    assert pool is not None
-    if wanted.kind == "mixture":
-        shares = _shares(wanted)
-        domains = np.asarray(pool.domains)
-        check_domains(domains, shares)
-        return Drawn(np.flatnonzero(np.isin(domains, [name for name in shares if shares[name] > 0])), shares)
-    return Drawn(draw_members(_members(wanted, budget, sources), budget, np.asarray(pool.lengths()), seed=seed))
+def held_by(
+    training_sets: Sequence[TrainingSet], lengths: Int[np.ndarray, "n"], num_repeats: int
+) -> dict[str, list[int]]:
+    """Name -> the tokens (images) that the set holds in each repeat."""
+    return {
+        one.name: [int(lengths[one.draw(repeat).positions].sum()) for repeat in range(num_repeats)]
+        for one in training_sets
+    }
 
 
 def draw_members(members: Positions, budget: int, lengths: Int[np.ndarray, "n"], *, seed: int) -> Positions:
-    """Of more, a random part; of less, whole passes and a random part. Draws of one seed overlap where sets do."""
+    """Positions to train on that hold at least `budget` tokens (images), ascending.
+
+    Of members that hold more, a random part; of members that hold less, whole passes and a random remainder. Draws
+    with one seed overlap wherever two sets of members do, so that paired comparisons share their luck. Raises
+    InputError if `members` is empty.
+    """
     if not len(members):
         raise InputError("a recipe leaves no example to train on; give another one")
 
@@ -103,83 +110,6 @@ def draw_members(members: Positions, budget: int, lengths: Int[np.ndarray, "n"],
         return members[np.argsort(keys[members], kind="stable")]
 
     return np.sort(draw(members, budget, lengths, shuffled))
-
-
-def _members(wanted: TrainingSet, budget: int, sources: Sources) -> Positions:
-    pool = sources.pool
-    assert pool is not None
-    everything = np.arange(len(pool))
-    match wanted.kind:
-        case "domain":
-            return _labelled(wanted, np.asarray(pool.domains), everything)
-        case "class":
-            if not isinstance(pool, ImageExamples):
-                raise InputError(f"recipe {wanted.name!r} is of classes, and the pool is text; write domain instead")
-            return _labelled(wanted, np.asarray(pool.classes, dtype=object)[pool.labels], everything)
-        case "selection":
-            return kept_positions(Path(wanted.argument), pool)
-        case "select":
-            return _selected(wanted.argument, budget, sources)
-        case "remove":
-            inner = parse_set(f"{wanted.name}={wanted.argument}")
-            return np.setdiff1d(everything, _members(inner, budget, sources))
-        case _:
-            return everything
-
-
-def _labelled(wanted: TrainingSet, labels: np.ndarray, everything: Positions) -> Positions:
-    names = wanted.argument.split("+")
-    known = set(labels.tolist())
-    if unknown := [name for name in names if name not in known]:
-        shown = ", ".join(sorted(map(str, known))[:20])
-        raise InputError(f"recipe {wanted.name!r}: the pool has no {wanted.kind} {unknown[0]!r}; it has {shown}")
-    return everything[np.isin(labels, names)]
-
-
-def _selected(spec: str, budget: int, sources: Sources) -> Positions:
-    """By a selector with its own budget, or else as much as is trained on."""
-    from thresher.selection.methods import METHODS, stages_of
-
-    last = stages_of(spec)[-1]
-    own = {"fraction", "count", "tokens"} & set(last.values) or METHODS[last.name].kind == "filter"
-    unit = "count" if sources.holds_images else "tokens"
-    given: dict[str, Any] = {} if own else {unit: min(budget, int(sources.lengths.sum()))}
-    out = sources.workspace.place("selections/recipe", spec, given, sources.inputs, sources.seed)
-    return np.unique(open_selection(select_from(sources, spec, out=out, seed=sources.seed, **given).path).positions)
-
-
-def _shares(wanted: TrainingSet) -> Mapping[str, float]:
-    shares = {}
-    for part in wanted.argument.split(","):
-        name, _, text = part.partition("=")
-        try:
-            shares[name.strip()] = float(text)
-        except ValueError:
-            raise InputError(f"recipe {wanted.name!r}: {part!r} is not DOMAIN=SHARE") from None
-    total = sum(shares.values())
-    if min(shares.values()) < 0 or not 0 < total < float("inf"):
-        raise InputError(f"recipe {wanted.name!r}: shares must be 0 or more, not all 0; correct {wanted.argument!r}")
-    return {name: share / total for name, share in shares.items()}
-
-
-def budget_of(pool: Examples, settings: Any) -> int:
-    """Tokens (images) that each recipe is trained on an epoch: `tokens`, or what `examples` average ones hold, or a
-    fifth of the pool."""
-    lengths = np.asarray(pool.lengths())
-    supply, holds_images = int(lengths.sum()), isinstance(pool, ImageExamples)
-    if settings.tokens is not None and settings.examples is not None:
-        raise InputError(f"--tokens {settings.tokens} and --examples {settings.examples} are two budgets; give one")
-    if settings.tokens is not None:
-        if holds_images:
-            raise InputError(f"--tokens {settings.tokens}: the pool holds images; pass --examples")
-        if not 1 <= settings.tokens <= supply:
-            raise InputError(f"{settings.tokens:,} tokens a recipe; pass 1 to {supply:,}, the size of the pool")
-        return settings.tokens
-    if settings.examples is not None:
-        if not 1 <= settings.examples <= len(pool):
-            raise InputError(f"{settings.examples} examples a recipe; pass 1 to {len(pool)}, the size of the pool")
-        return max(1, round(settings.examples * supply / len(pool)))
-    return Budget(fraction=0.2).of(lengths).total
 
 
 def check_domains(domains: np.ndarray, weights: Mapping[str, float]) -> None:

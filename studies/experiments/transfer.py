@@ -20,10 +20,9 @@ from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.evaluation import chance_of
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import check_trainable
-from thresher.seeds import derive
-from thresher.studies.experiments.training_sets import Drawn
-from thresher.studies.experiments.validation_runs import Finished, Planned, finish_runs
+from thresher.proxies.trials import Trial, TrialResult, check_trainable
+from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
+from thresher.studies.experiments.validation import run_reference
 from thresher.studies.report.charts import scatter, standalone
 from thresher.workspace import Workspace
 
@@ -43,7 +42,7 @@ class Ladder:
 
 def transfer(
     pool: Examples,
-    recipes: Mapping[str, Sequence[Drawn]],
+    recipes: Sequence[TrainingSet],
     test_sets: Mapping[str, Examples],
     ladder: Ladder,
     *,
@@ -52,7 +51,7 @@ def transfer(
     workers: int | None,
     workspace: Workspace,
 ) -> Artifact:
-    """Train every size on every recipe (name -> one draw a repeat), `budget` tokens or images an epoch, and measure all
+    """Train every size on every recipe (one draw a repeat), `budget` tokens or images an epoch, and measure all
     on `test_sets`.
 
     An artefact of kind "transfer": `losses.csv` (size, recipe, seed, test_set, loss, correct, flops), which
@@ -62,13 +61,14 @@ def transfer(
     """
     for table in ladder.tables.values():
         check_trainable(pool, table, test_sets)
-    planned = plan_runs(recipes, seed, budget)
-    finished = finish_ladder(pool, ladder.tables, planned, test_sets, workers=workers, workspace=workspace)
-    return compare_sizes(finished, ladder, list(recipes), test_sets, seed=seed, workspace=workspace)
+    trials = plan_recipes(recipes, seed, budget)
+    results = run_ladder(pool, ladder.tables, trials, test_sets, workers=workers, workspace=workspace)
+    names = [recipe.name for recipe in recipes]
+    return compare_sizes(results, ladder, names, test_sets, seed=seed, workspace=workspace)
 
 
 def compare_sizes(
-    finished: Mapping[str, Sequence[Finished]],
+    results: Mapping[str, Sequence[TrialResult]],
     ladder: Ladder,
     recipes: Sequence[str],
     test_sets: Mapping[str, Examples],
@@ -76,16 +76,16 @@ def compare_sizes(
     seed: int,
     workspace: Workspace,
 ) -> Artifact:
-    """The artefact of `transfer` from runs that are finished: size -> the runs of every recipe; of `test_sets` only."""
+    """The artefact of `transfer` from results: size -> those of every recipe; of `test_sets` only."""
     inputs = {
-        f"{size} {run.plan.arm} {run.plan.repeat}": run.evaluation.content_hash
-        for size, runs in finished.items()
+        f"{size} {run.trial.training_set} {run.trial.repeat}": run.evaluation.content_hash
+        for size, runs in results.items()
         for run in runs
     }
     config = {"sizes": {size: asdict(table) for size, table in ladder.tables.items()}, "recipes": [*recipes]}
 
     def write(draft: Draft) -> dict[str, Any]:
-        rows, samples = _losses(finished, list(test_sets))
+        rows, samples = _losses(results, list(test_sets))
         with draft.file("losses.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
@@ -97,17 +97,17 @@ def compare_sizes(
         for size in proxies:
             with draft.file(f"scatter-{file_name(size)}.svg") as file:
                 file.write_text(standalone(scatter(rows, size, reference)), encoding="utf-8")
-        flops = {size: float(np.mean([run.model.facts["flops"] for run in runs])) for size, runs in finished.items()}
+        flops = {size: float(np.mean([run.model.facts["flops"] for run in runs])) for size, runs in results.items()}
         return {
             "reference": reference,
             "proxies": list(reversed(proxies)),
             "test_sets": [*test_sets],
             "chance": {name: chance_of(examples) for name, examples in test_sets.items()},
-            "num_runs": sum(map(len, finished.values())),
+            "num_runs": sum(map(len, results.values())),
             "flops": flops,
-            "num_parameters": {size: runs[0].model.facts["num_parameters"] for size, runs in finished.items()},
+            "num_parameters": {size: runs[0].model.facts["num_parameters"] for size, runs in results.items()},
             "per_sample": _histograms(table),
-            "train_seconds": round(sum(run.model.facts["seconds"] for runs in finished.values() for run in runs), 3),
+            "train_seconds": round(sum(run.model.facts["seconds"] for runs in results.values() for run in runs), 3),
         }
 
     out = workspace.place("transfer", config, inputs, seed)
@@ -121,42 +121,31 @@ def read_rows(study: Artifact) -> list[dict[str, Any]]:
         return [row | {name: float(row[name]) for name in numbers} for row in csv.DictReader(file)]
 
 
-def plan_runs(recipes: Mapping[str, Sequence[Drawn]], seed: int, budget: int) -> list[Planned]:
-    """Repeat by repeat, every recipe; a repeat's runs share a seed."""
-    repeats = {len(draws) for draws in recipes.values()}
+def plan_recipes(recipes: Sequence[TrainingSet], seed: int, budget: int) -> list[Trial]:
+    """Repeat by repeat, a trial of every recipe; those of one repeat share a seed."""
+    repeats = {len(recipe.draws) for recipe in recipes}
     if len(recipes) < 3 or len(repeats) != 1:
         raise InputError(f"{len(recipes)} recipes; decisions are judged on 3 or more, with as many repeats each")
-    return [
-        Planned(
-            recipe,
-            repeat,
-            derive(seed, "transfer", repeat) % 2**31,
-            draws[repeat].positions,
-            budget,
-            draws[repeat].mixture,
-        )
-        for repeat in range(repeats.pop())
-        for recipe, draws in recipes.items()
-    ]
+    return plan_trials(recipes, repeats.pop(), budget=budget, seed=seed, stream="transfer")
 
 
-def finish_ladder(
+def run_ladder(
     pool: Examples,
     tables: Mapping[str, ModelSettings],
-    planned: Sequence[Planned],
+    trials: Sequence[Trial],
     test_sets: Mapping[str, Examples],
     *,
     workers: int | None,
     workspace: Workspace,
-) -> dict[str, list[Finished]]:
-    """Every run of every table, each table in a folder of its own."""
-    finished = {}
+) -> dict[str, list[TrialResult]]:
+    """The results of all trials at every size, each size in a folder of its own."""
+    results = {}
     with workspace.progress.task("models", len(tables)) as advance:
         for name, table in tables.items():
-            own = replace(workspace, root=workspace.root / file_name(name))
-            finished[name] = finish_runs(pool, table, planned, test_sets, workers=workers, workspace=own)
+            folder = replace(workspace, root=workspace.root / file_name(name))
+            results[name] = run_reference(pool, table, trials, test_sets, workers=workers, workspace=folder)
             advance(1)
-    return finished
+    return results
 
 
 def file_name(size: str) -> str:
@@ -168,11 +157,11 @@ Samples = dict[tuple[str, str], dict[str, Float[np.ndarray, "recipes n"]]]
 
 
 def _losses(
-    finished: Mapping[str, Sequence[Finished]], test_sets: Sequence[str]
+    results: Mapping[str, Sequence[TrialResult]], test_sets: Sequence[str]
 ) -> tuple[list[dict[str, Any]], Samples]:
     """Rows of `losses.csv`, and the losses of single examples."""
     rows, by_run = [], {}
-    for size, runs in finished.items():
+    for size, runs in results.items():
         for run in runs:
             table = pq.read_table(run.evaluation.file("losses.parquet"))
             names = table["task"].to_numpy()
@@ -181,11 +170,11 @@ def _losses(
             correct = np.where(np.isnan(found), correct, found)
             for name in test_sets:
                 mask = names == name
-                row = {"size": size, "recipe": run.plan.arm, "seed": run.plan.repeat, "test_set": name}
+                row = {"size": size, "recipe": run.trial.training_set, "seed": run.trial.repeat, "test_set": name}
                 row |= {"loss": float(losses[mask].mean()), "correct": float(correct[mask].mean())}
                 rows.append(row | {"flops": run.model.facts["flops"]})
                 own = by_run.setdefault((size, name), {"id": ids[mask]})
-                own.setdefault(run.plan.arm, []).append(losses[mask])
+                own.setdefault(run.trial.training_set, []).append(losses[mask])
     samples: Samples = {}
     for key, own in by_run.items():
         recipes = [name for name in own if name != "id"]

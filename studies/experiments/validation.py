@@ -17,28 +17,13 @@ from thresher.proxies.costs import units_seen
 from thresher.proxies.evaluation import means
 from thresher.proxies.models.spec import model_spec
 from thresher.proxies.settings import ModelSettings, train_config_of
-from thresher.proxies.trials import check_trainable
-from thresher.seeds import derive, numpy_rng
-from thresher.selection.budget import draw
+from thresher.proxies.trials import Trial, TrialResult, check_trainable, run_trials
 from thresher.selection.statistics.comparison import POOLED
+from thresher.studies.experiments.training_sets import TrainingSet, held_by, plan_trials, random_set
 from thresher.studies.experiments.validation_facts import compare
-from thresher.studies.experiments.validation_runs import Finished, Planned, finish_runs
 from thresher.studies.report.charts import learning_curve, standalone
 from thresher.studies.study import BASELINE
 from thresher.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A way to choose the training data: the kept positions, one array for all seeds or one for each.
-
-    What it holds need not be what others hold: see `validate`."""
-
-    name: str
-    choices: Sequence[np.ndarray]
-
-    def positions(self, repeat: int) -> np.ndarray:
-        return np.sort(self.choices[repeat % len(self.choices)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,31 +41,9 @@ class Plan:
     """Trainings at once; None: one a core, or one on a GPU."""
 
 
-def random_arm(lengths: Int[np.ndarray, "n"], budget: int, *, num_seeds: int, seed: int, name: str = BASELINE) -> Arm:
-    """Random examples that hold at least `budget` tokens (images), drawn anew for each seed, so that the interval
-    covers the draw too. The smaller of two budgets lies inside the larger."""
-
-    def order(repeat: int, turn: int) -> np.ndarray:
-        names = ("random", repeat) if turn == 0 else ("random", repeat, turn)
-        return numpy_rng(seed, *names).permutation(len(lengths))
-
-    return Arm(
-        name,
-        [
-            draw(np.arange(len(lengths)), budget, lengths, lambda turn, repeat=repeat: order(repeat, turn))
-            for repeat in range(num_seeds)
-        ],
-    )
-
-
-def held_by(arms: Sequence[Arm], lengths: Int[np.ndarray, "n"], num_seeds: int) -> dict[str, list[int]]:
-    """arm -> the tokens (images) that it holds for each seed."""
-    return {arm.name: [int(lengths[arm.positions(r)].sum()) for r in range(num_seeds)] for arm in arms}
-
-
 def validate(
     pool: Examples,
-    arms: Sequence[Arm],
+    arms: Sequence[TrainingSet],
     targets: Mapping[str, Examples],
     off_targets: Mapping[str, Examples],
     *,
@@ -108,14 +71,20 @@ def validate(
     if smallest < plan.budget:
         raise InputError(f"an arm holds {smallest:,}, less than the budget of {plan.budget:,}; pass a smaller budget")
     check_trainable(pool, model, {**targets, **off_targets})
-    planned = plan_arms(arms, plan.num_seeds, seed, plan.budget)
+    trials = _plan(arms, plan, plan.budget, seed)
     for times in _others(plan):
         size = _times(times, plan.budget, lengths)
-        arm = random_arm(lengths, size, num_seeds=plan.num_seeds, seed=seed, name=f"{BASELINE} x {times:g}")
-        planned += plan_arms([arm], plan.num_seeds, seed, size)
-    planned = sorted(planned, key=lambda run: run.repeat)
-    finished = finish_runs(pool, model, planned, {**targets, **off_targets}, workers=plan.workers, workspace=workspace)
-    inputs = {f"{run.plan.arm}-{run.plan.repeat}": run.evaluation.content_hash for run in finished}
+        more = random_set(lengths, size, num_repeats=plan.num_seeds, seed=seed, name=f"{BASELINE} x {times:g}")
+        trials += _plan([more], plan, size, seed)
+    results = run_reference(
+        pool,
+        model,
+        sorted(trials, key=lambda trial: trial.repeat),
+        {**targets, **off_targets},
+        workers=plan.workers,
+        workspace=workspace,
+    )
+    inputs = {result.trial.name: result.evaluation.content_hash for result in results}
     config = {
         "model": asdict(model),
         "arms": [arm.name for arm in arms],
@@ -130,15 +99,15 @@ def validate(
     def write(draft: Draft) -> Mapping[str, Any]:
         rows = [
             {
-                "arm": run.plan.arm,
-                "seed": run.plan.repeat,
+                "arm": result.trial.training_set,
+                "seed": result.trial.repeat,
                 "off_target": task in off_targets,
                 **row,
-                "flops": run.model.facts["flops"],
-                "seen": units_seen(run.model),
+                "flops": result.model.facts["flops"],
+                "seen": units_seen(result.model),
             }
-            for run in finished
-            for task, row in means(run.evaluation).items()
+            for result in results
+            for task, row in means(result.evaluation).items()
         ]
         with draft.file("runs.parquet") as file:
             pq.write_table(pa.Table.from_pylist(rows), file)
@@ -147,8 +116,8 @@ def validate(
             file.write_text(standalone(learning_curve(of_targets)), encoding="utf-8")
         facts = compare(rows, [arm.name for arm in arms], plan.costs)
         about = {"unit": unit_of(pool), "budget": plan.budget, "held": {arm: _spread(h) for arm, h in held.items()}}
-        num_examples = {arm.name: float(np.mean([len(own) for own in arm.choices])) for arm in arms}
-        return {**facts, **about, "num_examples": num_examples, **_costs(finished, pool, model, list(held))}
+        num_examples = {arm.name: float(np.mean([len(draw.positions) for draw in arm.draws])) for arm in arms}
+        return {**facts, **about, "num_examples": num_examples, **_costs(results, pool, model, list(held))}
 
     return build(
         workspace.place("validation", inputs, config, seed),
@@ -160,13 +129,22 @@ def validate(
     )
 
 
-def plan_arms(arms: Sequence[Arm], num_seeds: int, seed: int, budget: int) -> list[Planned]:
-    """Seed by seed, a run of every arm, each trained on `budget` tokens (images) an epoch."""
-    return [
-        Planned(arm.name, repeat, derive(seed, "reference", repeat) % 2**31, arm.positions(repeat), budget)
-        for repeat in range(num_seeds)
-        for arm in arms
-    ]
+def run_reference(
+    pool: Examples,
+    model: ModelSettings,
+    trials: Sequence[Trial],
+    tasks: Mapping[str, Examples],
+    *,
+    workers: int | None,
+    workspace: Workspace,
+) -> list[TrialResult]:
+    """The results of a reference's trials; those of one name, data and seed are found again by every study here."""
+    trials = [replace(trial, folder="reference") for trial in trials]
+    return run_trials(pool, model, trials, tasks, label="reference runs", workers=workers, workspace=workspace)
+
+
+def _plan(arms: Sequence[TrainingSet], plan: Plan, budget: int, seed: int) -> list[Trial]:
+    return plan_trials(arms, plan.num_seeds, budget=budget, seed=seed, stream="reference")
 
 
 def read_runs(validation: Path) -> list[dict[str, Any]]:
@@ -198,14 +176,16 @@ def _spread(amounts: Sequence[int]) -> dict[str, float]:
     return {"mean": float(np.mean(amounts)), "smallest": min(amounts), "largest": max(amounts)}
 
 
-def _costs(finished: Sequence[Finished], pool: Examples, model: ModelSettings, arms: Sequence[str]) -> dict[str, Any]:
-    facts = [run.model.facts for run in finished]
-    seen = {run.plan.arm: units_seen(run.model) for run in finished}
-    assert len({units_seen(run.model) for run in finished if run.plan.arm in arms}) == 1, "arms saw different amounts"
+def _costs(results: Sequence[TrialResult], pool: Examples, model: ModelSettings, arms: Sequence[str]) -> dict[str, Any]:
+    facts = [result.model.facts for result in results]
+    seen = {result.trial.training_set: units_seen(result.model) for result in results}
+    assert len({units_seen(result.model) for result in results if result.trial.training_set in arms}) == 1, (
+        "arms saw different amounts"
+    )
     config = train_config_of(model, model_spec(model.size, pool))
-    measuring = sum(run.evaluation.facts["seconds"] for run in finished)
+    measuring = sum(result.evaluation.facts["seconds"] for result in results)
     return {
-        "num_runs": len(finished),
+        "num_runs": len(results),
         "num_parameters": facts[0]["num_parameters"],
         "epochs": config.epochs,
         "tokens_seen": seen,
@@ -232,7 +212,9 @@ def check_plan(
     if BASELINE not in arms or len(arms) < 2:
         raise InputError(f"arms {[*arms]} cannot be compared; give {BASELINE!r} and at least one other")
     if any(times <= 0 or not np.isfinite(times) for times in plan.random_budgets):
-        raise InputError(f"random budgets {list(plan.random_budgets)} must be above 0; pass such as 0.5 2 4")
+        raise InputError(
+            f"random budgets {list(plan.random_budgets)} must be above 0; pass positive multiples, such as 0.5 2 4"
+        )
     curve = [f"{BASELINE} x {times:g}" for times in _others(plan)]
     if clash := [name for name in arms if name in curve]:
         raise InputError(f"the arm {clash[0]!r} has the name of a budget of random data; give it another")

@@ -17,7 +17,7 @@ from thresher.progress import SILENT, Progress
 from thresher.proxies.costs import units_seen
 from thresher.proxies.evaluation import measure
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import Run, check_trainable, train_run
+from thresher.proxies.trials import Trial, check_trainable, train_trial
 from thresher.studies.experiments.training_sets import check_domains
 from thresher.workspace import Workspace
 
@@ -73,8 +73,8 @@ def make_run(bench: Bench, run: MixtureRun) -> dict[str, Any]:
     workspace = Workspace(bench.root, bench.device)
     pool = open_examples(bench.pool)
     targets = {name: open_examples(path) for name, path in bench.targets.items()}
-    wanted = Run(f"models/{run.name}", run.seed % 2**31, np.arange(len(pool)), run.budget, run.weights)
-    model = train_run(pool, bench.model, wanted, workspace)
+    wanted = Trial(run.name, 0, run.seed % 2**31, np.arange(len(pool)), run.budget, run.weights)
+    model = train_trial(pool, bench.model, wanted, workspace)
     hashes = {name: examples.content_hash for name, examples in targets.items()}
     out = workspace.place(f"evaluations/{run.name}", model.content_hash, hashes)
     evaluation = measure(model, targets, out=out, workspace=workspace)

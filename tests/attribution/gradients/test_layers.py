@@ -9,7 +9,6 @@ from transformers.pytorch_utils import Conv1D
 from tests.attribution.cases import exact_gradients
 from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.errors import InputError
-from thresher.outputs import logits_of, outputs_of
 
 
 def shake(model):

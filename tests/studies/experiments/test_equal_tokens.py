@@ -11,8 +11,8 @@ from thresher.data.examples import open_examples
 from thresher.proxies import TrainConfig
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.order import Order
-from thresher.studies.experiments.validation import Arm, Plan, plan_arms, random_arm, read_runs, validate
-from thresher.studies.experiments.validation_runs import finish_runs
+from thresher.studies.experiments.training_sets import TrainingSet, plan_trials, random_set
+from thresher.studies.experiments.validation import Plan, read_runs, run_reference, validate
 from thresher.studies.report.sentences import held_lines
 from thresher.workspace import Workspace
 
@@ -44,11 +44,11 @@ def arms_of(pool):
     by_length = np.argsort(lengths, kind="stable")
     few = np.r_[by_length[-1:], by_length[:3]]
     return [
-        Arm("huge first", [few]),
-        Arm("short", [by_length[:50]]),
-        Arm("every other", [np.arange(0, len(pool), 2)]),
-        Arm("repeated", [np.repeat(by_length[20:40], 3)]),
-        random_arm(lengths, int(lengths[few].sum()), num_seeds=2, seed=0),
+        TrainingSet.of("huge first", few),
+        TrainingSet.of("short", by_length[:50]),
+        TrainingSet.of("every other", np.arange(0, len(pool), 2)),
+        TrainingSet.of("repeated", np.repeat(by_length[20:40], 3)),
+        random_set(lengths, int(lengths[few].sum()), num_repeats=2, seed=0),
     ]
 
 
@@ -56,12 +56,12 @@ def test_every_arm_sees_the_budget_to_the_token(made):
     pool = open_examples(made / "pool")
     lengths, recipe = pool.lengths(), TrainConfig(batch_size=4, epochs=2.0)
     arms = arms_of(pool)
-    budget = min(int(lengths[arm.positions(repeat)].sum()) for arm in arms for repeat in range(2))
+    budget = min(int(lengths[arm.draw(repeat).positions].sum()) for arm in arms for repeat in range(2))
     for arm in arms:
-        order = Order(pool, arm.positions(0), None, recipe, seed=1, budget=budget)
+        order = Order(pool, arm.draw(0).positions, None, recipe, seed=1, budget=budget)
         owners = np.concatenate([order.batch(step).owners.ravel() for step in range(order.num_steps)])
         assert (owners >= 0).sum() == 2 * budget
-        assert set(owners[owners >= 0].tolist()) <= set(arm.positions(0).tolist())
+        assert set(owners[owners >= 0].tolist()) <= set(arm.draw(0).positions.tolist())
 
 
 def test_a_validation_of_unequal_arms_trains_equally_and_says_what_they_hold(made, tmp_path):
@@ -78,7 +78,7 @@ def test_a_validation_of_unequal_arms_trains_equally_and_says_what_they_hold(mad
         workspace=Workspace(tmp_path, "cpu"),
     )
     facts, lengths = artifact.facts, pool.lengths()
-    by_hand = {arm.name: [int(lengths[arm.positions(r)].sum()) for r in range(2)] for arm in arms_of(pool)}
+    by_hand = {arm.name: [int(lengths[arm.draw(r).positions].sum()) for r in range(2)] for arm in arms_of(pool)}
     assert facts["budget"] == min(map(min, by_hand.values())) and facts["unit"] == "tokens"
     assert {arm: (held["smallest"], held["largest"]) for arm, held in facts["held"].items()} == {
         arm: (min(held), max(held)) for arm, held in by_hand.items()
@@ -97,10 +97,10 @@ def test_a_validation_of_unequal_arms_trains_equally_and_says_what_they_hold(mad
 def test_arms_of_documents_take_as_many_steps(made, tmp_path):
     pool, target = open_examples(made / "pool"), open_examples(made / "target")
     arms = arms_of(pool)
-    runs = finish_runs(
+    runs = run_reference(
         pool,
         ModelSettings(size="20k", batch_size=4),
-        plan_arms(arms, 1, 0, 100),
+        plan_trials(arms, 1, budget=100, seed=0, stream="reference"),
         {"t": target},
         workers=1,
         workspace=Workspace(tmp_path, "cpu"),
@@ -112,10 +112,10 @@ def test_arms_of_documents_take_as_many_steps(made, tmp_path):
 
 def test_random_draws_nest_and_reach_any_budget():
     lengths = np.array([3, 50, 2, 9, 400, 1])
-    small, large, passes = (random_arm(lengths, budget, num_seeds=2, seed=5) for budget in (40, 300, 1000))
+    small, large, passes = (random_set(lengths, budget, num_repeats=2, seed=5) for budget in (40, 300, 1000))
     for repeat in range(2):
-        assert set(small.positions(repeat)) <= set(large.positions(repeat))
-        assert lengths[large.positions(repeat)].sum() >= 300
-        counts = np.bincount(passes.positions(repeat), minlength=6)
-        assert lengths[passes.positions(repeat)].sum() >= 1000 and counts.min() >= 2 and counts.max() <= 3
-    assert small.positions(0).tolist() != small.positions(1).tolist()
+        assert set(small.draw(repeat).positions) <= set(large.draw(repeat).positions)
+        assert lengths[large.draw(repeat).positions].sum() >= 300
+        counts = np.bincount(passes.draw(repeat).positions, minlength=6)
+        assert lengths[passes.draw(repeat).positions].sum() >= 1000 and counts.min() >= 2 and counts.max() <= 3
+    assert small.draw(0).positions.tolist() != small.draw(1).positions.tolist()

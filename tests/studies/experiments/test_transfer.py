@@ -16,7 +16,8 @@ from scipy.stats import spearmanr
 from tests.attribution.cases import digits
 from thresher.cli.main import main
 from thresher.errors import InputError
-from thresher.studies.experiments.training_sets import draw_members, drawn_from, parse_sets
+from thresher.studies.experiments.recipes import draw_recipe, parse_recipes
+from thresher.studies.experiments.training_sets import draw_members
 from thresher.studies.selections.evidence import Sources
 from thresher.workspace import Workspace
 
@@ -55,9 +56,7 @@ def test_a_study_judges_the_small_size_and_a_second_call_trains_nothing(data, ca
     assert sum(result["per_sample"]["mlp-4x1"]["all"]["counts"]) == 120
     with open(f"{result['path']}/scatter-mlp-4x1.svg", encoding="utf-8") as file:
         assert file.read().startswith("<svg xmlns")
-    monkeypatch.setattr(
-        "thresher.studies.experiments.validation_runs.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0])
-    )
+    monkeypatch.setattr("thresher.proxies.trials.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0]))
     assert study(data) == 0
     assert json.loads(capsys.readouterr().out)["verdict"] == result["verdict"]
 
@@ -82,19 +81,19 @@ def test_its_losses_are_a_table_that_from_table_judges_alike(data, capsys):
 def test_training_sets_hold_what_they_say(tmp_path):
     pool = digits(tmp_path / "pool", slice(0, 200))
     sources = Sources(workspace=Workspace(tmp_path / "space", "cpu"), pool=pool)
-    made = {one.name: drawn_from(one, 150, sources, seed=3).positions for one in parse_sets(RECIPES)}
+    made = {one.name: draw_recipe(one, 150, sources, seed=3).positions for one in parse_recipes(RECIPES)}
     assert all(len(positions) == 150 for positions in made.values())
     assert set(pool.labels[made["one"]]) == {0, 1} and len(np.unique(made["one"])) < 150
     assert not set(pool.labels[made["without"]]) & {0, 1, 2}
     assert len(np.unique(made["everything"])) == 150
     assert set(np.asarray(pool.domains)[made["odd"]]) == {"d1"}
-    (mixed,) = parse_sets(["m=mixture:d0=.75,d1=.25"])
-    drawn = drawn_from(mixed, 100, sources, seed=0)
+    (mixed,) = parse_recipes(["m=mixture:d0=.75,d1=.25"])
+    drawn = draw_recipe(mixed, 100, sources, seed=0)
     assert drawn.mixture == {"d0": 0.75, "d1": 0.25}
     assert set(np.asarray(pool.domains)[drawn.positions]) == {"d0", "d1"}
-    (kept,) = parse_sets(["r=remove:select:random:0.5"])
-    (taken,) = parse_sets(["t=select:random:0.5"])
-    left, chosen = (set(drawn_from(one, 100, sources, seed=0).positions.tolist()) for one in (kept, taken))
+    (kept,) = parse_recipes(["r=remove:select:random:0.5"])
+    (taken,) = parse_recipes(["t=select:random:0.5"])
+    left, chosen = (set(draw_recipe(one, 100, sources, seed=0).positions.tolist()) for one in (kept, taken))
     assert len(left) == len(chosen) == 100 and not left & chosen
 
 
@@ -108,7 +107,7 @@ def test_draws_overlap_as_sets_do_and_repeat_in_whole_passes():
 
 def test_recipes_may_stand_in_a_file(tmp_path):
     (tmp_path / "recipes.txt").write_text("# by hand\nall=all\n\n  mixed=mixture:d0=.7,d1=.3\n")
-    made = parse_sets([str(tmp_path / "recipes.txt"), "odd=domain:d1"])
+    made = parse_recipes([str(tmp_path / "recipes.txt"), "odd=domain:d1"])
     assert [(one.name, one.kind) for one in made] == [("all", "all"), ("mixed", "mixture"), ("odd", "domain")]
 
 
@@ -124,7 +123,7 @@ def test_recipes_may_stand_in_a_file(tmp_path):
 )
 def test_recipes_that_cannot_be_read_are_refused(entries, message):
     with pytest.raises(InputError, match=message):
-        parse_sets(entries)
+        parse_recipes(entries)
 
 
 def test_recipes_that_the_pool_cannot_make_are_refused(tmp_path):
@@ -136,7 +135,7 @@ def test_recipes_that_the_pool_cannot_make_are_refused(tmp_path):
         "c=mixture:d0=x": "not DOMAIN",
     }.items():
         with pytest.raises(InputError, match=message):
-            drawn_from(parse_sets([entry])[0], 10, sources, seed=0)
+            draw_recipe(parse_recipes([entry])[0], 10, sources, seed=0)
 
 
 def test_learning_rates_are_ranked_against_the_tuned_reference_and_nothing_is_trained_twice(data, capsys, monkeypatch):
@@ -152,9 +151,7 @@ def test_learning_rates_are_ranked_against_the_tuned_reference_and_nothing_is_tr
     assert result["standard"] == 0.1 and result["largest_eigenvalue"] > 0
     assert all(row["trained"] for row in result["rates"]) and result["recommended"] in (0.03, 0.1)
     assert result["rates"][1]["judged"]["all"]["spearman"]["value"] > 0
-    monkeypatch.setattr(
-        "thresher.studies.experiments.validation_runs.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0])
-    )
+    monkeypatch.setattr("thresher.proxies.trials.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0]))
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["rates"] == result["rates"]
 

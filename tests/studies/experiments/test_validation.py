@@ -6,7 +6,8 @@ import pytest
 from tests.attribution.cases import digits
 from thresher.errors import InputError
 from thresher.proxies.settings import ModelSettings
-from thresher.studies.experiments.validation import Arm, Plan, random_arm, read_runs, validate
+from thresher.studies.experiments.training_sets import TrainingSet, random_set
+from thresher.studies.experiments.validation import Plan, read_runs, validate
 from thresher.studies.report.sentences import validation_lines
 from thresher.workspace import Workspace
 
@@ -21,7 +22,7 @@ def data(tmp_path):
 
 def arms(pool):
     clean = np.arange(1, 200, 2)
-    return [Arm("clean", [clean]), random_arm(pool.lengths(), len(clean), num_seeds=2, seed=0)]
+    return [TrainingSet.of("clean", clean), random_set(pool.lengths(), len(clean), num_repeats=2, seed=0)]
 
 
 def run(data, root, plan, **options):
@@ -52,16 +53,14 @@ def test_two_processes_train_the_same_models_and_a_second_call_none(data, tmp_pa
     for one, other in zip(read_runs(alone.path), read_runs(together.path), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)  # they are trained as one, in other company
         assert {**one, "loss": 0} == {**other, "loss": 0}
-    monkeypatch.setattr(
-        "thresher.studies.experiments.validation_runs.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0])
-    )
+    monkeypatch.setattr("thresher.proxies.trials.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0]))
     again = run(data, tmp_path / "together", Plan(num_seeds=2, workers=2))
     assert not again.built
 
 
 def test_arms_that_hold_more_are_trained_on_as_much_as_the_smallest(data, tmp_path):
     pool, _ = data
-    longer = [*arms(pool), Arm("longer", [np.arange(150)])]
+    longer = [*arms(pool), TrainingSet.of("longer", np.arange(150))]
     made = run(data, tmp_path / "runs", Plan(num_seeds=2, workers=1), arms=longer)
     assert made.facts["budget"] == 100 and made.facts["unit"] == "images"
     assert made.facts["held"]["longer"] == {"mean": 150.0, "smallest": 150, "largest": 150}
@@ -71,9 +70,7 @@ def test_arms_that_hold_more_are_trained_on_as_much_as_the_smallest(data, tmp_pa
 
 
 def test_what_cannot_be_compared_is_refused_before_anything_is_trained(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "thresher.studies.experiments.validation_runs.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0])
-    )
+    monkeypatch.setattr("thresher.proxies.trials.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0]))
     with pytest.raises(InputError, match="an arm holds 100, less than the budget of 101"):
         run(data, tmp_path / "a", Plan(num_seeds=2, budget=101))
     with pytest.raises(InputError, match="no target to measure on"):
