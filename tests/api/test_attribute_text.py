@@ -99,7 +99,9 @@ def test_a_classifier_of_texts_with_and_without_a_further_input():
         return batch | {"token_type_ids": torch.zeros_like(batch["input_ids"])}
 
     model, options = bert(), {"method": "exact", "device": "cpu", "parameters": "classifier|pooler"}
-    plain = thresher.attribute(model, DataLoader(rows, 4, collate_fn=padded), DataLoader(rows, collate_fn=padded), **options)
+    plain = thresher.attribute(
+        model, DataLoader(rows, 4, collate_fn=padded), DataLoader(rows, collate_fn=padded), **options
+    )
     other = DataLoader(further, 4, collate_fn=padded_further)
     several = thresher.attribute(model, other, other, **options)
     np.testing.assert_allclose(plain.scores, several.scores, rtol=1e-2, atol=1e-6)

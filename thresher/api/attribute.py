@@ -236,7 +236,10 @@ class _Work:
         confidence, features = np.zeros(len(data)), None
         most = max(1, HELD // num_trainable(model)) if projection != "two-sided" else data.batch_size
         label = f"gradients of {data.name}, checkpoint {m + 1} of {len(self.models)}"
-        with closing(self._featurizer(model, data, options)) as featurizer, self.progress.task(label, len(data)) as done:
+        with (
+            closing(self._featurizer(model, data, options)) as featurizer,
+            self.progress.task(label, len(data)) as done,
+        ):
             for whole in data.positions():
                 for low in range(0, len(whole), most):
                     indices = whole[low : low + most]

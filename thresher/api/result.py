@@ -158,7 +158,9 @@ class Attribution:
                     f"test example {test} is not there: there are {self.shape[1]}; pass 0 to {self.shape[1] - 1}"
                 )
         if len(set(tests)) < len(tests):
-            raise InputError("a test example stands twice among tests; give each once, and weights where one counts more")
+            raise InputError(
+                "a test example stands twice among tests; give each once, and weights where one counts more"
+            )
 
     def _count(self, amount: float) -> int:
         if isinstance(amount, int | np.integer) and not isinstance(amount, bool):

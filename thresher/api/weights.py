@@ -63,7 +63,9 @@ def load_into(model: nn.Module, source: Any, name: str) -> None:
         tied = set(getattr(model, "_tied_weights_keys", None) or ())
         missing, unexpected = set(model.state_dict()) - set(state), set(state) - set(model.state_dict())
         if not missing or unexpected or not missing <= tied:
-            raise InputError(f"{name} does not fit the model ({_reason(error)}); give one of its architecture") from None
+            raise InputError(
+                f"{name} does not fit the model ({_reason(error)}); give one of its architecture"
+            ) from None
         _load_tied(model, state, name)
 
 
