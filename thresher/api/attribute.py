@@ -1,7 +1,5 @@
 """`thresher.attribute`: what every training example did to every test example, from a model and two data sets."""
 
-import inspect
-import math
 import shutil
 import tempfile
 import weakref
@@ -19,48 +17,23 @@ from torch import Tensor, nn
 from thresher.api.loaders import Data, data_of, hash_of_tensors, own_randomness
 from thresher.api.measuring import Task, Variation, measure
 from thresher.api.plain import PlainFeaturizer
+from thresher.api.planning import EXACT, HELD, Plan, plan_of
 from thresher.api.reading import Loss, Readable, form_of
 from thresher.api.result import Attribution
 from thresher.api.weights import Checkpoints, bare, borrowed, num_trainable
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.gradients.featurizer import Featurizer
-from thresher.attribution.gradients.projection import PROJECTIONS
 from thresher.attribution.scoring.dual import _Task as ExactTask
-from thresher.attribution.scoring.kernel import DAMPING, Kernel, factorise
-from thresher.attribution.scoring.options import DAMPING as EXACT_DAMPING
+from thresher.attribution.scoring.kernel import Kernel, factorise
 from thresher.attribution.scoring.options import Options
-from thresher.attribution.scoring.weighting import check_q, q_of
+from thresher.attribution.scoring.weighting import q_of
 from thresher.canonical import hash_json
 from thresher.devices import pick_device
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 
-EXACT = "exact"
-METHODS = ("auto", EXACT, *(name for name in PROJECTIONS if name != "identity"))
-MULTIPLICATIONS = {True: 1e13, False: 1e12}
-"""By whether it is text: what the exact kernel may cost before features are taken, a minute or two of a CPU."""
-MOST_EXACT = 10_000
-"""Training examples whose kernel takes 2.4 GB."""
-IMAGES, TEXT, VAST = ("two-sided", 512), ("sjlt", 2048), ("two-sided", 4096)
-MOST_WHOLE = 2e8
-"""Parameters whose gradient can be formed whole, as sjlt needs it."""
-HELD = 2**28
-"""Numbers of gradients in memory at once, 1 GB."""
 ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How scores are made: all of it is part of the result's identity."""
-
-    method: str
-    k: int | None
-    damping: float
-    q: str
-    seed: int
-    parameters: str | None
-    loss: str | None
-    architecture: str
+"""Training examples whose scores are in memory at once."""
 
 
 def attribute(
@@ -116,20 +89,11 @@ def attribute(
         with borrowed(models.model, parameters) as working:
             form = form_of(working, sides[0], needs_labels=loss is None)
             task = Task(form, loss)
-            method, k = _resolved(method, k, task, working, sides)
-            plan = Plan(
-                method,
-                k,
-                _damping(damping, method),
-                _checked_q(q, loss),
-                seed,
-                parameters,
-                None if loss is None else _function_hash(loss),
-                hash_json([type(working).__qualname__, repr(working)]),
-            )
+            options = {"damping": damping, "q": q, "parameters": parameters, "seed": seed}
+            plan = plan_of(working, task, sides, method=method, k=k, **options)
             work = _Work(models, sides, task, plan, place, progress)
             artifact, folder = work.artifact(cache)
-    result = Attribution(artifact, sides[0].examples, own_randomness)
+    result = Attribution(artifact, own_randomness()(sides[0].row))
     if folder is not None:
         weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
     return result
@@ -294,50 +258,3 @@ def _products(left: np.ndarray, right: np.ndarray) -> Float[Tensor, "n t"]:
         some, others = (torch.from_numpy(side[:, low : low + step]).double() for side in (left, right))
         total.addmm_(some, others.T)
     return total
-
-
-def _resolved(
-    method: str, k: int | None, task: Task, model: nn.Module, sides: tuple[Data, Data]
-) -> tuple[str, int | None]:
-    """The method, and the numbers of a feature (None for exact)."""
-    if method not in METHODS:
-        raise InputError(f"method {method!r} is unknown; pass one of: {', '.join(METHODS)}")
-    if k is not None and k < 1:
-        raise InputError(f"k={k} is too small; pass the numbers a gradient is projected to, 512 is usual")
-    if method == EXACT and k is not None:
-        raise InputError(f"k={k} is of projections, and method exact has none; leave k out")
-    size, (num_train, num_test), is_text = num_trainable(model), map(len, sides), task.form.is_text
-    whole_fits = not task.is_plain or (num_train + num_test) * size <= HELD
-    if method == EXACT and not whole_fits:
-        raise InputError(
-            f"method exact with loss= or several inputs holds {num_train + num_test} gradients of {size:,} numbers; "
-            "pass method='sjlt', or parameters= for fewer"
-        )
-    cost = num_train * (num_train / 2 + num_test) * size
-    is_cheap = num_train <= MOST_EXACT and cost <= MULTIPLICATIONS[is_text] and whole_fits
-    if method == EXACT or (method == "auto" and k is None and is_cheap):
-        return EXACT, None
-    usual = TEXT if task.is_plain else (TEXT if size <= MOST_WHOLE else VAST) if is_text else IMAGES
-    return (usual[0] if method == "auto" else method), min(k or usual[1], size)
-
-
-def _damping(damping: float | None, method: str) -> float:
-    if damping is None:
-        return EXACT_DAMPING if method == EXACT else DAMPING
-    if not 0 <= damping < math.inf:
-        raise InputError(f"damping={damping} is out of range; pass a finite number, 0 or more, or leave it out")
-    return float(damping)
-
-
-def _checked_q(q: str, loss: Loss | None) -> str:
-    check_q(q)
-    return q if loss is None else "none"  # the gradient of a loss holds it already
-
-
-def _function_hash(function: Any) -> str:
-    """Of what a function is called and how it is written, so that a changed one is another request."""
-    try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError):
-        source = repr(getattr(getattr(function, "__code__", None), "co_code", type(function).__qualname__))
-    return hash_json([getattr(function, "__qualname__", type(function).__qualname__), source])

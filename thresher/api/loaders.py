@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
+from thresher.api.handles import Examples
+from thresher.data.examples import TokenExamples
 from thresher.errors import InputError
 from thresher.seeds import derive
 
@@ -70,14 +72,30 @@ class Data:
         return digest.hexdigest()
 
 
+class PreparedData(Data):
+    """Prepared examples, each window of a document an example of its own."""
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> Any:
+        """In the names of `thresher.outputs`."""
+        return self.examples.batch(np.asarray(indices))
+
+    def row(self, index: int) -> Any:
+        """The id of an example and what a person reads of it."""
+        return {"id": self.examples.ids[index], "preview": self.examples.preview(index)}
+
+
 def data_of(source: Any, name: str, batch_size: int | None = None) -> Data:
-    """Anything with examples in it: a DataLoader, a Dataset of torch or of `datasets`, a list.
+    """Anything with examples in it: a DataLoader, a Dataset of torch or of `datasets`, a list, prepared examples.
 
     A DataLoader gives its data set, its collate_fn and its batch size; its sampler is left alone, so that examples are
     counted as in the data set. Raises InputError for what has no examples, and for an empty one.
     """
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size={batch_size} is too small; pass 1 or more")
+    if isinstance(source, Examples):
+        read = source.load()
+        windows = read.by_window() if isinstance(read, TokenExamples) else read
+        return PreparedData(name, windows, default_collate, batch_size or BATCH_SIZE)
     collate, size, examples = default_collate, batch_size, source
     if isinstance(source, DataLoader):
         examples, collate = source.dataset, source.collate_fn

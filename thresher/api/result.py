@@ -1,8 +1,8 @@
 """The result of `thresher.attribute`: scores of every pair, and what one asks of them."""
 
 import html
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from thresher.artifacts import Artifact
+from thresher.artifacts import Artifact, atomic_file
 from thresher.errors import InputError
 from thresher.selection.combination import combine, descending
 
@@ -21,15 +21,10 @@ class Attribution:
     `len(result)` is the number of training examples.
     """
 
-    def __init__(
-        self,
-        artifact: Artifact,
-        train: Any = None,
-        around: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        """`train` gives the rows that `top` shows (None: it shows none), read inside `around()`."""
+    def __init__(self, artifact: Artifact, row: Callable[[int], Any] | None = None) -> None:
+        """`row` gives the training example at a position, which `top` shows; None: it shows none."""
         self.artifact = artifact
-        self._train, self._around = train, around
+        self._row = row
 
     @property
     def path(self) -> Path:
@@ -125,11 +120,21 @@ class Attribution:
         return np.sort(descending(combined)[: self._count(amount)]).astype(np.int64)
 
     def save(self, path: str | Path) -> Path:
-        """The scores as a `.npy` file of their own, float32 [n_train, n_test]."""
+        """The scores at `path`: a file that ends in .npy is the array alone, anything else the whole artefact.
+
+        Raises InputError where there is something already.
+        """
         path = Path(path)
-        path = path if path.suffix == ".npy" else path.with_name(f"{path.name}.npy")
+        if path.exists():
+            raise InputError(f"{path} is there already, and nothing is written over; give another path, or delete it")
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, self.scores)
+        if path.suffix == ".npy":
+            with atomic_file(path) as file:
+                np.save(file, self.scores)
+            return path
+        scratch = path.with_name(f".{path.name}.partial")
+        shutil.copytree(self.path, scratch, dirs_exist_ok=True)
+        scratch.rename(path)
         return path
 
     def __len__(self) -> int:
@@ -172,10 +177,7 @@ class Attribution:
         return max(1, round(float(amount) * len(self)))
 
     def _rows(self, order: np.ndarray) -> list[Any]:
-        if self._train is None:
-            return [None] * len(order)
-        with self._around():
-            return [self._train[int(index)] for index in order]
+        return [None if self._row is None else self._row(int(index)) for index in order]
 
 
 def _column(rows: list[Any], pd: Any) -> Any:
