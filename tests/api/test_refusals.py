@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import thresher
 from tests.api.cases import blobs, trained
+from thresher.api.weights import bare
 
 TRAIN, TEST = blobs(9, seed=1), blobs(3, seed=2)
 MODEL = trained(TRAIN, steps=5)
@@ -37,7 +38,6 @@ CASES = {
     "real labels": (points(torch.rand(4)), TEST, {}, "loss="),
     "constant outputs": (TRAIN, TEST, {"model": constant()}, "same output for all 12 inputs"),
     "outputs that are no numbers": (TRAIN, TEST, {"model": broken()}, "train example 0 is not finite"),
-    "no module": (TRAIN, TEST, {"model": "resnet18"}, "model is a str"),
     "no data": (iter(TRAIN), TEST, {}, "train is a .*iterator"),
     "unstackable": ([(torch.zeros(5), 0), (torch.zeros(4), 1)], TEST, {}, "cannot be made one batch .*collate_fn"),
     "no tensors": ([("a", 0)], TEST, {}, "tensors are needed"),
@@ -50,7 +50,7 @@ CASES = {
     "no checkpoints": (TRAIN, TEST, {"checkpoints": []}, "checkpoints is empty"),
     "another architecture": (TRAIN, TEST, {"checkpoints": [nn.Linear(2, 2)]}, "checkpoint 0 does not fit"),
     "a missing file": (TRAIN, TEST, {"checkpoints": ["gone.pt"]}, "gone.pt does not exist"),
-    "damping": (TRAIN, TEST, {"damping": -1}, "damping=-1 is out of range"),
+    "damping": (TRAIN, TEST, {"damping": -1.0}, "damping=-1.0 is out of range"),
     "a batch of none": (TRAIN, TEST, {"batch_size": 0}, "batch_size=0"),
     "two-dimensional outputs": (TRAIN, TEST, {"model": nn.Unflatten(1, (5, 1))}, "no trainable parameter"),
 }
@@ -65,6 +65,11 @@ def test_one_line_says_what_is_wrong(case):
     assert "\n" not in str(error.value)
 
 
+def test_a_name_is_no_model():
+    with pytest.raises(thresher.InputError, match="model is a str; pass a torch.nn.Module"):
+        bare("resnet18")
+
+
 def test_results_refuse_what_they_have_not():
     result = thresher.attribute(MODEL, DataLoader(TRAIN, batch_size=2), TEST, device="cpu")
     for call, message in {
@@ -74,7 +79,7 @@ def test_results_refuse_what_they_have_not():
         lambda: result.select(1.5): "fraction 1.5",
         lambda: result.select(10): "count 10",
         lambda: result.select(2, tests=[]): "tests is empty",
-        lambda: result.select(2, tests=[0, 1], weights=[1]): "1 weights for 2",
+        lambda: result.select(2, tests=[0, 1], weights=[1.0]): "1 weights for 2",
     }.items():
         with pytest.raises(thresher.InputError, match=message):
             call()

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from thresher.selection.selection import open_selection
 
 Source = str | os.PathLike[str] | Artifact
 """A handle, an artefact or a path."""
+AnyHandle = TypeVar("AnyHandle", bound="Handle")
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,7 +43,7 @@ class Handle:
     """The facts that a person is shown."""
 
     @classmethod
-    def of(cls, source: Source) -> Self:
+    def of(cls: type[AnyHandle], source: Source) -> AnyHandle:
         """The handle of a path, an artefact or a handle. Raises InputError for an artefact of another kind."""
         if isinstance(source, cls):
             return source

@@ -96,7 +96,8 @@ def data_of(source: Any, name: str, batch_size: int | None = None) -> Data:
         read = source.load()
         windows = read.by_window() if isinstance(read, TokenExamples) else read
         return PreparedData(name, windows, default_collate, batch_size or BATCH_SIZE)
-    collate, size, examples = default_collate, batch_size, source
+    examples: Any = source
+    collate, size = default_collate, batch_size
     if isinstance(source, DataLoader):
         examples, collate = source.dataset, source.collate_fn
         size = size or source.batch_size

@@ -48,6 +48,7 @@ class PlainFeaturizer:
         self._chunk = max(1, min(CHUNK, HELD // size))
 
     def __call__(self, batch: Any) -> PlainFeatures:
+        """Features and confidences of a batch of the user's kind."""
         device = next(iter(self.parameters.values())).device
         batch = tree_map_only(Tensor, lambda value: value.to(device), batch)
         count = len(self.task.form.split(batch, self.name).values()[0])

@@ -7,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from thresher.api.handles import Examples
 from thresher.artifacts import Artifact
 from thresher.data.images.image_examples import LabelledImage, classes_of, prepare_images, read_images
@@ -24,7 +26,7 @@ TASKS = ("language", "text-classification", "vision")
 
 
 def prepare(
-    data: str | Path | Sequence[str | Path] | Iterable[LabelledImage],
+    data: str | Path | Sequence[str | Path] | Sequence[tuple[str, np.ndarray, str]],
     *,
     out: str | Path,
     task: str = "language",

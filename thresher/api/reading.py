@@ -148,19 +148,24 @@ class Readable(Examples):
     form: Form
 
     @property
-    def num_examples(self):
+    def num_examples(self) -> int:
+        """Of the user's data set."""
         return len(self.data)
 
-    def column(self, name):
+    def column(self, name: str) -> list[str]:
+        """Names by position, for messages."""
         return [f"{self.data.name} {row}" for row in range(len(self))]
 
-    def batch(self, windows):
+    def batch(self, windows: np.ndarray | Sequence[int]) -> Batch:
+        """By the user's own collate."""
         return self.form.engine_batch(self.data.batch(windows), self.data.name)
 
-    def lengths(self):
+    def lengths(self) -> np.ndarray:
+        """1 each, so that a batch is so many examples in their order."""
         return np.ones(len(self), dtype=np.int64)
 
-    def preview(self, index):
+    def preview(self, index: int) -> str:
+        """The example as Python shows it."""
         return repr(self.data.row(index))
 
 

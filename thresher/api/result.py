@@ -94,7 +94,7 @@ class Attribution:
 
     def select(
         self,
-        amount: float,
+        amount: float | int | np.integer,
         tests: Sequence[int] | None = None,
         weights: Sequence[float] | None = None,
     ) -> Int[np.ndarray, "m"]:
@@ -167,7 +167,7 @@ class Attribution:
                 "a test example stands twice among tests; give each once, and weights where one counts more"
             )
 
-    def _count(self, amount: float) -> int:
+    def _count(self, amount: float | int | np.integer) -> int:
         if isinstance(amount, int | np.integer) and not isinstance(amount, bool):
             if not 1 <= amount <= len(self):
                 raise InputError(f"count {amount} is out of range; pass 1 to {len(self)}, or a fraction such as 0.2")
