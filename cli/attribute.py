@@ -44,29 +44,31 @@ class Attribute(Command):
     top: int = 5
     """Of each test example, so many most helpful and most harmful training examples."""
     out: Path | None = None
-    """NAME.npy: the scores [train, test], with the top in NAME.csv; another name: an artefact, with top.csv beside."""
+    """NAME.npy: the scores [train, test]; another name: an artefact. The top of each test example is in NAME.csv."""
     seed: int = 0
     device: str = "auto"
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Score every pair."""
         import thresher
+        from thresher.api.named import arguments_from
 
         options = {"method": self.method, "k": self.k, "batch_size": self.batch_size, "seed": self.seed}
         options = {name: value for name, value in options.items() if value is not None and value != "auto"}
         with tempfile.TemporaryDirectory(prefix="thresher-") as folder:
-            given = self._prepared(Path(folder), progress) if self.train or self.test else self._from_function()
+            given = self._prepared(Path(folder), progress) if self.train or self.test else arguments_from(self.model)
             result = thresher.attribute(**{"device": self.device, "progress": progress, **given, **options})
             table = self._table(result)
-        path = None
+        path = None if self.out is None else str(result.save(self.out))
         if self.out is not None:
-            path = str(result.save(self.out))
-            is_array = self.out.suffix == ".npy"
-            table.to_csv(self.out.with_suffix(".csv") if is_array else self.out.with_name(f"{self.out.name}-top.csv"))
-        num_train, num_test = result.shape
-        sizes = {"num_train": num_train, "num_test": num_test, "num_checkpoints": result.num_checkpoints}
-        return {"path": path, "method": result.method, **sizes, "quality": result.quality} | {
-            "top": table.to_dict("records")
+            table.to_csv(self.out.with_suffix(".csv"), index=False)
+        sizes = dict(zip(("num_train", "num_test"), result.shape, strict=True))
+        facts = {"method": result.method, "num_checkpoints": result.num_checkpoints, "quality": result.quality}
+        return {
+            "path": path,
+            **sizes,
+            **facts,
+            "top": table.astype(object).where(table.notna(), None).to_dict("records"),
         }
 
     def show(self, result: Mapping[str, Any]) -> str:
@@ -77,19 +79,6 @@ class Attribute(Command):
             lines.append(f"{side}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
         shown = [row for row in result["top"] if row["test"] < 3]
         return "\n".join(lines + ["  test {test} {side:<8}{score:+.4g}\t{index}\t{id}".format(**row) for row in shown])
-
-    def _from_function(self) -> dict[str, Any]:
-        from thresher.errors import InputError
-        from thresher.proxies.models.spec import import_function
-
-        made = import_function(self.model)()
-        if isinstance(made, tuple) and len(made) == 3:
-            return dict(zip(("model", "train", "test"), made, strict=True))
-        if not isinstance(made, dict) or not {"model", "train", "test"} <= made.keys():
-            raise InputError(
-                f"{self.model} gave a {type(made).__name__}; return (model, train, test) or a dict of them"
-            )
-        return made
 
     def _prepared(self, folder: Path, progress: Progress) -> dict[str, Any]:
         import thresher

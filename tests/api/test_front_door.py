@@ -14,6 +14,7 @@ from torch import nn
 
 import thresher
 from tests.api.cases import blobs, trained
+from tests.toy_corpus import write_corpus
 from thresher.cli.main import main
 from thresher.data.examples import ImageExamples
 
@@ -161,3 +162,20 @@ def test_the_command_takes_a_torchvision_model_and_folders(tmp_path, capsys):
     assert isinstance(thresher.open(tmp_path / "scores"), thresher.Attribution)
     assert main(["attribute", "torchvision:squeezenet1_1", *folders[:2]]) == 2
     assert "--train and --test" in capsys.readouterr().err
+
+
+def test_the_loop_of_the_readme_runs_as_it_is_written(tmp_path, monkeypatch):
+    write_corpus(tmp_path / "corpus.jsonl")
+    rows = [{"context": "boil the rice", "answer": f"with salt and {word}"} for word in "butter flour soup".split()]
+    (tmp_path / "squad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    readme = (Path(thresher.__file__).resolve().parents[1] / "README.md").read_text()
+    loop = next(part for part in readme.split("```python\n") if part.startswith("pool = thresher.prepare"))
+    names = {"thresher": thresher}
+    exec(
+        loop.partition("```")[0]
+        .replace('"0.4M"', '"20k"')
+        .replace('domain="source",', 'domain="source", vocab_size=300,'),
+        names,
+    )
+    assert len(names["kept"]) == len(names["kept"].table()) > 0

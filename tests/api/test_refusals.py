@@ -50,6 +50,7 @@ CASES = {
     "no checkpoints": (TRAIN, TEST, {"checkpoints": []}, "checkpoints is empty"),
     "another architecture": (TRAIN, TEST, {"checkpoints": [nn.Linear(2, 2)]}, "checkpoint 0 does not fit"),
     "a missing file": (TRAIN, TEST, {"checkpoints": ["gone.pt"]}, "gone.pt does not exist"),
+    "inputs of another size": (TensorDataset(torch.zeros(4, 7), torch.arange(4) % 3), TEST, {}, "fails on train .*7"),
     "damping": (TRAIN, TEST, {"damping": -1.0}, "damping=-1.0 is out of range"),
     "a batch of none": (TRAIN, TEST, {"batch_size": 0}, "batch_size=0"),
     "two-dimensional outputs": (TRAIN, TEST, {"model": nn.Unflatten(1, (5, 1))}, "no trainable parameter"),
@@ -66,7 +67,7 @@ def test_one_line_says_what_is_wrong(case):
 
 
 def test_a_name_is_no_model():
-    with pytest.raises(thresher.InputError, match="model is a str; pass a torch.nn.Module"):
+    with pytest.raises(thresher.InputError, match=r"model is a str; pass a torch\.nn\.Module"):
         bare("resnet18")
 
 

@@ -1,9 +1,14 @@
 """How well a model does on a user's data, and all that makes scores of it meaningless, refused."""
 
 import math
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
@@ -13,6 +18,9 @@ from thresher.api.reading import Form, Loss, check_labels, logits_in
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import Outputs, logits_of, outputs_of
+
+EQUAL = 1e-7
+"""How far rounding may move outputs that are the same, relative to their size."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ def measure(model: nn.Module, task: Task, data: Data, device: torch.device, vari
         batch = tree_map_only(Tensor, lambda value: value.to(device), data.batch(indices))
         inputs = task.form.split(batch, data.name)
         if task.loss is not None:
-            output = inputs.call(model)
+            output = _called(partial(inputs.call, model), data, indices)
             values = task.losses(output, batch)
             _check_losses(values, len(indices))
             varies.see(values[:, None] if not isinstance(output, Tensor) else output.flatten(1))
@@ -61,10 +69,10 @@ def measure(model: nn.Module, task: Task, data: Data, device: torch.device, vari
         else:
             check_labels(inputs.labels, data.name)
             if task.is_plain:
-                logits, labels = logits_in(inputs.call(model)), inputs.labels
+                logits, labels = logits_in(_called(partial(inputs.call, model), data, indices)), inputs.labels
             else:
                 engine = task.form.engine_batch(batch, data.name)
-                logits, labels = logits_of(wrapped, engine), engine["labels"]
+                logits, labels = _called(partial(logits_of, wrapped, engine), data, indices), engine["labels"]
             assert labels is not None
             seen = logits[:, :-1] if task.form.aligned and not task.is_plain and logits.ndim == 3 else logits
             _check_logits(seen, labels, data, indices)
@@ -75,6 +83,21 @@ def measure(model: nn.Module, task: Task, data: Data, device: torch.device, vari
         loss += float(values.double().sum())
     quality = {"loss": loss / len(data)}
     return quality if task.loss is not None else quality | {"accuracy": correct / len(data)}
+
+
+def _called(call: Callable[[], Any], data: Data, indices: np.ndarray) -> Any:
+    """What a model gives; what it raises becomes one line."""
+    try:
+        return call()
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"the model fails on {data.name} examples {indices[0]} to {indices[-1]} ({type(error).__name__}: {reason}; "
+            f"{Path(where.filename).name}:{where.lineno}); call it with such a batch yourself, then give what it reads"
+        ) from error
 
 
 class Variation:
@@ -90,7 +113,7 @@ class Variation:
         self.count += len(outputs)
         if not self.differs:
             same_shape = outputs.shape[1:] == self.first.shape
-            scale = 1e-6 * (1 + self.first.abs())
+            scale = EQUAL * (1 + self.first.abs())
             self.differs = not same_shape or bool(((outputs.float() - self.first).abs() > scale).any())
 
     def check(self, name: str) -> None:

@@ -1,6 +1,7 @@
 """Models by their names, for prepared data: with weights from a file where the name brings none."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -9,8 +10,21 @@ from thresher.api.weights import load_into
 from thresher.errors import InputError
 from thresher.proxies.models import names
 from thresher.proxies.models.fits import check_all
-from thresher.proxies.models.spec import build_model, model_spec, read_artifact_spec
+from thresher.proxies.models.spec import build_model, import_function, model_spec, read_artifact_spec
 from thresher.proxies.models.weights import loaders_of
+
+
+def arguments_from(function: str) -> dict[str, Any]:
+    """The arguments of `attribute` that `module:function` returns: (model, train, test), or a dict with these.
+
+    Raises InputError for a function that cannot be imported or returns anything else.
+    """
+    made = import_function(function)()
+    if isinstance(made, tuple) and len(made) == 3:
+        return dict(zip(("model", "train", "test"), made, strict=True))
+    if not isinstance(made, dict) or not {"model", "train", "test"} <= made.keys():
+        raise InputError(f"{function} gave a {type(made).__name__}; return (model, train, test) or a dict of them")
+    return made
 
 
 def task_named(model: str) -> str:
