@@ -32,7 +32,7 @@ from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
 from thresher.studies.experiments.transfer import Ladder, compare_sizes
 from thresher.studies.experiments.validation import Plan, check_plan, run_reference, validate
 from thresher.studies.preparation import Prepared, prepare
-from thresher.studies.selections.arms import amount_of, select_ahead, select_arms
+from thresher.studies.selections.select import amount_of, select_ahead, select_arms
 from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
 from thresher.studies.study_check import check_study
 from thresher.workspace import Workspace
@@ -51,7 +51,8 @@ class StudyResult:
     """Of the pool, then of each target; none with the traker backend."""
     scores: Artifact
     index: Artifact | None
-    selections: Mapping[str, Artifact]
+    selections: Mapping[str, Sequence[Artifact]]
+    """Of each method: one for all seeds, or one for each."""
     validation: Artifact
     trust: Artifact | None
     """The arms at the proxy's size beside the reference's; None where the study does not ask."""
@@ -211,14 +212,11 @@ def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], sc
     return sum(selection_flops(proxies, pool=prepared.pool, targets=prepared.targets, k=k).values())
 
 
-def arms_of(selections: Mapping[str, Artifact]) -> list[TrainingSet]:
-    """The ways to choose that are compared, from the selections of a study: one for all seeds, or NAME/SEED of each."""
-    by_arm: dict[str, list[Artifact]] = {}
-    for name, artifact in selections.items():
-        by_arm.setdefault(name.split("/")[0], []).append(artifact)
+def arms_of(selections: Mapping[str, Sequence[Artifact]]) -> list[TrainingSet]:
+    """The ways to choose that are compared, from the selections of a study."""
     return [
-        TrainingSet.of(name, *[open_selection(selection.path).positions for selection in of_arm])
-        for name, of_arm in by_arm.items()
+        TrainingSet.of(method, *[open_selection(selection.path).positions for selection in of_method])
+        for method, of_method in selections.items()
     ]
 
 

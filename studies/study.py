@@ -77,6 +77,8 @@ class TargetTable:
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyTable(ModelSettings):
+    """`[proxy]`: the models that data are judged by."""
+
     size: str = "0.4M"
     count: int = 2
     """How many proxies, each on its own random part of the pool."""
@@ -86,6 +88,8 @@ class ProxyTable(ModelSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceTable(ModelSettings):
+    """`[reference]`: the larger model that the benefit is proven on."""
+
     size: str = "1.6M"
     seeds: int = 3
     """Paired: each arm is trained from the same so many initialisations."""

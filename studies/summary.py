@@ -67,7 +67,7 @@ def finish(
             "reference": facts["num_parameters"],
         },
         **{name: facts[name] for name in ("unit", "budget", "held", "tokens_seen")},
-        "num_selected": result.selections[study.select.method].facts["num_kept"],
+        "num_selected": result.selections[study.select.method][0].facts["num_kept"],
         "num_pool": len(result.prepared.pool),
         **(
             {"flipped_labels": {"auc": flips.auc, "low": flips.low, "high": flips.high, "num_flipped": flips.num_noisy}}
@@ -149,7 +149,11 @@ def _artifacts(result: StudyResult) -> dict[str, Artifact]:
         "features": result.features[0] if result.features else None,
         "scores": result.scores,
         "index": result.index,
-        **{f"selection {name}": artifact for name, artifact in result.selections.items()},
+        **{
+            f"selection {method}" if len(selections) == 1 else f"selection {method} {repeat}": selection
+            for method, selections in result.selections.items()
+            for repeat, selection in enumerate(selections)
+        },
         "validation": result.validation,
         "trust": result.trust,
     }
@@ -192,7 +196,7 @@ def _total(facts: Mapping[str, Any]) -> int:
 
 
 def _choice(study: Study, result: StudyResult) -> Choice:
-    artifact = result.selections[study.select.method]
+    artifact = result.selections[study.select.method][0]
     selection, pool = open_selection(artifact.path), result.prepared.pool
     scores = np.empty(len(pool))
     for table in (selection.kept, selection.dropped):
@@ -258,7 +262,7 @@ def _stages(result: StudyResult) -> list[Stage]:
         "featurize": result.features,
         "score": [result.scores],
         "index": [result.index] if result.index else [],
-        "select": list(result.selections.values()),
+        "select": [selection for selections in result.selections.values() for selection in selections],
         "validate": [result.validation],
     }
     flops = _flops(result)

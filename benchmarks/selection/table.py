@@ -27,7 +27,9 @@ from thresher.studies.experiments.training_sets import TrainingSet, random_set
 from thresher.studies.experiments.validation import Plan, read_runs, validate
 from thresher.studies.experiments.validation_facts import compare
 from thresher.studies.loop import POOL, featurize_study, train_proxies
-from thresher.studies.selections.evidence import Sources, select_from
+from thresher.studies.selections.evidence import evidence_of
+from thresher.studies.selections.select import select_from
+from thresher.studies.selections.sources import Sources
 from thresher.studies.study import AttributionTable, ProxyTable
 from thresher.workspace import Workspace
 
@@ -109,7 +111,7 @@ def select_all(study: Study, budget: int) -> tuple[dict[str, Artifact], dict[str
             features=features[POOL],
             target_features={only: features[only]} if only else {},
         )
-        evidence = sources.evidence(0)
+        evidence = evidence_of(sources, 0)
         for name, spec in (OF_TARGET if only else OF_NONE).items():
             full = f"{name} for {only}" if only else name
             place = workspace.place(f"selections/{full.replace(' ', '-')}", spec, only, budget, sources.inputs)

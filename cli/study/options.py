@@ -9,7 +9,7 @@ from thresher.progress import Progress
 from thresher.seeds import derive
 from thresher.studies.experiments.recipes import budget_of, draw_recipe, parse_recipes
 from thresher.studies.experiments.training_sets import TrainingSet
-from thresher.studies.selections.evidence import Sources
+from thresher.studies.selections.sources import Sources
 from thresher.workspace import Workspace
 
 

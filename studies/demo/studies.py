@@ -19,6 +19,7 @@ from thresher.studies.study import (
 
 
 def text_study(source: Path, seed: int) -> Study:
+    """The study of the language demo, on the data under `source`."""
     return Study(
         name="demo-language",
         seed=seed,
@@ -34,6 +35,7 @@ def text_study(source: Path, seed: int) -> Study:
 
 
 def vision_study(source: Path, seed: int) -> Study:
+    """The study of the vision demo, on the data under `source`."""
     return Study(
         name="demo-vision",
         task="vision",
@@ -48,6 +50,7 @@ def vision_study(source: Path, seed: int) -> Study:
 
 
 def find_flips(source: Path, result: StudyResult, seed: int) -> NoisyLabels:
+    """How well the scores of the vision demo find the labels that were flipped on purpose."""
     scores = open_scores(result.scores.path)
     return flips_found(source / "pool.parquet", scores.ids, scores.by_target["digits"], seed=seed)
 

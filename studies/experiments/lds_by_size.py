@@ -46,7 +46,7 @@ def lds_ladder(
     target: Examples,
     table: ModelSettings,
     sizes: Sequence[str],
-    how: Attribution,
+    attribution: Attribution,
     plan: LadderPlan,
     *,
     seed: int,
@@ -71,14 +71,14 @@ def lds_ladder(
         own_table, own = replace(table, size=size), _folder(workspace, size)
         models = train_checkpoints(pool, own_table, count=plan.checkpoints, workspace=own, **common)
         made[size] = [open_artifact(path, "model") for path in models]
-        scorers[size] = Scorers(models, pool, target, how, own)
+        scorers[size] = Scorers(models, pool, target, attribution, own)
         if plan.own or size == table.size:
             truths[size] = retrain(pool, target, own_table, workspace=own, **drawn, **common)
     inputs = {f"truth {size}": truth.artifact.content_hash for size, truth in truths.items()}
     inputs |= {
         f"model {size} {m}": model.content_hash for size, models in made.items() for m, model in enumerate(models)
     }
-    config = {"reference": table.size, "sizes": everything, **asdict(how), **asdict(plan)}
+    config = {"reference": table.size, "sizes": everything, **asdict(attribution), **asdict(plan)}
 
     def write(draft: Draft) -> dict[str, Any]:
         truth = truths[table.size]
@@ -94,7 +94,7 @@ def lds_ladder(
                 "lds": asdict(judged[size]["lds"]),
                 "jaccard": float(jaccard(own_best, best).mean()),
                 "rbo": float(rank_biased_overlap(own_best, best).mean()),
-                "flops": _cost(made[size], pool, target, how),
+                "flops": _cost(made[size], pool, target, attribution),
                 "num_parameters": made[size][0].facts["num_parameters"]["total"],
             }
             if size in truths:
@@ -145,10 +145,10 @@ def _matrix(scorers: Scorers, num_pool: int, num_targets: int) -> Float[np.ndarr
     return scores
 
 
-def _cost(models: Sequence[Artifact], pool: Examples, target: Examples, how: Attribution) -> float:
+def _cost(models: Sequence[Artifact], pool: Examples, target: Examples, attribution: Attribution) -> float:
     """FLOPs of training all checkpoints and of attributing with them, once a view; a unit is a token, or an image."""
     parameters = models[0].facts["num_parameters"]["total"]
     length = round(float(np.mean(pool.lengths())))
-    passes = len(models) * prod(len(VIEWS[name]) for name in how.views)
-    attribution = attribution_flops(parameters, length, len(pool), len(target), how.k) * passes
-    return float(sum(model.facts["flops"] for model in models) + attribution)
+    passes = len(models) * prod(len(VIEWS[name]) for name in attribution.views)
+    scoring = attribution_flops(parameters, length, len(pool), len(target), attribution.k) * passes
+    return float(sum(model.facts["flops"] for model in models) + scoring)

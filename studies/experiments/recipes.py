@@ -27,7 +27,8 @@ from thresher.selection.budget import Budget
 from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.selection import open_selection
 from thresher.studies.experiments.training_sets import Draw, Positions, check_domains, draw_members, kept_positions
-from thresher.studies.selections.evidence import Sources, select_from
+from thresher.studies.selections.select import select_from
+from thresher.studies.selections.sources import Sources
 
 KINDS = ("all", "domain", "class", "mixture", "select", "selection", "remove")
 
@@ -138,7 +139,8 @@ def _shares(recipe: Recipe) -> Mapping[str, float]:
 
 def budget_of(pool: Examples, settings: Any) -> int:
     """Tokens (images) that each recipe is trained on an epoch: `tokens`, or what `examples` average ones hold, or a
-    fifth of the pool."""
+    fifth of the pool.
+    """
     lengths = np.asarray(pool.lengths())
     supply, holds_images = int(lengths.sum()), isinstance(pool, ImageExamples)
     if settings.tokens is not None and settings.examples is not None:

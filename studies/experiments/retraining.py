@@ -43,13 +43,16 @@ class Retrainings:
 
     @property
     def subsets(self) -> Bool[np.ndarray, "m n"]:
+        """Which of the pool's examples each subset holds."""
         return np.load(self.artifact.file("subsets.npy"))
 
     def outputs(self, name: str) -> Float[np.ndarray, "m r t"]:
+        """Outputs `name` (margin, loss, confidence or correct) of subset, repeat and target example."""
         return np.load(self.artifact.file(f"{name}.npy"))
 
 
 def open_retrainings(path: Path) -> Retrainings:
+    """A finished ground truth from disk."""
     return Retrainings(open_artifact(path, "retrainings"))
 
 

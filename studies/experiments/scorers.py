@@ -60,25 +60,27 @@ class Scorers:
     """Scores of every (pool, target) pair by name, as blocks; features are made when a scorer first needs them."""
 
     def __init__(
-        self, models: Sequence[Path], pool: Examples, target: Examples, how: Attribution, workspace: Workspace
+        self, models: Sequence[Path], pool: Examples, target: Examples, settings: Attribution, workspace: Workspace
     ) -> None:
-        self.models, self.pool, self.target, self.how, self.workspace = models, pool, target, how, workspace
+        self.models, self.pool, self.target, self.settings, self.workspace = models, pool, target, settings, workspace
 
     def blocks(self, name: str) -> baselines.Blocks:
+        """The scores of one of SCORERS, block by block of the pool."""
         known: dict[str, Callable[[], baselines.Blocks]] = {
-            "trak": lambda: score_blocks(*self.stores, damping=self.how.damping, q=self.how.q),
+            "trak": lambda: score_blocks(*self.stores, damping=self.settings.damping, q=self.settings.q),
             "dual": self._dual,
             "cosine": lambda: baselines.gradient_cosines(*self.stores),
             "embedding": self._embedding,
             "bm25": self._bm25,
-            "random": lambda: baselines.random_scores(len(self.pool), len(self.target), seed=self.how.seed),
+            "random": lambda: baselines.random_scores(len(self.pool), len(self.target), seed=self.settings.seed),
         }
         return known[name]()
 
     @cached_property
     def stores(self) -> tuple[FeatureStore, FeatureStore]:
-        options = {"k": self.how.k, "projection": self.how.projection, "seed": self.how.seed}
-        options |= {"views": self.how.views} if self.how.views else {}
+        """Features of pool and target, made once."""
+        options = {"k": self.settings.k, "projection": self.settings.projection, "seed": self.settings.seed}
+        options |= {"views": self.settings.views} if self.settings.views else {}
         hashes = [content_hash for content_hash, _ in self._loaders]
 
         def store(name: str, examples: Examples) -> FeatureStore:
@@ -97,8 +99,8 @@ class Scorers:
         return loaders_of([str(path) for path in self.models], self.pool, self.target)
 
     def _dual(self) -> baselines.Blocks:
-        damping = self.how.damping if isinstance(self.how.damping, float | int) else None
-        options = Options(damping=damping, q=self.how.q, device=self.workspace.device)
+        damping = self.settings.damping if isinstance(self.settings.damping, float | int) else None
+        options = Options(damping=damping, q=self.settings.q, device=self.workspace.device)
         yield 0, dual_scores(self._loaders, self.pool, self.target, options=options, progress=self.workspace.progress)
 
     def _embedding(self) -> baselines.Blocks:
@@ -130,7 +132,7 @@ def judge(
     inputs = {"retrainings": truth.artifact.content_hash, "pool": scorers.pool.content_hash}
     inputs |= {f"model {m}": content_hash for m, (content_hash, _) in enumerate(scorers._loaders)}
     inputs |= {f"scores {name}": hash_file(path) for name, path in given.items()}
-    config = {"scorers": list(names), "output": output, "baseline": baseline, **asdict(scorers.how)}
+    config = {"scorers": list(names), "output": output, "baseline": baseline, **asdict(scorers.settings)}
 
     def write(draft: Draft) -> dict:
         outputs, subsets = truth.outputs(output), truth.subsets
@@ -159,6 +161,7 @@ def judge(
 
 
 def check_scorers(names: Sequence[str], pool: Examples) -> None:
+    """Refuse scorers that are unknown or do not apply to this pool."""
     for name in names:
         if name not in SCORERS:
             raise InputError(f"scorer {name!r} is unknown; pass some of: {', '.join(SCORERS)}")

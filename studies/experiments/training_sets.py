@@ -70,7 +70,8 @@ def random_set(
     lengths: Int[np.ndarray, "n"], budget: int, *, num_repeats: int, seed: int, name: str = BASELINE
 ) -> TrainingSet:
     """Random examples that hold at least `budget` tokens (images), drawn anew for each repeat, so that an interval
-    covers the draw too. The smaller of two budgets lies inside the larger."""
+    covers the draw too. The smaller of two budgets lies inside the larger.
+    """
 
     def order(repeat: int, turn: int) -> Positions:
         names = ("random", repeat) if turn == 0 else ("random", repeat, turn)

@@ -149,6 +149,7 @@ def run_ladder(
 
 
 def file_name(size: str) -> str:
+    """A size as part of a file's name."""
     return re.sub(r"[^\w.@-]+", "-", size)
 
 

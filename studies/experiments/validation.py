@@ -153,6 +153,7 @@ def read_runs(validation: Path) -> list[dict[str, Any]]:
 
 
 def unit_of(pool: Examples) -> str:
+    """What a budget of this pool is counted in."""
     return "images" if isinstance(pool, ImageExamples) else "tokens"
 
 

@@ -82,7 +82,7 @@ def _paired(rows: Rows, arms: Sequence[str], value: str) -> list[dict[str, Any]]
 
 
 def _compute(rows: Rows) -> dict[str, float]:
-    """arm -> FLOPs of one run, the mean over seeds."""
+    """Arm -> FLOPs of one run, the mean over seeds."""
     flops: dict[str, dict[int, float]] = {}
     for row in rows:
         flops.setdefault(row["arm"], {})[row["seed"]] = row["flops"]

@@ -1,5 +1,6 @@
 """Runs on mixtures: exact shares of a pool's tokens, trained and evaluated, several processes at once, each run an
-artefact."""
+artefact.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

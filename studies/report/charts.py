@@ -123,7 +123,8 @@ def mixture(
 
 def learning_curve(rows: Sequence[Mapping[str, Any]]) -> str:
     """Loss against compute, the mean over seeds with all of them as dots: random data as a line through its budgets,
-    every other arm as a point; one panel a task. `rows`: arm, seed, task, loss, flops."""
+    every other arm as a point; one panel a task. `rows`: arm, seed, task, loss, flops.
+    """
     tasks = list(dict.fromkeys(row["task"] for row in rows))
 
     return _panels(
@@ -199,7 +200,8 @@ def against_cost(rows: Mapping[str, Mapping[str, Any]], label: str) -> str:
 
 def scatter(rows: Sequence[Mapping[str, Any]], size: str, reference: str) -> str:
     """Small-to-Large's figure 1: each recipe's loss at `size` against that at `reference`, means over seeds, a panel
-    a test set with its R^2. `rows`: size, recipe, test_set, loss."""
+    a test set with its R^2. `rows`: size, recipe, test_set, loss.
+    """
     losses: dict[tuple[str, str], dict[str, list[float]]] = {}
     for row in rows:
         losses.setdefault((row["test_set"], row["size"]), {}).setdefault(row["recipe"], []).append(row["loss"])

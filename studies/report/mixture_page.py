@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from thresher import __version__
 from thresher.artifacts import atomic_file
-from thresher.studies.report import charts, numbers
+from thresher.studies.report import charts
+from thresher.studies.report.templates import template
 
 
 def write_mixture_report(result: Mapping[str, Any], out: Path, *, command: str) -> None:
@@ -19,19 +19,10 @@ def write_mixture_report(result: Mapping[str, Any], out: Path, *, command: str) 
 
 
 def render_mixture(result: Mapping[str, Any], *, command: str) -> str:
-    environment = Environment(
-        loader=PackageLoader("thresher.studies.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {
-        function.__name__: function for function in (numbers.fixed, numbers.signed, numbers.share, numbers.scaled)
-    }
+    """The page as HTML; `command` is the line that replays the result."""
     known = {name: result.get(name) for name in _OPTIONAL}
     chart = charts.mixture(result["weights"], known["weight_intervals"], known["baselines"])
-    return environment.get_template("mixture.html").render(
+    return template("mixture.html").render(
         result={**known, **result}, chart=Markup(chart), command=command, version=__version__
     )
 

@@ -42,4 +42,5 @@ def duration(seconds: float | None) -> str:
 
 
 def share(value: float) -> str:
+    """A share in per cent."""
     return f"{100 * value:.1f} %"

@@ -8,15 +8,15 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from thresher import __version__
 from thresher.artifacts import atomic_file
 from thresher.errors import InputError
-from thresher.studies.report import charts, numbers
+from thresher.studies.report import charts
 from thresher.studies.report.content import Choice, Report, Trust
 from thresher.studies.report.results import Row, rows_of, verdict
+from thresher.studies.report.templates import template
 
 EXCERPT = 240
 
@@ -36,7 +36,7 @@ def render(report: Report) -> str:
         "histogram": charts.histogram(report.choice.histogram) if report.choice and report.choice.histogram else None,
     }
     _check_images(report.choice)
-    return _page().render(
+    return template("page.html", excerpt=excerpt, by_task=by_task, seeds=seeds_in_words).render(
         report=report,
         verdict=verdict(report),
         rows=rows,
@@ -74,20 +74,6 @@ def read_report(path: Path) -> Report:
         ) from None
 
 
-def _page():
-    environment = Environment(
-        loader=PackageLoader("thresher.studies.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    filters = (numbers.fixed, numbers.signed, numbers.scaled, numbers.duration, numbers.share)
-    environment.filters |= {function.__name__: function for function in filters}
-    environment.filters |= {"excerpt": excerpt, "by_task": by_task, "seeds": seeds_in_words}
-    return environment.get_template("page.html")
-
-
 def excerpt(text: str) -> str | None:
     """The beginning of a long text, cut between words; None for one that is short enough as it is."""
     if len(text) <= EXCERPT:
@@ -96,6 +82,7 @@ def excerpt(text: str) -> str | None:
 
 
 def by_task(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Rows of the results table, task by task, in their order."""
     tasks = dict.fromkeys(row.task for row in rows)
     return [(task, [row for row in rows if row.task == task]) for task in tasks]
 

@@ -58,7 +58,7 @@ def comparisons(runs: Sequence[Run], results: Results) -> list[Comparison]:
 
 
 def overall(runs: Sequence[Run], results: Results) -> dict[str, Comparison]:
-    """arm -> its comparison over all tasks together (over the one task, if there is one)."""
+    """Arm -> its comparison over all tasks together (over the one task, if there is one)."""
     # The pooled row of an arm, where there is one, comes last and so stays.
     return {row.arm: row for row in comparisons(runs, results)}
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from thresher.artifacts import is_artifact, open_artifact
 from thresher.data.examples import Examples, TokenExamples
 from thresher.selection.selection import Selection
-from thresher.studies.report import numbers
-from thresher.studies.selections.evidence import Sources
+from thresher.studies.report.templates import template
+from thresher.studies.selections.sources import Sources
 
 NUM_SHOWN = 5
 EXCERPT = 400
@@ -44,7 +43,11 @@ def card_of(selection: Selection, sources: Sources, others: Mapping[str, Selecti
         "bottom": _examples(selection, sources, best=False),
         "rows": rows,
     }
-    return {name: _template(name, escape=name.endswith("html")).render(content) for name in ("card.md", "card.html")}
+    filters = {"quoted": _quoted, "cell": _cell}
+    return {
+        name: template(name, escape=name.endswith("html"), **filters).render(content)
+        for name in ("card.md", "card.html")
+    }
 
 
 def _settings(selection: Selection, sources: Sources) -> dict[str, str]:
@@ -106,16 +109,9 @@ def _excerpt(pool: Examples | None, position: int) -> str:
     return text if len(text) <= EXCERPT else f"{text[:EXCERPT]} ..."
 
 
-def _template(name: str, *, escape: bool):
-    environment = Environment(
-        loader=PackageLoader("thresher.studies.report", "."),
-        autoescape=escape,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    filters = (numbers.fixed, numbers.scaled, numbers.duration, numbers.share)
-    environment.filters |= {function.__name__: function for function in filters}
-    environment.filters["quoted"] = lambda text: "\n".join(f"    {line}" for line in text.split("\n"))
-    environment.filters["cell"] = lambda text: " ".join(str(text).replace("|", "\\|").splitlines())
-    return environment.get_template(name)
+def _quoted(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.split("\n"))
+
+
+def _cell(text: object) -> str:
+    return " ".join(str(text).replace("|", "\\|").splitlines())

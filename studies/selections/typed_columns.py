@@ -31,6 +31,7 @@ def arrow_types(blocks: Callable[[], Iterable[Rows]]) -> Types:
 
 
 def schema_of(types: Types) -> pa.Schema:
+    """The Parquet schema of columns of these types; what holds no value is text."""
     return pa.schema([(name, pa.string() if kind is None else kind) for name, kind in types.items()])
 
 

@@ -18,7 +18,7 @@ from thresher.cli.main import main
 from thresher.errors import InputError
 from thresher.studies.experiments.recipes import draw_recipe, parse_recipes
 from thresher.studies.experiments.training_sets import draw_members
-from thresher.studies.selections.evidence import Sources
+from thresher.studies.selections.sources import Sources
 from thresher.workspace import Workspace
 
 RECIPES = ("everything=all", "one=class:0+1", "half=class:0+1+2+3+4", "without=remove:class:0+1+2", "odd=domain:d1")
