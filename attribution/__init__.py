@@ -1,33 +1,108 @@
-"""What training data did to a model: per-example gradients, TRAK features, scores, search."""
+"""What training data did to a model: per-example gradients, TRAK features, scores, search, and how good scores are.
 
-from typing import TYPE_CHECKING, Any
+`featurize` writes the projected gradients of a pool and of a target for some checkpoints, `open_features` reads them,
+and `score` says how much each pool example helps the target. `score_dual` and `score_by_direction` score without
+stored features. `lds_table` compares scores with what retraining does. `TRAKer` takes the place of traker's class.
+"""
 
-from thresher.attribution.features.featurize import featurize
-from thresher.attribution.features.store import FeatureStore, open_features
-from thresher.attribution.scoring.index import build_index, search
-from thresher.attribution.scoring.scores import score, self_influence
-from thresher.scores import read_scores
+from typing import TYPE_CHECKING
+
+from thresher.lazy import lazy
 
 if TYPE_CHECKING:
+    from thresher.attribution.features.featurize import featurize
+    from thresher.attribution.features.store import FeatureStore, open_features
+    from thresher.attribution.gradients.engine import GradientEngine
+    from thresher.attribution.gradients.factored import GradientReader
+    from thresher.attribution.gradients.featurizer import Featurizer
+    from thresher.attribution.gradients.projection import check_projection, make_projector
+    from thresher.attribution.gradients.slopes import Slopes
+    from thresher.attribution.quality.agreement import jaccard, rank_biased_overlap, top_k
+    from thresher.attribution.quality.lds import draw_subsets, lds, lds_table, noise_ceiling, predict_outputs
+    from thresher.attribution.scoring.direction import score_by_direction
+    from thresher.attribution.scoring.dual import dual_scores, score_dual
+    from thresher.attribution.scoring.index import build_index, search
+    from thresher.attribution.scoring.kernel import Kernel, fit_kernel
+    from thresher.attribution.scoring.options import Options
+    from thresher.attribution.scoring.scores import score, score_blocks, self_influence
+    from thresher.attribution.scoring.similarity import gradient_norms, kernel_directions, mean_cosines
+    from thresher.attribution.scoring.traker_backend import score_with_traker
     from thresher.attribution.traker import TRAKer
+    from thresher.scores import read_scores
 
 __all__ = [
     "FeatureStore",
+    "Featurizer",
+    "GradientEngine",
+    "GradientReader",
+    "Kernel",
+    "Options",
+    "Slopes",
     "TRAKer",
     "build_index",
+    "check_projection",
+    "draw_subsets",
+    "dual_scores",
     "featurize",
+    "fit_kernel",
+    "gradient_norms",
+    "jaccard",
+    "kernel_directions",
+    "lds",
+    "lds_table",
+    "make_projector",
+    "mean_cosines",
+    "noise_ceiling",
     "open_features",
+    "predict_outputs",
+    "rank_biased_overlap",
     "read_scores",
     "score",
+    "score_blocks",
+    "score_by_direction",
+    "score_dual",
+    "score_with_traker",
     "search",
     "self_influence",
+    "top_k",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """`TRAKer`, whose parts load traker, on first use."""
-    if name != "TRAKer":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from thresher.attribution.traker import TRAKer
-
-    return TRAKer
+__getattr__ = lazy(
+    __name__,
+    {
+        "FeatureStore": "thresher.attribution.features.store",
+        "Featurizer": "thresher.attribution.gradients.featurizer",
+        "GradientEngine": "thresher.attribution.gradients.engine",
+        "GradientReader": "thresher.attribution.gradients.factored",
+        "Kernel": "thresher.attribution.scoring.kernel",
+        "Options": "thresher.attribution.scoring.options",
+        "Slopes": "thresher.attribution.gradients.slopes",
+        "TRAKer": "thresher.attribution.traker",
+        "build_index": "thresher.attribution.scoring.index",
+        "check_projection": "thresher.attribution.gradients.projection",
+        "draw_subsets": "thresher.attribution.quality.lds",
+        "dual_scores": "thresher.attribution.scoring.dual",
+        "featurize": "thresher.attribution.features.featurize",
+        "fit_kernel": "thresher.attribution.scoring.kernel",
+        "gradient_norms": "thresher.attribution.scoring.similarity",
+        "jaccard": "thresher.attribution.quality.agreement",
+        "kernel_directions": "thresher.attribution.scoring.similarity",
+        "lds": "thresher.attribution.quality.lds",
+        "lds_table": "thresher.attribution.quality.lds",
+        "make_projector": "thresher.attribution.gradients.projection",
+        "mean_cosines": "thresher.attribution.scoring.similarity",
+        "noise_ceiling": "thresher.attribution.quality.lds",
+        "open_features": "thresher.attribution.features.store",
+        "predict_outputs": "thresher.attribution.quality.lds",
+        "rank_biased_overlap": "thresher.attribution.quality.agreement",
+        "read_scores": "thresher.scores",
+        "score": "thresher.attribution.scoring.scores",
+        "score_blocks": "thresher.attribution.scoring.scores",
+        "score_by_direction": "thresher.attribution.scoring.direction",
+        "score_dual": "thresher.attribution.scoring.dual",
+        "score_with_traker": "thresher.attribution.scoring.traker_backend",
+        "search": "thresher.attribution.scoring.index",
+        "self_influence": "thresher.attribution.scoring.scores",
+        "top_k": "thresher.attribution.quality.agreement",
+    },
+)

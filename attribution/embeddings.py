@@ -14,8 +14,11 @@ from thresher.outputs import logits_of
 
 @full_float32()
 def embeddings(model: nn.Module, examples: Examples, *, device: str = "auto") -> Float[np.ndarray, "n d"]:
-    """What enters the model's last linear layer, the mean over positions with a label where there are positions, and
-    over the windows of a document by their shares of those."""
+    """What enters the model's last linear layer for each example, [n, d] in float32.
+
+    It is the mean over positions with a label where there are positions, and over the windows of a document by their
+    shares of those. Raises InputError for a model without a linear layer.
+    """
     last = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not last:
         raise InputError("the model has no linear layer to take embeddings from; leave out the embedding scorer")
@@ -24,19 +27,19 @@ def embeddings(model: nn.Module, examples: Examples, *, device: str = "auto") ->
     hook = last[-1].register_forward_hook(lambda module, args, output: seen.update(entered=args[0]))
     windows = examples.windows
     lengths = np.asarray(windows.lengths)
-    found: Tensor | None = None
+    pooled: Tensor | None = None
     try:
         with torch.no_grad():
             for members in balanced_batches(lengths, 8192 if (lengths > 1).any() else 256):
                 batch = {name: value.to(place) for name, value in examples.batch(members).items()}
                 logits_of(model, batch)
                 values = _pooled(seen["entered"].float(), batch).cpu()
-                found = torch.zeros(len(examples), values.shape[1]) if found is None else found
-                add_shares(found, windows.example[members], windows.weights[members], values)
+                pooled = torch.zeros(len(examples), values.shape[1]) if pooled is None else pooled
+                add_shares(pooled, windows.example[members], windows.weights[members], values)
     finally:
         hook.remove()
-    assert found is not None
-    return found.numpy()
+    assert pooled is not None
+    return pooled.numpy()
 
 
 def _pooled(entered: Tensor, batch: dict[str, Tensor]) -> Float[Tensor, "b d"]:

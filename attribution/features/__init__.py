@@ -1,1 +1,1 @@
-"""Features of a pool on disk: written once, read block by block."""
+"""Features of a pool or target on disk: written once by `featurize`, then read shard by shard."""

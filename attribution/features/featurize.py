@@ -12,7 +12,7 @@ own longest, whatever the model's context is; a window longer than that is the m
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,11 +37,8 @@ from thresher.data.batches import balanced_batches
 from thresher.data.examples import Examples, add_shares
 from thresher.devices import keep_memory, pick_device
 from thresher.errors import InputError
+from thresher.executors.jobs import run_jobs
 from thresher.progress import SILENT, Progress
-
-"""Of a shard's examples: the sums of their losses and of what is right."""
-
-FanOut = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
 
 
 def featurize(
@@ -60,7 +57,7 @@ def featurize(
     batch_tokens: int | None = None,
     shard_size: int | None = None,
     store_dtype: str = "float16",
-    fan_out: FanOut | None = None,
+    executor: str = "processes",
     progress: Progress = SILENT,
 ) -> Artifact:
     """Projected gradients and outputs of every example under every model, as a feature store at `out`.
@@ -70,21 +67,23 @@ def featurize(
     numbers (give it where projection identity makes features longer than `k`). `batch_tokens` bounds the padded tokens,
     or images, of a batch. Neither it nor the device is part of the request: they change rounding at most, and a run
     that ran out of memory must be able to resume with smaller batches.
-    `fan_out(work, jobs)` does the jobs elsewhere and yields as they finish: each is a shard of a checkpoint, written
-    from there, so the artefact's place must be one that is seen from there.
+    `executor`: processes, which makes one shard after the other here, or ray, where each shard of a checkpoint is a job
+    of its own that writes its file, so `out` must be a place that every worker of the cluster sees.
+    Raises InputError on unknown options, for an example whose features are not finite, and for a model that no example
+    moves.
     """
     _check(models, examples, k, batch_tokens, shard_size, store_dtype)
     check_views(views)
     size = shard_size or max(64, SHARD_NUMBERS // k)
     options = {"projection": projection, "k": k, "output": output, "parameters": parameters, "precision": precision}
-    how = {**options, "seed": seed, "device": device}
-    work = _Work(models, examples, batch_tokens, store_dtype, size, tuple(views), progress, how)
+    featurizer_options = {**options, "seed": seed, "device": device}
+    work = _Work(models, examples, batch_tokens, store_dtype, size, tuple(views), progress, featurizer_options)
 
     def write(draft: Draft) -> dict:
-        if fan_out is None:
+        if executor == "processes":
             work.run_all(draft)
         else:
-            work.spread(draft, fan_out)
+            work.spread(draft, executor)
         work.write_examples(draft)
         return work.facts(draft)
 
@@ -103,7 +102,8 @@ class _Work:
     shard_size: int
     views: tuple[str, ...]
     progress: Progress
-    how: dict[str, Any]
+    options: dict[str, Any]
+    """Of the featurisers; `device` as it was asked for."""
 
     @property
     def num_shards(self) -> int:
@@ -111,7 +111,7 @@ class _Work:
 
     @cached_property
     def lengths(self) -> Int[np.ndarray, "w"]:
-        """Of windows."""
+        """Tokens of each window."""
         return np.asarray(self.examples.windows.lengths)
 
     @property
@@ -127,20 +127,21 @@ class _Work:
             if missing := self.missing(draft, checkpoint):
                 self.run(draft, checkpoint, missing)
 
-    def spread(self, draft: Draft, fan_out: FanOut) -> None:
+    def spread(self, draft: Draft, executor: str) -> None:
         """Every missing shard as a job of its own."""
         jobs = [(checkpoint, i) for checkpoint in range(len(self.models)) for i in self.missing(draft, checkpoint)]
         # As it is sent: what was read from disk is read again there, and a bar stays here.
         sent = replace(self, examples=type(self.examples)(self.examples.artifact), progress=SILENT)
         with self.progress.task("feature shards", len(jobs)) as advance:
-            for _ in fan_out(partial(_run_shard, sent, draft), jobs):
+            work, device = partial(_run_shard, sent, draft), self.options["device"]
+            for _ in run_jobs(work, jobs, workers=None, executor=executor, device=device):
                 advance(1)
 
     def run(self, draft: Draft, checkpoint: int, missing: list[int]) -> None:
-        how = {**self.how, "device": pick_device(self.how["device"])}
-        if how["device"].type == "cpu":
+        options = {**self.options, "device": pick_device(self.options["device"])}
+        if options["device"].type == "cpu":
             keep_memory()
-        with Featurizer(self.models[checkpoint][1](), model_id=checkpoint, **how) as featurizer:
+        with Featurizer(self.models[checkpoint][1](), model_id=checkpoint, **options) as featurizer:
             self._write(draft, featurizer, checkpoint, missing)
 
     def _write(self, draft: Draft, featurizer: Featurizer, checkpoint: int, missing: list[int]) -> None:
@@ -149,9 +150,9 @@ class _Work:
         with self.progress.task(label, rows) as advance:
             for index in missing:
                 tensors = self._featurize(featurizer, self._rows(index), checkpoint, advance)
-                made = {"k": featurizer.num_features, "coverage": featurizer.coverage, "blocks": featurizer.layout}
+                facts = {"k": featurizer.num_features, "coverage": featurizer.coverage, "blocks": featurizer.layout}
                 with atomic_file(draft.state / "featurizer.json") as file:
-                    file.write_text(json.dumps(made))
+                    file.write_text(json.dumps(facts))
                 with draft.file(_shard_name(checkpoint, index)) as file:
                     save_file(tensors, file)
 
@@ -161,15 +162,15 @@ class _Work:
         windows, owners = self.examples.windows_of(rows)
         weights = self.examples.windows.weights[windows]
         for members in balanced_batches(self.lengths[windows], self.budget):
-            made = featurize_views(featurizer, self.examples.batch(windows[members]), self.views)
-            add_shares(total, owners[members], weights[members], made.features.detach().cpu())
+            features, outputs = featurize_views(featurizer, self.examples.batch(windows[members]), self.views)
+            add_shares(total, owners[members], weights[members], features.detach().cpu())
             for name, sum_of in sums.items():
-                add_shares(sum_of, owners[members], weights[members], getattr(made.outputs, name).detach().cpu())
+                add_shares(sum_of, owners[members], weights[members], getattr(outputs, name).detach().cpu())
             advance(len(np.unique(owners[members])))
-        features, outputs = total.numpy(), {name: sums[name].numpy() for name in OUTPUTS}
-        self._refuse_nonfinite(features, rows, checkpoint)
+        self._refuse_nonfinite(total.numpy(), rows, checkpoint)
         totals = np.array([sums[name].numpy().sum(dtype=np.float64) for name in ("loss", "correct")])
-        return pack(features, self.store_dtype) | pack_outputs(outputs) | {TOTALS: totals}
+        packed_outputs = pack_outputs({name: sums[name].numpy() for name in OUTPUTS})
+        return pack(total.numpy(), self.store_dtype) | packed_outputs | {TOTALS: totals}
 
     def _refuse_nonfinite(self, features: np.ndarray, rows: np.ndarray, checkpoint: int) -> None:
         bad = ~np.isfinite(features).all(axis=1)
@@ -210,8 +211,10 @@ class _Work:
         }
 
     def _outputs(self, draft: Draft, checkpoint: int) -> dict[str, float]:
-        """Mean loss and accuracy of one model, beside the loss of a uniform guess. Refuses a model that no example
-        moves: there is nothing to attribute to."""
+        """Mean loss and accuracy of one model, beside the loss of a uniform guess.
+
+        Refuses a model that no example moves: there is nothing to attribute to.
+        """
         totals, moves = np.zeros(2), False
         for index in range(self.num_shards):
             with safe_open(draft.path / _shard_name(checkpoint, index), framework="np") as stored:
@@ -231,7 +234,9 @@ def _run_shard(work: _Work, draft: Draft, job: tuple[int, int]) -> None:
     work.run(draft, checkpoint, [index])
 
 
-def _check(models, examples, k, batch_tokens, shard_size, store_dtype) -> None:
+def _check(
+    models: Sequence, examples: Examples, k: int, batch_tokens: int | None, shard_size: int | None, store_dtype: str
+) -> None:
     if not models:
         raise InputError("no model given; pass at least one checkpoint")
     if len(examples) == 0:

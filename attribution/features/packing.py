@@ -17,7 +17,10 @@ Arrays = dict[str, np.ndarray]
 
 
 def pack(features: Float[np.ndarray, "rows k"], dtype: str) -> Arrays:
-    """`features` and `scale`, whose product is what was given: a power of two, so that float16 cannot overflow."""
+    """Split features into `features` and a `scale` whose product they are.
+
+    The scale is a power of two, so that float16 cannot overflow.
+    """
     if dtype == "float32":
         return {"features": features, "scale": np.ones(1, dtype=np.float32)}
     largest = float(np.abs(features).max(initial=0.0))
@@ -27,7 +30,7 @@ def pack(features: Float[np.ndarray, "rows k"], dtype: str) -> Arrays:
 
 
 def pack_outputs(outputs: Arrays) -> Arrays:
-    """margin, loss and confidence [rows] in float32, as they are stored."""
+    """Pack margin, loss and confidence, [rows] each in float32, as they are stored."""
     margin, loss, confidence = (outputs[name] for name in OUTPUTS)
     follows = _of_margin(margin)
     if all(np.allclose(follows[name], outputs[name], rtol=1e-4, atol=1e-6) for name in OUTPUTS):
@@ -36,8 +39,8 @@ def pack_outputs(outputs: Arrays) -> Arrays:
     return {"margin": _half(margin), "loss": _half(loss), "tail": tail}
 
 
-def unpack_outputs(stored: Arrays) -> dict[str, Float[np.ndarray, " rows"]]:
-    """margin, loss and confidence [rows] in float32, of what `pack_outputs` made (or of the three as they are)."""
+def unpack_outputs(stored: Arrays) -> dict[str, Float[np.ndarray, "rows"]]:
+    """Unpack margin, loss and confidence, [rows] each in float32; the three themselves are taken too."""
     if "tail" in stored:
         tail = stored["tail"].astype(np.float32)
         # A doubt of 0 is stored as -0.
@@ -54,7 +57,7 @@ def _half(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float16) if fits else values
 
 
-def _of_margin(margin: Float[np.ndarray, " rows"]) -> Arrays:
+def _of_margin(margin: Float[np.ndarray, "rows"]) -> Arrays:
     """Of one prediction: p = 1 / (1 + exp(-margin)), loss = -log p."""
     loss = np.logaddexp(0, -margin.astype(np.float64))
     return {"margin": margin, "loss": loss.astype(np.float32), "confidence": np.exp(-loss).astype(np.float32)}

@@ -29,7 +29,7 @@ class Shard(NamedTuple):
 
     start: int
     features: Float[np.ndarray, "rows k"]
-    outputs: dict[str, Float[np.ndarray, " rows"]]
+    outputs: dict[str, Float[np.ndarray, "rows"]]
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,17 @@ class FeatureStore:
 
     @property
     def content_hash(self) -> str:
+        """The hash of the artefact's content."""
         return self.artifact.content_hash
 
     @property
     def num_examples(self) -> int:
+        """Number of examples n."""
         return self.artifact.facts["num_examples"]
 
     @property
     def num_checkpoints(self) -> int:
+        """Number of checkpoints M."""
         return self.artifact.facts["num_checkpoints"]
 
     @property
@@ -62,10 +65,12 @@ class FeatureStore:
 
     @property
     def shard_size(self) -> int:
+        """Examples in a shard; the last one may hold fewer."""
         return self.artifact.facts["shard_size"]
 
     @property
     def num_shards(self) -> int:
+        """Shards of each checkpoint."""
         return math.ceil(self.num_examples / self.shard_size)
 
     @property
@@ -79,6 +84,7 @@ class FeatureStore:
 
     @cached_property
     def ids(self) -> list[str]:
+        """The id of each example, in order."""
         return self._column("id")
 
     @property
@@ -88,6 +94,7 @@ class FeatureStore:
 
     @cached_property
     def domains(self) -> np.ndarray:
+        """The domain of each example, in order; None where it has none."""
         return np.asarray(self._column("domain"))
 
     @cached_property
@@ -106,16 +113,17 @@ class FeatureStore:
         return (self.shard(checkpoint, index) for index in range(self.num_shards))
 
     def shard(self, checkpoint: int, index: int) -> Shard:
+        """The shard of one checkpoint at this index, with features in float32."""
         stored = load_file(self.artifact.file(_shard_name(checkpoint, index)))
         features = stored["features"].astype(np.float32) * stored["scale"]
         return Shard(index * self.shard_size, features, unpack_outputs(stored))
 
-    def example(self, checkpoint: int, row: int) -> Float[np.ndarray, " k"]:
+    def example(self, checkpoint: int, row: int) -> Float[np.ndarray, "k"]:
         """The features of one example."""
         shard = self.shard(checkpoint, row // self.shard_size)
         return shard.features[row - shard.start]
 
-    def outputs(self, checkpoint: int) -> dict[str, Float[np.ndarray, " n"]]:
+    def outputs(self, checkpoint: int) -> dict[str, Float[np.ndarray, "n"]]:
         """margin, loss and confidence of all examples."""
         shards = [shard.outputs for shard in self.shards(checkpoint)]
         return {name: np.concatenate([outputs[name] for outputs in shards]) for name in OUTPUTS}
@@ -124,27 +132,29 @@ class FeatureStore:
         """The columns id and domain of one shard."""
         return pq.ParquetFile(self.artifact.file("examples.parquet")).read_row_group(index, columns=["id", "domain"])
 
-    def ids_at(self, rows: Int[np.ndarray, " r"]) -> list[str]:
+    def ids_at(self, rows: Int[np.ndarray, "r"]) -> list[str]:
         """The ids of some rows, reading only the shards they are in."""
-        found: dict[int, str] = {}
+        id_of_row: dict[int, str] = {}
         for index in np.unique(rows // self.shard_size).tolist():
             ids = self.examples_of(index)["id"]
             inside = np.unique(rows[rows // self.shard_size == index])
-            found |= {row: ids[row - index * self.shard_size].as_py() for row in inside.tolist()}
-        return [found[row] for row in rows.tolist()]
+            id_of_row |= {row: ids[row - index * self.shard_size].as_py() for row in inside.tolist()}
+        return [id_of_row[row] for row in rows.tolist()]
 
     def _column(self, name: str) -> list:
         return pq.read_table(self.artifact.file("examples.parquet"), columns=[name])[name].to_pylist()
 
 
 def open_features(path: Path) -> FeatureStore:
-    """The feature store at `path`; InputError when it is missing, damaged or something else."""
+    """Open the feature store at `path`. Raises InputError when it is missing, damaged or something else."""
     return FeatureStore(open_artifact(path, "features"))
 
 
 def check_space(pool: dict[str, Any], name: str, target: FeatureStore) -> None:
-    """Refuse a target whose features are not of the pool's space, both values said, or whose examples are written in
-    another way than the pool's."""
+    """Refuse a target whose features do not live in the pool's space, or whose examples are read in another way.
+
+    `pool` is the `space` of the pool's store. Raises InputError, which says both values.
+    """
     pool, its = dict(pool), target.space
     reads, its_reads = pool.pop("reads", {}), its.pop("reads", {})
     for key in reads.keys() & its_reads.keys():

@@ -39,11 +39,13 @@ class Block:
 
     @cached_property
     def kept_shape(self) -> tuple[int, int]:
+        """The shape [r, s] of the gradient as it is kept, after projection."""
         m, n = self.matrix_shape
         return (m if self.rows is None else self.rows.shape[1]), (n if self.cols is None else self.cols.shape[1])
 
     @cached_property
     def size(self) -> int:
+        """Numbers in a row that this block takes."""
         return math.prod(self.kept_shape)
 
     def project(self, gradients: Tensor) -> Float[Tensor, "b size"]:
@@ -66,6 +68,7 @@ class Rows:
         self.values = torch.zeros(num_examples, size, dtype=dtype, device=device)
 
     def of(self, block: Block) -> Float[Tensor, "b r s"]:
+        """The numbers of this block in every row, a view: what is added to it is added to the rows."""
         kept = self.values[:, block.start : block.start + block.size]
         return kept.view(self.num_examples, *block.kept_shape)
 
@@ -93,15 +96,18 @@ def whole_blocks(parameters: Mapping[str, nn.Parameter]) -> dict[str, Block]:
 
 
 def two_sided_blocks(parameters: Mapping[str, nn.Parameter], *, k: int, seed: int) -> dict[str, Block]:
-    """Matrices projected on both sides, where a side is larger than it would become (the first: over twice as large);
-    vectors (biases, norms) entire."""
+    """Matrices projected on both sides, vectors (biases, norms) entire.
+
+    A side stays as it is where projection would not make it smaller (the first axis: less than half as large).
+    """
     return _blocks(parameters, _side, k=k, seed=seed)
 
 
 def masked_blocks(parameters: Mapping[str, nn.Parameter], *, k: int, seed: int) -> dict[str, Block]:
-    """The same with a random subset of the coordinates for each side, twice as many (FactGraSS, arXiv 2505.18976).
+    """Matrices cut down to a random subset of the coordinates of each side (FactGraSS, arXiv 2505.18976).
 
-    A coordinate kept is scaled by sqrt(size / kept), so that inner products are kept in expectation.
+    A subset is twice as large as the side that `two_sided_blocks` projects to. A coordinate kept is scaled by
+    sqrt(size / kept), so that inner products are kept in expectation.
     """
     return _blocks(parameters, _mask, k=k, seed=seed)
 
@@ -138,8 +144,8 @@ def side_of(affordable: int, k: int, num_matrices: int) -> int:
     comes back, an eighth for what enters, which a convolution projects as slowly as it computes. More where a few
     matrices carry a large k: together they hold 4k numbers or more, so that the last sketch sets the error.
     """
-    wanted = 8 * math.ceil(math.sqrt(4 * k / max(num_matrices, 1)) / 8)
-    return max(wanted, min(max(16, affordable), 32))
+    needed = 8 * math.ceil(math.sqrt(4 * k / max(num_matrices, 1)) / 8)
+    return max(needed, min(max(16, affordable), 32))
 
 
 def _side(size: int, side: int, parameter: Tensor, seed: int, *names: str) -> Tensor | None:

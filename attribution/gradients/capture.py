@@ -6,7 +6,7 @@ the first captured layer: nothing is differentiated with respect to the model's 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -54,17 +54,17 @@ class Capture:
     def _plan(self, blocks: Mapping[str, Block]) -> None:
         named = {id(parameter): name for name, parameter in self.model.named_parameters()}
         for module in self.model.modules():
-            found = rule_of(module)
-            own = {
+            kind_and_rule = rule_of(module)
+            captured = {
                 local: blocks[named[id(parameter)]]
                 for local, parameter in module.named_parameters(recurse=False)
                 if named[id(parameter)] in blocks
             }
-            if found is None:
-                self.failed |= {block.name for block in own.values()}
-            elif own:
-                self._layers[module] = found[1], own
-                self.kinds |= {block.name: self.kinds.get(block.name, found[0]) for block in own.values()}
+            if kind_and_rule is None:
+                self.failed |= {block.name for block in captured.values()}
+            elif captured:
+                self._layers[module] = kind_and_rule[1], captured
+                self.kinds |= {block.name: self.kinds.get(block.name, kind_and_rule[0]) for block in captured.values()}
                 if base_of(module) is None:
                     self._hooks.append(module.register_forward_hook(self._forward, with_kwargs=True))
                 else:
@@ -72,9 +72,9 @@ class Capture:
 
     def drop(self, names: set[str]) -> None:
         """Leave these parameters alone from now on: the fallback has them."""
-        for _, own in self._layers.values():
-            for local in [local for local, block in own.items() if block.name in names]:
-                del own[local]
+        for _, captured in self._layers.values():
+            for local in [local for local, block in captured.items() if block.name in names]:
+                del captured[local]
 
     def project(self, blocks: Mapping[str, Block]) -> None:
         """Capture the same parameters through other sides from now on, and no pair as one convolution.
@@ -82,10 +82,11 @@ class Capture:
         A folded pair multiplies out what is projected on one side alone, to scale its channels.
         """
         self.fold([])
-        for _, own in self._layers.values():
-            own.update({local: blocks[block.name] for local, block in own.items()})
+        for _, captured in self._layers.values():
+            captured.update({local: blocks[block.name] for local, block in captured.items()})
 
     def close(self) -> None:
+        """Take the hooks off the model."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -96,7 +97,9 @@ class Capture:
         usable = [pair for pair in self._pairs if pair.refresh()]
         if len(usable) < len(self._pairs):
             self.fold(usable)
-        parameters = [own for module in self._modules for own in module._parameters.values() if own is not None]
+        parameters = [
+            parameter for module in self._modules for parameter in module._parameters.values() if parameter is not None
+        ]
         flags = [parameter.requires_grad for parameter in parameters]
         # The fused inference path of nn.TransformerEncoderLayer calls none of the layers in it.
         fused = torch.backends.mha.get_fastpath_enabled()
@@ -118,12 +121,12 @@ class Capture:
 
     def _captured(self, module: nn.Module, given: Any, output: Any) -> Any:
         """The output of a layer, whose gradient will be taken in; of a use that no rule knows, as it is."""
-        (rule, own), rows = self._layers[module], self._rows
+        (rule, captured), rows = self._layers[module], self._rows
         # Without gradients it is a rule that calls its own layer again.
-        if rows is None or not own or not torch.is_grad_enabled():
+        if rows is None or not captured or not torch.is_grad_enabled():
             return output
         rule = self._folded.get(module, rule)
-        names = {block.name for block in own.values()}
+        names = {block.name for block in captured.values()}
         if not isinstance(given, Tensor) or not isinstance(output, Tensor):
             self.failed |= names
             return output
@@ -134,7 +137,7 @@ class Capture:
         try:
             with torch.no_grad(), _float32(entered.device.type):
                 # Detached: the hook below hangs on the output's node of the graph, and must not hold the graph in turn.
-                backward = rule(Call(module, entered, output.detach(), own, rows, self._kept[module]))
+                backward = rule(Call(module, entered, output.detach(), captured, rows, self._kept[module]))
         except torch.OutOfMemoryError:
             raise
         except UNFIT:
@@ -186,5 +189,5 @@ class _Start(torch.autograd.Function):
         return None, None
 
 
-def _float32(kind: str):
+def _float32(kind: str) -> AbstractContextManager:
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()

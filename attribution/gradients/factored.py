@@ -1,14 +1,24 @@
-""""""
+"""Per-example gradients with no projection, each in the cheaper of two forms for products with others.
+
+A weight [m, n] whose layer sees t positions of an example has the gradient sum_t l_t r_t^T (r entered, l came back).
+
+    whole     m n numbers;       <g_i, g_j> costs m n
+    factors   t (m + n) numbers; <g_i, g_j> = sum_{t, s} <l_it, l_js> <r_it, r_js> costs t^2 (m + n)
+
+("Ghost" products: arXiv 1510.01799, 2406.11011.) A parameter used twice has the positions of both uses: the product of
+sums holds their cross terms. Vectors, lookups and what only the fallback reaches stay whole.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from thresher.attribution.gradients.blocks import Block, Rows, whole_blocks
-from thresher.attribution.gradients.engine import Directions, Reader
+from thresher.attribution.gradients.engine import Directions, EngineUser, GradientEngine
 from thresher.attribution.gradients.layers import Unsupported
 from thresher.devices import full_float32
 from thresher.outputs import Batch, Outputs
@@ -26,15 +36,18 @@ class Gradients(Rows):
         self._uses: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
     def of(self, block: Block) -> Float[Tensor, "b r s"]:
+        """The numbers of a block that is kept whole; for others the rule that asks is refused."""
         return super().of(self._place(block))
 
     def add_outer(self, block: Block, left: Float[Tensor, "b r t"], right: Float[Tensor, "b t s"]) -> None:
+        """Add the product to a block kept whole, or keep both factors."""
         if block.name in self._whole:
             super().add_outer(block, left, right)
         else:
             self._uses.setdefault(block.name, []).append((left.mT.to(self.values), right.to(self.values)))
 
     def add_whole(self, block: Block, gradients: Tensor) -> None:
+        """Add to a block kept whole; for others the rule that asks is refused."""
         super().add_whole(self._place(block), gradients)
 
     @full_float32()
@@ -78,36 +91,44 @@ class Gradients(Rows):
         return self._whole[block.name]
 
 
-class GradientReader(Reader):
-    """Reads batches as `Gradients`, each parameter in the form that makes products of two examples cheaper."""
+class GradientReader(EngineUser):
+    """Reads batches as `Gradients`, each parameter in the form that makes products of two examples cheaper.
 
-    def __init__(self, model: nn.Module, probe: Batch, **options) -> None:
-        super().__init__(model, probe, **options)
-        uses = self._uses(self._placed(probe))
-        parameters = {name: model.get_parameter(name) for name in self._blocks}
-        factored = {name: t for name, t in uses.items() if self._is_cheaper(name, t)}
-        self._whole = whole_blocks({name: value for name, value in parameters.items() if name not in factored})
-        self._start = lambda num: Gradients(num, self._whole, self._dtype, self._device)
+    `probe` is the batch that the engine is verified with and whose positions are counted; options are
+    `GradientEngine`'s.
+    """
+
+    factored: frozenset[str]
+    """The parameters whose gradients are kept in factors."""
+    numbers: int
+    """That one example's gradients take, for an example with as many positions as the probe's."""
+
+    def __init__(self, model: nn.Module, probe: Batch, **options: Any) -> None:
+        self.engine = GradientEngine(model, **options)
+        self.engine.read_anew(probe)
+        blocks = self.engine.blocks
+        factored = {name: t for name, t in self._positions(probe).items() if self._is_cheaper(name, t)}
+        parameters = {name: model.get_parameter(name) for name in blocks if name not in factored}
+        self._whole = whole_blocks(parameters)
         self.factored = frozenset(factored)
         self.numbers = sum(block.size for block in self._whole.values()) + sum(
-            t * sum(self._blocks[name].matrix_shape) for name, t in factored.items()
+            t * sum(blocks[name].matrix_shape) for name, t in factored.items()
         )
-        """That one example's gradients take, for an example with as many positions as the probe's."""
 
     def read(self, batch: Batch) -> tuple[Gradients, Outputs]:
-        rows, outputs = self._read(batch)
-        assert isinstance(rows, Gradients)
-        return rows, outputs
+        """Gradients and outputs of a batch, detached."""
+        gradients = Gradients(len(batch["labels"]), self._whole, self.engine.dtype, self.engine.device)
+        outputs = self.engine.read(batch, gradients)
+        return gradients, outputs
 
-    def _uses(self, probe: Batch) -> dict[str, int]:
+    def _positions(self, probe: Batch) -> dict[str, int]:
         """Positions an example of each parameter whose gradient is a sum of outer products alone."""
-        found = _Uses(len(probe["labels"]), self._dtype, self._device)
-        self._start = lambda _: found
-        self._gradients(probe)
-        return {name: count for name, count in found.positions.items() if name not in found.whole}
+        uses = _Uses(len(probe["labels"]), self.engine.dtype, self.engine.device)
+        self.engine.read(probe, uses)
+        return {name: count for name, count in uses.positions.items() if name not in uses.whole}
 
     def _is_cheaper(self, name: str, positions: int) -> bool:
-        m, n = self._blocks[name].matrix_shape
+        m, n = self.engine.blocks[name].matrix_shape
         return positions**2 * (m + n) < m * n
 
 

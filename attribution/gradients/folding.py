@@ -7,7 +7,7 @@ is y = (s W) * p + o. From g, the gradient of y, all three gradients follow as b
     d bias   = sum g
     d weight = sum g (y - bias) / weight
 
-Whether a pair may be folded (nothing else looks at what is between them) is not decided here: `Featurizer` compares a
+Whether a pair may be folded (nothing else looks at what is between them) is not decided here: the engine compares a
 folded pass with plain autograd and gives folding up where they differ. An in-place ReLU on y changes no sum: g is zero
 wherever it changed y.
 """
@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,11 +62,13 @@ class Pair:
         self.norm.forward = lambda input: input
 
     def lift(self) -> None:
+        """Take back what `apply` did."""
         # Instance attributes that hide the methods of the class.
         self.convolution.__dict__.pop("forward", None)
         self.norm.__dict__.pop("forward", None)
 
     def convolution_rule(self, call: Call) -> Backward:
+        """The rule of a convolution, with s in the side that projects the gradient of y."""
         return convolution(call._replace(rows=_Scaled(call.rows, self)))
 
     def norm_rule(self, call: Call) -> Backward:
@@ -102,14 +105,14 @@ def find_pairs(model: nn.Module, run: Callable[[], object]) -> list[Pair]:
     """Pairs that each ran once in `run()`, a forward pass of the model, one straight after the other."""
     given: dict[int, tuple[nn.Module, Tensor]] = {}
     calls: Counter[nn.Module] = Counter()
-    found: list[tuple[nn.Module, nn.Module]] = []
+    consecutive: list[tuple[nn.Module, nn.Module]] = []
 
     def watch(module: nn.Module, args: tuple, output: object) -> None:
         calls[module] += 1
         if type(module) in CONVOLUTIONS and isinstance(output, Tensor):
             given[id(output)] = module, output  # the tensor is held, so that no other gets its id
         elif args and id(args[0]) in given:
-            found.append((given[id(args[0])][0], module))
+            consecutive.append((given[id(args[0])][0], module))
 
     layers = [module for module in model.modules() if type(module) in (*CONVOLUTIONS, *NORMS)]
     hooks = [module.register_forward_hook(watch) for module in layers]
@@ -119,7 +122,7 @@ def find_pairs(model: nn.Module, run: Callable[[], object]) -> list[Pair]:
     finally:
         for hook in hooks:
             hook.remove()
-    return [_pair(*pair) for pair in found if calls[pair[0]] == calls[pair[1]] == 1 and _can_fold(*pair)]
+    return [_pair(*pair) for pair in consecutive if calls[pair[0]] == calls[pair[1]] == 1 and _can_fold(*pair)]
 
 
 @contextmanager
@@ -134,7 +137,7 @@ def folded(pairs: Sequence[Pair]) -> Iterator[None]:
             pair.lift()
 
 
-def _can_fold(convolution, norm) -> bool:
+def _can_fold(convolution: Any, norm: Any) -> bool:
     if type(norm) not in NORMS or norm.training or not norm.affine or norm.running_mean is None:
         return False
     if convolution.bias is not None or "forward" in convolution.__dict__ or "forward" in norm.__dict__:
@@ -142,13 +145,13 @@ def _can_fold(convolution, norm) -> bool:
     return bool((norm.weight.abs() > SMALLEST_WEIGHT * norm.bias.abs().clamp(min=SMALLEST_WEIGHT)).all())
 
 
-def _pair(convolution, norm) -> Pair:
+def _pair(convolution: Any, norm: Any) -> Pair:
     weight, bias, factor, rate = _fold(convolution, norm)
     return Pair(convolution, norm, weight, bias, factor, rate, _versions(convolution, norm))
 
 
 @torch.no_grad()
-def _fold(convolution, norm) -> tuple[Tensor, ...]:
+def _fold(convolution: Any, norm: Any) -> tuple[Tensor, ...]:
     factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     weight = convolution.weight * factor.view(-1, *[1] * (convolution.weight.ndim - 1))
     if weight.ndim == 4 and weight.device.type == "cpu":  # else each pass lays them out so, twice
@@ -156,6 +159,6 @@ def _fold(convolution, norm) -> tuple[Tensor, ...]:
     return weight, norm.bias - factor * norm.running_mean, factor, 1 / norm.weight
 
 
-def _versions(convolution, norm) -> tuple[int, ...]:
+def _versions(convolution: Any, norm: Any) -> tuple[int, ...]:
     tensors = (convolution.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
     return tuple(part for tensor in tensors for part in (tensor.data_ptr(), tensor._version))

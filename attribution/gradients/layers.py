@@ -1,7 +1,7 @@
 """Per-example gradients of each kind of layer, from what entered it and the gradient of what it gave.
 
 A rule is called in the layer's forward with its input and returns what to call with the gradient of its output. It
-projects the input at once (see `sketches`), so that is all a pass keeps; two-sided, no weight gradient is ever formed.
+projects the input at once (see `blocks`), so that is all a pass keeps; two-sided, no weight gradient is ever formed.
 Positions (tokens, pixels) are summed over; b is the number of examples, t of positions.
 """
 
@@ -55,7 +55,7 @@ Rule = Callable[[Call], Backward]
 
 
 def linear(call: Call) -> Backward:
-    """nn.Linear (weight [out, in]) and Conv1D of `transformers` (weight [in, out])."""
+    """The rule of nn.Linear (weight [out, in]) and Conv1D of `transformers` (weight [in, out])."""
     weight, transposed = call.blocks.get("weight"), isinstance(call.module, Conv1D)
     entered = torch.empty(0)
     if weight is not None:
@@ -74,7 +74,7 @@ def linear(call: Call) -> Backward:
 
 
 def convolution(call: Call) -> Backward:
-    """nn.Conv1d and nn.Conv2d: any stride, padding, dilation and groups."""
+    """The rule of nn.Conv1d and nn.Conv2d: any stride, padding, dilation and groups."""
     weight, num_groups = call.blocks.get("weight"), call.module.groups
     if len(call.input) != call.rows.num_examples:
         raise Unsupported
@@ -135,7 +135,7 @@ def _patches(module: Any, images: Tensor, kernels: Tensor | None) -> Float[Tenso
 
 
 def embedding(call: Call) -> Backward:
-    """nn.Embedding: a linear layer of one-hot inputs, so that one tied to the head adds up with it."""
+    """The rule of nn.Embedding: a linear layer of one-hot inputs, so that one tied to the head adds up with it."""
     module, weight, rows = call.module, call.blocks["weight"], call.rows
     if module.max_norm is not None or module.scale_grad_by_freq or module.sparse:
         raise Unsupported
@@ -156,6 +156,7 @@ def embedding(call: Call) -> Backward:
 
 
 def layer_norm(call: Call) -> Backward:
+    """The rule of nn.LayerNorm."""
     shape = call.module.normalized_shape
 
     def backward(gradient: Tensor) -> None:
@@ -165,6 +166,8 @@ def layer_norm(call: Call) -> Backward:
 
 
 def group_norm(call: Call) -> Backward:
+    """The rule of nn.GroupNorm."""
+
     def backward(gradient: Tensor) -> None:
         normalized = lambda: F.group_norm(call.input, call.module.num_groups, eps=call.module.eps)  # noqa: E731
         _add_affine(call, gradient.movedim(1, -1), lambda: normalized().movedim(1, -1))
@@ -173,8 +176,9 @@ def group_norm(call: Call) -> Backward:
 
 
 def batch_norm(call: Call, *, shift: Tensor | None = None, rate: Tensor | None = None) -> Backward:
-    """In eval mode, where the statistics are constants: sum g * (x - mean) / sqrt(var + eps), per channel.
+    """The rule of batch norm in eval mode, where the statistics are constants.
 
+    The gradient of the weight is sum g * (x - mean) / sqrt(var + eps), per channel.
     `shift` and `rate` (see `folding`) stand in for mean and 1 / sqrt(var + eps).
     """
     module, x = call.module, call.input
@@ -194,9 +198,10 @@ def batch_norm(call: Call, *, shift: Tensor | None = None, rate: Tensor | None =
 
 
 def scale(call: Call) -> Backward:
-    """A layer of one vector that scales the last axis, y = h(x) * weight or h(x) * (1 + weight): any *RMSNorm.
+    """The rule of any *RMSNorm: a layer of one vector that scales the last axis.
 
-    h is the layer itself at weight one less the layer at weight zero; the first batch verifies that this is right.
+    It gives y = h(x) * weight or h(x) * (1 + weight), where h is the layer itself at weight one less the layer at
+    weight zero; the first batch verifies that this is right.
     """
     module = call.module
     if call.output.shape[-1:] != module.weight.shape:
@@ -216,8 +221,8 @@ def rule_of(module: nn.Module) -> tuple[str, Rule] | None:
     for name, (classes, rule) in RULES.items():
         if isinstance(module, classes):
             return name, rule
-    own = dict(module.named_parameters(recurse=False))
-    if type(module).__name__.endswith("RMSNorm") and list(own) == ["weight"] and own["weight"].ndim == 1:
+    parameters = dict(module.named_parameters(recurse=False))
+    if type(module).__name__.endswith("RMSNorm") and list(parameters) == ["weight"] and parameters["weight"].ndim == 1:
         return "rms norm", scale
     return None
 
@@ -238,7 +243,7 @@ def _sided(values: Float[Tensor, "*any m"], side: Float[Tensor, "m r"] | None) -
 
 
 def _add_affine(call: Call, gradient: Tensor, normalized: Callable[[], Tensor], first_axis: int = -1) -> None:
-    """y = weight * normalized + bias, elementwise over the axes from `first_axis` on."""
+    """Add the gradients of y = weight * normalized + bias, elementwise over the axes from `first_axis` on."""
     gradient = call.split(gradient.flatten(first_axis))
     if "weight" in call.blocks:
         call.add_sum("weight", gradient * call.split(normalized().flatten(first_axis)), 1)

@@ -1,7 +1,7 @@
 """The kernel of per-example gradients, G G^T [n, n], with a tile of G in memory at a time.
 
 A tile, as many examples as the memory allows, meets every batch after it: n / (2 tile) passes over the examples and
-n^2 / 2 inner products, each parameter in its cheaper form (see `reader`).
+n^2 / 2 inner products, each parameter in its cheaper form (see `factored`).
 """
 
 from collections.abc import Callable, Iterator
@@ -86,7 +86,7 @@ def num_pairs(reader: GradientReader, part: Part, memory: float) -> int:
 
 def batch_size(reader: GradientReader, memory: float) -> int:
     """Examples read at once: their gradients take a quarter of the memory. Refuses where not even one fits."""
-    each = reader.numbers * reader.dtype.itemsize
+    each = reader.numbers * reader.engine.dtype.itemsize
     if each > memory / 4:
         raise InputError(
             f"the gradients of one example take {each / 1e9:.3g} GB, a quarter of the {memory / 1e9:.3g} GB left for "
@@ -95,7 +95,7 @@ def batch_size(reader: GradientReader, memory: float) -> int:
     return int(memory / 4 / each)
 
 
-def _tiles(batches: list[Int[np.ndarray, " b"]], most: int) -> Iterator[int]:
+def _tiles(batches: list[Int[np.ndarray, "_"]], most: int) -> Iterator[int]:
     """Where each tile ends, in batches: at most `most` examples in each."""
     count = 0
     for index, members in enumerate(batches):

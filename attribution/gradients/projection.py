@@ -7,7 +7,7 @@ R.T g / sqrt(P) with entries of unit variance, hence k / P.
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate, pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -27,13 +27,16 @@ DENSE_BLOCKS = 5
 DENSE_KEPT = 0.25
 
 
+@runtime_checkable
 class Projector(Protocol):
     """From rows [b, D] to features [b, k]."""
 
     num_features: int
     scale: float
 
-    def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]: ...
+    def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Project a batch of rows."""
+        ...
 
 
 class Identity:
@@ -45,6 +48,7 @@ class Identity:
         self.num_features = size
 
     def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+        """Give the rows back as they are."""
         return rows
 
 
@@ -59,6 +63,7 @@ class Dense:
 
     @full_float32()
     def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Multiply a batch of rows by R.T / sqrt(P); the matrix is kept for the next batch where memory allows it."""
         fits = rows.element_size() * self.size * self.num_features <= DENSE_KEPT * memory_of(rows.device)
         fast = rows.device.type == "cpu" and rows.dtype == torch.float32 and torch.backends.mkldnn.is_available()
         fast = fast and onednn_keeps_float32()
@@ -115,6 +120,7 @@ class Sparse:
         self._order = torch.where(order < size, order, 0)
 
     def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Sum the signed coordinates of a batch of rows into their places."""
         if self._order.device != rows.device or self._signs.dtype != rows.dtype:
             self._order, self._signs = self._order.to(rows.device), self._signs.to(rows)
         features = rows.new_zeros(len(rows), self.num_features)
@@ -137,6 +143,7 @@ class Masked:
         self._sketch = Sparse(kept, k, seed=seed, names=names)
 
     def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Take the kept coordinates of a batch of rows and sketch them."""
         self._kept = self._kept.to(rows.device)
         return self._sketch(rows.index_select(1, self._kept) * self._factor)
 
@@ -162,6 +169,7 @@ class PerLayer:
         self.worth = sum(sizes.values()) ** 2 / sum(sizes[name] ** 2 / shares[name] for name in sizes)
 
     def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
+        """Sketch each layer's part of a batch of rows."""
         return torch.cat([sketch(rows[:, start:stop]) for start, stop, sketch in self._parts], dim=1)
 
 

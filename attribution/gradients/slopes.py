@@ -9,13 +9,14 @@ Directions are sums of gradients over examples: plain backward passes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from thresher.attribution.gradients.blocks import Block, Rows
-from thresher.attribution.gradients.engine import Directions, Reader
+from thresher.attribution.gradients.engine import Directions, EngineUser, GradientEngine
 from thresher.attribution.gradients.layers import Unsupported
 from thresher.data.batches import Part
 from thresher.devices import full_float32
@@ -55,8 +56,10 @@ def weighted_gradients(
             some = some * outputs.confidence.to(some) if by_confidence else some
             sums[column] += some.sum()
             more = column + 1 < num_directions
-            made = torch.autograd.grad(values, parameters, some.to(values), retain_graph=more, materialize_grads=True)
-            for total, gradient in zip(totals, made, strict=True):
+            gradients = torch.autograd.grad(
+                values, parameters, some.to(values), retain_graph=more, materialize_grads=True
+            )
+            for total, gradient in zip(totals, gradients, strict=True):
                 total[column] += gradient
     if by_confidence:  # as large in all as without
         factors = (weights.sum(dim=0) / sums).to(device)
@@ -64,12 +67,17 @@ def weighted_gradients(
     return dict(zip(names, totals, strict=True))
 
 
-def mean_gradients(reader: Reader, parts: Sequence[Part], output: str, *, by_confidence: bool = False) -> Directions:
-    """The mean gradient of each part, [parts, *shape] by parameter; by_confidence: weighed by p of each window."""
-    made = [
+def mean_gradients(
+    engine: GradientEngine, parts: Sequence[Part], output: str, *, by_confidence: bool = False
+) -> Directions:
+    """The mean gradient of each part over the engine's parameters, [parts, *shape] by parameter.
+
+    With `by_confidence` each window weighs in by its p.
+    """
+    means = [
         weighted_gradients(
-            reader.model,
-            reader.names,
+            engine.model,
+            engine.names,
             part,
             torch.ones(len(part), 1).double() / len(part),
             output,
@@ -77,42 +85,48 @@ def mean_gradients(reader: Reader, parts: Sequence[Part], output: str, *, by_con
         )
         for part in parts
     ]
-    return {name: torch.cat([each[name] for each in made]) for name in reader.names}
+    return {name: torch.cat([mean[name] for mean in means]) for name in engine.names}
 
 
-class Slopes(Reader):
+class Slopes(EngineUser):
     """Reads batches as the slope of every example along d directions, [b, d].
 
-    Options are `Featurizer`'s; `directions` holds all parameters they choose.
+    `probe` is the batch that the engine is verified with, and the slopes after it; options are `GradientEngine`'s.
+    `directions` holds all parameters that the options choose. Raises InputError where slopes are not autograd's.
     """
 
-    def __init__(self, model: nn.Module, probe: Batch, directions: Directions, **options) -> None:
-        super().__init__(model, probe, **options)
+    def __init__(self, model: nn.Module, probe: Batch, directions: Directions, **options: Any) -> None:
+        self.engine = GradientEngine(model, **options)
+        self.engine.read_anew(probe)
+        dtype = self.engine.dtype
         lookups = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
         blocks = {
-            name: _sided(block, directions[name].to(self._dtype), id(model.get_parameter(name)) in lookups)
-            for name, block in self._blocks.items()
+            name: _sided(block, directions[name].to(dtype), id(model.get_parameter(name)) in lookups)
+            for name, block in self.engine.blocks.items()
         }
-        self._capture.project(blocks)
-        flat = {name: directions[name].flatten(1).to(self._dtype) for name in blocks}
-        self._start = lambda num: _Slopes(num, flat, self._dtype, self._device)
-        self._check(probe, flat)
+        self.engine.capture_through(blocks)
+        self._directions = {name: directions[name].flatten(1).to(dtype) for name in blocks}
+        self._check(probe)
 
     def read(self, batch: Batch) -> tuple[Float[Tensor, "b d"], Outputs]:
-        rows, outputs = self._read(batch)
+        """Slopes and outputs of a batch, detached."""
+        rows = _Slopes(len(batch["labels"]), self._directions, self.engine.dtype, self.engine.device)
+        outputs = self.engine.read(batch, rows)
         return rows.values, outputs
 
     @full_float32()
-    def _check(self, probe: Batch, directions: Mapping[str, Tensor]) -> None:
+    def _check(self, probe: Batch) -> None:
         """Refuse a model whose slopes are not those of plain autograd."""
-        found, _ = self.read(probe)
-        scale = torch.cat(list(directions.values()), dim=1).norm(dim=1)
-        for example in range(len(found)):
-            single = {name: value[[example]].to(self._device) for name, value in probe.items()}
-            gradients = self._autograd(single)
-            exact = sum(directions[name] @ gradients[name].flatten().to(self._dtype) for name in directions)
+        slopes, _ = self.read(probe)
+        scale = torch.cat(list(self._directions.values()), dim=1).norm(dim=1)
+        for example in range(len(slopes)):
+            gradients = self.engine.autograd({name: value[[example]] for name, value in probe.items()})
+            exact = sum(
+                direction @ gradients[name].flatten().to(self.engine.dtype)
+                for name, direction in self._directions.items()
+            )
             size = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm() * scale
-            if bool(((found[example] - exact).abs() > TOLERANCE * size).any()):
+            if bool(((slopes[example] - exact).abs() > TOLERANCE * size).any()):
                 raise InputError("the hooks on this model's layers do not give its slopes; score it by features")
 
 

@@ -46,6 +46,7 @@ VIEWS: dict[str, tuple[View, ...]] = {
 
 
 def check_views(names: Sequence[str]) -> None:
+    """Raises InputError for a view that is unknown or named twice."""
     for name in names:
         if name not in VIEWS or names.count(name) > 1:
             raise InputError(
@@ -54,20 +55,23 @@ def check_views(names: Sequence[str]) -> None:
 
 
 def featurize_views(featurizer: Featurizer, batch: Batch, names: Sequence[str]) -> Featurized:
-    """Features and outputs of a batch, the mean over every combination of the named views (none: as it is)."""
+    """Features and outputs of a batch, the mean over every combination of the named views; as it is if none is named.
+
+    Raises InputError where views are named and the examples are not images.
+    """
     if not names:
         return featurizer(batch)
     images = batch.get("pixel_values")
     if images is None:
         raise InputError(f"views {list(names)} are of images, and these examples are not; leave views out")
-    made = []
+    featurized = []
     for combination in product(*(VIEWS[name] for name in names)):
         changed = images
         for view in combination:
             changed = view(changed)
-        made.append(featurizer(batch | {"pixel_values": changed}))
-    columns = zip(*(one.outputs for one in made), strict=True)
-    return Featurized(_mean([one.features for one in made]), Outputs(*map(_mean, columns)))
+        featurized.append(featurizer(batch | {"pixel_values": changed}))
+    columns = zip(*(each.outputs for each in featurized), strict=True)
+    return Featurized(_mean([each.features for each in featurized]), Outputs(*map(_mean, columns)))
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -1,1 +1,1 @@
-"""How far scores can be trusted: the linear datamodeling score, agreement, baselines."""
+"""How far scores can be trusted: the linear datamodeling score, the agreement of two scorers, and baselines."""

@@ -21,7 +21,7 @@ BLOCK_NUMBERS = 2**22
 
 
 def random_scores(num_pool: int, num_targets: int, *, seed: int = 0) -> Blocks:
-    """Independent standard normal numbers: an LDS of 0 but for chance."""
+    """Scores that are independent standard normal numbers: an LDS of 0 but for chance."""
     rng, step = numpy_rng(seed, "random scores"), max(1, BLOCK_NUMBERS // num_targets)
     for start in range(0, num_pool, step):
         yield start, rng.standard_normal((min(step, num_pool - start), num_targets))

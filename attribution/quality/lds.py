@@ -1,6 +1,8 @@
-"""The linear datamodeling score: do scores predict what retraining on a subset does? (TRAK, arXiv 2303.14186, def. 2)
+"""The linear datamodeling score: do scores predict what retraining on a subset does?
 
     LDS(t) = Spearman_s( sum_{i in D_s} score(z_i, t),  f(t; theta(D_s)) ),     averaged over target examples t
+
+(TRAK, arXiv 2303.14186, definition 2.)
 
 Shapes: m subsets, n pool examples, t target examples, r retrainings of each subset with different seeds.
 """
@@ -31,20 +33,23 @@ class Estimate:
 def predict_outputs(
     scores: Iterable[tuple[int, Float[np.ndarray, "rows t"]]], subsets: Bool[np.ndarray, "m n"]
 ) -> Float[np.ndarray, "m t"]:
-    """sum_{i in D_s} score(z_i, t), from blocks (first row, scores) of the pool: n x t is never held."""
+    """Predict each subset's outputs as sum_{i in D_s} score(z_i, t).
+
+    Scores come in blocks (first row, scores) of the pool: n x t is never held.
+    """
     total = 0.0
     for start, block in scores:
         total = total + subsets[:, start : start + len(block)].astype(np.float64) @ block.astype(np.float64)
     return np.asarray(total)
 
 
-def lds(predicted: Float[np.ndarray, "m t"], outputs: Float[np.ndarray, "m t"]) -> Float[np.ndarray, " t"]:
-    """LDS(t) of each target example; 0 where a prediction or an output never varies."""
+def lds(predicted: Float[np.ndarray, "m t"], outputs: Float[np.ndarray, "m t"]) -> Float[np.ndarray, "t"]:
+    """The LDS of each target example; 0 where a prediction or an output never varies."""
     return _correlation(_ranks(predicted), _ranks(outputs))
 
 
 def lds_table(
-    predicted: Mapping[str, Float[np.ndarray, "m t"]],
+    predicted: Mapping[str, Float[np.ndarray, "_ _"]],
     outputs: Float[np.ndarray, "m r t"],
     *,
     baseline: str | None = None,
@@ -53,8 +58,9 @@ def lds_table(
 ) -> dict[str, dict[str, Estimate]]:
     """For each scorer its `lds`, and its `difference` and `ratio` to the baseline scorer (paired), with intervals.
 
-    Outputs are averaged over retrainings. A resample draws subsets and targets, each with replacement, the same for all
-    scorers. Raises InputError for shapes that do not agree and for fewer than 3 subsets.
+    `predicted` holds the predicted outputs of each scorer, [m, t]. Outputs are averaged over retrainings. A resample
+    draws subsets and targets, each with replacement, the same for all scorers. Raises InputError for shapes that do not
+    agree, for predictions that are not finite, and for fewer than 3 subsets.
     """
     outputs = _checked(outputs)
     truth = outputs.mean(axis=1)
@@ -110,7 +116,11 @@ def noise_ceiling(
 
 
 def draw_subsets(num_subsets: int, num_pool: int, fraction: float, seed: int) -> Bool[np.ndarray, "m n"]:
-    """Subset s is `default_rng(seed + s).choice(n, round(fraction n), replace=False)`, as a mask."""
+    """Draw random subsets of a pool, as masks.
+
+    Subset s is `default_rng(seed + s).choice(n, round(fraction n), replace=False)`.
+    Raises InputError for fewer than 3 subsets, and for a fraction that leaves a subset empty or whole.
+    """
     size = round(fraction * num_pool)
     if not 0 < size < num_pool:
         raise InputError(
@@ -140,13 +150,13 @@ def _ranks(values: Float[np.ndarray, "m t"]) -> Float[np.ndarray, "m t"]:
     return ranks / np.where(norms > 0, norms, 1.0)
 
 
-def _correlation(a: Float[np.ndarray, "m t"], b: Float[np.ndarray, "m t"]) -> Float[np.ndarray, " t"]:
+def _correlation(a: Float[np.ndarray, "m t"], b: Float[np.ndarray, "m t"]) -> Float[np.ndarray, "t"]:
     return np.einsum("mt,mt->t", a, b)
 
 
 def _perfect(agreement: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     agreement = np.clip(agreement, 0, 1)
-    return np.sqrt(2 * agreement / (1 + agreement))
+    return np.asarray(np.sqrt(2 * agreement / (1 + agreement)))
 
 
 def _estimate(value: float, draws: np.ndarray) -> Estimate:

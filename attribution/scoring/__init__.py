@@ -1,1 +1,1 @@
-"""From features or gradients to scores of a pool for targets."""
+"""From features or gradients to scores of a pool for targets, and the search for an example's nearest ones."""

@@ -28,7 +28,7 @@ def choose_damping(store: FeatureStore, checkpoint: int, gram: Float[Tensor, "k 
 
 def leave_one_out_errors(
     store: FeatureStore, checkpoint: int, gram: Float[Tensor, "k k"], multiples: tuple[float, ...]
-) -> Float[np.ndarray, " g"]:
+) -> Float[np.ndarray, "g"]:
     """Mean squared leave-one-out error at each lambda = multiple * mean(diag K), two passes over the store."""
     values, vectors = torch.linalg.eigh(gram)
     lambdas = torch.tensor(multiples, dtype=torch.float64) * gram.diagonal().mean()
@@ -48,5 +48,5 @@ def leave_one_out_errors(
     return (total / store.num_examples).numpy()
 
 
-def _centred(shard: Shard, output: str, mean: float) -> Float[Tensor, " rows"]:
+def _centred(shard: Shard, output: str, mean: float) -> Float[Tensor, "rows"]:
     return torch.from_numpy(shard.outputs[output]).double() - mean

@@ -54,10 +54,11 @@ def score_by_direction(
     shard_size: int = SHARD_SIZE,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """The artefact of `scores.score`, with no features made.
+    """Scores as `scores.score` writes them, with no features made.
 
     `sample` is s (the whole pool where that has fewer), drawn anew for each checkpoint by `seed`. A killed run
-    continues with the shard it was at; `shard_size`, in examples, is no part of the request.
+    continues with the shard it was at; `shard_size`, in examples, is no part of the request. Raises InputError for bad
+    options, for a kernel that the memory does not hold, and for scores that are not finite.
     """
     options.check(models, pool, targets, zero_damping=False)
     options = options.for_goal(pool, targets)
@@ -69,10 +70,10 @@ def score_by_direction(
     def write(draft: Draft) -> dict:
         total, confidences, facts = np.zeros((len(pool), len(targets))), [], []
         for m in range(len(models)):
-            slopes, confidence, made = task.run(draft, m, progress)
+            slopes, confidence, kernel_facts = task.run(draft, m, progress)
             total += slopes / len(models)
             confidences.append(confidence)
-            facts.append(made)
+            facts.append(kernel_facts)
         assert options.q is not None
         total *= q_of(confidences, options.q, options.output)[:, None]
         columns = dict(zip(targets, total.T, strict=True))
@@ -109,20 +110,20 @@ class _Task:
             label = f"checkpoint {m + 1} of {len(self.models)}"
             vectors = draft.state / f"vectors{m:03d}.safetensors"
             if not vectors.exists():
-                made = self._direction(model, m, f"kernel of the sample, {label}", progress)
+                direction = self._direction(model, m, f"kernel of the sample, {label}", progress)
                 with atomic_file(vectors) as file:
-                    save_file(made, file)
+                    save_file(direction, file)
             self._score(draft, model, vectors, missing, f"scores, {label}", progress)
-        found = [load_state(draft, name) for name in shards]
-        slopes, confidence = (np.concatenate([shard[key] for shard in found]) for key in ("slopes", "confidence"))
-        return slopes, confidence, {key: found[0][key].item() for key in FACTS}
+        stored = [load_state(draft, name) for name in shards]
+        slopes, confidence = (np.concatenate([shard[key] for shard in stored]) for key in ("slopes", "confidence"))
+        return slopes, confidence, {key: stored[0][key].item() for key in FACTS}
 
     def _direction(self, model: nn.Module, m: int, label: str, progress: Progress) -> dict[str, Tensor]:
-        """v of each target by parameter, and the facts of the kernel, as tensors to be kept."""
+        """The direction v of each target by parameter, and the facts of the kernel, as tensors to be kept."""
         drawn = numpy_rng(self.seed, "direction", m).choice(len(self.pool), self.sample, replace=False)
         part, output = Part(self.pool, np.sort(drawn), self.options.batch_tokens), self.options.output
         with closing(GradientReader(model, part.probe(), **self.options.reading)) as reader:
-            target = mean_gradients(reader, self.targets, output, by_confidence=self.options.goal == "labels")
+            target = mean_gradients(reader.engine, self.targets, output, by_confidence=self.options.goal == "labels")
             cross = torch.zeros(len(part), len(self.targets), dtype=torch.float64)
 
             def each_tile(held: list[Read]) -> None:
@@ -133,7 +134,7 @@ class _Task:
                 matrix = gram(reader, part, self.memory, each_tile=each_tile, advance=advance)
             damping = self.options.multiple * float(matrix.diagonal().mean())
             kernel = factorise(matrix, damping * len(part) / len(self.pool))
-            explained = weighted_gradients(model, reader.names, part, kernel.solve(cross), output)
+            explained = weighted_gradients(model, reader.engine.names, part, kernel.solve(cross), output)
         vectors = {name: ((value - explained[name]) / damping).cpu().contiguous() for name, value in target.items()}
         facts = kernel.facts | {"damping": damping, "relative_damping": self.options.multiple}
         return vectors | {f"fact {name}": torch.tensor(facts[name], dtype=torch.float64) for name in FACTS}
@@ -165,7 +166,7 @@ class _Task:
             for name, start in shards.items():
                 saved(draft, name, lambda start=start: made(start))
 
-    def _rows(self, start: int) -> Int[np.ndarray, " rows"]:
+    def _rows(self, start: int) -> Int[np.ndarray, "rows"]:
         return np.arange(start, min(start + self.shard_size, len(self.pool)))
 
     def _refuse_nonfinite(self, slopes: Float[np.ndarray, "rows d"], start: int) -> None:

@@ -43,7 +43,7 @@ def score_dual(
     options: Options = Options(),  # noqa: B008 (frozen)
     progress: Progress = SILENT,
 ) -> Artifact:
-    """The artefact of `scores.score`, exact: no projection and no features.
+    """Exact scores as `scores.score` writes them: no projection and no features.
 
     A killed run continues with the checkpoint it was at. Raises InputError where the memory given is too little.
     """
@@ -54,13 +54,13 @@ def score_dual(
     task = _Task(models, pool, targets, options, every=top > 0)
 
     def write(draft: Draft) -> dict:
-        made = [saved(draft, f"checkpoint{m:03d}", lambda m=m: task.run(m, progress)) for m in range(len(models))]
-        scores = task.together(made)
+        results = [saved(draft, f"checkpoint{m:03d}", lambda m=m: task.run(m, progress)) for m in range(len(models))]
+        scores = task.together(results)
         if top:
             write_top(draft, task.extremes(scores, top), lambda rows: [pool.ids[int(row)] for row in rows])
-            scores = task.averaged(made)
+            scores = task.averaged(results)
         kernels = [
-            {key: float(each[key]) for key in ("damping", "relative_damping", "diagonal_shift")} for each in made
+            {key: float(each[key]) for key in ("damping", "relative_damping", "diagonal_shift")} for each in results
         ]
         columns = dict(zip(targets, scores.T, strict=True))
         return {"kernels": kernels} | write_scores(draft, pool, columns, len(models), targets)
@@ -130,18 +130,18 @@ class _Task:
 
     def _means(self, reader: GradientReader) -> Directions:
         parts, by_confidence = list(self.targets.values()), self.options.goal == "labels"
-        return mean_gradients(reader, parts, self.options.output, by_confidence=by_confidence)
+        return mean_gradients(reader.engine, parts, self.options.output, by_confidence=by_confidence)
 
-    def together(self, made: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n c"]:
+    def together(self, results: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n c"]:
         """mean_m(score_m) * mean_m(Q_m)."""
         assert self.options.q is not None
-        weights = q_of([each["confidence"] for each in made], self.options.q, self.options.output)
-        return np.mean([each["scores"] for each in made], axis=0) * weights[:, None]
+        weights = q_of([each["confidence"] for each in results], self.options.q, self.options.output)
+        return np.mean([each["scores"] for each in results], axis=0) * weights[:, None]
 
-    def averaged(self, made: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n d"]:
+    def averaged(self, results: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n d"]:
         """Of scores with a column a target example, those of each target."""
         means = []
-        for each in made:
+        for each in results:
             edges = [slice(start, start + size) for start, size in zip(self.starts, self.sizes, strict=True)]
             columns = [each["scores"][:, at] @ target_weights(self.options.goal, each["trust"][at]) for at in edges]
             means.append(dict(each) | {"scores": np.stack(columns, axis=1)})
@@ -149,12 +149,12 @@ class _Task:
 
     def extremes(self, scores: Float[np.ndarray, "n t"], top: int) -> dict[str, tuple[Sequence[str], Extremes]]:
         """The target's ids and its most helpful and most harmful examples, by target."""
-        found = {}
+        extremes = {}
         for (name, part), start in zip(self.targets.items(), self.starts, strict=True):
             best = Extremes(len(part), top)
             best.merge(torch.from_numpy(scores[:, start : start + len(part)]).float(), 0)
-            found[name] = part.examples.ids, best
-        return found
+            extremes[name] = part.examples.ids, best
+        return extremes
 
     def _target_batches(self, size: int) -> Iterator[tuple[Shares, Batch]]:
         """Windows of the targets, their owners counted through all targets."""

@@ -12,7 +12,7 @@ above 0 too, only less so. What each is worth: docs/label-noise.md.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -22,27 +22,31 @@ from thresher.errors import InputError
 GOALS = ("auto", "selection", "labels")
 
 
+@runtime_checkable
 class Labelled(Protocol):
     """Prepared examples, or their features."""
 
     @property
-    def is_classified(self) -> bool: ...
+    def is_classified(self) -> bool:
+        """Whether each example is labelled with a class."""
+        ...
 
 
 def check_goal(goal: str) -> None:
+    """Raises InputError for an unknown goal."""
     if goal not in GOALS:
         raise InputError(f"goal={goal!r} is unknown; pass one of: {', '.join(GOALS)}")
 
 
 def resolve_goal(goal: str, pool: Labelled, targets: Mapping[str, Labelled]) -> str:
-    """For auto: labels where the examples of the pool and of all targets are labelled with classes."""
+    """The goal itself, or for auto: labels where the examples of pool and all targets are labelled with classes."""
     check_goal(goal)
     if goal != "auto":
         return goal
-    return "labels" if pool.is_classified and all(own.is_classified for own in targets.values()) else "selection"
+    return "labels" if pool.is_classified and all(target.is_classified for target in targets.values()) else "selection"
 
 
-def target_weights(goal: str, confidence: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
+def target_weights(goal: str, confidence: Float[np.ndarray, "t"]) -> Float[np.ndarray, "t"]:
     """What each example of a target weighs in its mean, [t], summing to 1; `confidence` is p_t or in proportion."""
     if goal == "selection":
         return np.full(len(confidence), 1 / len(confidence))

@@ -120,12 +120,15 @@ class Index:
 
 
 def search(index: Path | Artifact | Index, target: FeatureStore, example: int | str, k: int = 10) -> Neighbours:
-    """See `Index.search`; load an `Index` once where there are many queries."""
+    """Search an index as `Index.search` does; load an `Index` once where there are many queries."""
     return (index if isinstance(index, Index) else Index(index)).search(target, example, k)
 
 
 def load_faiss() -> ModuleType:
-    """faiss, which comes in two builds and so is nobody's plain dependency."""
+    """The module faiss, which comes in two builds and so is nobody's plain dependency.
+
+    Raises InputError where it is not installed.
+    """
     try:
         return importlib.import_module("faiss")
     except ImportError:
@@ -194,8 +197,8 @@ def _tune(index, queries: Float[np.ndarray, "c d"], exact: Int[np.ndarray, "c r"
     """Search the fewest cells, doubling, that reach the wanted recall."""
     index.nprobe = 1
     while True:
-        _, found = index.search(queries, RECALL_AT)
-        recall = float(np.mean([len(set(f) & set(e)) / len(e) for f, e in zip(found, exact, strict=True)]))
+        _, nearest = index.search(queries, RECALL_AT)
+        recall = float(np.mean([len(set(f) & set(e)) / len(e) for f, e in zip(nearest, exact, strict=True)]))
         if recall >= RECALL_WANTED or index.nprobe >= index.nlist:
             return {"recall_at_10": recall, "num_cells": index.nlist, "num_probed": index.nprobe}
         index.nprobe = min(2 * index.nprobe, index.nlist)

@@ -21,7 +21,7 @@ from thresher.errors import InputError
 CONVENTIONS = ("thresher", "traker", "dattri")
 DAMPING = 1.0
 """Near the best LDS, or better than leave-one-out's choice, wherever it was measured: docs/log.md, damping."""
-Damping = float | str | None
+Damping = float | int | str | None
 """A number, "loo", or None for the default of the convention."""
 
 
@@ -40,15 +40,16 @@ class Kernel:
     """K^{-1} is divided by it (mean |K^{-1}| in traker's convention)."""
 
     def solve(self, vectors: Float[Tensor, "k c"]) -> Float[Tensor, "k c"]:
-        """K^{-1} vectors / norm, in float64."""
+        """Solve for K^{-1} vectors / norm, in float64."""
         return torch.cholesky_solve(vectors.double(), self.factor) / self.norm
 
     def whiten(self, vectors: Float[Tensor, "k c"]) -> Float[Tensor, "k c"]:
-        """W vectors with W^T W = K^{-1} / norm, in float64: inner products of whitened features are scores."""
+        """Whiten: W vectors with W^T W = K^{-1} / norm, in float64: inner products of whitened features are scores."""
         return torch.linalg.solve_triangular(self.factor, vectors.double(), upper=False) / self.norm**0.5
 
     @property
     def facts(self) -> dict[str, float]:
+        """What an artefact records of the kernel: damping, absolute and relative, and the shift of the diagonal."""
         relative = self.damping / self.mean_diagonal if self.mean_diagonal else 0.0
         return {"damping": self.damping, "relative_damping": relative, "diagonal_shift": self.shift}
 
@@ -59,9 +60,9 @@ def at_unit_length(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
 
 
 def gram(store: FeatureStore, checkpoint: int, *, unit: bool = False) -> Float[Tensor, "k k"]:
-    """sum_i phi(z_i) phi(z_i)^T without damping, accumulated in float64, one shard in memory at a time.
+    """The Gram matrix sum_i phi(z_i) phi(z_i)^T without damping, in float64, one shard in memory at a time.
 
-    `unit`: of phi at length 1.
+    `unit`: of phi at length 1. Raises InputError for features that are not finite.
     """
     total = torch.zeros(store.k, store.k, dtype=torch.float64)
     for _, block in store.blocks(checkpoint):

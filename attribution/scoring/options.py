@@ -27,7 +27,9 @@ Models = Sequence[tuple[str, Callable[[], nn.Module]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    damping: float | None = None
+    """What scoring without features is asked for, beside models and data."""
+
+    damping: float | int | None = None
     """lambda in multiples of mean(diag G G^T); None: 3."""
     q: str | None = None
     """None: sqrt for selection, none for labels."""
@@ -41,7 +43,8 @@ class Options:
     device: str = "auto"
 
     @property
-    def multiple(self) -> float:
+    def multiple(self) -> float | int:
+        """Damping as a multiple of mean(diag G G^T), with the default filled in."""
         return DAMPING if self.damping is None else self.damping
 
     def for_goal(self, pool: Examples, targets: Mapping[str, Examples]) -> "Options":
@@ -50,14 +53,14 @@ class Options:
         return replace(self, goal=goal, q=resolve_q(self.q, "thresher", goal=goal))
 
     @property
-    def request(self) -> dict[str, float | str | None]:
+    def request(self) -> dict[str, float | int | str | None]:
         """What decides the scores: memory, batches and device change rounding at most."""
         return {"damping": self.multiple, "q": self.q, "output": self.output, "parameters": self.parameters} | {
             "goal": self.goal
         }
 
     def check(self, models: Models, pool: Examples, targets: Mapping[str, Examples], *, zero_damping: bool) -> None:
-        """Refuse what cannot be scored, before any model is loaded."""
+        """Raise InputError for what cannot be scored, before any model is loaded."""
         check_names(targets)
         check_goal(self.goal)
         if self.q is not None:
@@ -72,11 +75,12 @@ class Options:
             raise InputError(f"damping={self.damping} is out of range; pass a finite number, {least}, or leave it out")
 
     def part(self, examples: Examples) -> Part:
+        """All examples, in batches of the size that was asked for."""
         return all_of(examples, self.batch_tokens)
 
     @property
     def reading(self) -> dict[str, Any]:
-        """For `Reader`s."""
+        """Options of the `GradientEngine` that reads them."""
         return {"output": self.output, "parameters": self.parameters, "device": pick_device(self.device)}
 
     def memory_beside(self, num_rows: int, num_columns: int) -> float:

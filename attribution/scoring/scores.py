@@ -27,7 +27,7 @@ from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.scores import check_names
 
-Columns = Callable[[list[Shard]], dict[str, Float[np.ndarray, " rows"]]]
+Columns = Callable[[list[Shard]], dict[str, Float[np.ndarray, "rows"]]]
 
 
 def score(
@@ -42,9 +42,9 @@ def score(
     goal: str = "selection",
     progress: Progress = SILENT,
 ) -> Artifact:
-    """`scores.parquet` at `out`: id, domain and a float32 column a target, one row an example, in the pool's order.
+    """Score a pool: `scores.parquet` at `out` has id, domain and a float32 column a target, in the pool's order.
 
-    `damping` and `convention` as in `fit_kernel`. `q`: what each example's score is multiplied by (`doubt.q_of`):
+    `damping` and `convention` as in `fit_kernel`. `q`: what each example's score is multiplied by (`weighting.q_of`):
     sqrt of TRAK's Q = 1 - p, the mean over checkpoints; mean, that Q itself (None with conventions traker and dattri);
     none, 1.
     `top` > 0 adds `top.parquet`: of every target example, its `top` most helpful and most harmful pool examples; that
@@ -64,11 +64,11 @@ def score(
         solved, best, facts = [], {name: TopExamples(store, top) for name, store in targets.items() if top}, []
         for checkpoint in range(pool.num_checkpoints):
             kernel = fit_kernel(pool, checkpoint, damping=damping, convention=convention)
-            own = {
-                name: target_weights(goal, store.outputs(checkpoint)["confidence"]) for name, store in targets.items()
-            }
-            means = torch.stack([mean_features(store, checkpoint, own[name]) for name, store in targets.items()], dim=1)
-            solved.append(kernel.solve(means))
+            means = [
+                mean_features(store, checkpoint, target_weights(goal, store.outputs(checkpoint)["confidence"]))
+                for store in targets.values()
+            ]
+            solved.append(kernel.solve(torch.stack(means, dim=1)))
             for examples in best.values():
                 examples.add_checkpoint(checkpoint, kernel)
             facts.append(kernel.facts)
@@ -83,8 +83,8 @@ def score(
 
         statistics = stream_scores(draft, pool, list(targets), columns, progress)
         if best:
-            found = {name: (targets[name].ids, examples.extremes) for name, examples in best.items()}
-            write_top(draft, found, pool.ids_at)
+            extremes = {name: (targets[name].ids, examples.extremes) for name, examples in best.items()}
+            write_top(draft, extremes, pool.ids_at)
         sizes = {name: store.num_examples for name, store in targets.items()}
         return {"kernels": facts, "targets": statistics, "num_target_examples": sizes} | common_facts(pool)
 
@@ -147,8 +147,8 @@ def self_influence(
         kernels = [fit_kernel(pool, m, **options) for m in range(pool.num_checkpoints)]
 
         def columns(shards: list[Shard]) -> dict[str, np.ndarray]:
-            own = [_quadratic(kernel, shard.features, unit) for kernel, shard in zip(kernels, shards, strict=True)]
-            return {"self_influence": (np.mean(own, axis=0) * q_weights(pool, shards, q)).astype(np.float32)}
+            forms = [_quadratic(kernel, shard.features, unit) for kernel, shard in zip(kernels, shards, strict=True)]
+            return {"self_influence": (np.mean(forms, axis=0) * q_weights(pool, shards, q)).astype(np.float32)}
 
         statistics = stream_scores(draft, pool, ["self_influence"], columns, progress)
         return {"kernels": [kernel.facts for kernel in kernels], "targets": statistics} | common_facts(pool)
@@ -159,9 +159,12 @@ def self_influence(
 
 
 def mean_features(
-    store: FeatureStore, checkpoint: int, weights: Float[np.ndarray, " t"] | None = None
-) -> Float[Tensor, " k"]:
-    """sum_t w_t phi(t) in float64, or for None mean_t phi(t)."""
+    store: FeatureStore, checkpoint: int, weights: Float[np.ndarray, "t"] | None = None
+) -> Float[Tensor, "k"]:
+    """The weighted sum of a target's features, sum_t w_t phi(t) in float64; their mean if `weights` is None.
+
+    Raises InputError for features that are not finite.
+    """
     weights = np.full(store.num_examples, 1 / store.num_examples) if weights is None else weights
     total = torch.zeros(store.k, dtype=torch.float64)
     for start, block in store.blocks(checkpoint):
@@ -173,16 +176,18 @@ def mean_features(
     return total
 
 
-def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndarray, " rows"]:
-    """`q_of` the rows of one shard, given under every checkpoint."""
+def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndarray, "rows"]:
+    """The factor `q_of` of each row of one shard, given under every checkpoint."""
     return q_of([shard.outputs["confidence"] for shard in shards], q, store.artifact.meta["config"]["output"])
 
 
 def stream_scores(
     draft: Draft, pool: FeatureStore, names: list[str], columns: Columns, progress: Progress
 ) -> dict[str, dict[str, float]]:
-    """Write `scores.parquet`, a row group a shard, and `lengths.npy`; of each column the mean, the standard deviation,
-    and how many examples have a score that another has too."""
+    """Write `scores.parquet`, a row group a shard, and `lengths.npy`.
+
+    Gives, for each column, its mean, its standard deviation, and how many examples have a score that another has too.
+    """
     everything: list[np.ndarray] = []
     sums, squares = np.zeros(len(names)), np.zeros(len(names))
     fields = [("id", pa.string()), ("domain", pa.string()), *((name, pa.float32()) for name in names)]
@@ -192,10 +197,10 @@ def stream_scores(
         progress.task("scores", pool.num_examples) as advance,
     ):
         for index in range(pool.num_shards):
-            made = columns([pool.shard(checkpoint, index) for checkpoint in range(pool.num_checkpoints)])
+            scored = columns([pool.shard(checkpoint, index) for checkpoint in range(pool.num_checkpoints)])
             table = pool.examples_of(index)
-            writer.write_table(pa.table([table["id"], table["domain"], *made.values()], schema=pa.schema(fields)))
-            everything.append(np.stack(list(made.values())).astype(np.float32))
+            writer.write_table(pa.table([table["id"], table["domain"], *scored.values()], schema=pa.schema(fields)))
+            everything.append(np.stack(list(scored.values())).astype(np.float32))
             values = everything[-1].astype(np.float64)
             sums, squares = sums + values.sum(axis=1), squares + np.square(values).sum(axis=1)
             advance(len(table))
@@ -216,9 +221,10 @@ def check_stores(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> Non
 
 
 def common_facts(pool: FeatureStore) -> dict[str, int]:
+    """The facts of a pool that artefacts made from it repeat."""
     return {"num_examples": pool.num_examples, "num_checkpoints": pool.num_checkpoints, "k": pool.k}
 
 
-def _quadratic(kernel: Kernel, features: Float[np.ndarray, "rows k"], unit: bool) -> Float[np.ndarray, " rows"]:
+def _quadratic(kernel: Kernel, features: Float[np.ndarray, "rows k"], unit: bool) -> Float[np.ndarray, "rows"]:
     rows = torch.from_numpy(features).double()
     return kernel.whiten((at_unit_length(rows) if unit else rows).T).square().sum(dim=0).numpy()

@@ -10,7 +10,7 @@ from thresher.attribution.features.store import FeatureStore, check_space
 from thresher.attribution.scoring.kernel import Damping, fit_kernel
 
 
-def mean_cosines(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> dict[str, Float[np.ndarray, " n"]]:
+def mean_cosines(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> dict[str, Float[np.ndarray, "n"]]:
     """For each target, mean_m mean_t cos(phi_m(z), phi_m(t)): LESS (Xia et al. 2024, 2402.04333, definition 3.1).
 
     Checkpoints count the same (LESS weighs those of one run by their learning rate; proxies here are runs of their own,
@@ -18,14 +18,14 @@ def mean_cosines(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> dic
     """
     for name, store in targets.items():
         check_space(pool.space, name, store)
-    found = {name: np.zeros(pool.num_examples) for name in targets}
+    cosines = {name: np.zeros(pool.num_examples) for name in targets}
     for checkpoint in range(pool.num_checkpoints):
         means = {name: _mean_direction(store, checkpoint) for name, store in targets.items()}
         for start, block in pool.blocks(checkpoint):
             rows = _unit(block)
             for name, mean in means.items():
-                found[name][start : start + len(rows)] += rows @ mean / pool.num_checkpoints
-    return found
+                cosines[name][start : start + len(rows)] += rows @ mean / pool.num_checkpoints
+    return cosines
 
 
 def kernel_directions(pool: FeatureStore, damping: Damping = None) -> Float[np.ndarray, "n d"]:
@@ -33,17 +33,17 @@ def kernel_directions(pool: FeatureStore, damping: Damping = None) -> Float[np.n
 
     How much training on c does to z, whatever the sizes of their gradients. All n in memory, k numbers a checkpoint.
     """
-    found = np.empty((pool.num_examples, pool.num_checkpoints * pool.k), dtype=np.float32)
+    directions = np.empty((pool.num_examples, pool.num_checkpoints * pool.k), dtype=np.float32)
     for checkpoint in range(pool.num_checkpoints):
         kernel = fit_kernel(pool, checkpoint, damping=damping)
         columns = slice(checkpoint * pool.k, (checkpoint + 1) * pool.k)
         for start, block in pool.blocks(checkpoint):
             whitened = kernel.whiten(torch.from_numpy(block).T).T.float().numpy()
-            found[start : start + len(block), columns] = _unit(whitened) / pool.num_checkpoints**0.5
-    return found
+            directions[start : start + len(block), columns] = _unit(whitened) / pool.num_checkpoints**0.5
+    return directions
 
 
-def _mean_direction(store: FeatureStore, checkpoint: int) -> Float[np.ndarray, " k"]:
+def _mean_direction(store: FeatureStore, checkpoint: int) -> Float[np.ndarray, "k"]:
     total = np.zeros(store.k)
     for _, block in store.blocks(checkpoint):
         total += _unit(block).sum(axis=0, dtype=np.float64)
@@ -55,7 +55,7 @@ def _unit(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
     return rows / np.where(norms > 0, norms, 1)
 
 
-def gradient_norms(store: FeatureStore) -> Float[np.ndarray, " n"]:
+def gradient_norms(store: FeatureStore) -> Float[np.ndarray, "n"]:
     """The norm of each example's projected gradient, the mean over checkpoints; streamed."""
     total = np.zeros(store.num_examples)
     for checkpoint in range(store.num_checkpoints):

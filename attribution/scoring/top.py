@@ -46,9 +46,9 @@ def first(values: Float[Tensor, "n t"], k: int, *, largest: bool) -> tuple[Float
     count = min(k, len(values))
     if count == 0:
         return values[:0], torch.empty(0, values.shape[1], dtype=torch.int64)
-    found = values.topk(count, dim=0, largest=largest)
-    last = found.values[-1]
-    rows = found.indices
+    candidates = values.topk(count, dim=0, largest=largest)
+    last = candidates.values[-1]
+    rows = candidates.indices
     tied = ((values >= last if largest else values <= last).sum(dim=0) > count).nonzero()[:, 0]
     if len(tied):
         rows[:, tied] = values[:, tied].sort(dim=0, descending=largest, stable=True).indices[:count]
@@ -66,12 +66,12 @@ class TopExamples:
         self._queries: list[Float[Tensor, "k t"]] = []
 
     def add_checkpoint(self, checkpoint: int, kernel: Kernel) -> None:
-        """K^{-1} phi(t) of every target example under the next checkpoint."""
+        """Take in K^{-1} phi(t) of every target example under the next checkpoint."""
         solved = [kernel.solve(torch.from_numpy(block).T).float() for _, block in self.target.blocks(checkpoint)]
         self._queries.append(torch.cat(solved, dim=1))
 
     @full_float32()
-    def merge(self, shards: list[Shard], weights: Float[np.ndarray, " rows"]) -> None:
+    def merge(self, shards: list[Shard], weights: Float[np.ndarray, "rows"]) -> None:
         """Take in one shard of the pool, given under every checkpoint."""
         step = max(self.extremes.k, BLOCK_NUMBERS // self.target.num_examples)
         for low in range(0, len(weights), step):
@@ -81,12 +81,12 @@ class TopExamples:
             self.extremes.merge(scores, shards[0].start + low)
 
 
-IdsAt = Callable[[Int[np.ndarray, " r"]], Sequence[str]]
+IdsAt = Callable[[Int[np.ndarray, "r"]], Sequence[str]]
 """The ids of some rows of the pool."""
 
 
 def write_top(draft: Draft, best: Mapping[str, tuple[Sequence[str], Extremes]], ids_at: IdsAt) -> None:
-    """`top.parquet`, from the ids of each target's examples and their extremes.
+    """Write `top.parquet`, from the ids of each target's examples and their extremes.
 
     Columns: target, target_id, side (helpful or harmful), rank from 1, id, score.
     """

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,10 +96,12 @@ class ModelOutput(AbstractModelOutput):
         self.names: tuple[str, ...] = ()
         """Of the tensors of a batch, which traker passes by position."""
 
-    def get_output(self, model, weights, buffers, *batch: Tensor) -> Tensor:
+    def get_output(self, model: nn.Module, weights: Any, buffers: Any, *batch: Tensor) -> Tensor:
+        """The margin of each example of a batch, [b]."""
         return self._outputs(model, batch).margin
 
-    def get_out_to_loss_grad(self, model, weights, buffers, batch: Sequence[Tensor]) -> Tensor:
+    def get_out_to_loss_grad(self, model: nn.Module, weights: Any, buffers: Any, batch: Sequence[Tensor]) -> Tensor:
+        """Q = 1 - p of each example of a batch, [b, 1]."""
         with torch.no_grad():
             return (1 - self._outputs(model, batch).confidence)[:, None]
 
@@ -111,6 +114,7 @@ class GradientComputer(IterativeGradientComputer):
     """One example at a time: vmap fails on many `transformers` models, and traker's loop is quadratic in the batch."""
 
     def compute_per_sample_grad(self, batch: Sequence[Tensor]) -> Float[Tensor, "b p"]:
+        """Flattened gradients of a batch, example by example. Raises InputError where traker cannot differentiate."""
         one_by_one = super().compute_per_sample_grad
         try:
             return torch.cat([one_by_one(example) for example in _singles(batch)])
@@ -158,7 +162,7 @@ class _Traker:
                 self.traker.featurize(self._tuple(pool.batch(rows)), inds=rows)
             advance(1)
 
-    def mean_gradient(self, target: Examples, model_id: int, advance: Callable) -> Float[np.ndarray, " k"]:
+    def mean_gradient(self, target: Examples, model_id: int, advance: Callable) -> Float[np.ndarray, "k"]:
         """Mean projected gradient of the target examples, scaled as traker's `score` does."""
         total, weights = np.zeros(self.traker.proj_dim), torch.from_numpy(target.windows.weights)
         for rows in _batches(target):
@@ -168,8 +172,8 @@ class _Traker:
             advance(1)
         return total / len(target)
 
-    def finalize(self, model_id: int) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, " n"]]:
-        """traker's Phi (Phi^T Phi + lambda I)^{-1} and Q of the pool under one checkpoint."""
+    def finalize(self, model_id: int) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "n"]]:
+        """Features Phi (Phi^T Phi + lambda I)^{-1} and Q of the pool under one checkpoint, by traker."""
         with _quiet():
             self.traker.finalize_features(model_ids=[model_id])
         self.traker.saver.load_current_store(model_id)
@@ -193,7 +197,7 @@ def _singles(batch: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """traker draws bars and configures the root logger: the bars are dropped, the logger is put back as it was."""
+    """Drop the bars that traker draws, and put back the root logger, which it configures."""
     root = logging.getLogger()
     handlers = root.handlers[:]
     with redirect_stderr(io.StringIO()):

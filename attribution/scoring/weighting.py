@@ -18,7 +18,7 @@ Q_CHOICES = ("sqrt", "mean", "none", "square")
 Q = "sqrt"
 
 
-def q_of(confidences: Sequence[Float[np.ndarray, " n"]], q: str, output: str) -> Float[np.ndarray, " n"]:
+def q_of(confidences: Sequence[Float[np.ndarray, "n"]], q: str, output: str) -> Float[np.ndarray, "n"]:
     """The factor of each example, from p under each checkpoint; ones for the loss, whose gradient by itself holds Q."""
     if q == "none" or output == "loss":
         return np.ones(len(confidences[0]))
@@ -27,6 +27,7 @@ def q_of(confidences: Sequence[Float[np.ndarray, " n"]], q: str, output: str) ->
 
 
 def check_q(q: str) -> None:
+    """Raises InputError for an unknown q."""
     if q not in Q_CHOICES:
         raise InputError(f"q={q!r} is unknown; pass one of: {', '.join(Q_CHOICES)}")
 

@@ -1,4 +1,7 @@
-"""traker's interface over this project's gradients: `from thresher.attribution import TRAKer` is all that changes."""
+"""The `TRAKer` class of the package traker, computed with the gradients, projections and kernels of this project.
+
+`from thresher.attribution import TRAKer` is the one line of a traker script that changes.
+"""
 
 from thresher.attribution.traker.interface import TRAKer
 

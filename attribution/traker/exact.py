@@ -20,6 +20,7 @@ class Randomness:
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
     def replay(self) -> None:
+        """Put every generator back to where it was."""
         torch.set_rng_state(self._torch)
         random.setstate(self._python)
         np.random.set_state(self._numpy)
@@ -74,6 +75,7 @@ class ExactIterative(Exact):
     """The same for a task written for whole batches (traker's IterativeGradientComputer): one backward pass a row."""
 
     def __call__(self, batch: Sequence[Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+        """Gradients [b, *shape] by parameter, by one backward pass for each row of the batch's outputs."""
         everything = list(self.model.parameters())
         flags = [parameter.requires_grad for parameter in everything]
         try:

@@ -20,15 +20,13 @@ from trak.gradient_computers import (
 
 from thresher.attribution.gradients.blocks import Rows, whole_blocks
 from thresher.attribution.gradients.capture import Capture
+from thresher.attribution.gradients.verification import unlike, wrong_parameters
 from thresher.attribution.traker.exact import Exact, ExactIterative, Randomness
 from thresher.attribution.traker.rows import PerExample, rows_of
 from thresher.attribution.traker.standin import Output, StandIn, Tree, Unsuitable, first_call, output_gradients
 from thresher.errors import InputError
 
 logger = logging.getLogger("GradientComputer")
-
-# How far a gradient may be from the exact one, relative to its own norm and to that of the whole gradient.
-TOLERANCE, HALF_TOLERANCE = (1e-2, 1e-4), (0.2, 0.02)
 
 
 class HookedGradients(AbstractGradientComputer):
@@ -45,8 +43,8 @@ class HookedGradients(AbstractGradientComputer):
     ) -> None:
         super().__init__(model, task, grad_dim, dtype, device)  # pyright: ignore[reportArgumentType]
         self.modelout_fn: Any = task
-        wanted = None if grad_wrt is None else set(grad_wrt)
-        parameters = {n: p for n, p in model.named_parameters() if wanted is None or n in wanted}
+        chosen = None if grad_wrt is None else set(grad_wrt)
+        parameters = {n: p for n, p in model.named_parameters() if chosen is None or n in chosen}
         first = next(iter(parameters.values()))
         self._device, self._row_dtype = first.device, torch.promote_types(first.dtype, torch.float32)
         self._blocks = whole_blocks(parameters)
@@ -68,6 +66,7 @@ class HookedGradients(AbstractGradientComputer):
         }
 
     def load_model_params(self, model: nn.Module) -> None:
+        """Read the weights and buffers that the next batches are computed with."""
         self.func_weights, self.func_buffers = dict(model.named_parameters()), dict(model.named_buffers())
         self._pass = None
 
@@ -77,11 +76,13 @@ class HookedGradients(AbstractGradientComputer):
         if not self._verified:
             self._verify(examples)
         rows = self._rows(examples)
-        found = PerExample()
+        gradients = PerExample()
         for name, block in self._blocks.items():
-            found[name] = rows.values[:, block.start : block.start + block.size].view(len(rows.values), *block.shape)
-        found.rows = rows.values
-        return found
+            gradients[name] = rows.values[:, block.start : block.start + block.size].view(
+                len(rows.values), *block.shape
+            )
+        gradients.rows = rows.values
+        return gradients
 
     def compute_loss_grad(self, batch: Iterable[Tensor]) -> Tensor:
         """The task's out-to-loss gradients: on what the model returned for this batch, where it is asked the same."""
@@ -175,23 +176,16 @@ class HookedGradients(AbstractGradientComputer):
             self._pass = None
             return set(self._blocks), f": {error}"
         half = torch.is_autocast_enabled(self._device.type) or next(iter(exact.values())).element_size() < 4
-        relative, absolute = HALF_TOLERANCE if half else TOLERANCE
-        wrong = self._capture.failed | (self._blocks.keys() - self._capture.seen)
-        for name, block in self._blocks.items():
-            true = exact[name].reshape(len(some[0]), -1).to(self._row_dtype)
-            found = rows.of(block).flatten(1)
-            if bool(((found - true).norm(dim=1) > relative * true.norm(dim=1) + absolute * whole).any()):
-                wrong.add(name)
-        return wrong, ""
+        return wrong_parameters(self._capture, self._blocks, rows, exact, whole, half=half), ""
 
     def _reuse_agrees(self, some: Sequence[Tensor], start: Randomness) -> bool:
         try:
-            found = self.compute_loss_grad(some)
+            reused = self.compute_loss_grad(some)
         except Exception:  # a task that differentiates what the model returned
             return False
         start.replay()
         expected = self._loss_gradients(self.model, some)
-        return found.shape == expected.shape and torch.allclose(found.float(), expected.float(), rtol=1e-3, atol=1e-5)
+        return reused.shape == expected.shape and torch.allclose(reused.float(), expected.float(), rtol=1e-3, atol=1e-5)
 
     def _leave(self, names: set[str]) -> None:
         self._capture.drop(names)
@@ -239,7 +233,6 @@ def computer_of(given: type, per_example: bool = True) -> type:
 
 def _few(examples: Sequence[Tensor]) -> list[Tensor]:
     """Two or more examples, in a number that is no other size of the batch's tensors."""
-    sizes = {size for values in examples for size in values.shape[1:]}
-    count = next(count for count in range(2, 2 + len(sizes) + 1) if count not in sizes)
+    count = unlike({size for values in examples for size in values.shape[1:]})
     order = torch.arange(count, device=examples[0].device) % len(examples[0])
     return [values[order] for values in examples]

@@ -98,6 +98,7 @@ class TRAKer(trak.TRAKer):
         self._num_targets: int | None = None
 
     def init_projector(self, projector: Any, proj_dim: int, proj_max_batch_size: int) -> None:
+        """Set the projector up: ours by name, ours in place of traker's plain ones, any other as it is."""
         size = self.num_params_for_grad
         if isinstance(projector, str):
             projector = Sketch(projector, size, proj_dim, self.proj_seed, self.device)
@@ -239,10 +240,10 @@ def _canonical(model: nn.Module, names: Iterable[str] | None) -> list[str] | Non
     """The names by which `named_parameters` knows these parameters: tied weights have several."""
     if names is None:
         return None
-    wanted = list(names)
+    given = list(names)
     every = dict(model.named_parameters(remove_duplicate=False))
-    unknown = [name for name in wanted if name not in every]
-    if unknown or not wanted:
-        raise InputError(f"grad_wrt={unknown or wanted} names no parameter; names look like: {', '.join([*every][:3])}")
-    chosen = {id(every[name]) for name in wanted}
+    unknown = [name for name in given if name not in every]
+    if unknown or not given:
+        raise InputError(f"grad_wrt={unknown or given} names no parameter; names look like: {', '.join([*every][:3])}")
+    chosen = {id(every[name]) for name in given}
     return [name for name, parameter in model.named_parameters() if id(parameter) in chosen]

@@ -19,13 +19,16 @@ BLOCK = 2**24
 class ScoreComputer(AbstractScoreComputer):
     """Phi (Phi^T Phi + lambda I)^{-1}, the inverse divided by the mean of its absolute values (traker 0.3.2)."""
 
-    def __init__(self, dtype: torch.dtype, device: Any, logging_level: int = logging.INFO, lambda_reg: float = 0.0):
+    def __init__(
+        self, dtype: torch.dtype, device: Any, logging_level: int = logging.INFO, lambda_reg: float = 0.0
+    ) -> None:
         super().__init__(dtype, device)
         self.lambda_reg = lambda_reg
         self.logger = logging.getLogger("ScoreComputer")
         self.logger.setLevel(logging_level)
 
     def get_xtx(self, grads: Float[Tensor, "n k"]) -> Float[Tensor, "k k"]:
+        """The Gram matrix of the features in float64, accumulated in blocks of rows."""
         total = torch.zeros(grads.shape[1], grads.shape[1], dtype=torch.float64, device=self.device)
         for rows in blocks(*grads.shape):
             block = grads[rows].to(self.device, torch.float64)
@@ -33,6 +36,7 @@ class ScoreComputer(AbstractScoreComputer):
         return total
 
     def get_x_xtx_inv(self, grads: Float[Tensor, "n k"], xtx: Float[Tensor, "k k"]) -> Float[Tensor, "n k"]:
+        """Features times the inverse kernel, in memory."""
         features = torch.empty(grads.shape, dtype=self.dtype)
         self.write_features(grads, xtx, features.numpy())
         return features
@@ -44,6 +48,7 @@ class ScoreComputer(AbstractScoreComputer):
             features[rows] = kernel.solve(grads[rows].to(self.device).T).T.to(self.dtype).cpu().numpy()
 
     def kernel(self, xtx: Float[Tensor, "k k"]) -> Kernel:
+        """The factored kernel, damped by `lambda_reg`; warns where it is singular and had to be shifted."""
         kernel = factorise(xtx, float(self.lambda_reg), normalise=True)
         if kernel.shift:
             self.logger.warning(
@@ -55,6 +60,7 @@ class ScoreComputer(AbstractScoreComputer):
     def get_scores(
         self, features: Float[Tensor, "n k"], target_grads: Float[Tensor, "t k"], accumulator: Float[Tensor, "n t"]
     ) -> None:
+        """Add the scores of these features for these targets to `accumulator`."""
         accumulator += (features.float() @ target_grads.float().T).detach().cpu()
 
 

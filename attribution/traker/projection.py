@@ -26,6 +26,7 @@ class Whole(NoOpProjector):
     """The gradients as they are, on the device where they are."""
 
     def project(self, grads: Mapping[str, Tensor] | Tensor, model_id: int) -> Tensor:
+        """The gradients flattened, an example a row."""
         return rows_of(grads)
 
 
@@ -41,6 +42,7 @@ class Sketch(AbstractProjector):
         self._drawn: tuple[int, Projector] | None = None
 
     def project(self, grads: Mapping[str, Tensor] | Tensor, model_id: int) -> Float[Tensor, "b k"]:
+        """Sketch the gradients of a batch, by a sketch of each checkpoint's own."""
         if self._drawn is None or self._drawn[0] != model_id:
             sketch = make_projector(self.proj_type, self.grad_dim, self.proj_dim, seed=self.seed, model_id=model_id)
             self._drawn = model_id, sketch
@@ -48,6 +50,7 @@ class Sketch(AbstractProjector):
         return self._drawn[1](rows_of(grads)) * math.sqrt(self.proj_dim)
 
     def free_memory(self) -> None:
+        """Let go of the sketch; the next batch draws it again."""
         self._drawn = None
 
 
@@ -77,11 +80,13 @@ class Blocks(AbstractProjector):
 
     @classmethod
     def of(cls, basic: BasicProjector) -> "Blocks":
+        """The same projection as one of traker's projectors."""
         settings = (basic.grad_dim, basic.proj_dim, basic.seed, basic.proj_type, basic.device)
         return cls(*settings, basic.dtype, basic.block_size)
 
     @full_float32()
     def project(self, grads: Mapping[str, Tensor] | Tensor, model_id: int) -> Float[Tensor, "b k"]:
+        """Multiply the gradients of a batch by the blocks of this checkpoint."""
         rows = rows_of(grads).to(self.device)
         if model_id != self._model_id:
             self.free_memory()
@@ -91,6 +96,7 @@ class Blocks(AbstractProjector):
         return torch.cat(columns, dim=1)
 
     def free_memory(self) -> None:
+        """Let go of the drawn blocks; the next batch draws them again."""
         self._model_id, self._scratch = None, None
         self._kept.clear()
 

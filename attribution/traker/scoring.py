@@ -78,4 +78,5 @@ def places_of(inds: Any, num_samples: int | None, last: int, size: int, size_nam
 
 
 def array_of(values: Tensor, dtype: torch.dtype) -> np.ndarray:
+    """A tensor as an array of this type, on the CPU."""
     return values.detach().to("cpu", dtype).numpy()

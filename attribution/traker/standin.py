@@ -32,6 +32,7 @@ class StandIn(nn.Module):
         self.training = model.training
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Answer a call of the model. Raises Unsuitable for a second call where the stand-in is closed."""
         self.num_calls += 1
         if self._closed and self.num_calls > 1:
             raise Unsuitable("the output function calls the model more than once")
@@ -61,12 +62,15 @@ class Tree:
 
     @classmethod
     def of(cls, value: Any) -> "Tree":
+        """Take a value apart."""
         return cls(*tree_flatten(value))
 
     def value(self) -> Any:
+        """Put the value together again."""
         return tree_unflatten(self.leaves, self.spec)
 
     def same_as(self, other: "Tree") -> bool:
+        """Whether both have equal leaves, nested alike."""
         return self.spec == other.spec and all(map(_same, self.leaves, other.leaves))
 
 

@@ -41,9 +41,11 @@ class Store(MmapSaver):
     current_store: dict[str, Any]
 
     def register_model_id(self, model_id: int, _allow_featurizing_already_registered: bool) -> None:
+        """Begin or continue the work under this id, any kind of integer."""
         super().register_model_id(int(model_id), _allow_featurizing_already_registered)
 
     def serialize_current_model_id_metadata(self, already_exists: bool = True) -> None:
+        """Write to disk whether the current checkpoint is featurised, if that has changed."""
         status = self.model_ids[self.current_model_id]
         done = int(self.current_store["is_featurized"].sum() == self.train_set_size)
         if done != status["is_featurized"] or done or not already_exists:
@@ -51,6 +53,7 @@ class Store(MmapSaver):
             _replace(self.save_dir / f"id_{self.current_model_id}.json", {self.current_model_id: status})
 
     def init_experiment(self, exp_name: str, num_targets: int, model_id: int) -> None:
+        """Make room for the targets and scores of an experiment. Raises InputError where there are no features."""
         prefix = self.save_dir / str(model_id)
         if not prefix.is_dir():
             raise InputError(
@@ -67,6 +70,7 @@ class Store(MmapSaver):
     def load_current_store(
         self, model_id: int, exp_name: str | None = None, exp_num_targets: int = -1, mode: str = "r+"
     ) -> None:
+        """Open the arrays of a checkpoint and, where `exp_name` is given, those of the experiment."""
         super().load_current_store(model_id, exp_name, exp_num_targets, mode)
         scores = f"{exp_name}_scores"
         if exp_name is not None and self.current_store[scores] is None:
@@ -74,6 +78,7 @@ class Store(MmapSaver):
             self.current_store[scores] = self._load(path, shape, "a")
 
     def save_scores(self, exp_name: str) -> None:
+        """Write the scores of an experiment to disk and note that they are final."""
         self.current_store[f"{exp_name}_scores"].flush()
         self.experiments[exp_name]["scores_finalized"] = 1
         self._share(exp_name)
@@ -96,10 +101,10 @@ class Store(MmapSaver):
         """In mode `a`, what is there, or a new array."""
         there = Path(fname).exists()
         array = super()._load(fname, shape, ("r+" if there else "w+") if mode == "a" else mode, dtype)
-        wanted = np.dtype(dtype or (np.float16 if self.use_half_precision else np.float32))
-        if array is not None and (array.shape != shape or array.dtype != wanted):
+        expected = np.dtype(dtype or (np.float16 if self.use_half_precision else np.float32))
+        if array is not None and (array.shape != shape or array.dtype != expected):
             raise InputError(
-                f"{fname} holds {array.dtype} {list(array.shape)}, not {wanted} {list(shape)}; "
+                f"{fname} holds {array.dtype} {list(array.shape)}, not {expected} {list(shape)}; "
                 "pass another exp_name or save_dir, or the sizes and precision it was made with"
             )
         return array
@@ -119,12 +124,12 @@ class Store(MmapSaver):
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
     """A hash of a checkpoint: names, shapes and evenly spaced numbers of all its tensors; the same on every device."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, value in sorted((n, v) for n, v in state.items() if isinstance(v, Tensor)):
         flat = value.detach().flatten()
         some = flat[:: max(1, len(flat) // SAMPLED)].to("cpu", torch.float64)
-        found.update(f"{name} {tuple(value.shape)}".encode() + some.numpy().tobytes())
-    return found.hexdigest()[:16]
+        digest.update(f"{name} {tuple(value.shape)}".encode() + some.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _replace(path: Path, content: dict) -> None:

@@ -94,6 +94,28 @@ def test_a_killed_run_resumes_and_gives_identical_bytes(tmp_path):
     assert resumed.facts["coverage"] == whole.facts["coverage"]
 
 
+def test_shards_as_jobs_of_an_executor_give_identical_bytes(tmp_path, monkeypatch):
+    asked = []
+
+    def run_here(work, jobs, **options):
+        asked.append((list(jobs), options))
+        return ((position, work(job)) for position, job in enumerate(jobs))
+
+    monkeypatch.setattr("thresher.attribution.features.featurize.run_jobs", run_here)
+    examples, options = digits(tmp_path / "pool", slice(0, 30)), {"k": 16, "shard_size": 20, "device": "cpu"}
+    here = featurize(checkpoints(mlp, 2), examples, out=tmp_path / "here", **options)
+    spread = featurize(checkpoints(mlp, 2), examples, out=tmp_path / "spread", executor="ray", **options)
+    assert spread.content_hash == here.content_hash
+    jobs = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert asked == [(jobs, {"workers": None, "executor": "ray", "device": "cpu"})]
+
+
+def test_an_unknown_executor_is_refused_in_one_line(tmp_path):
+    examples = digits(tmp_path / "pool", slice(0, 5))
+    with pytest.raises(InputError, match="executor 'slurm' is unknown; pass one of: processes, ray"):
+        featurize(checkpoints(mlp, 1), examples, out=tmp_path / "features", executor="slurm")
+
+
 def test_batches_of_uneven_text_waste_little_padding():
     lengths = np.random.default_rng(0).integers(2, 200, size=1000)
     batches = list(balanced_batches(lengths, 1000))

@@ -217,7 +217,7 @@ def resnet(width=4, classes=5):
 
 
 def folded(featurize):
-    return [pair.convolution for pair in featurize._capture._pairs]
+    return [pair.convolution for pair in featurize.engine._capture._pairs]
 
 
 def test_convolutions_are_folded_with_their_norms_and_models_left_as_they_were() -> None:
