@@ -1,12 +1,14 @@
 """`thresher overlap`: leakage between a pool and targets."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from thresher.cli.command import Command, made
+from thresher.cli.command import Command, made, named_paths
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,44 +33,27 @@ class Overlap(Command):
     ngram: int = 13
     """Words in a row, in lower case and without punctuation."""
 
-    def run(self, progress):
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Find the overlap."""
+        from thresher.data.preparing import overlap_between
         from thresher.data.sources.source import Source
         from thresher.data.text.documents import TextColumns
 
         source = Source(self.data, self.split, self.subset, self.bad_rows)
         columns = TextColumns(text=self.text, id=self.id or None)
-        return made(find(source, columns, self.targets, out=self.out, ngram=self.ngram, progress=progress))
+        targets = named_paths(self.targets, "--targets")
+        return made(overlap_between(source, columns, targets, ngram=self.ngram, out=self.out, progress=progress))
 
-    def show(self, result):
+    def show(self, result: Mapping[str, Any]) -> str:
+        """The result as lines: how many documents, then each target with its first hits."""
         lines = [f"path: {result['path']}", f"documents: {result['documents_hit']} of {result['documents']} overlap"]
-        for name, found in result["targets"].items():
+        for name, target in result["targets"].items():
             lines.append(
-                f"{name}: {found['examples_hit']} of {found['examples']} examples in {found['documents_hit']} documents"
-                f" ({found['too_short']} examples too short to tell)"
+                f"{name}: {target['examples_hit']} of {target['examples']} examples in {target['documents_hit']} "
+                f"documents ({target['too_short']} examples too short to tell)"
             )
-            lines += [f"  {hit['document']} ~ {hit['example']}: {hit['words']}" for hit in found["hits"]]
+            lines += [f"  {hit['document']} ~ {hit['example']}: {hit['words']}" for hit in target["hits"]]
         return "\n".join(lines)
-
-
-def find(source, columns, targets, *, out, ngram, progress):
-    """The overlap artefact of a source's documents with targets given as NAME=DATA."""
-    from thresher.cli.command import named_paths
-    from thresher.data.sources.named_splits import ALL
-    from thresher.data.sources.source import Source
-    from thresher.data.text.documents import read_documents, read_whole_rows
-    from thresher.data.text.overlap import find_overlap
-
-    # A document may not hold what any split of a target holds.
-    named = {name: Source((str(path),), split=ALL) for name, path in named_paths(targets, "--targets").items()}
-    return find_overlap(
-        lambda: read_documents(source, columns),
-        {name: lambda target=target: read_whole_rows(target) for name, target in named.items()},
-        out=out,
-        ngram=ngram,
-        config={"columns": asdict(columns)},
-        inputs={"source": source.fingerprint(), **{f"target {name}": one.fingerprint() for name, one in named.items()}},
-        progress=progress,
-    )
 
 
 COMMAND = Overlap

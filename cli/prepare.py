@@ -1,13 +1,20 @@
 """`thresher prepare`: a source into a prepared pool or target."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from thresher.cli.command import Command, made, warn
+from thresher.artifacts import Artifact
+from thresher.cli.command import Command, made, named_paths, warn
 from thresher.data.text.cut import cut_line, is_most
+from thresher.errors import InputError
+from thresher.progress import Progress
+
+if TYPE_CHECKING:
+    from thresher.data.text.documents import TextColumns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,28 +72,23 @@ class Prepare(Command):
     """At most so many examples, from the start."""
     seed: int = 0
 
-    def run(self, progress):
-        from thresher.data.sources.source import Source
-
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Prepare the source; warn where most rows were cut."""
         self._check()
-        source = Source(self.data, self.split, self.subset, self.bad_rows)
-        prepared = self._images(source, progress) if self.task == "vision" else self._text(source, progress)
+        prepared = self._pictures(progress) if self.task == "vision" else self._documents(progress)
         if is_most(prepared.facts):
             warn(str(cut_line(prepared.facts, self.sequence_length)))
         return made(prepared)
 
-    def show(self, result):
+    def show(self, result: Mapping[str, Any]) -> str:
+        """The result as lines, what was cut in one of them."""
         line = cut_line(result, self.sequence_length)
         shown = {key: value for key, value in result.items() if key != "cut"}
         return super().show(shown if line is None else {**shown, "cut": line})
 
-    def _check(self):
-        """Refuses settings that can be seen to be wrong before anything is read or trained."""
-        from thresher.data.sources.skipped import BadRows
-        from thresher.data.splits import check_part
-        from thresher.data.text.text_examples import check_shape
-        from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
-        from thresher.errors import InputError
+    def _check(self) -> None:
+        """Refuse settings that can be seen to be wrong before anything is read or trained."""
+        from thresher.data.preparing import check_settings, check_text_settings
 
         if self.task not in ("language", "vision", "text-classification"):
             raise InputError(f"task {self.task!r} is unknown; pass language, vision or text-classification")
@@ -98,101 +100,76 @@ class Prepare(Command):
             )
         if self.task == "vision" and (self.bad_rows != "refuse" or self.decontaminate):
             raise InputError("--bad-rows and --decontaminate are for text; leave them out for images")
-        check_part(*self.part)
-        BadRows(self.bad_rows)
-        if self.task == "vision":
-            return
-        check_shape(self.sequence_length, self.limit)
-        if self.tokenizer is None:
-            check_vocab_size(self.vocab_size)
-        else:
-            open_tokenizer(self.tokenizer)
+        check_settings(self.part, self.bad_rows, self.limit)
+        if self.task != "vision":
+            check_text_settings(
+                sequence_length=self.sequence_length, tokenizer=self.tokenizer, vocab_size=self.vocab_size
+            )
 
-    def _columns(self, source):
+    def _columns(self) -> "TextColumns":
         from thresher.data.text.documents import TextColumns
-        from thresher.errors import InputError
 
         if self.choices is not None and self.continuation is not None:
             raise InputError("the continuation is the right one of --choices; leave out --continuation")
         if (self.prompt is None) != (self.continuation is None and self.choices is None):
             raise InputError("--prompt and --continuation belong together; give both, or neither")
+        is_labelled = self.task == "text-classification"
         return TextColumns(
             text=self.continuation or self.text,
             prompt=self.prompt,
-            domain=self.label if self.task == "text-classification" else self.domain,
+            domain=self.label if is_labelled else self.domain,
             id=self.id or None,
             choices=self.choices,
             gold=self.gold,
             classify=self.classify,
-            classes=() if self.task == "text-classification" else self.classes,
+            classes=() if is_labelled else self.classes,
             question=self.question,
             group=self.group,
-        ).with_classes(source)
+        )
 
-    def _text(self, source, progress):
-        from dataclasses import asdict
+    def _documents(self, progress: Progress) -> Artifact:
+        from thresher.data.preparing import (
+            TextPart,
+            learn_tokenizer,
+            overlap_between,
+            prepare_documents,
+            prepare_labelled_documents,
+        )
+        from thresher.data.sources.source import Source
 
-        from thresher.cli.overlap import find
-        from thresher.data.images.image_examples import classes_of
-        from thresher.data.splits import part_of
-        from thresher.data.text.documents import read_documents
-        from thresher.data.text.labelled_text import prepare_labelled
-        from thresher.data.text.overlap import documents_hit, without
-        from thresher.data.text.text_examples import prepare_text
-        from thresher.studies.preparation import learn_tokenizer
-
-        columns = self._columns(source)
-        config = {"columns": asdict(columns), "part": list(self.part), "bad_rows": self.bad_rows}
-        inputs, hit = {"source": source.fingerprint()}, {}
+        source = Source(self.data, self.split, self.subset, self.bad_rows)
+        columns, overlap, tokenizer = self._columns().with_classes(source), None, self.tokenizer
         if self.decontaminate:
-            overlap = find(
-                source,
-                columns,
-                self.decontaminate,
-                out=self.out.with_name(f"{self.out.name}-overlap"),
-                ngram=self.ngram,
-                progress=progress,
-            )
-            inputs["overlap"], hit = overlap.content_hash, documents_hit(overlap)
-        tokenizer = self.tokenizer
+            targets = named_paths(self.decontaminate, "--decontaminate")
+            place = self.out.with_name(f"{self.out.name}-overlap")
+            overlap = overlap_between(source, columns, targets, ngram=self.ngram, out=place, progress=progress)
         if tokenizer is None:
             place = self.out.with_name(f"{self.out.name}-tokenizer")
-            tokenizer = learn_tokenizer(source, columns, vocab_size=self.vocab_size, out=place).path
-
-        def documents(skipped):
-            part = part_of(read_documents(source, columns, skipped, whole_rows=True), *self.part, seed=self.seed)
-            return without(part, hit, skipped)
-
-        shared = {"out": self.out, "tokenizer": tokenizer, "sequence_length": self.sequence_length}
-        shared |= {"bad_rows": self.bad_rows, "config": config, "inputs": inputs, "limit": self.limit}
-        shared |= {"seed": self.seed, "progress": progress}
+            tokenizer = learn_tokenizer(
+                TextPart(source=source, columns=columns), vocab_size=self.vocab_size, out=place
+            ).path
+        part = TextPart(source=source, columns=columns, part=self.part, seed=self.seed, overlap=overlap)
+        options = {"tokenizer": tokenizer, "sequence_length": self.sequence_length, "limit": self.limit}
+        options |= {"out": self.out, "progress": progress}
         if self.task == "text-classification":
-            classes = list(self.classes) or classes_of(source, label=self.label)
-            return prepare_labelled(documents, classes=classes, **shared)
-        kinds = {"pack": columns.packed, "choices": columns.has_choices, "classes": columns.classify is not None}
-        return prepare_text(documents, **kinds, **shared)
+            return prepare_labelled_documents(part, classes=self.classes, **options)
+        return prepare_documents(part, **options)
 
-    def _images(self, source, progress):
-        from itertools import islice
+    def _pictures(self, progress: Progress) -> Artifact:
+        from thresher.data.preparing import PicturePart, prepare_pictures
+        from thresher.data.sources.source import Source
 
-        from thresher.data.images.image_examples import classes_of, prepare_images, read_images
-        from thresher.data.splits import part_of
-        from thresher.errors import InputError
-
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"limit={self.limit} keeps nothing; pass 1 or more, or none")
-        columns = {"image": self.image, "label": self.label, "id": self.id or None, "size": self.size}
-        classes = list(self.classes) or classes_of(source, label=self.label)
-        return prepare_images(
-            islice(part_of(read_images(source, **columns), *self.part, seed=self.seed), self.limit),
-            out=self.out,
-            classes=classes,
-            config={**columns, "part": list(self.part), "limit": self.limit},
-            inputs={"source": source.fingerprint()},
-            left_out=source.left_out(),
+        part = PicturePart(
+            source=Source(self.data, self.split, self.subset),
+            image=self.image,
+            label=self.label,
+            id=self.id or None,
+            size=self.size,
+            part=self.part,
             seed=self.seed,
-            progress=progress,
+            limit=self.limit,
         )
+        return prepare_pictures(part, classes=self.classes, out=self.out, progress=progress)
 
 
 COMMAND = Prepare

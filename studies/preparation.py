@@ -1,23 +1,17 @@
 """From a study's sources to prepared examples: the pool, each target's part to select for, its part to validate on."""
 
 import logging
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import islice
-from pathlib import Path
 
 from thresher.artifacts import Artifact
-from thresher.canonical import hash_json
 from thresher.data.examples import Examples, open_examples
-from thresher.data.images.image_examples import classes_of, prepare_images, read_images
-from thresher.data.sources.skipped import Skipped
+from thresher.data.images.image_examples import classes_of
+from thresher.data.preparing import PicturePart, TextPart, learn_tokenizer, prepare_documents, prepare_pictures
 from thresher.data.sources.source import Source
-from thresher.data.splits import part_of
 from thresher.data.text.cut import cut_line, is_most
-from thresher.data.text.documents import Document, TextColumns, read_documents, texts_to_learn_from
-from thresher.data.text.overlap import documents_hit, find_overlap, without
-from thresher.data.text.text_examples import prepare_text
-from thresher.data.text.tokenizer import open_tokenizer, train_tokenizer
+from thresher.data.text.documents import TextColumns
+from thresher.data.text.overlap import find_overlap
+from thresher.data.text.tokenizer import open_tokenizer
 from thresher.studies.study import PoolTable, Study, TargetTable
 from thresher.workspace import Workspace
 
@@ -26,6 +20,8 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Prepared:
+    """Everything a study reads, prepared."""
+
     pool: Examples
     targets: dict[str, Examples]
     """What selection sees of each target."""
@@ -39,10 +35,10 @@ class Prepared:
 
 def prepare(study: Study, workspace: Workspace) -> Prepared:
     """Prepare everything `study` names, under `workspace`; what is there already is only opened."""
-    part = _TextParts(study, workspace) if study.task == "language" else _ImageParts(study, workspace)
+    part = _TextParts(study, workspace) if study.task == "language" else _PictureParts(study, workspace)
     held = study.pool.holdout * study.pool.share
     pool = part("pool", study.pool, held, study.pool.share)
-    # A small pool has nobody in so small a part.
+    # So small a part of a small pool may be empty.
     off_target = None if held == 0 or part.is_empty(study.pool, 0, held) else part("off-target", study.pool, 0, held)
     targets = {name: part(f"target-{name}", table, table.holdout, 1) for name, table in study.target.items()}
     heldout = {name: part(f"heldout-{name}", table, 0, table.holdout) for name, table in study.target.items()}
@@ -50,7 +46,7 @@ def prepare(study: Study, workspace: Workspace) -> Prepared:
 
 
 def cut_lines(prepared: Prepared) -> dict[str, str]:
-    """What `thresher prepare` says of rows that were cut, of every prepared part that has some."""
+    """What `thresher prepare` says of rows that were cut, by the name of every target's part that has some."""
     parts = {f"target {name}": examples for name, examples in prepared.targets.items()}
     parts |= {f"held-out {name}": examples for name, examples in prepared.heldout.items()}
     lines = {
@@ -62,11 +58,13 @@ def cut_lines(prepared: Prepared) -> dict[str, str]:
 
 
 def source_of(table: PoolTable | TargetTable) -> Source:
+    """The source that a table of a study names."""
     data = (table.data,) if isinstance(table.data, str) else tuple(table.data)
     return Source(data, table.split, table.subset, table.bad_rows)
 
 
 def ids_of(table: PoolTable | TargetTable) -> str | tuple[str, ...] | None:
+    """The column or columns that make the ids; None: rows are numbered, or files go by their path."""
     return tuple(table.id) if isinstance(table.id, list) else table.id
 
 
@@ -87,97 +85,70 @@ def columns_of(table: PoolTable | TargetTable) -> TextColumns:
     ).with_classes(source_of(table))
 
 
-def learn_tokenizer(
-    source: Source, columns: TextColumns, part: tuple[float, float, int] = (0, 1, 0), *, vocab_size: int, out: Path
-) -> Artifact:
-    """A tokenizer learnt from all texts of a part (low, high, seed) of a source: prompts, what follows, all choices.
-
-    A study learns it from the pool alone. Targets decide no merges: one more of them would make every model another,
-    and what validation measures would have had a part in it.
-    """
-    low, high, seed = part
-    documents = part_of(read_documents(source, columns), low, high, seed=seed)
-    inputs = {"source": source.fingerprint(), "columns": hash_json(asdict(columns)), "part": hash_json(list(part))}
-    return train_tokenizer(texts_to_learn_from(documents), vocab_size=vocab_size, out=out, inputs=inputs)
-
-
 class _TextParts:
     """Prepares parts of text sources with the study's one tokenizer."""
 
     def __init__(self, study: Study, workspace: Workspace) -> None:
         self.study, self.workspace = study, workspace
         self.columns = {name: columns_of(table) for name, table in study.target.items()}
-        self.tokenizer = study.tokenizer or str(self._train_tokenizer().path)
-        self.tokenizer_hash = open_tokenizer(self.tokenizer)[2]
+        self.tokenizer = study.tokenizer or str(self._learn_tokenizer().path)
+        self.tokenizer_hash = open_tokenizer(self.tokenizer).hash
         self.overlap = self._find_overlap()
 
-    def _train_tokenizer(self) -> Artifact:
-        pool = self.study.pool
-        source = source_of(pool)
-        columns = TextColumns(text=pool.text, group=pool.group)
-        part = (0.0, pool.share, self.study.seed)
-        out = self.workspace.place("tokenizer", source.fingerprint(), asdict(columns), *part, self.study.vocab_size)
-        return learn_tokenizer(source, columns, part, vocab_size=self.study.vocab_size, out=out)
-
-    def _find_overlap(self) -> Artifact:
-        pool, seed = self.study.pool, self.study.seed
-        low, high = pool.holdout * pool.share, pool.share
-        source, columns = source_of(pool), columns_of(pool)
-        sources = {name: source_of(table) for name, table in self.study.target.items()}
-        config = {
-            "columns": {".pool": asdict(columns), **{name: asdict(own) for name, own in self.columns.items()}},
-            "part": [low, high, seed],
-        }
-        inputs = {".pool": source.fingerprint(), **{name: own.fingerprint() for name, own in sources.items()}}
-        return find_overlap(
-            lambda: part_of(read_documents(source, columns), low, high, seed=seed),
-            {name: lambda name=name: read_documents(sources[name], self.columns[name]) for name in sources},
-            out=self.workspace.place("overlap", config, inputs, pool.ngram),
-            ngram=pool.ngram,
-            config=config,
-            inputs=inputs,
-            progress=self.workspace.progress,
-        )
-
-    def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
-        source, seed = source_of(table), self.study.seed
-        columns = columns_of(table) if isinstance(table, PoolTable) else self.columns[name.partition("-")[2]]
-        config = {"columns": asdict(columns), "part": [low, high], "bad_rows": table.bad_rows}
-        inputs = {"source": source.fingerprint()}
-        hit: dict[str, str] = {}
-        if name == "pool" and self.study.pool.decontaminate:
-            inputs["overlap"], hit = self.overlap.content_hash, documents_hit(self.overlap)
+    def __call__(self, name: str, table: PoolTable | TargetTable, low: float | int, high: float | int) -> Examples:
+        """The examples of `name` ("pool", "target-NAME"): those of a table's source that fall into [low, high)."""
+        part = self._part(table, low, high, self.overlap if name == "pool" and self.study.pool.decontaminate else None)
         options = {"sequence_length": self.study.sequence_length, "limit": getattr(table, "limit", None)}
-
-        def documents(skipped: Skipped) -> Iterable[Document]:
-            return without(
-                part_of(read_documents(source, columns, skipped, whole_rows=True), low, high, seed=seed), hit, skipped
-            )
-
-        artifact = prepare_text(
-            documents,
-            out=self.workspace.place(f"data/{name}", config, inputs, options, seed, self.tokenizer_hash),
-            tokenizer=self.tokenizer,
-            pack=columns.packed,
-            choices=columns.has_choices,
-            classes=columns.classify is not None,
-            bad_rows=table.bad_rows,
-            config=config,
-            inputs=inputs,
-            seed=seed,
-            progress=self.workspace.progress,
-            **options,
-        )
+        place = (part.config, part.inputs, options, self.study.seed, self.tokenizer_hash)
+        out, progress = self.workspace.place(f"data/{name}", *place), self.workspace.progress
+        artifact = prepare_documents(part, tokenizer=self.tokenizer, out=out, progress=progress, **options)
         if is_most(artifact.facts):
             LOGGER.warning(f"{name}: {cut_line(artifact.facts, self.study.sequence_length)}")
         return open_examples(artifact.path)
 
-    def is_empty(self, table: PoolTable, low: float, high: float) -> bool:
-        documents = read_documents(source_of(table), columns_of(table), Skipped())
-        return next(iter(part_of(documents, low, high, seed=self.study.seed)), None) is None
+    def is_empty(self, table: PoolTable, low: float | int, high: float | int) -> bool:
+        return self._part(table, low, high).is_empty
+
+    def _part(
+        self, table: PoolTable | TargetTable, low: float | int, high: float | int, overlap: Artifact | None = None
+    ) -> TextPart:
+        columns = columns_of(table) if isinstance(table, PoolTable) else self._columns_of_target(table)
+        part, seed = (low, high), self.study.seed
+        return TextPart(source=source_of(table), columns=columns, part=part, seed=seed, overlap=overlap)
+
+    def _columns_of_target(self, table: TargetTable) -> TextColumns:
+        """Those found at the start, since finding classes takes a pass over the source."""
+        return next(self.columns[name] for name, own in self.study.target.items() if own is table)
+
+    def _learn_tokenizer(self) -> Artifact:
+        pool, seed, vocab_size = self.study.pool, self.study.seed, self.study.vocab_size
+        columns = TextColumns(text=pool.text, group=pool.group)
+        part = TextPart(source=source_of(pool), columns=columns, part=(0.0, pool.share), seed=seed)
+        place = (part.inputs["source"], asdict(columns), *part.part, seed, vocab_size)
+        return learn_tokenizer(part, vocab_size=vocab_size, out=self.workspace.place("tokenizer", *place))
+
+    def _find_overlap(self) -> Artifact:
+        study = self.study
+        pool = self._part(study.pool, study.pool.holdout * study.pool.share, study.pool.share)
+        targets = {name: self._part(table, 0, 1) for name, table in study.target.items()}
+        parts = {".pool": pool, **targets}
+        config = {
+            "columns": {name: asdict(part.columns) for name, part in parts.items()},
+            "part": [*pool.part, pool.seed],
+        }
+        inputs = {name: part.inputs["source"] for name, part in parts.items()}
+        return find_overlap(
+            pool.documents,
+            {name: part.documents for name, part in targets.items()},
+            out=self.workspace.place("overlap", config, inputs, study.pool.ngram),
+            ngram=study.pool.ngram,
+            config=config,
+            inputs=inputs,
+            progress=self.workspace.progress,
+        )
 
 
-class _ImageParts:
+class _PictureParts:
     """Prepares parts of image sources with the classes of the pool."""
 
     overlap = None
@@ -186,24 +157,24 @@ class _ImageParts:
         self.study, self.workspace = study, workspace
         self.classes = classes_of(source_of(study.pool), label=study.pool.label)
 
-    def __call__(self, name: str, table: PoolTable | TargetTable, low: float, high: float) -> Examples:
-        source, limit = source_of(table), getattr(table, "limit", None)
-        columns = {"image": table.image, "label": table.label, "id": ids_of(table), "size": self.study.pool.size}
-        config = {**columns, "part": [low, high], "limit": limit}
-        inputs = {"source": source.fingerprint()}
-        images = part_of(read_images(source, **columns), low, high, seed=self.study.seed)
-        artifact = prepare_images(
-            islice(images, limit),
-            out=self.workspace.place(f"data/{name}", config, inputs, self.classes, self.study.seed),
-            classes=self.classes,
-            config=config,
-            inputs=inputs,
-            left_out=source.left_out(),
-            seed=self.study.seed,
-            progress=self.workspace.progress,
-        )
+    def __call__(self, name: str, table: PoolTable | TargetTable, low: float | int, high: float | int) -> Examples:
+        """The examples of `name` ("pool", "target-NAME"): those of a table's source that fall into [low, high)."""
+        part = self._part(table, low, high)
+        out = self.workspace.place(f"data/{name}", part.config, part.inputs, self.classes, self.study.seed)
+        artifact = prepare_pictures(part, classes=self.classes, out=out, progress=self.workspace.progress)
         return open_examples(artifact.path)
 
-    def is_empty(self, table: PoolTable, low: float, high: float) -> bool:
-        images = read_images(source_of(table), image=table.image, label=table.label, id=table.id, size=None)
-        return next(iter(part_of(images, low, high, seed=self.study.seed)), None) is None
+    def is_empty(self, table: PoolTable, low: float | int, high: float | int) -> bool:
+        return self._part(table, low, high).is_empty
+
+    def _part(self, table: PoolTable | TargetTable, low: float | int, high: float | int) -> PicturePart:
+        return PicturePart(
+            source=source_of(table),
+            image=table.image,
+            label=table.label,
+            id=ids_of(table),
+            size=self.study.pool.size,
+            part=(low, high),
+            seed=self.study.seed,
+            limit=getattr(table, "limit", None),
+        )

@@ -43,6 +43,7 @@ class Artifact:
 
     @property
     def kind(self) -> str:
+        """What is in it, such as `text-examples` or `model`."""
         return self.meta["kind"]
 
     @property
@@ -52,10 +53,11 @@ class Artifact:
 
     @property
     def content_hash(self) -> str:
-        """Of the data files alone: the same bytes have the same hash, whenever and wherever they were made."""
+        """A hash of the data files alone: the same bytes have the same hash, whenever and wherever they were made."""
         return self.meta["content_hash"]
 
     def file(self, name: str) -> Path:
+        """The path of one of its files."""
         return self.path / name
 
 
@@ -73,6 +75,7 @@ class Draft:
         return folder
 
     def has(self, name: str) -> bool:
+        """Whether the file `name` is there already, from a run that was cut off."""
         return (self.path / name).exists()
 
     @contextmanager
@@ -174,10 +177,12 @@ def open_artifact(path: Path, kind: str | None = None, *, verify: bool = False) 
 
 
 def is_artifact(path: Path) -> bool:
+    """Whether a finished artefact is at `path`."""
     return (Path(path) / "meta.json").is_file()
 
 
 def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -267,6 +272,7 @@ def _disk_error(error: Exception, target: Path) -> OSError | None:
 
 
 def library_version(name: str) -> str | None:
+    """The installed version of a package; None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

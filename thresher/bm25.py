@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import bm25s
 import numpy as np
 from jaxtyping import Float
 
@@ -13,8 +14,6 @@ class BM25:
     """An index over texts."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        import bm25s
-
         words = [_words(text) for text in texts]
         if not any(words):
             raise InputError("no text of the pool has a word of two letters or more; BM25 has nothing to match by")

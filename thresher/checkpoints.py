@@ -1,5 +1,7 @@
-"""What the name of a checkpoint stands for: a folder here, or a repository of the hub. A missing path is never asked of
-the network."""
+"""What the name of a checkpoint stands for: a folder here, or a repository of the hub.
+
+A missing path is never asked of the network.
+"""
 
 import difflib
 import re
@@ -45,7 +47,7 @@ def near_paths(path: Path) -> list[Path]:
 
 
 def nearest(value: str, known: list[str]) -> str:
-    """`; did you mean X?`-like end of a message: the nearest of the known values, or nothing."""
+    """The end of a message that names the nearest of the known values; empty where none is near."""
     found = difflib.get_close_matches(value, known, n=1, cutoff=0.6) or [
         other for other in known if other.casefold() == value.casefold()
     ]

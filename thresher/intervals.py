@@ -20,11 +20,15 @@ class Interval:
 
     @property
     def includes_zero(self) -> bool:
+        """Whether the interval does not tell the mean from 0."""
         return self.low <= 0 <= self.high
 
 
 def interval(values: Float[np.ndarray, "s"]) -> Interval:
-    """mean +- t_{s-1} sd / sqrt(s), t the 97.5 % quantile. Raises InputError for under 2 values or one not finite."""
+    """The interval mean +- t_{s-1} sd / sqrt(s) of values [s], where t is the 97.5 % quantile of Student's t.
+
+    Raises InputError for fewer than 2 values and for one that is not finite.
+    """
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
     if n < 2:
@@ -37,7 +41,10 @@ def interval(values: Float[np.ndarray, "s"]) -> Interval:
 
 
 def paired(a: Float[np.ndarray, "s"], b: Float[np.ndarray, "s"]) -> Interval:
-    """The interval of a - b, where a[i] and b[i] have the same seed."""
+    """The interval of the mean of a - b, where a[i] and b[i] have the same seed.
+
+    Raises InputError where the two have different lengths, and as `interval` does.
+    """
     if len(a) != len(b):
         raise InputError(f"{len(a)} and {len(b)} values cannot be paired; give one value a seed on both sides")
     return interval(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64))

@@ -75,7 +75,7 @@ def _language_outputs(logits: Float[Tensor, "b t v"], labels: Tensor) -> Outputs
 
 
 def _per_prediction(logits: Float[Tensor, "n v"], labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """log p, log-odds and correctness of each label."""
+    """The log p, log-odds and correctness of each label."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logp, margin, correct = _Predictions.apply(logits, labels)
     return logp, margin, correct

@@ -2,21 +2,25 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Progress(Protocol):
+    """What is told how far a piece of work has come."""
+
     def task(self, label: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
-        """A piece of work; inside, call the yielded function with how many of `total` units were just done."""
+        """Begin a piece of work of `total` units (None: not known); inside, call the function with those just done."""
         ...
 
 
 class Silent:
-    """Reports to nobody: the default everywhere."""
+    """A progress that reports to nobody: the default everywhere."""
 
     def task(self, label: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
+        """Begin a piece of work that nobody hears of."""
         return nullcontext(lambda done: None)
 
 

@@ -12,8 +12,7 @@ from thresher.artifacts import Artifact, open_artifact
 from thresher.errors import InputError
 
 RESERVED = ("id", "domain")
-
-NOT_TARGETS = ("id", "domain")
+"""Columns of `scores.parquet` that are no targets."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +41,20 @@ class Scores:
 
 
 def open_scores(path: Path) -> Scores:
-    """Read a "scores" artefact: `scores.parquet` with `id`, `domain` and a float32 column a target; `lengths.npy`."""
+    """Read an artefact of kind `scores`: ids, domains and a float32 column a target, and lengths where they are known.
+
+    Raises InputError as `open_artifact` does.
+    """
     artifact = open_artifact(path, "scores")
     table = pq.read_table(artifact.file("scores.parquet"))
-    by_target = {name: table[name].to_numpy() for name in table.column_names if name not in NOT_TARGETS}
-    ids, domains = (table[name].to_numpy() for name in NOT_TARGETS)
+    by_target = {name: table[name].to_numpy() for name in table.column_names if name not in RESERVED}
+    ids, domains = (table[name].to_pylist() for name in RESERVED)
     lengths = np.load(artifact.file("lengths.npy")) if "lengths.npy" in artifact.meta["files"] else None
     return Scores(ids, domains, by_target, lengths)
 
 
-def read_scores(scores: Artifact, target: str) -> Float[np.ndarray, " n"]:
-    """One target's column; InputError, with the names there are, for a target that was not scored."""
+def read_scores(scores: Artifact, target: str) -> Float[np.ndarray, "n"]:
+    """The scores of one target, [n]. Raises InputError, with the names there are, for one that was not scored."""
     known = scores.meta["config"]["targets"]
     if target not in known:
         raise InputError(f"{scores.path} has no scores for target {target!r}; it has: {', '.join(known)}")
@@ -60,7 +62,7 @@ def read_scores(scores: Artifact, target: str) -> Float[np.ndarray, " n"]:
 
 
 def check_names(targets: Iterable[str]) -> None:
-    """Refuse names that cannot be columns of `scores.parquet`, and none at all."""
+    """Refuse names that cannot be columns of `scores.parquet`, and a list without any name."""
     names = list(targets)
     if not names:
         raise InputError("no target given; pass at least one name and feature store")

@@ -2,8 +2,12 @@
 
 import hashlib
 import random
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(seed: int, *names: str | int) -> int:
@@ -13,11 +17,12 @@ def derive(seed: int, *names: str | int) -> int:
 
 
 def numpy_rng(seed: int, *names: str | int) -> np.random.Generator:
+    """A NumPy generator for one use of a seed."""
     return np.random.default_rng(derive(seed, *names))
 
 
-def torch_rng(seed: int, *names: str | int, device: str = "cpu"):
-    """A `torch.Generator`; torch is imported here so that light commands need not load it."""
+def torch_rng(seed: int, *names: str | int, device: str = "cpu") -> "torch.Generator":
+    """A torch generator for one use of a seed; only who asks for one loads torch."""
     import torch
 
     return torch.Generator(device=device).manual_seed(derive(seed, *names))

@@ -11,8 +11,10 @@ from thresher.errors import InputError
 ROUNDS = 20
 
 
-def directions(rows: Float[np.ndarray, "n d"], centre: Float[np.ndarray, "d"] | float = 0.0) -> np.ndarray:
-    """(rows - centre) scaled to length 1, float32.
+def directions(
+    rows: Float[np.ndarray, "n d"], centre: Float[np.ndarray, "d"] | float = 0.0
+) -> Float[np.ndarray, "n d"]:
+    """The rows less `centre`, each scaled to length 1, float32; a row of zeros stays one.
 
     Hidden states of one model share a large common part, which makes any two look alike; around the pool's mean,
     cosines tell examples apart.
@@ -42,7 +44,10 @@ def nearest(queries: Float[np.ndarray, "m d"], among: Float[np.ndarray, "t d"], 
 
 
 def load_faiss() -> ModuleType:
-    """faiss, which comes in two builds and so is nobody's plain dependency."""
+    """The module faiss, which comes in two builds and so is an optional extra.
+
+    Raises InputError where it is not installed.
+    """
     try:
         return importlib.import_module("faiss")
     except ImportError:

@@ -7,21 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from thresher.canonical import hash_json
+from thresher.executors.jobs import run_jobs
 from thresher.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder of artefacts. Each one's name ends in a hash of what it is made from, so that a changed study makes new
-    ones beside the old and finds the unchanged ones again."""
+    """A folder of artefacts, and what all work in it shares: the device, the progress, the executor.
+
+    Each artefact's name ends in a hash of what it is made from, so that a changed study makes new ones beside the old
+    and finds the unchanged ones again.
+    """
 
     root: Path
     device: str = "auto"
     progress: Progress = SILENT
     executor: str = "processes"
-    """Where independent pieces of work are done: processes (of this machine) or ray. Part of no artefact."""
+    """Where independent pieces of work are done: "processes" (of this machine) or "ray". Part of no artefact."""
 
     def place(self, name: str, *made_from: object) -> Path:
+        """The path of the artefact `name` that is made from these plain values; its folder is made."""
         # An arm may be named after a line of methods, "minhash:0.7 | dsdm".
         name = name.replace(" ", "").replace("|", "+").replace(":", "=")
         path = self.root / f"{name}-{hash_json(made_from)[:8]}"
@@ -30,9 +35,7 @@ class Workspace:
 
     @property
     def fan_out(self) -> Callable[..., Any] | None:
-        """What spreads work over a cluster, as `fleet.run_jobs` does; None where it stays in this process."""
+        """What spreads work over a cluster, as `run_jobs` does; None where it stays in this process."""
         if self.executor == "processes":
             return None
-        from thresher.executors.jobs import run_jobs
-
         return partial(run_jobs, workers=None, executor=self.executor, device=self.device)

@@ -37,6 +37,7 @@ class Part:
 
     @property
     def num_windows(self) -> int:
+        """How many windows the rows have in all."""
         return len(self._windows[0])
 
     def batches(self, most: int | None = None) -> Iterator[tuple["Shares", Batch]]:
@@ -53,14 +54,16 @@ class Part:
                 yield members[low : low + (most or len(members))]
 
     def shares(self, members: Int[np.ndarray, "b"]) -> "Shares":
+        """Which examples these windows of the part are of."""
         windows, owners = self._windows
         return Shares(owners[members], self.examples.windows.weights[windows[members]])
 
     def batch(self, members: Int[np.ndarray, "b"]) -> Batch:
+        """These windows of the part as model input."""
         return self.examples.batch(self._windows[0][members])
 
     def probe(self) -> Batch:
-        """The longest: they have the most positions."""
+        """The longest windows as model input: they have the most positions."""
         return self.batch(np.argsort(-self._lengths(), kind="stable")[:PROBE])
 
     def _lengths(self) -> Int[np.ndarray, "w"]:
@@ -84,10 +87,11 @@ class Shares:
 
 
 def all_of(examples: Examples, batch_tokens: int | None = None) -> Part:
+    """All rows of the examples as one part."""
     return Part(examples, np.arange(len(examples)), batch_tokens)
 
 
-def balanced_batches(lengths: Int[np.ndarray, " n"], budget: int) -> Iterator[Int[np.ndarray, " b"]]:
+def balanced_batches(lengths: Int[np.ndarray, "n"], budget: int) -> Iterator[Int[np.ndarray, "b"]]:
     """Positions in batches of like length: sorted by length, each at most `budget` once padded to its longest."""
     order = np.argsort(lengths, kind="stable")
     start = 0

@@ -2,28 +2,35 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from thresher.errors import InputError
 
 
+@runtime_checkable
 class HasContent(Protocol):
+    """What a part of a source is drawn from."""
+
     @property
-    def content(self) -> bytes: ...
+    def content(self) -> bytes:
+        """What makes two items the same."""
+        ...
 
 
 T = TypeVar("T", bound=HasContent)
 
 
-def check_part(low: float, high: float) -> None:
-    """Refuses an interval that holds nothing, or more than everything."""
+def check_part(low: float | int, high: float | int) -> None:
+    """Refuse an interval that holds nothing, or more than everything."""
     if not 0 <= low < high <= 1:
         raise InputError(f"the part [{low}, {high}) is empty or outside [0, 1]; pass 0 <= low < high <= 1")
 
 
-def part_of(items: Iterable[T], low: float, high: float, *, seed: int) -> Iterator[T]:
-    """The items whose content hashes into [low, high) of [0, 1): parts of disjoint intervals share nothing, not even
-    copies under other ids."""
+def part_of(items: Iterable[T], low: float | int, high: float | int, *, seed: int) -> Iterator[T]:
+    """The items whose content hashes into [low, high) of [0, 1), in order.
+
+    Parts of disjoint intervals share nothing, not even copies under other ids. Raises InputError as `check_part` does.
+    """
     check_part(low, high)
     for item in items:
         if low <= place_of(item.content, seed=seed) < high:

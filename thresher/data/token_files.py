@@ -8,9 +8,10 @@ stops; `layout.json` what all of them share.
 import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int, Integer
 
 from thresher.artifacts import Artifact, Draft
 from thresher.data.writers import ArrayWriter
@@ -31,11 +32,13 @@ class Layout:
     """Whether training puts documents behind each other into sequences; else an example is one of its own."""
 
     def save(self, draft: Draft) -> None:
+        """Write `layout.json`."""
         with draft.file("layout.json") as file:
             file.write_text(json.dumps(asdict(self), indent=1))
 
 
 def read_layout(artifact: Artifact) -> Layout:
+    """The layout of an artefact of text."""
     return Layout(**json.loads(artifact.file("layout.json").read_text()))
 
 
@@ -58,10 +61,20 @@ class TokenWriter:
 
     @property
     def num_examples(self) -> int:
+        """How many examples were written so far."""
         return self._arrays["spans"].num_rows
 
-    def append(self, ids: np.ndarray, first: int, breaks: np.ndarray | None = None, end: int | None = None) -> None:
-        """An example: its tokens [t], of which those from `first` to before `end` (None: all) are predicted."""
+    def append(
+        self,
+        ids: Integer[np.ndarray, "t"],
+        first: int,
+        breaks: Bool[np.ndarray, "t"] | None = None,
+        end: int | None = None,
+    ) -> None:
+        """Write an example: its tokens, of which those from `first` to before `end` (None: all) are predicted.
+
+        `breaks` says before which tokens it may be cut (None: all), as in `cut`.
+        """
         end = len(ids) if end is None else end
         windows = cut(len(ids), self._layout.sequence_length, breaks)
         number = np.full((len(windows), 1), self.num_examples)
@@ -72,7 +85,7 @@ class TokenWriter:
         self.num_split += len(windows) > 1
 
     def facts(self) -> dict[str, int]:
-        """`num_split` examples are read in several windows."""
+        """Counts of what was written; `num_split` examples are read in several windows."""
         return {
             "num_examples": self.num_examples,
             "num_tokens": self._arrays["tokens"].num_rows,
@@ -84,15 +97,16 @@ class TokenWriter:
     def __enter__(self) -> "TokenWriter":
         return self
 
-    def __exit__(self, *error) -> bool | None:
+    def __exit__(self, *error: Any) -> bool | None:
         return self._files.__exit__(*error)
 
 
-def cut(length: int, most: int, breaks: np.ndarray | None = None) -> Int[np.ndarray, "w 2"]:
-    """Where the windows of an example of `length` tokens start and stop: as few as there can be, of like length, each
-    of at most `most` tokens, cut before the nearest earlier token at which `breaks` says that a character begins.
+def cut(length: int, most: int, breaks: Bool[np.ndarray, "t"] | None = None) -> Int[np.ndarray, "w 2"]:
+    """Where the windows of an example of `length` tokens start and stop.
 
-    A token that is left alone at the end has nothing to predict it from, and no window.
+    There are as few as there can be, of like length, each of at most `most` tokens, cut before the nearest earlier
+    token at which `breaks` says that a character begins. A token that is left alone at the end has nothing to predict
+    it from, and no window.
     """
     edges = [0]
     while edges[-1] < length:
@@ -109,21 +123,27 @@ def cut(length: int, most: int, breaks: np.ndarray | None = None) -> Int[np.ndar
 def predicted_in(
     windows: Int[np.ndarray, "w 2"], first: int | Int[np.ndarray, "w"], end: int | Int[np.ndarray, "w"]
 ) -> Int[np.ndarray, "w"]:
-    """How many tokens each window predicts: those from `first` to before `end`, but for the window's own first, which
-    counts only where `first` is 0: where every token is asked for, predicted or not."""
+    """How many tokens each window predicts: those from `first` to before `end`, but for the window's own first.
+
+    That one counts only where `first` is 0: where every token is asked for, predicted or not.
+    """
     start, stop = windows[:, 0], windows[:, 1]
     return np.maximum(np.minimum(stop, end) - np.maximum(start + (np.asarray(first) > 0), first), 0)
 
 
 def save_rows(
     draft: Draft,
-    tokens: np.ndarray,
+    tokens: Integer[np.ndarray, "n t"],
     spans: Int[np.ndarray, "n 3"],
     *,
     vocab_size: int,
     sequence_length: int | None = None,
 ) -> dict[str, int]:
-    """Tokens [n, t] and their spans as the files of unpacked examples (`sequence_length` by default t); their facts."""
+    """Write tokens and their spans as the files of unpacked examples, and give the facts about them.
+
+    A span is the length of an example, its first predicted token and the end of those; `sequence_length` is by default
+    t.
+    """
     layout = Layout(sequence_length=sequence_length or tokens.shape[1], vocab_size=vocab_size)
     layout.save(draft)
     with TokenWriter(draft, layout) as writer:

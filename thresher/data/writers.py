@@ -23,6 +23,7 @@ class ExamplesTable:
         self._writer = pq.ParquetWriter(path, self._schema)
 
     def append(self, ids: list[str], domains: list[str], documents: list[list[str]] | None = None) -> None:
+        """Write a block of examples."""
         columns = [ids, domains] if documents is None else [ids, domains, documents]
         self._writer.write_table(pa.table(dict(zip(self._schema.names, columns, strict=True)), schema=self._schema))
 
@@ -44,6 +45,7 @@ class DocumentsTable:
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
 
     def append(self, rows: list[tuple[str, str, str]]) -> None:
+        """Write a block of documents: the prompt, the text and the columns of each."""
         columns = [list(column) for column in zip(*rows, strict=True)]
         self._writer.write_table(pa.table(columns, schema=self._schema))
 
@@ -62,7 +64,7 @@ class ChoicesTable:
         self._writer = pq.ParquetWriter(path, self._schema)
 
     def append(self, examples: Iterable[tuple[int, int, int]]) -> None:
-        """(row, number of choices, number of the right one) of each example."""
+        """Write a block of examples: the row, the number of choices and the number of the right one of each."""
         rows = [(row, choice == answer) for row, count, answer in examples for choice in range(count)]
         columns = [list(column) for column in zip(*rows, strict=True)]
         self._writer.write_table(pa.table(columns, schema=self._schema))
@@ -90,7 +92,7 @@ class ArrayWriter:
         self._write_header()
 
     def append(self, rows: np.ndarray) -> None:
-        """`rows` [r, *row_shape]."""
+        """Write a block of rows, [r, *row_shape]."""
         assert rows.shape[1:] == self.row_shape, (rows.shape, self.row_shape)
         self._file.write(np.ascontiguousarray(rows, dtype=self.dtype).data)
         self.num_rows += len(rows)

@@ -7,11 +7,17 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import torch
+
 _started: dict[object, ProcessPoolExecutor] = {}
+"""The processes of the last call, which the next one finds warm: to start one takes as long as a small training."""
 
 
-def _processes(count: int) -> ProcessPoolExecutor:
-    """`count` processes that see what this one sees now."""
+def processes(count: int) -> ProcessPoolExecutor:
+    """A pool of `count` processes that see what this one sees now: its folder, path and environment.
+
+    The pool of the last call is given again where it still fits, and shut down where it does not.
+    """
     state = (count, os.getcwd(), tuple(sys.path), frozenset(os.environ.items()))
     if state not in _started:
         for pool in _started.values():
@@ -24,9 +30,12 @@ def _processes(count: int) -> ProcessPoolExecutor:
     return _started[state]
 
 
-def _start(parent: int) -> None:
-    import torch
+def forget_processes() -> None:
+    """Have the next call of `processes` start new ones, after this pool was shut down."""
+    _started.clear()
 
+
+def _start(parent: int) -> None:
     torch.set_num_threads(1)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
+
 from thresher.errors import InputError
 from thresher.executors.workers import num_workers
 
@@ -22,7 +24,10 @@ RETRIES = 3
 def run_on_ray(
     work: Callable[[Any], Any], jobs: Sequence[Any], *, workers: int | None, device: str = "auto"
 ) -> Iterator[tuple[int, Any]]:
-    """`fleet.run_jobs` on a cluster, `workers` jobs at once (None: as many as it has cores; a GPU each, if it has any).
+    """Yield (position in `jobs`, `work(job)`) as a cluster finishes them, as `run_jobs` does.
+
+    `workers` jobs are done at once (None: as many as the cluster has cores). Each has a GPU, if there are any and
+    `device` is not "cpu".
 
     Raises InputError where Ray is not installed, no cluster answers, or a job's worker dies again and again.
     """
@@ -46,9 +51,7 @@ def run_on_ray(
 
 
 def _work(packed: bytes, folder: str, path: list[str]) -> Any:
-    """One job, in a worker: on one thread, as every process of a fleet, with what the caller can import."""
-    import torch
-
+    """One job, in a worker: on one thread, as the processes of this machine are, with what the caller can import."""
     torch.set_num_threads(1)
     sys.path += [entry for entry in path if entry not in sys.path]
     if os.path.isdir(folder):
@@ -73,7 +76,7 @@ def _ray() -> Any:
     # Nothing is reported to Ray's makers; their bars and logs are not our results.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
+        import ray  # an optional extra
     except ImportError:
         raise InputError("executor 'ray' needs the package ray; install it: pip install 'thresher[ray]'") from None
     return ray

@@ -9,9 +9,10 @@ EXECUTORS = ("processes", "ray")
 
 
 def num_workers(wanted: int | None, device: str, executor: str = "processes") -> int | None:
-    """How many processes: as asked for, else one a core, else one where there is an accelerator to share.
+    """How many jobs are done at once: as many as asked for, else one a core, or one where there is an accelerator.
 
-    None on Ray: what its cluster has. Raises InputError for a number below 1 and an executor that is none.
+    None on Ray, which does as many as its cluster can. Raises InputError for a number below 1 and for an executor that
+    is none of EXECUTORS.
     """
     if executor not in EXECUTORS:
         raise InputError(f"executor {executor!r} is unknown; pass one of: {', '.join(EXECUTORS)}")

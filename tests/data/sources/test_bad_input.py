@@ -150,7 +150,7 @@ def test_a_line_of_ten_megabytes_is_one_document_read_in_windows_and_lost_in_no_
     arguments = ["prepare", "--data", tmp_path / "x.jsonl", "--tokenizer", tokenizer, "--out", tmp_path / "pool"]
     assert main([*map(str, arguments), "--sequence-length", "1024", "--quiet"]) == 0
     examples = open_examples(tmp_path / "pool")
-    encoder, end, _ = open_tokenizer(tokenizer)
+    encoder, end, *_ = open_tokenizer(tokenizer)
     tokens = examples.tokens[0].tolist()
     assert tokens[:2000] == encoder.encode(line[:10_000]).ids[:2000] and tokens[-1] == end
     assert encoder.decode(tokens[:-1]) == line and examples.texts([0]) == [line]
@@ -159,7 +159,7 @@ def test_a_line_of_ten_megabytes_is_one_document_read_in_windows_and_lost_in_no_
 
 def test_encoding_ahead_keeps_the_order_and_passes_errors_on(tokenizer, monkeypatch):
     monkeypatch.setattr(encoding, "BATCH_CHARACTERS", 50)
-    encoder, _, _ = open_tokenizer(tokenizer)
+    encoder = open_tokenizer(tokenizer).tokenizer
     documents = [Document(str(n), "", f"soup {n}", "a prompt" if n % 2 else "") for n in range(40)]
     encoded = list(encode(iter(documents), encoder))
     assert [one.document for one in encoded] == documents
@@ -214,11 +214,11 @@ def test_a_checkpoint_that_reads_other_tokens_is_refused(tmp_path, corpus, token
 
 
 def test_settings_of_a_tokenizer_that_would_cut_texts_are_put_aside(tmp_path, tokenizer):
-    encoder, _, own = open_tokenizer(tokenizer)
+    encoder, _, own, _ = open_tokenizer(tokenizer)
     encoder.enable_truncation(3)
     encoder.enable_padding(length=50)
     encoder.save(str(tmp_path / "tokenizer.json"))
-    again, _, hashed = open_tokenizer(tmp_path / "tokenizer.json")
+    again, _, hashed, _ = open_tokenizer(tmp_path / "tokenizer.json")
     assert hashed == own
     assert len(again.encode("boil the rice with salt").ids) > 3
 

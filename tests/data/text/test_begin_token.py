@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, processors
 
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
-from thresher.data.text.tokenizer import begin_token, train_tokenizer
+from thresher.data.text.tokenizer import open_tokenizer, train_tokenizer
 
 TEXTS = ["the wind fills the sail", "boil the rice with salt and stir the soup then bake the bread", "one two three"]
 
@@ -39,14 +39,14 @@ def template(folder):
 
 def test_what_is_said_goes_before_what_the_tokenizer_does(folder):
     begin = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id("<s>")
-    assert begin_token(folder) is None
+    assert open_tokenizer(folder).begin is None
     say(folder, bos_token="<s>", add_bos_token=True)
-    assert begin_token(folder) == begin
+    assert open_tokenizer(folder).begin == begin
     say(folder, bos_token={"content": "<s>"}, add_bos_token=False)
     template(folder)
-    assert begin_token(folder) is None
+    assert open_tokenizer(folder).begin is None
     say(folder, bos_token="<s>")
-    assert begin_token(folder) == begin
+    assert open_tokenizer(folder).begin == begin
 
 
 @pytest.mark.parametrize("length", [8, 64])
@@ -68,4 +68,4 @@ def test_documents_and_prompts_begin_with_it_and_it_is_never_predicted(folder, l
     first = open_examples(tmp_path / "whole").batch([0])
     assert first["labels"][0, 0] == -100 and first["labels"][0, 1] == first["input_ids"][0, 1]
     # A pool prepared with the same tokenizer, by way of another prepared pool.
-    assert begin_token(tmp_path / "whole") == begin
+    assert open_tokenizer(tmp_path / "whole").begin == begin

@@ -62,7 +62,7 @@ def test_examples_are_the_right_choices_and_all_of_them_lie_beside(tmp_path, tok
     assert choices.example.tolist() == [0, 0, 0, 1, 1]
     assert choices.right.tolist() == [False, True, False, True, False]
     assert len(choices) == 5 and choices.ids == ["0", "0", "0", "1", "1"]
-    encoder, _, _ = open_tokenizer(tokenizer)
+    encoder = open_tokenizer(tokenizer).tokenizer
     labels = choices.batch([2])["labels"][0]
     assert labels[labels != -100].tolist() == encoder.encode(" an anvil").ids
 
@@ -91,7 +91,7 @@ def test_accuracy_by_mean_and_by_summed_loss_are_those_of_their_formulas(tmp_pat
     """The long right answer has the lower mean, the short wrong one the lower sum."""
     rows = [*QUESTIONS, {"q": "what is hot?", "choices": ["a rope", "soup soup soup soup soup soup"], "gold": 1}]
     examples = prepare(tmp_path, tokenizer, read_documents(source_of(tmp_path, rows), MULTIPLE))
-    encoder, _, _ = open_tokenizer(tokenizer)
+    encoder = open_tokenizer(tokenizer).tokenizer
     model = Preferring(encoder.encode(" soup").ids[0], examples.vocab_size)
     found = evaluate_choices(model, examples.choices, batch_size=2)
     means, sums = [], []

@@ -81,7 +81,7 @@ def test_text_files_are_documents_named_after_their_path_and_globs_are_in_order(
 
 
 def test_a_document_is_an_example_kept_whole_and_read_in_windows_of_its_own(tmp_path, tokenizer):
-    encoder, end, _ = open_tokenizer(tokenizer)
+    encoder, end, *_ = open_tokenizer(tokenizer)
     texts = ["boil the rice", "stir the soup with salt and butter", "the wind fills the sail"]
     documents = [Document(f"id{i}", "ab"[i % 2], text) for i, text in enumerate(texts)]
     examples = prepare(tmp_path / "pool", documents, tokenizer)
@@ -138,7 +138,7 @@ def test_the_source_row_comes_back_with_all_its_columns(tmp_path, tokenizer):
 
 
 def test_only_the_continuation_is_predicted_and_a_long_prompt_loses_its_beginning(tmp_path, tokenizer):
-    encoder, _, _ = open_tokenizer(tokenizer)
+    encoder = open_tokenizer(tokenizer).tokenizer
     long = "the wind fills the sail and the boat turns"
     documents = [Document("short", "", "soup", "a"), Document("long", "", "soup", long)]
     examples = prepare(tmp_path / "target", documents, tokenizer, length=6, pack=False)

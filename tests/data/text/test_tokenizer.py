@@ -110,7 +110,7 @@ def test_an_end_token_that_is_not_marked_special_stays_text_in_documents(tmp_pat
     (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "the <finish> cat"}) + "\n")
     arguments = ["prepare", "--data", tmp_path / "rows.jsonl", "--tokenizer", folder, "--out", tmp_path / "pool"]
     assert main([*map(str, arguments), "--quiet"]) == 0
-    examples, (encoder, end, hashed) = open_examples(tmp_path / "pool"), open_tokenizer(folder)
+    examples, (encoder, end, hashed, _) = open_examples(tmp_path / "pool"), open_tokenizer(folder)
     assert examples.tokens[0].tolist().count(end) == 1 and examples.tokens[0][-1] == end
     assert examples.preview(0).startswith("the <finish> cat")
     assert open_tokenizer(tmp_path / "pool").hash == hashed and vocab_size_of(encoder) == vocab_size_of(tokenizer)

@@ -1,4 +1,9 @@
-"""Prepared examples, read from disk: what training, attribution and evaluation all iterate over."""
+"""Prepared examples, read from disk: what training, attribution and evaluation all iterate over.
+
+`base` has what all examples are: ids, domains, lengths, and the windows that a model reads them in. `tokens` has text,
+its windows, its choices and labelled text; `images` has labelled images. `open_examples` opens an artefact as the class
+of its kind. How the artefacts are written stands in `thresher.data.text` and `thresher.data.images`.
+"""
 
 from thresher.data.examples.base import Examples, Labelled, Windows, add_shares, reads_alike
 from thresher.data.examples.images import ImageExamples

@@ -12,16 +12,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from thresher.artifacts import Artifact
 from thresher.outputs import Batch
 
+Positions = Int[np.ndarray, "m"] | Sequence[int]
+"""Which examples, or which windows: their numbers, in any order."""
+
 
 class Windows(NamedTuple):
-    """What a model reads at once, in the order of the examples. What is measured of an example is the mean over its
-    windows with `weights`: so the mean over its predicted tokens, and its gradient that mean's."""
+    """What a model reads at once, in the order of the examples.
+
+    What is measured of an example is the mean over its windows with `weights`, which is the mean over its predicted
+    tokens; its gradient is the gradient of that mean.
+    """
 
     example: Int[np.ndarray, "w"]
     """The position of the example that each window belongs to."""
@@ -32,8 +38,10 @@ class Windows(NamedTuple):
 
 
 def add_shares(total: Tensor, owners: Int[np.ndarray, "b"], weights: Float[np.ndarray, "b"], values: Tensor) -> None:
-    """Add what was read of a batch of windows, [b, ...], to `total` [n, ...] of the examples that they are of, in place
-    and in the kind of `total`; `weights` are theirs in `Windows`."""
+    """Add `values` [b, ...], read of a batch of windows, to `total` [n, ...] of their examples, in place.
+
+    `owners` are the examples that the windows are of, `weights` theirs in `Windows`. Sums are of the type of `total`.
+    """
     shares = torch.from_numpy(weights).to(total).view(-1, *[1] * (values.ndim - 1))
     total.index_add_(0, torch.from_numpy(owners), values.to(total) * shares)
 
@@ -46,10 +54,12 @@ class Examples:
 
     @property
     def content_hash(self) -> str:
+        """A hash of what the examples hold."""
         return self.artifact.content_hash
 
     @property
     def num_examples(self) -> int:
+        """How many examples there are, n."""
         return self.artifact.facts["num_examples"]
 
     def __len__(self) -> int:
@@ -57,11 +67,12 @@ class Examples:
 
     @cached_property
     def ids(self) -> Sequence[str]:
+        """The id of each example, [n]; ids are unique and stay the same whatever the source's order."""
         return self.column("id")
 
     @cached_property
-    def domains(self) -> np.ndarray:
-        """The domain of each example, [n] of str ("" where the source has none)."""
+    def domains(self) -> Shaped[np.ndarray, "n"]:
+        """The domain of each example, text; empty where the source has none."""
         return np.asarray(self.column("domain"))
 
     @property
@@ -70,16 +81,15 @@ class Examples:
         return False
 
     def column(self, name: str) -> list:
+        """A column of `examples.parquet`, [n]."""
         return pq.read_table(self.artifact.file("examples.parquet"), columns=[name])[name].to_pylist()
 
     @cached_property
     def windows(self) -> Windows:
-        """Of all examples: one each."""
+        """The windows of all examples: one each, where examples are not split."""
         return Windows(np.arange(len(self)), np.ones(len(self)), self.lengths())
 
-    def windows_of(
-        self, indices: Int[np.ndarray, "m"] | Sequence[int]
-    ) -> tuple[Int[np.ndarray, "w"], Int[np.ndarray, "w"]]:
+    def windows_of(self, indices: Positions) -> tuple[Int[np.ndarray, "w"], Int[np.ndarray, "w"]]:
         """The windows of the examples at `indices`, and to which entry of `indices` each of them belongs."""
         starts, indices = self._window_starts, np.asarray(indices, dtype=np.int64)
         counts = starts[indices + 1] - starts[indices]
@@ -87,26 +97,31 @@ class Examples:
         return np.arange(counts.sum()) + np.repeat(starts[indices] - np.cumsum(counts) + counts, counts), member
 
     @cached_property
-    def _window_starts(self) -> Int[np.ndarray, "n+1"]:
+    def _window_starts(self) -> Int[np.ndarray, "n_plus_1"]:
         return np.searchsorted(self.windows.example, np.arange(len(self) + 1))
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How the examples are written: those that a model reads alike have the same. Of text the hash of its tokenizer
-        (where it is known), of images their shape, of both the classes."""
+        """How the examples are written: examples that a model reads alike have the same.
+
+        Of text it is the hash of the tokenizer (where it is known), of images their shape, of both the classes.
+        """
         return {}
 
     @property
     def num_outcomes(self) -> int:
-        """Between how many a prediction chooses: a uniform guess has a loss of its logarithm."""
+        """Between how many outcomes a prediction chooses; a uniform guess has a loss of its logarithm."""
         raise NotImplementedError
 
-    def batch(self, windows: np.ndarray | Sequence[int]) -> Batch:
-        """Some windows as model input; see `thresher.outputs`. Where examples have one window, they are its number."""
+    def batch(self, windows: Positions) -> Batch:
+        """The windows of these numbers as model input (see `thresher.outputs`).
+
+        Where every example has one window, the number of an example is that of its window.
+        """
         raise NotImplementedError
 
-    def lengths(self) -> np.ndarray:
-        """What each example holds, [n]: tokens for language (its end token too), 1 for images. Budgets count these."""
+    def lengths(self) -> Int[np.ndarray, "n"]:
+        """What each example holds, as budgets count it: tokens for language (its end token too), 1 for images."""
         raise NotImplementedError
 
     def preview(self, index: int) -> str:
@@ -123,22 +138,27 @@ class Labelled(Examples):
 
     @property
     def is_classified(self) -> bool:
+        """Always true."""
         return True
 
     @cached_property
-    def labels(self) -> np.ndarray:
+    def labels(self) -> Int[np.ndarray, "n"]:
+        """The number of each example's class in `classes`."""
         return np.load(self.artifact.file("labels.npy"))
 
     @property
     def classes(self) -> list[str]:
+        """The names of the classes, in the order of their numbers."""
         return self.artifact.facts["classes"]
 
     @property
-    def reading(self):
+    def reading(self) -> dict[str, Any]:
+        """How the examples are written, and the classes."""
         return {**super().reading, "classes": list(self.classes)}
 
     @property
-    def num_outcomes(self):
+    def num_outcomes(self) -> int:
+        """The number of classes."""
         return len(self.classes)
 
 

@@ -1,7 +1,7 @@
 """Text as examples: documents that a model reads in windows, their windows, multiple choice, labelled text."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,31 +9,36 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int, UInt
+from tokenizers import Tokenizer
 
 from thresher.canonical import hash_json
-from thresher.data.examples.base import Examples, Labelled, Windows
+from thresher.data.examples.base import Examples, Labelled, Positions, Windows
 from thresher.data.text.documents import as_one_text
 from thresher.data.token_files import Layout, predicted_in, read_layout
+from thresher.outputs import Batch
 
 
 class TokenExamples(Examples):
     """Documents, or prompts with their continuations, as tokens. On disk: see `token_files` and `DocumentsTable`."""
 
     prefix = ""
+    """What the names of the files of tokens begin with."""
 
     @property
     def is_classified(self) -> bool:
+        """Whether the texts predicted are the names of classes."""
         columns = self.artifact.meta["config"].get("columns") or {}
         return bool(columns.get("classify"))
 
     @cached_property
     def layout(self) -> Layout:
+        """What all examples share: the sequence length, the end token, whether they are packed."""
         return read_layout(self.artifact)
 
     @cached_property
-    def stream(self) -> np.ndarray:
-        """The tokens of all examples, one behind the other."""
+    def stream(self) -> UInt[np.ndarray, "t"]:
+        """The tokens of all examples, one behind the other, read from disk as they are asked for."""
         return np.load(self.artifact.file(f"{self.prefix}tokens.npy"), mmap_mode="r")
 
     @cached_property
@@ -42,7 +47,7 @@ class TokenExamples(Examples):
         return np.load(self.artifact.file(f"{self.prefix}spans.npy"), mmap_mode="r")
 
     @cached_property
-    def offsets(self) -> Int[np.ndarray, "n+1"]:
+    def offsets(self) -> Int[np.ndarray, "n_plus_1"]:
         """Where each example begins in `stream`, and the end of the last."""
         return np.concatenate([[0], np.cumsum(self.spans[:, 0])])
 
@@ -53,14 +58,17 @@ class TokenExamples(Examples):
 
     @property
     def vocab_size(self) -> int:
+        """How many embeddings a model needs for the tokens."""
         return self.layout.vocab_size
 
     @property
-    def reading(self):
+    def reading(self) -> dict[str, Any]:
+        """The hash of the tokenizer, where it is known."""
         return {"tokenizer": self.tokenizer_hash} if self.tokenizer_hash else {}
 
     @property
-    def num_outcomes(self):
+    def num_outcomes(self) -> int:
+        """The size of the vocabulary."""
         return self.vocab_size
 
     @property
@@ -73,7 +81,8 @@ class TokenExamples(Examples):
         return np.load(self.artifact.file(f"{self.prefix}windows.npy"), mmap_mode="r")
 
     @cached_property
-    def windows(self):
+    def windows(self) -> Windows:
+        """The windows of all examples, several of one that is longer than the sequence length."""
         example, edges = np.asarray(self._windows[:, 0]), self._windows[:, 1:]
         predicted = predicted_in(edges, self.spans[example, 1], self.spans[example, 2]).astype(np.float64)
         totals = np.bincount(example, weights=predicted, minlength=len(self))
@@ -81,7 +90,8 @@ class TokenExamples(Examples):
         weights = np.where(totals[example] > 0, predicted / np.maximum(totals[example], 1), 1.0)
         return Windows(example, weights, np.asarray(edges[:, 1] - edges[:, 0]))
 
-    def batch(self, windows):
+    def batch(self, windows: Positions) -> Batch:
+        """`input_ids` and `labels` [b, t], as wide as the longest of the windows; -100 where nothing is predicted."""
         example, start, stop = np.asarray(self._windows[np.asarray(windows)]).T
         width = max(int((stop - start).max()), 2)  # no wider than its longest window
         places = start[:, None] + np.arange(width)
@@ -94,21 +104,23 @@ class TokenExamples(Examples):
         labels = np.where(is_predicted, tokens, -100)
         return {"input_ids": torch.from_numpy(tokens), "labels": torch.from_numpy(labels)}
 
-    def lengths(self):
+    def lengths(self) -> Int[np.ndarray, "n"]:
+        """The tokens of each example, its end token too."""
         return np.asarray(self.spans[:, 0], dtype=np.int64)
 
-    def preview(self, index):
+    def preview(self, index: int) -> str:
+        """The text of an example's tokens."""
         return self.tokenizer.decode(self.tokens[index].tolist(), skip_special_tokens=False)
 
-    def texts(self, indices: Int[np.ndarray, "m"] | Sequence[int]) -> list[str]:
+    def texts(self, indices: Positions) -> list[str]:
         """The documents at `indices` as the source has them, a prompt and its continuation as one text."""
         return [as_one_text(row["prompt"], row["text"]) for row in self._documents(indices)]
 
-    def source_columns(self, indices: Int[np.ndarray, "m"] | Sequence[int]) -> list[dict[str, Any]]:
+    def source_columns(self, indices: Positions) -> list[dict[str, Any]]:
         """The source's own rows at `indices`, by the names of their columns; the texts alone where no more was kept."""
         return [_source_row(row, self.artifact.meta["config"].get("columns", {})) for row in self._documents(indices)]
 
-    def _documents(self, indices: Int[np.ndarray, "m"] | Sequence[int]) -> list[dict[str, Any]]:
+    def _documents(self, indices: Positions) -> list[dict[str, Any]]:
         """Rows of `documents.parquet`, reading only the groups they are in."""
         indices = np.asarray(indices, dtype=np.int64)
         file = pq.ParquetFile(self.artifact.file("documents.parquet"))
@@ -128,14 +140,13 @@ class TokenExamples(Examples):
         return WindowExamples(self.artifact)
 
     @cached_property
-    def tokenizer(self):
-        from tokenizers import Tokenizer
-
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that the examples were made with."""
         return Tokenizer.from_file(str(self.artifact.file("tokenizer.json")))
 
     @property
     def tokenizer_hash(self) -> str | None:
-        """Of what the tokenizer does; None where whoever made the artefact did not say."""
+        """A hash of what the tokenizer does; None where whoever made the artefact did not say."""
         return self.artifact.meta["inputs"].get("tokenizer")
 
     @cached_property
@@ -169,40 +180,48 @@ class WindowExamples(TokenExamples):
     """The windows of documents as examples of their own, `ID:0`, `ID:1`, ...: scores of parts, on request."""
 
     @property
-    def content_hash(self):
+    def content_hash(self) -> str:
+        """Another hash than that of the whole documents."""
         return hash_json([self.artifact.content_hash, "windows"])
 
     @property
-    def num_examples(self):
+    def num_examples(self) -> int:
+        """The number of windows."""
         return len(self._windows)
 
     @cached_property
-    def windows(self):
+    def windows(self) -> Windows:
+        """Each window is an example's only one."""
         return Windows(np.arange(len(self)), np.ones(len(self)), self.lengths())
 
-    def column(self, name):
+    def column(self, name: str) -> list:
+        """A column of `examples.parquet` for each window; ids have the window's number after a colon."""
         whole, example = super().column(name), self._windows[:, 0]
         if name != "id":
             return [whole[row] for row in example.tolist()]
         number = np.arange(len(example)) - np.searchsorted(example, example)
         return [f"{whole[row]}:{turn}" for row, turn in zip(example.tolist(), number.tolist(), strict=True)]
 
-    def lengths(self):
+    def lengths(self) -> Int[np.ndarray, "n"]:
+        """The tokens of each window."""
         return np.asarray(self._windows[:, 2] - self._windows[:, 1])
 
-    def preview(self, index):
+    def preview(self, index: int) -> str:
+        """The text of a window's tokens."""
         example, start, stop = self._windows[index].tolist()
         return self.tokenizer.decode(self.tokens[example][start:stop].tolist(), skip_special_tokens=False)
 
-    def texts(self, indices):
+    def texts(self, indices: Positions) -> list[str]:
+        """The texts of the windows' tokens."""
         return [self.preview(int(index)) for index in indices]
 
-    def source_columns(self, indices):
+    def source_columns(self, indices: Positions) -> list[dict[str, Any]]:
+        """The texts alone: a window is no row of the source."""
         return [{"text": text} for text in self.texts(indices)]
 
     @cached_property
-    def choices(self):
-        """None: they are of documents, not of their windows."""
+    def choices(self) -> None:
+        """None: choices are of documents, not of their windows."""
         return None
 
 
@@ -216,30 +235,32 @@ class Choices(TokenExamples):
     prefix = "choice_"
 
     @property
-    def num_examples(self):
+    def num_examples(self) -> int:
+        """The number of choices, m."""
         return len(self.spans)
 
     @cached_property
-    def example(self) -> np.ndarray:
-        """The row of the example that each choice belongs to, not falling, [m]."""
+    def example(self) -> Int[np.ndarray, "m"]:
+        """The row of the example that each choice belongs to, in ascending order."""
         return self._table["example"].to_numpy()
 
     @cached_property
-    def starts(self) -> np.ndarray:
-        """Where the choices of each example begin, [n]."""
+    def starts(self) -> Int[np.ndarray, "n"]:
+        """Where the choices of each example begin."""
         return np.flatnonzero(np.diff(self.example, prepend=-1))
 
     @cached_property
-    def right(self) -> np.ndarray:
-        """Whether each choice is the right one, [m] of bool."""
+    def right(self) -> Bool[np.ndarray, "m"]:
+        """Whether each choice is the right one."""
         return self._table["right"].to_numpy()
 
     @property
-    def num_predicted(self) -> np.ndarray:
-        """The number of predicted tokens of each choice, [m]."""
+    def num_predicted(self) -> Int[np.ndarray, "m"]:
+        """The number of predicted tokens of each choice."""
         return np.asarray(self.spans[:, 2] - self.spans[:, 1], dtype=np.int64)
 
-    def column(self, name):
+    def column(self, name: str) -> list:
+        """A column of `examples.parquet` for each choice: what its example has."""
         return np.asarray(super().column(name))[self.example].tolist()
 
     @cached_property
@@ -250,20 +271,23 @@ class Choices(TokenExamples):
 class LabelledTextExamples(Labelled, TokenExamples):
     """Texts and their classes. A batch is `input_ids`, `attention_mask` [b, t] and `labels` [b]."""
 
-    def batch(self, windows):
+    def batch(self, windows: Positions) -> Batch:
+        """`input_ids` and `attention_mask` [b, t], and the class of each text in `labels` [b]."""
         indices = np.asarray(windows)
         tokens = super().batch(indices)["input_ids"]
         inside = torch.arange(tokens.shape[1]) < torch.from_numpy(self.lengths()[indices])[:, None]
         labels = torch.from_numpy(self.labels[indices])
         return {"input_ids": tokens, "attention_mask": inside.long(), "labels": labels}
 
-    def preview(self, index):
+    def preview(self, index: int) -> str:
+        """The text, and the name of its class."""
         return f"{self.texts([index])[0]}\nlabel: {self.classes[int(self.labels[index])]}"
 
     @cached_property
-    def choices(self):
+    def choices(self) -> None:
         """None: all classes are there in the logits."""
         return None
 
-    def by_window(self):
+    def by_window(self) -> "LabelledTextExamples":
+        """The same: each text is one window."""
         return self

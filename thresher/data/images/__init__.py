@@ -1,1 +1,1 @@
-"""Pictures into examples."""
+"""Pictures into examples: files decoded into pixels, labelled by class, written as arrays."""

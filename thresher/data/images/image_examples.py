@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.images.pixels import BACKGROUND, COMPOSED, Undecodable, pixels_of
@@ -19,9 +20,10 @@ from thresher.progress import SILENT, Progress, track
 
 
 class LabelledImage(NamedTuple):
+    """An image and its class."""
+
     id: str
-    pixels: np.ndarray
-    """uint8 [h, w, c]."""
+    pixels: UInt8[np.ndarray, "h w c"]
     label: str
     notes: tuple[str, ...] = ()
     """What was done to make these pixels of the file's."""

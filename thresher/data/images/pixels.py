@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 BACKGROUND = (255, 255, 255)
 """Transparent pictures are composed over this (white)."""
@@ -25,13 +27,13 @@ class Undecodable(Exception):
     """Why a picture gives no pixels."""
 
 
-def pixels_of(value: Any, size: int | None = None, folder: Path | None = None) -> tuple[np.ndarray, tuple[str, ...]]:
+def pixels_of(
+    value: Any, size: int | None = None, folder: Path | None = None
+) -> tuple[UInt8[np.ndarray, "h w 3"], tuple[str, ...]]:
     """The pixels of an undecoded image ({"bytes", "path"} or bytes), resized to `size` x `size` if given, and notes.
 
     A path that is not absolute starts at `folder`. Raises Undecodable.
     """
-    from PIL import Image, UnidentifiedImageError
-
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning)  # of tags that do not concern the pixels
@@ -73,8 +75,6 @@ def _opened(value: Any, folder: Path | None) -> Any:
 
 def _in_colour(picture: Any) -> tuple[Any, list[str]]:
     """As a picture of mode RGB."""
-    from PIL import Image, ImageOps
-
     notes = [f"read as {picture.mode}"]
     if getattr(picture, "n_frames", 1) > 1:
         notes.append("first of several frames")
@@ -119,8 +119,6 @@ def _scaled(picture: Any, kind: str | None, white_is_zero: bool) -> np.ndarray:
 
 def _composed(picture: Any) -> tuple[Any, bool]:
     """Over the background; and whether anything was transparent."""
-    from PIL import Image
-
     layered = picture.convert("RGBA")
     alpha = np.asarray(layered.getchannel("A"))
     if alpha.min() == 255:
@@ -133,8 +131,6 @@ def _composed(picture: Any) -> tuple[Any, bool]:
 
 def _by_profile(picture: Any, profile: bytes) -> tuple[Any, str | None]:
     """In the colours of sRGB, where the picture says that its own are others; and what is to be noted."""
-    from PIL import ImageCms
-
     if picture.mode not in ("RGB", "CMYK"):
         return picture, None
     try:

@@ -137,8 +137,10 @@ def _in_folder(root: Path, entries: list[Path], split: str | None, name: str | N
 
 
 def _leave_card(found: Found, root: Path) -> None:
-    """What describes a repository of data is no document of it: a README that begins with a card's settings, or any
-    file of such a name beside folders and files of splits."""
+    """Leave out what describes a repository of data and is no document of it.
+
+    That is a README that begins with a card's settings, or any file of such a name beside folders and files of splits.
+    """
     about = [file for file in found.files if file.parent == root and file.stem.upper() in ABOUT]
     rest = [file for file in found.files if file not in set(about)]
     in_splits = rest and any(splits_of_rows([PurePath(file.relative_to(root)) for file in rest], named=True))

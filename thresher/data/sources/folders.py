@@ -66,4 +66,5 @@ def _state(file: Path) -> list[str]:
 
 
 def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is passed over: it begins with a dot, or a tool left it behind."""
     return name.startswith(".") or name in LEFT_BEHIND

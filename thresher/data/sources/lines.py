@@ -11,9 +11,9 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -70,7 +70,7 @@ def _mark_of(start: bytes, file: Path) -> tuple[int, str]:
     return 0, "utf-8"
 
 
-def _utf8_lines(opened: IO[bytes], file: Path, position: int, bad: BadRows) -> Iterator[str]:
+def _utf8_lines(opened: BufferedIOBase, file: Path, position: int, bad: BadRows) -> Iterator[str]:
     for raw in opened:
         # bytes.splitlines knows the three line ends alone, str.splitlines many more.
         for line in raw.splitlines(keepends=True) if b"\r" in raw[:-2] else (raw,):
@@ -78,9 +78,9 @@ def _utf8_lines(opened: IO[bytes], file: Path, position: int, bad: BadRows) -> I
             position += len(line)
 
 
-def _wide(opened: IO[bytes], file: Path, encoding: str, bad: BadRows) -> Iterator[str]:
+def _wide(opened: BufferedIOBase, file: Path, encoding: str, bad: BadRows) -> Iterator[str]:
     errors = "strict" if bad.refuses else "surrogatepass"
-    reader = io.TextIOWrapper(opened, encoding, errors, newline="")
+    reader = io.TextIOWrapper(opened, encoding, errors, newline="")  # type: ignore[arg-type]
     try:
         yield from reader
     except UnicodeDecodeError as error:
@@ -107,7 +107,7 @@ class open_bytes:
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def __enter__(self) -> IO[bytes]:
+    def __enter__(self) -> BufferedIOBase:
         self.opened = OPENERS.get(self.file.suffix.lower(), _open_plain)(self.file)
         return self.opened
 
@@ -120,11 +120,11 @@ class open_bytes:
             raise InputError(f"{self.file} cannot be decompressed ({error}); write it again") from None
 
 
-def _open_plain(file: Path) -> IO[bytes]:
+def _open_plain(file: Path) -> BufferedIOBase:
     return open(file, "rb")
 
 
-def _open_zstd(file: Path) -> IO[bytes]:
+def _open_zstd(file: Path) -> BufferedIOBase:
     return BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"), 2**16)  # type: ignore[arg-type]
 
 

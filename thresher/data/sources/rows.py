@@ -12,4 +12,5 @@ class Row(NamedTuple):
 
     @property
     def where(self) -> str:
+        """The row's place, as messages name it."""
         return self.file if self.number is None else f"{self.file} row {self.number}"

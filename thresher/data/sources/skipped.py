@@ -29,6 +29,7 @@ class Skipped:
         self._writer = None if path is None else pq.ParquetWriter(path, SCHEMA)
 
     def add(self, reason: str, *, file: str = "", row: int | None = None, id: str = "") -> None:
+        """Count a row by its reason, and list it."""
         with self._lock:
             self.counts[reason] += 1
             if self._writer is not None:
@@ -54,8 +55,11 @@ class Skipped:
 
 @dataclass(frozen=True)
 class BadRows:
-    """What is done with a row that cannot be used: `refuse` ends the work and names it, `skip` leaves it out and lists
-    it, `replace` does the same but keeps text that is not UTF-8, every broken byte as U+FFFD, and lists it."""
+    """What is done with a row that cannot be used.
+
+    `refuse` ends the work and names the row, `skip` leaves it out and lists it, `replace` does the same but keeps text
+    that is not UTF-8, every broken byte as U+FFFD, and lists it.
+    """
 
     policy: str = "refuse"
     skipped: Skipped = field(default_factory=Skipped)
@@ -68,10 +72,11 @@ class BadRows:
 
     @property
     def refuses(self) -> bool:
+        """Whether such a row ends the work."""
         return self.policy == "refuse"
 
     def __call__(self, reason: str, message: str, *, file: str, row: int | None = None, id: str = "") -> None:
-        """`message` names the file, the place and what to do; it is raised under `refuse`."""
+        """Raise `message`, which names the file, the place and what to do, under `refuse`; else list the row."""
         if self.refuses:
             raise InputError(f"{message} (bad_rows = skip leaves such rows out)")
         self.skipped.add(reason, file=file, row=row, id=id)

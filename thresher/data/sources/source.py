@@ -38,6 +38,7 @@ class Source:
 
     @property
     def name(self) -> str:
+        """What the source is called in messages: what was given."""
         return ", ".join(self.data)
 
     @cached_property
@@ -50,7 +51,7 @@ class Source:
         return "file" if self._found is not None and self._found.reader in ("text", "imagefolder") else None
 
     def fingerprint(self) -> str:
-        """A hash of the content: of every file (where a row is a file, of its name too), or the hub's revision."""
+        """A hash of the content: of every file (where a row is a file, of its name too), or of the hub's revision."""
         found = self._found
         if found is None:
             return hash_json([self.data, self.split or "train", self.subset, self._revision])
@@ -70,7 +71,7 @@ class Source:
         return dict(Counter(f"file {reason}" for _, reason in self._found.left_out)) if self._found else {}
 
     def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """The values of `read`, where every row can be used."""
+        """The values of the rows that can be used, each with at least `columns`, as `read` gives them."""
         for row in self.read(columns):
             if row.values is not None:
                 yield row.values
@@ -78,9 +79,9 @@ class Source:
     def read(
         self, columns: Sequence[str], skipped: Skipped | None = None, *, whole_rows: bool = False
     ) -> Iterator[Row]:
-        """Rows in order, each with at least `columns` (`whole_rows`: with all there are); rows that are files have the
-        column `file`, text files `text`.
+        """Rows in order, each with at least `columns`, or with all that there are (`whole_rows`).
 
+        Rows that are files have the column `file`, those of text files `text`.
         A column `meta.source` is the field `source` of the objects in `meta`. Labels are given by name, images
         undecoded ({"bytes", "path"}). A row that cannot be read is handled as `bad_rows` says: InputError, naming the
         file and where in it, or counted in `skipped` and given without values. A file that cannot be read, or has not
@@ -112,7 +113,7 @@ class Source:
 
     def _stream(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Rows as `datasets` reads them."""
-        import datasets
+        import datasets  # slow to load, and only for data of the hub
 
         datasets.logging.set_verbosity(logging.CRITICAL)  # what goes wrong is said once, by us
         splits = [self.split or "train"]
@@ -156,7 +157,7 @@ class IdCheck:
 
 
 def _hub_revision(name: str) -> str:
-    from huggingface_hub import dataset_info
+    from huggingface_hub import dataset_info  # slow to load, and only for data of the hub
 
     try:
         return str(dataset_info(name).sha)

@@ -1,6 +1,7 @@
 """What a value of a row may be: text, or the exact text of what names something (an id, a domain, a class)."""
 
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
@@ -44,8 +45,10 @@ def text_of(value: Any, column: str) -> str:
 
 
 def joined_id(parts: Sequence[str]) -> str:
-    """One id of the values of several columns: joined by `/`, a `/` in one written %2F and a % written %25, so that
-    different values never make the same id. Empty where one of them is."""
+    """One id of the values of several columns, joined by `/`; empty where one of them is.
+
+    A `/` in a value is written %2F and a % is written %25, so that different values never make the same id.
+    """
     if len(parts) == 1:
         return parts[0]
     return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts) if all(parts) else ""
@@ -116,10 +119,10 @@ def no_column(column: str, there: Iterable[Any]) -> str:
 
 
 def alike(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two of the names that differ only in white space, writing (Unicode forms) or case; single letters may differ in
-    case. None where there are no such two."""
-    import unicodedata
+    """Two of the names that differ only in white space, writing (Unicode forms) or case; None where there are none.
 
+    Names of a single letter may differ in case.
+    """
     seen: dict[str, str] = {}
     for name in names:
         plain = " ".join(unicodedata.normalize("NFKC", name).split())

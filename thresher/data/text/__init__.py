@@ -1,1 +1,1 @@
-"""Documents into tokens: what is text, how it is tokenised and cut, what is leaked."""
+"""Documents into tokens: which columns are text, how it is tokenised and cut, which documents leak a target."""

@@ -7,7 +7,7 @@ from typing import Any
 from unicodedata import category
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt32
 from tokenizers import Tokenizer
 
 from thresher.data.text.byte_level import byte_places
@@ -15,8 +15,11 @@ from thresher.data.text.pieces import Placed, placed_tokens
 
 
 class TextReader:
-    """`tokenizer` as it reads documents: nothing cut, filled up or added, every character's place as it is, and the
-    words `</s>` in a document are four characters, not its end."""
+    """A tokenizer as it reads documents.
+
+    Nothing is cut, filled up or added, every character's place is as it is, and `</s>` in a document is four
+    characters, not its end.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         described = json.loads(tokenizer.to_str())
@@ -50,8 +53,11 @@ class TextReader:
 
 
 def character_begins(text: str, tokens: Placed) -> Bool[np.ndarray, "t"]:
-    """Whether a character begins with each token: not within one that is several tokens (as bytes are), nor with a sign
-    that combines with the character before it."""
+    """Whether a character begins with each token.
+
+    None does within a character that is several tokens (as bytes are), nor with a sign that combines with the character
+    before it.
+    """
     begins = np.ones(len(tokens.ids), bool)
     begins[1:] = tokens.starts[1:] >= np.maximum.accumulate(tokens.ends)[:-1]
     if not text.isascii():
@@ -70,8 +76,10 @@ def _unknown_token(model: dict[str, Any], tokenizer: Tokenizer) -> int | None:
 
 
 def _left_out(text: str, tokens: Placed) -> Int[np.ndarray, "c"]:
-    """The code points of `text` that are in no token, but for white space, control characters and combining signs,
-    which tokenizers leave out on purpose."""
+    """The code points of `text` that are in no token.
+
+    White space, control characters and combining signs, which tokenizers leave out on purpose, are not among them.
+    """
     covered = np.zeros(len(text) + 1, np.int64)
     np.add.at(covered, tokens.starts, 1)
     np.add.at(covered, tokens.ends, -1)
@@ -79,7 +87,7 @@ def _left_out(text: str, tokens: Placed) -> Int[np.ndarray, "c"]:
     return np.array([code for code in left_out.tolist() if category(chr(code))[0] not in "CMZ"], np.int64)
 
 
-def _codes(text: str) -> Int[np.ndarray, "c"]:
+def _codes(text: str) -> UInt32[np.ndarray, "c"]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 

@@ -8,7 +8,7 @@ import json
 from itertools import chain
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt32
 from tokenizers import Tokenizer
 
 UNUSABLE = 2**40
@@ -20,7 +20,7 @@ class BytePlaces:
     def __init__(self, sizes: Int[np.ndarray, "vocab"]) -> None:
         self._sizes = sizes
 
-    def __call__(self, text: str, ids: Int[np.ndarray, "t"]) -> Int[np.ndarray, "t 2"] | None:
+    def __call__(self, text: str, ids: UInt32[np.ndarray, "t"]) -> Int[np.ndarray, "t 2"] | None:
         """The characters [start, end) of each token; None where its bytes are not the text's after all."""
         data = np.frombuffer(text.encode(), np.uint8)
         ends = np.cumsum(self._sizes[ids])
@@ -33,7 +33,10 @@ class BytePlaces:
 
 
 def byte_places(tokenizer: Tokenizer) -> BytePlaces | None:
-    """None for a tokenizer that is not byte-level, or that changes the text before it splits it."""
+    """What counts the bytes of a tokenizer's tokens.
+
+    None for a tokenizer that is not byte-level, or that changes the text before it splits it.
+    """
     described = json.loads(tokenizer.to_str())
     outer = described["pre_tokenizer"] or {}
     steps = outer.get("pretokenizers", [outer])

@@ -1,4 +1,8 @@
-"""What is said of rows that do not fit into a sequence: how many, how much of them, and which length would do."""
+"""What is said of rows that do not fit into a sequence: how many, how much of them, and which length would do.
+
+`prepare_text` counts the rows that it cuts and records them as the fact `cut` (`fitting.Cuts`). Here that fact becomes
+the line that `thresher prepare` and a study's summary print, and the question whether it is worth a warning.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +12,10 @@ MOST = 0.5
 
 
 def cut_line(facts: Mapping[str, Any], length: int) -> str | None:
-    """One line about the rows of an artefact with these facts that were cut to `length` tokens; None if none was."""
+    """One line about the rows that were cut to `length` tokens, of an artefact with these facts; None if none was.
+
+    It says how many rows were cut, how many tokens they lost, and which sequence length would keep 95 % of them whole.
+    """
     cut = facts.get("cut")
     if not cut or not cut["num_rows"]:
         return None
@@ -18,5 +25,5 @@ def cut_line(facts: Mapping[str, Any], length: int) -> str | None:
 
 
 def is_most(facts: Mapping[str, Any]) -> bool:
-    """Whether so many rows were cut that a person should hear of it at once."""
+    """Whether more than half of the rows were cut, so that a person should hear of it at once."""
     return (facts.get("cut") or {}).get("share", 0) > MOST

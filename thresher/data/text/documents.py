@@ -15,6 +15,8 @@ from thresher.errors import InputError
 
 
 class Document(NamedTuple):
+    """A document of a source: a whole text, or a prompt and what follows it."""
+
     id: str
     domain: str
     text: str
@@ -31,8 +33,10 @@ class Document(NamedTuple):
 
     @property
     def content(self) -> bytes:
-        """What makes two documents the same, for `part_of`: the group, the prompt, or the text, but for case and
-        white space and Unicode form."""
+        """What makes two documents the same, for `part_of`: the group, else the prompt, else the text.
+
+        Case, white space and Unicode form make no difference.
+        """
         own = self.group or self.prompt or self.text
         if not own.isascii():
             own = unicodedata.normalize("NFKC", own)
@@ -46,8 +50,10 @@ def as_one_text(prompt: str, text: str) -> str:
 
 
 def texts_to_learn_from(documents: Iterable[Document]) -> Iterator[str]:
-    """Every text of `documents` that a tokenizer meets: each with its prompt, then what else could follow prompts, each
-    choice the first time it occurs (the classes of labelled text are the same for all)."""
+    """Every text of `documents` that a tokenizer meets: each with its prompt, then what else could follow the prompt.
+
+    A choice is given the first time it occurs (the classes of labelled text are the same for all).
+    """
     seen = Seen()
     for document in documents:
         yield as_one_text(document.prompt, document.text)
@@ -97,9 +103,11 @@ class TextColumns:
 
     @property
     def has_choices(self) -> bool:
+        """Whether documents have choices: multiple choice, or the classes of labelled text."""
         return self.choices is not None or self.classify is not None
 
     def needed(self) -> list[str]:
+        """All columns that are named, each once."""
         text = None if self.choices else self.text
         names = (text, self.prompt, self.choices, self.gold, self.classify, self.domain, *self.ids, self.group)
         return list(dict.fromkeys(name for name in names if name is not None))
@@ -118,8 +126,10 @@ class TextColumns:
 
 
 def names_in(source: Source, column: str) -> set[str]:
-    """The classes that occur in a column. InputError where there are fewer than two, or two that are written almost
-    alike; rows that have none are left to who reads them."""
+    """The classes that occur in a column; rows that have none are left to whoever reads them.
+
+    Raises InputError where there are fewer than two, or two that are written almost alike.
+    """
     found: set[str] = set()
     for row in source.read([column]):
         if row.values is not None:

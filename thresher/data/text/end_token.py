@@ -62,7 +62,7 @@ def mark_special(tokenizer: Tokenizer, end: EndToken) -> None:
 
 
 def files_beside(folder: Path) -> ReadFile:
-    """The JSON files in a folder."""
+    """What reads the JSON files in a folder."""
 
     def read(name: str) -> dict[str, Any] | None:
         file = folder / name
@@ -72,9 +72,10 @@ def files_beside(folder: Path) -> ReadFile:
 
 
 def files_on_hub(repository: str) -> ReadFile:
-    """The JSON files of a checkpoint on the hub."""
+    """What reads the JSON files of a checkpoint on the hub."""
 
     def read(name: str) -> dict[str, Any] | None:
+        # Slow to load, and only for checkpoints of the hub.
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError
 

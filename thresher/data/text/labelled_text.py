@@ -6,11 +6,9 @@ has what the checkpoint's tokenizer puts around it ([CLS] .. [SEP]) and is one w
 kept, which is counted and listed.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -19,11 +17,12 @@ from thresher.artifacts import Artifact, Draft, build
 from thresher.data.sources.skipped import BadRows, Skipped
 from thresher.data.text.documents import Document
 from thresher.data.text.encoding import Encoded, encode
-from thresher.data.text.tokenizer import begin_token, open_tokenizer, vocab_size_of
-from thresher.data.token_files import Layout, TokenWriter
-from thresher.data.writers import DocumentsTable, ExamplesTable, chunks
+from thresher.data.text.fitting import Example, Tokens
+from thresher.data.text.tokenizer import open_tokenizer, vocab_size_of
+from thresher.data.text.writing import save_reading, write_examples
+from thresher.data.token_files import Layout
 from thresher.errors import InputError
-from thresher.progress import SILENT, Progress, track
+from thresher.progress import SILENT, Progress
 
 
 def prepare_labelled(
@@ -45,8 +44,8 @@ def prepare_labelled(
     Raises InputError for a class that is none of `classes` (or has it skipped and listed, as `bad_rows` says), and for
     a length that leaves no room for a text.
     """
-    encoder, end, tokenizer_hash = open_tokenizer(tokenizer)
-    before, after = _around(encoder, begin_token(tokenizer))
+    encoder, end, tokenizer_hash, begin = open_tokenizer(tokenizer)
+    before, after = _around(encoder, begin)
     room = sequence_length - len(before) - len(after)
     if room < 1:
         raise InputError(
@@ -61,13 +60,14 @@ def prepare_labelled(
             skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
             bad = BadRows(bad_rows, skipped)
             rows = _usable(encode(documents(skipped), encoder, bad), index, bad, skipped)
-            rows = track(rows, "tokenise", limit, progress)
-            facts = _write(draft, files, chunks(rows, 1024, limit), layout, (before, after), room, index, skipped)
+            wrapped = _Wrapped(before, after, room, index, skipped)
+            facts = write_examples(draft, files, rows, wrapped, layout=layout, limit=limit, progress=progress)
             if facts["num_examples"] == 0:
                 raise InputError(f"no labelled texts to prepare for {out}: this part of the source is empty; give more")
-        layout.save(draft)
-        with draft.file("tokenizer.json") as file:
-            encoder.save(str(file))
+        save_reading(draft, layout, encoder)
+        with draft.file("labels.npy") as file:
+            np.save(file, np.asarray(wrapped.labels, dtype=np.int64))
+        facts |= {"vocab_size": layout.vocab_size, "num_shortened": wrapped.num_shortened}
         around = [encoder.id_to_token(token) for token in (*before, *after)]
         return {**facts, "classes": classes, "around": around, "skipped": dict(skipped.counts)}
 
@@ -99,35 +99,23 @@ def _usable(encoded: Iterable[Encoded], index: Mapping[str, int], bad: BadRows, 
             yield row
 
 
-def _write(
-    draft: Draft,
-    files: ExitStack,
-    blocks: Iterable[list[Encoded]],
-    layout: Layout,
-    around: tuple[list[int], list[int]],
-    room: int,
-    index: Mapping[str, int],
-    skipped: Skipped,
-) -> dict[str, Any]:
-    writer = files.enter_context(TokenWriter(draft, layout))
-    table = files.enter_context(ExamplesTable(files.enter_context(draft.file("examples.parquet")), documents=True))
-    written = files.enter_context(DocumentsTable(files.enter_context(draft.file("documents.parquet"))))
-    labels: list[int] = []
-    cut = 0
-    for block in blocks:
-        for row in block:
-            stop = len(row.piece.tokens)
-            if stop > room:
-                cut, stop = cut + 1, room
-                skipped.add("shortened", id=row.document.id)
-                while stop > 1 and not row.piece.breaks[stop]:
-                    stop -= 1
-            ids = np.concatenate([around[0], row.piece.tokens[:stop], around[1]]).astype(np.uint32)
-            writer.append(ids, first=len(ids))
-        own = [row.document for row in block]
-        labels += [index[one.domain] for one in own]
-        table.append([one.id for one in own], [one.domain for one in own], [[one.id] for one in own])
-        written.append([(one.prompt, one.text, json.dumps(one.columns)) for one in own])
-    with draft.file("labels.npy") as file:
-        np.save(file, np.asarray(labels, dtype=np.int64))
-    return writer.facts() | {"vocab_size": layout.vocab_size, "num_shortened": cut}
+class _Wrapped:
+    """Makes a text an example: shortened to `room` tokens, with what stands around it; remembers its label."""
+
+    def __init__(
+        self, before: list[int], after: list[int], room: int, index: Mapping[str, int], skipped: Skipped
+    ) -> None:
+        self.before, self.after, self.room, self.index, self.skipped = before, after, room, index, skipped
+        self.labels: list[int] = []
+        self.num_shortened = 0
+
+    def __call__(self, row: Encoded) -> Example:
+        stop = len(row.piece.tokens)
+        if stop > self.room:
+            self.num_shortened, stop = self.num_shortened + 1, self.room
+            self.skipped.add("shortened", id=row.document.id)
+            while stop > 1 and not row.piece.breaks[stop]:
+                stop -= 1
+        ids = np.concatenate([self.before, row.piece.tokens[:stop], self.after]).astype(np.uint32)
+        self.labels.append(self.index[row.document.domain])
+        return Example(row.document, Tokens(ids, first=len(ids)))

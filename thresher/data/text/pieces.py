@@ -1,12 +1,14 @@
-"""Texts of any length through a tokenizer, with the place of every token: long ones in overlapping pieces, joined where
-both pieces agree, so that the tokens are those of the whole text."""
+"""Texts of any length through a tokenizer, with the place of every token.
+
+Long texts go in overlapping pieces, joined where both pieces agree, so that the tokens are those of the whole text.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt32
 from tokenizers import Encoding, Tokenizer
 
 from thresher.data.text.byte_level import BytePlaces
@@ -26,7 +28,7 @@ CALL_CHARACTERS = 2**21
 class Placed(NamedTuple):
     """Tokens of a text and the characters [start, end) that each is made of."""
 
-    ids: Int[np.ndarray, "t"]
+    ids: UInt32[np.ndarray, "t"]
     starts: Int[np.ndarray, "t"]
     ends: Int[np.ndarray, "t"]
 
@@ -48,8 +50,10 @@ def placed_tokens(texts: Sequence[str], tokenizer: Tokenizer, places: BytePlaces
 
 
 def pieces_of(text: str) -> list[tuple[int, int]]:
-    """Where the pieces of `text` start and end: about PIECE characters each, OVERLAP of them shared with each neighbour
-    on either side of the cut."""
+    """Where the pieces of `text` start and end.
+
+    Each has about PIECE characters, and OVERLAP of them on either side of a cut are shared with its neighbour.
+    """
     cuts = range(PIECE, len(text) - PIECE // 2, PIECE)
     starts = [0, *(cut - OVERLAP for cut in cuts)]
     ends = [*(cut + OVERLAP for cut in cuts), len(text)]
@@ -85,7 +89,7 @@ def _placed(encoding: Encoding) -> Placed:
     return Placed(_ids(encoding), edges[:, 0], edges[:, 1])
 
 
-def _ids(encoding: Encoding) -> Int[np.ndarray, "t"]:
+def _ids(encoding: Encoding) -> UInt32[np.ndarray, "t"]:
     ids = encoding.ids
     return np.fromiter(ids, np.uint32, len(ids))
 

@@ -9,6 +9,7 @@ and .60 with names of one token. See docs/label-noise.md.
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from jaxtyping import UInt32
 
 from thresher.data.text.encoding import Encoded, Piece
 
@@ -41,7 +42,7 @@ def _telling(choices: Sequence[Piece]) -> list[Piece]:
     return pieces
 
 
-def _shared(a: np.ndarray, b: np.ndarray) -> int:
+def _shared(a: UInt32[np.ndarray, "s"], b: UInt32[np.ndarray, "t"]) -> int:
     """How many tokens both begin with."""
     length = min(len(a), len(b))
     differ = np.flatnonzero(a[:length] != b[:length])

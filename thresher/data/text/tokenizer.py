@@ -9,31 +9,32 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from thresher.artifacts import Artifact, build
+from thresher.artifacts import Artifact, Draft, build
 from thresher.canonical import hash_json
 from thresher.checkpoints import HUB, locate
 from thresher.data.text.begin_token import begin_token_of
 from thresher.data.text.end_token import END, EndToken, ReadFile, end_token_of, files_beside, files_on_hub, mark_special
 from thresher.errors import InputError
 
-# So many characters are enough to learn merges from, and little enough to hold.
 SAMPLE_CHARACTERS = 2**26
+"""Learn merges from at most this many characters: enough to learn well, few enough to keep in memory."""
 
 
 def check_vocab_size(vocab_size: int) -> None:
-    """Refuses a vocabulary that cannot hold every byte and the end token."""
+    """Refuse a vocabulary that cannot hold every byte and the end token."""
     if vocab_size < 257:
         raise InputError(f"vocab_size={vocab_size} is too small for bytes and the end token; pass at least 257")
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, out: Path, inputs: dict[str, str]) -> Artifact:
-    """A byte-level BPE tokenizer of `vocab_size` entries with one special token, the end of a document (id 0).
+    """Train a byte-level BPE tokenizer of `vocab_size` entries with one special token, the end of a document (id 0).
 
-    Of more than SAMPLE_CHARACTERS it learns from a sample, the same whatever the texts' order (`sample`).
+    The artefact is of kind `tokenizer`. It learns from a sample of SAMPLE_CHARACTERS, if the texts have more, which is
+    the same whatever their order (`sample`). Raises InputError as `check_vocab_size` does.
     """
     check_vocab_size(vocab_size)
 
-    def write(draft):
+    def write(draft: Draft) -> dict[str, int]:
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
@@ -52,8 +53,11 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, out: Path, inputs:
 
 
 def sample(texts: Iterable[str], size: int) -> list[str]:
-    """Texts of `size` characters in all, or all of them: those with the smallest hashes, so a random sample that takes
-    one pass and does not depend on order. Of a text longer than a hundredth of `size`, its beginning stands for it."""
+    """Texts of `size` characters in all, or all texts if they have fewer.
+
+    Those with the smallest hashes are taken, which is a random sample that takes one pass and does not depend on order.
+    Of a text longer than a hundredth of `size`, its beginning stands for it.
+    """
     largest: list[tuple[int, str]] = []  # a heap, the largest hash (as a negative number) on top
     total, longest = 0, max(size // 100, 1)
     for text in texts:
@@ -69,30 +73,30 @@ def sample(texts: Iterable[str], size: int) -> list[str]:
 
 
 class OpenTokenizer(NamedTuple):
-    """A tokenizer, the id of its end-of-document token and the hash of what it does."""
+    """A tokenizer that is ready to use, and what is known of it."""
 
     tokenizer: Tokenizer
     end: int
+    """The id of the token that ends a document."""
     hash: str
+    """A hash of what decides which tokens a text becomes."""
+    begin: int | None = None
+    """The id of the token that the checkpoint puts before every text; None where there is none."""
 
 
 def open_tokenizer(name: str | Path) -> OpenTokenizer:
     """A tokenizer by name: an artefact of ours, a `tokenizer.json`, or a checkpoint that has one (a folder, hf:NAME).
 
-    The end token is what the checkpoint says (`end_token`); settings that would cut texts or fill them up
-    are put aside. Raises InputError for what cannot be read or has no end token.
+    The end and begin tokens are what the checkpoint says (`end_token`, `begin_token`); settings that would cut texts or
+    fill them up are put aside. Raises InputError for what cannot be read or has no end token.
     """
     tokenizer, read = _read(str(name))
+    begin = begin_token_of(tokenizer, read)
     end = _end_of(tokenizer, str(name), read)
     mark_special(tokenizer, end)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return OpenTokenizer(tokenizer, end.id, _hash_of(tokenizer))
-
-
-def begin_token(name: str | Path) -> int | None:
-    """The token that the checkpoint of this tokenizer puts before every text, if any (`begin_token`)."""
-    return begin_token_of(*_read(str(name)))
+    return OpenTokenizer(tokenizer, end.id, _hash_of(tokenizer), begin)
 
 
 def vocab_size_of(tokenizer: Tokenizer) -> int:
@@ -138,7 +142,7 @@ def _nothing(name: str) -> None:
 
 def _converted(folder: Path) -> Tokenizer:
     """The tokenizer of a checkpoint that has only the files of an older kind, such as vocab.json and merges.txt."""
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer  # slow to load, and only for checkpoints of an older kind
 
     # Without any, some versions of `transformers` make an empty tokenizer up.
     if not any(file for pattern in VOCABULARIES for file in folder.glob(pattern)):
@@ -155,7 +159,7 @@ def _converted(folder: Path) -> Tokenizer:
 def tokenizer_hash(name: str | Path) -> str | None:
     """The hash that `open_tokenizer` gives; None where `name` has no tokenizer."""
     try:
-        return open_tokenizer(name)[2]
+        return open_tokenizer(name).hash
     except InputError:
         return None
 
