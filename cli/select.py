@@ -63,8 +63,6 @@ class Select(Command):
         from thresher.errors import InputError
         from thresher.selection.methods import stages_of
         from thresher.studies.selections.export import check_export
-        from thresher.studies.selections.select import select_from
-        from thresher.studies.selections.sources import Sources
         from thresher.workspace import Workspace
 
         stages_of(self.method)  # before anything is opened

@@ -19,10 +19,10 @@ from thresher.lazy import lazy
 if TYPE_CHECKING:
     from thresher.api.attribute import attribute
     from thresher.api.checkpoint import Checkpoint
+    from thresher.api.handle import Handle
     from thresher.api.handles import (
         Examples,
         FeatureStore,
-        Handle,
         Index,
         Model,
         Neighbours,
@@ -84,6 +84,7 @@ __getattr__ = lazy(
     {
         "Attribution": "thresher.api.result",
         "Checkpoint": "thresher.api.checkpoint",
+        "Handle": "thresher.api.handle",
         "TRAKer": "thresher.attribution.traker",
         "TrainConfig": "thresher.proxies.training.config",
         "Workspace": "thresher.workspace",
@@ -93,7 +94,7 @@ __getattr__ = lazy(
         "run_study": "thresher.studies.loop",
     }
     | dict.fromkeys(
-        "Examples FeatureStore Handle Index Model Neighbours Quality Scores Selection Validation open".split(),
+        "Examples FeatureStore Index Model Neighbours Quality Scores Selection Validation open".split(),
         "thresher.api.handles",
     )
     | dict.fromkeys("build_index featurize score search self_influence".split(), "thresher.api.scoring")

@@ -49,7 +49,7 @@ def loop(tmp_path_factory):
 
     pool = thresher.prepare(images(24), out=folder / "pool")
     target = thresher.prepare(images(6), out=folder / "target", classes=["0", "1"])
-    proxy = thresher.train("mlp-4x1", pool, out=folder / "proxy", epochs=5, batch_size=8, learning_rate=0.05)
+    proxy = thresher.train("mlp-4x1", pool, out=folder / "proxy", epochs=5.0, batch_size=8, learning_rate=0.05)
     features = thresher.featurize(proxy, pool, out=folder / "features", k=16)
     targets = thresher.featurize([proxy], target.path, out=folder / "target-features", k=16)
     scores = thresher.score(features, {"t": targets}, out=folder / "scores")
@@ -113,7 +113,7 @@ def test_a_checkpoint_is_known_by_its_weights(loop):
 def test_validation_compares_with_random_data(loop, tmp_path):
     validation = thresher.validate(
         loop["pool"], {"first": np.arange(12)}, {"t": loop["target"]}, out=tmp_path / "runs",
-        model="mlp-4x1", seeds=2, epochs=2, batch_size=8, workers=1,
+        model="mlp-4x1", seeds=2, epochs=2.0, batch_size=8, workers=1,
     )  # fmt: skip
     assert set(validation.table()["arm"]) == {"first", "random"} and set(validation.differences()["arm"]) == {"first"}
 

@@ -3,12 +3,8 @@
 A handle is a path too (`os.PathLike`), so it goes wherever a path goes; every verb takes either.
 """
 
-import html
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,8 +12,8 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 from torch import nn
 
+from thresher.api.handle import Handle, Source
 from thresher.api.result import Attribution
-from thresher.artifacts import Artifact, open_artifact
 from thresher.attribution.features import store
 from thresher.data import examples as prepared
 from thresher.errors import InputError
@@ -26,64 +22,6 @@ from thresher.proxies.models.weights import open_model
 from thresher.scores import check_names, open_scores
 from thresher.selection.combination import descending
 from thresher.selection.selection import open_selection
-
-Source = str | os.PathLike[str] | Artifact
-"""A handle, an artefact or a path."""
-AnyHandle = TypeVar("AnyHandle", bound="Handle")
-
-
-@dataclass(frozen=True, repr=False)
-class Handle:
-    """A finished artefact of any kind."""
-
-    artifact: Artifact
-    """Its request, facts, files and hashes."""
-    kinds: ClassVar[tuple[str, ...]] = ()
-    shown: ClassVar[tuple[str, ...]] = ()
-    """The facts that a person is shown."""
-
-    @classmethod
-    def of(cls: type[AnyHandle], source: Source) -> AnyHandle:
-        """The handle of a path, an artefact or a handle. Raises InputError for an artefact of another kind."""
-        if isinstance(source, cls):
-            return source
-        artifact = source if isinstance(source, Artifact) else open_artifact(Path(os.fspath(source)).expanduser())
-        if cls.kinds and artifact.kind not in cls.kinds:
-            raise InputError(
-                f"{artifact.path} holds {artifact.kind!r}, but {cls.kinds[0]!r} is needed here; "
-                f"give a {cls.kinds[0]} artefact"
-            )
-        return cls(artifact)
-
-    @property
-    def path(self) -> Path:
-        """The artefact's folder."""
-        return self.artifact.path
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What its maker recorded: counts, costs, results."""
-        return self.artifact.facts
-
-    @property
-    def content_hash(self) -> str:
-        """Of the data files alone: the same for the same bytes, wherever they lie."""
-        return self.artifact.content_hash
-
-    def __fspath__(self) -> str:
-        return str(self.path)
-
-    def __repr__(self) -> str:
-        facts = "".join(f", {name} {_short(self.facts[name])}" for name in self.shown if name in self.facts)
-        return f"{type(self).__name__}({str(self.path)!r}{facts})"
-
-    def _repr_html_(self) -> str:
-        facts = {"path": self.path, "kind": self.artifact.kind}
-        facts |= {name: _short(self.facts[name]) for name in self.shown if name in self.facts}
-        rows = (
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items()
-        )
-        return f"<b>{type(self).__name__}</b><table>{''.join(rows)}</table>"
 
 
 class Examples(Handle):
@@ -287,9 +225,3 @@ def named(values: Mapping[str, Any] | Any, name: str = "target") -> dict[str, An
     by_name = dict(values) if isinstance(values, Mapping) else {name: values}
     check_names(by_name)
     return by_name
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, int | np.integer):
-        return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from thresher.api.checkpoint import pairs_of
-from thresher.api.handles import Examples, FeatureStore, Handle, Index, Neighbours, Scores, Source, named
+from thresher.api.handle import Handle, Source
+from thresher.api.handles import Examples, FeatureStore, Index, Neighbours, Scores, named
 from thresher.attribution.features import featurize as features_module
 from thresher.attribution.scoring import index as index_module
 from thresher.attribution.scoring import scores as scores_module
@@ -17,7 +18,6 @@ from thresher.data.examples import TokenExamples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.scores import check_names
-from thresher.workspace import Workspace
 
 METHODS = ("features", "direction", "dual")
 Damping = float | Literal["loo"] | None
@@ -70,7 +70,7 @@ def featurize(
         views=tuple(views),
         device=device,
         batch_tokens=batch_tokens,
-        fan_out=Workspace(Path(out).parent, device, progress, executor).fan_out,
+        executor=executor,
         progress=progress,
     )
     return FeatureStore(artifact)

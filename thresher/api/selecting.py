@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from thresher.api.checkpoint import names_of
-from thresher.api.handles import Examples, FeatureStore, Scores, Selection, Source
+from thresher.api.handle import Source
+from thresher.api.handles import Examples, FeatureStore, Scores, Selection
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.selection.methods import stages_of
@@ -14,7 +15,8 @@ from thresher.selection.mixture.goal import make_goal
 from thresher.selection.mixture.table import MixtureTable
 from thresher.selection.mixture.table_file import Columns, read_table
 from thresher.studies.mixtures.proposal import natural_of, propose_from
-from thresher.studies.selections.evidence import Sources, select_from
+from thresher.studies.selections.select import select_from
+from thresher.studies.selections.sources import Sources
 from thresher.workspace import Workspace
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
-from thresher.api.handles import Examples, Model, Quality, Source, Validation, named
+from thresher.api.handle import Source
+from thresher.api.handles import Examples, Model, Quality, Validation, named
 from thresher.data.examples import Examples as PreparedExamples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
