@@ -2,7 +2,7 @@
 
     python -m benchmarks.machines                         # everything: both demos, five seeds, the tests, every setting
     python -m benchmarks.machines --settings avx2 --tasks vision --seeds 0 1 --no-tests
-    python -m benchmarks.machines --pytest tests/proxies  # other arguments of pytest for the tests
+    python -m benchmarks.machines --pytest=tests/proxies  # other arguments of pytest for the tests
 
 A setting is a set of environment variables: what this processor would do if it had less (`ATEN_CPU_CAPABILITY`), fewer
 threads, or coarser float32 products. Each run is a process of its own. Results are added to the file as they come, and
@@ -12,6 +12,7 @@ what is there already is not run again: a killed table goes on. The last lines s
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=["language", "vision"], choices=("language", "vision"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--no-tests", action="store_true")
-    parser.add_argument("--pytest", nargs="+", default=["-m", "not slow"], help="arguments of pytest")
+    parser.add_argument("--pytest", default="-m 'not slow'", help="arguments of pytest, as one: --pytest='-n 2 tests'")
     parser.add_argument("--json", type=Path, default=RESULTS)
     options = parser.parse_args()
     table = Table(options.json)
@@ -58,8 +59,8 @@ def main() -> None:
             for seed in options.seeds:
                 table.add(f"{setting} / {task} / {seed}", lambda task=task, seed=seed: demo(task, seed), setting)
         if not options.no_tests:
-            words = " ".join(options.pytest)
-            table.add(f"{setting} / tests {words}", lambda: run_tests(options.pytest), setting)
+            words = options.pytest
+            table.add(f"{setting} / tests {words}", lambda: run_tests(shlex.split(options.pytest)), setting)
     failed = [name for name, row in table.rows.items() if not row["passed"]]
     print(f"{len(table.rows)} runs in {options.json}, {len(failed)} of them failed", *failed, sep="\n  ")
     sys.exit(bool(failed))

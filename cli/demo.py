@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thresher.cli.command import Command
+from thresher.cli.lines import study_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +42,7 @@ class Demo(Command):
         )
 
     def show(self, result):
-        from thresher.studies.summary import show
-
-        return show(result)
+        return study_lines(result)
 
 
 COMMAND = Demo

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from thresher.studies.report.sentences import validation_lines
+
 
 def trust_lines(result: Mapping[str, Any]) -> list[str]:
     """A line a proxy and measure, over the mean of all test sets."""
@@ -31,3 +33,66 @@ def transfer_lines(result: Mapping[str, Any]) -> list[str]:
             f"{value:.3f} [{low:.3f}, {high:.3f}]"
         )
     return [*shown, result["verdict"]["sentence"]]
+
+
+def study_lines(result: Mapping[str, Any]) -> str:
+    """What a person reads when a study has ended."""
+    lines = validation_lines(result)
+    if "flipped_labels" in result:
+        found = result["flipped_labels"]
+        interval = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+        lines.append(f"flipped labels found: area under the curve {interval}")
+    if "trust" in result:
+        lines.append(f"can the proxy be trusted? {result['trust']['verdict']['sentence']}")
+    lines += [f"{name}: {line}" for name, line in result["cut"].items()]
+    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
+    lines.append(f"seconds: {seconds}; this run {result['wall_seconds']:.1f}")
+    return "\n".join([*lines, f"report: {result['report']}"])
+
+
+def proposal_lines(result: Mapping[str, Any]) -> list[str]:
+    """A proposed mixture, what it promises and what to beware of."""
+    intervals = result.get("weight_intervals") or {}
+    natural = (result.get("baselines") or {}).get("natural", {})
+    wide = max(map(len, result["weights"]))
+    lines = [
+        f"{'domain':<{wide}}  weight" + ("  [95 %]         " if intervals else "") + ("  natural" if natural else "")
+    ]
+    for domain, weight in sorted(result["weights"].items(), key=lambda item: -item[1]):
+        span = "  [{:.3f}, {:.3f}]".format(*intervals[domain]) if intervals else ""
+        base = f"  {natural[domain]:.3f}" if natural else ""
+        lines.append(f"{domain:<{wide}}  {weight:.3f} {span}{base}")
+    for target, loss in (result.get("predicted_losses") or {}).items():
+        span = (result.get("loss_intervals") or {}).get(target)
+        lines.append(f"predicted {target}: {loss:.4f}" + (" [{:.4f}, {:.4f}]".format(*span) if span else ""))
+    for name, gain in (result.get("gains") or {}).items():
+        lines.append(f"predicted gain over {name}: {gain['mean']:.4f} [{gain['low']:.4f}, {gain['high']:.4f}]")
+    for part in ("held_out", "test"):
+        for target, row in (result.get(part) or {}).items():
+            errors = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "num_runs")
+            lines.append(f"{part.replace('_', '-')} {target}: {errors}")
+    for row in result.get("next_runs") or []:
+        lines.append("run next: " + ", ".join(f"{d} {share:.3f}" for d, share in row.items() if share >= 0.0005))
+    lines += [f"warning: {warning}" for warning in result.get("warnings", [])]
+    lines += [f"repaired: {repair}" for repair in result.get("repairs", [])]
+    return [*lines, f"report: {result['report']}"] if "report" in result else lines
+
+
+def plan_lines(result: Mapping[str, Any]) -> list[str]:
+    """The mixtures of a plan, a row each."""
+    wide = {domain: max(len(domain), 5) for domain in result["runs"][0]}
+    lines = ["  ".join(["data ", *(f"{domain:>{width}}" for domain, width in wide.items())])]
+    for row, size in zip(result["runs"], result["data_relative_to_base"], strict=True):
+        cells = (f"{row[domain]:>{width}.3f}" for domain, width in wide.items())
+        lines.append("  ".join([f"{size:.3f}", *cells]))
+    return lines
+
+
+def mixture_validation_lines(result: Mapping[str, Any]) -> list[str]:
+    """What the validation of mixtures says of every proposal beside every baseline."""
+    lines = ["held-out loss of each arm minus the baseline's (95 % interval, paired seeds; negative is better)"]
+    for row in result["paired"]:
+        versus = f"{row['arm']} - {row['baseline']}"
+        interval = f"{row['mean']:+.4f}  [{row['low']:+.4f}, {row['high']:+.4f}]  n={row['n']}"
+        lines.append(f"  {versus:<32}{row['task']:<16}{interval}")
+    return [*lines, f"report: {result['path']}/report.html"]

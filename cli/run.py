@@ -6,6 +6,7 @@ from pathlib import Path
 import tyro
 
 from thresher.cli.command import Command
+from thresher.cli.lines import study_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,7 @@ class Run(Command):
         return finish(study, run_study(study, workspace), workspace, command=f"thresher run {self.study}")
 
     def show(self, result):
-        from thresher.studies.summary import show
-
-        return show(result)
+        return study_lines(result)
 
 
 COMMAND = Run

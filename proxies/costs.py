@@ -1,4 +1,19 @@
-"""Floating-point operations: measured of a model, and Small-to-Large's model of training and attribution."""
+"""What training and attribution cost, in floating-point operations: one model of cost, and what it counts.
+
+A multiply-add is 2. Costs add up over these parts, where p is the number of parameters, T the tokens of a sequence (1
+for an image), k the features of an example, n and m the numbers of pool and target examples:
+
+    part              measured (`selection_flops`)                closed form (`attribution_flops`)
+    training          (2 + trained share) x forward, a unit seen  6 p a token seen (`training_flops`)
+    gradients         as training, a unit of pool and targets     6 p T (n + m)
+    projection        not counted                                 2 k p (n + m), a dense matrix
+    kernel, scores    2 k n (k + target sets) + k^3               4 k^2 n + k^3
+
+The measured costs are those of a study: a forward pass is counted from the shapes of its matrix products, attention
+included (`proxies.flops`), the kernel is solved for one vector a target set, and all is summed over the proxies, each a
+checkpoint. The closed form is Small-to-Large's model (arXiv 2505.16260, appendix on compute) of one checkpoint, which
+needs no model at hand. They differ in attention and in projection, so compare only costs of one kind.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +27,7 @@ from thresher.proxies.flops import counting_flops
 
 
 def forward_flops(model: nn.Module, batch: Batch) -> int:
-    """FLOPs of one forward pass of `batch`, from the shapes of its matrix products (`flops`); a multiply-add is 2."""
+    """FLOPs of one forward pass of `batch`, from the shapes of its matrix products (`proxies.flops`)."""
     device = next(model.parameters()).device
     training = model.training
     model.eval()
@@ -25,8 +40,11 @@ def forward_flops(model: nn.Module, batch: Batch) -> int:
 
 
 def training_flops_per_unit(model: nn.Module, examples: Examples) -> float:
-    """FLOPs of training on one token of text, or one image: a backward pass costs two forward passes, one of them for
-    the gradients of the parameters, as far as these are trained."""
+    """FLOPs of training on one token of text, or on one image.
+
+    A backward pass costs two forward passes: one for the gradients of the activations, and one for those of the
+    parameters, as far as these are trained.
+    """
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     trained = sum(count for count, is_trained in counts if is_trained) / sum(count for count, _ in counts)
     batch, num_units = longest_sequence(examples)
@@ -34,7 +52,10 @@ def training_flops_per_unit(model: nn.Module, examples: Examples) -> float:
 
 
 def longest_sequence(examples: Examples) -> tuple[Batch, int]:
-    """The longest that a model is trained on at once: of packed text a full sequence; and how many tokens (1 image)."""
+    """A batch of the longest sequence that a model of `examples` is trained on, and its length in tokens (1: an image).
+
+    Of packed text that is a full sequence.
+    """
     if isinstance(examples, TokenExamples) and examples.layout.packed:
         tokens = torch.full((1, examples.sequence_length), examples.layout.end_token)
         return {"input_ids": tokens, "labels": tokens}, examples.sequence_length
@@ -42,34 +63,40 @@ def longest_sequence(examples: Examples) -> tuple[Batch, int]:
     return examples.batch([int(lengths.argmax())]), int(lengths.max())
 
 
-def training_flops(num_parameters: int, num_tokens: int) -> int:
-    """6 p T n: the usual estimate, without attention (Small-to-Large, appendix on compute)."""
-    return 6 * num_parameters * num_tokens
-
-
-def attribution_flops(num_parameters: int, sequence_length: int, num_train: int, num_test: int, dimension: int) -> int:
-    """`(6 p T + 4 k^2 + 2 k p) n + 2 p (3 T + k) n_test + k^3`, of one checkpoint, from gradients to scores."""
-    p, t, k = num_parameters, sequence_length, dimension
-    return (6 * p * t + 4 * k**2 + 2 * k * p) * num_train + 2 * p * (3 * t + k) * num_test + k**3
-
-
 def selection_flops(
     proxies: Sequence[Artifact], *, pool: Examples, targets: Mapping[str, Examples], k: int | None
 ) -> dict[str, float]:
-    """Of training the proxies, featurising pool and targets, and scoring; the last two with features alone (`k`).
+    """FLOPs of a selection by stage, as measured: `train` the proxies, `featurize` pool and targets, `score` the pool.
 
-    Featurising is a forward and a backward pass over every token (image), like training; scoring builds and factors a
-    k x k kernel a checkpoint and multiplies the pool by one vector a target.
+    k: features of an example; None where nothing was featurised, which leaves `train` alone.
     """
     flops = {"train": float(sum(proxy.facts["flops"] for proxy in proxies))}
     if k is not None:
         a_unit = sum(proxy.facts["flops"] / units_seen(proxy) for proxy in proxies)
-        flops["featurize"] = a_unit * float(sum(one.lengths().sum() for one in (pool, *targets.values())))
+        flops["featurize"] = a_unit * float(sum(examples.lengths().sum() for examples in (pool, *targets.values())))
         flops["score"] = len(proxies) * (2.0 * len(pool) * k * (k + len(targets)) + k**3)
     return flops
 
 
 def units_seen(model: Artifact) -> int:
-    """Tokens, or images, that a model was trained on, repetitions counted."""
+    """Tokens, or images, that the model of an artefact was trained on, repetitions counted."""
     facts = model.facts
     return facts["num_tokens_seen"] if "num_tokens_seen" in facts else facts["num_examples_seen"]
+
+
+def training_flops(num_parameters: int, num_tokens: int) -> int:
+    """FLOPs of training by the closed form, `6 p` a token: the usual estimate, without attention."""
+    return 6 * num_parameters * num_tokens
+
+
+def attribution_flops(num_parameters: int, sequence_length: int, num_train: int, num_test: int, dimension: int) -> int:
+    """FLOPs of attribution with one checkpoint by the closed form, from gradients to scores.
+
+    `(6 p T + 4 k^2 + 2 k p) n + 2 p (3 T + k) m + k^3` (Small-to-Large, arXiv 2505.16260, appendix on compute), where
+    p is `num_parameters`, T `sequence_length`, n `num_train`, m `num_test` and k `dimension`.
+    """
+    p, k, num_examples = num_parameters, dimension, num_train + num_test
+    gradients = training_flops(p, sequence_length * num_examples)
+    projection = 2 * k * p * num_examples
+    kernel_and_scores = 4 * k**2 * num_train + k**3
+    return gradients + projection + kernel_and_scores

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from thresher.data.examples import Examples
 from thresher.devices import full_float32, pick_device
 from thresher.errors import InputError
-from thresher.proxies.training.trainer import training_loss
+from thresher.proxies.training.objective import training_loss
 from thresher.seeds import numpy_rng
 
 
@@ -29,11 +29,12 @@ def largest_eigenvalue(
     seed: int = 0,
     device: str = "auto",
 ) -> float:
-    """The eigenvalue of largest absolute value of the Hessian of the mean loss, by Lanczos iteration on products with
-    it (ARPACK, by `scipy`), which tells eigenvalues of nearly equal size apart where power iteration stops early.
+    """The eigenvalue of largest absolute value of the Hessian of the mean loss, to a relative `tolerance`.
 
-    On `num_examples` random windows of them, to a relative `tolerance`, restarted at most `num_iterations` times. The
-    loss is that of training, its mean over batches. Gradient descent is stable below 2 over it.
+    Found by Lanczos iteration on products with the Hessian (ARPACK, by `scipy`), restarted at most `num_iterations`
+    times; it tells eigenvalues of nearly equal size apart where power iteration stops early. The loss is that of
+    training, its mean over batches of `num_examples` random windows. Gradient descent is stable at learning rates below
+    2 over the eigenvalue. Raises InputError where the iteration does not converge.
     """
     if num_iterations < 1 or num_examples < 1:
         raise InputError(f"num_iterations={num_iterations}, num_examples={num_examples}; pass 1 or more of both")
@@ -75,8 +76,15 @@ def _like(vector: Float[Tensor, "p"], parameters: Sequence[Tensor]) -> list[Tens
     return [part.view_as(parameter).to(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 
 
-def _product(model, examples, rows: np.ndarray, parameters, vector: list[Tensor], place) -> list[Tensor]:
-    """Hessian times vector, of the mean loss of one batch."""
+def _product(
+    model: nn.Module,
+    examples: Examples,
+    rows: Int[np.ndarray, "b"],
+    parameters: Sequence[Tensor],
+    vector: Sequence[Tensor],
+    place: torch.device,
+) -> list[Tensor]:
+    """The Hessian of the mean loss of one batch times a vector, both in parts of the parameters' shapes."""
     batch = {name: tensor.to(place) for name, tensor in examples.batch(rows).items()}
     # The fused attention kernels have no second derivative.
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):

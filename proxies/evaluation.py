@@ -1,6 +1,6 @@
-"""What a model makes of each example: loss, margin, confidence, correctness."""
+"""What a model makes of each example (loss, margin, confidence, correctness), and the artefact that keeps it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from jaxtyping import Float, Int
 from torch import nn
 
 from thresher.artifacts import Artifact, Draft, build
@@ -29,17 +30,18 @@ def evaluate(
     model: nn.Module,
     examples: Examples,
     *,
-    indices: np.ndarray | None = None,
+    indices: Sequence[int] | Int[np.ndarray, "m"] | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     precision: str = "float32",
     progress: Progress = SILENT,
-) -> dict[str, np.ndarray]:
-    """Per-example `margin`, `loss`, `confidence`, `correct` (`thresher.outputs`), float32 [m], in `indices`' order.
+) -> dict[str, Float[np.ndarray, "m"]]:
+    """The `margin`, `loss`, `confidence` and `correct` (`thresher.outputs`) of the examples at `indices`, float32 [m].
 
-    Of a document that is read in several windows, the mean over the predicted tokens of all. Windows are taken from the
-    longest to the shortest, so that a batch holds little padding and memory runs out at once or never. The model is
-    left on its device and in the mode it came in.
+    Losses are in nats. A document that is read in several windows has the mean over the predicted tokens of all of
+    them. Windows are taken from the longest to the shortest, so that a batch holds little padding and memory runs out
+    at once or never. The model is left on its device and in the mode it came in. Raises InputError for a batch size
+    below 1.
     """
     indices = np.arange(len(examples)) if indices is None else np.asarray(indices)
     if batch_size is not None and batch_size < 1:
@@ -66,11 +68,11 @@ def evaluate(
     return {name: values.float().numpy() for name, values in results.items()}
 
 
-def evaluate_choices(model: nn.Module, choices: Choices, **options: Any) -> dict[str, np.ndarray]:
-    """Whether the model finds each example's right choice, float32 [n]: 1, 0, or its share where several tie.
+def evaluate_choices(model: nn.Module, choices: Choices, **options: Any) -> dict[str, Float[np.ndarray, "n"]]:
+    """Whether the model finds the right choice of each example, float32 [n]: 1 or 0, or a share where choices tie.
 
     `accuracy` picks the choice with the lowest mean loss of its tokens, `accuracy_sum` that with the lowest summed
-    loss, the likeliest text. `options` are those of `evaluate`.
+    loss, which is the likeliest text. `options` are those of `evaluate`.
     """
     mean = evaluate(model, choices, **options)["loss"]
     return {
@@ -79,23 +81,12 @@ def evaluate_choices(model: nn.Module, choices: Choices, **options: Any) -> dict
     }
 
 
-def _share_found(losses: np.ndarray, choices: Choices) -> np.ndarray:
-    lowest = losses == np.minimum.reduceat(losses, choices.starts)[choices.example]
-    found = np.add.reduceat(lowest & choices.right, choices.starts, dtype=np.float32)
-    return found / np.add.reduceat(lowest, choices.starts, dtype=np.float32)
-
-
-def _fitting_batch_size(examples: Examples, lengths: np.ndarray) -> int:
-    vocab_size = getattr(examples, "vocab_size", None)
-    if vocab_size is None or not len(lengths):
-        return 256
-    return int(np.clip(MAX_LOGITS // (vocab_size * int(lengths.max())), 1, 256))
-
-
 def measure(model: Artifact, tasks: Mapping[str, Examples], *, out: Path, workspace: Workspace) -> Artifact:
-    """Per-example loss and correctness of `model` on each task, an artefact of kind "evaluation".
+    """Measure `model` on each task, and write an artefact of kind "evaluation" at `out`.
 
-    Where a task has choices, also whether the right one was found, by mean and by summed loss; null where it has none.
+    Its table `losses.parquet` has a row for each example: `task`, `id`, `loss` in nats, `correct`, and where the task
+    has choices the `accuracy` and `accuracy_sum` of `evaluate_choices`, else nulls. Raises InputError where the model
+    cannot read a task.
     """
 
     def write(draft: Draft) -> None:
@@ -111,9 +102,9 @@ def measure(model: Artifact, tasks: Mapping[str, Examples], *, out: Path, worksp
                 "correct": results["correct"],
             }
             choices = examples.choices if isinstance(examples, TokenExamples) else None
-            found = {} if choices is None else evaluate_choices(network, choices, device=workspace.device)
+            accuracies = {} if choices is None else evaluate_choices(network, choices, device=workspace.device)
             for name in ("accuracy", "accuracy_sum"):
-                columns[name] = found.get(name, pa.nulls(len(examples), pa.float32()))
+                columns[name] = accuracies.get(name, pa.nulls(len(examples), pa.float32()))
             tables.append(pa.table(columns))
         with draft.file("losses.parquet") as file:
             pq.write_table(pa.concat_tables(tables), file)
@@ -126,7 +117,7 @@ def measure(model: Artifact, tasks: Mapping[str, Examples], *, out: Path, worksp
 
 
 def chance_of(examples: Examples) -> float:
-    """The accuracy of a guess: among the choices, among the classes of images, else 0 (any token may come next)."""
+    """The accuracy of a guess, from 0 to 1, among the classes or the choices; 0 where any token may come next."""
     if isinstance(examples, ImageExamples | LabelledTextExamples):
         return 1 / len(examples.classes)
     choices = examples.choices if isinstance(examples, TokenExamples) else None
@@ -137,8 +128,21 @@ def chance_of(examples: Examples) -> float:
 
 
 def means(evaluation: Artifact) -> dict[str, dict[str, Any]]:
-    """task -> the means of its examples."""
+    """The mean `loss`, `correct`, `accuracy` and `accuracy_sum` of each task of an artefact that `measure` made."""
     table = pq.read_table(evaluation.file("losses.parquet")).group_by("task", use_threads=False)
     measures = ("loss", "correct", "accuracy", "accuracy_sum")
     rows = table.aggregate([(name, "mean") for name in measures]).to_pylist()
     return {row["task"]: {"task": row["task"], **{name: row[f"{name}_mean"] for name in measures}} for row in rows}
+
+
+def _share_found(losses: Float[np.ndarray, "c"], choices: Choices) -> Float[np.ndarray, "n"]:
+    lowest = losses == np.minimum.reduceat(losses, choices.starts)[choices.example]
+    right = np.add.reduceat(lowest & choices.right, choices.starts, dtype=np.float32)
+    return right / np.add.reduceat(lowest, choices.starts, dtype=np.float32)
+
+
+def _fitting_batch_size(examples: Examples, lengths: Int[np.ndarray, "w"]) -> int:
+    vocab_size = getattr(examples, "vocab_size", None)
+    if vocab_size is None or not len(lengths):
+        return 256
+    return int(np.clip(MAX_LOGITS // (vocab_size * int(lengths.max())), 1, 256))

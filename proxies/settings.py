@@ -4,12 +4,15 @@ from dataclasses import asdict, dataclass
 
 from thresher.data.examples import Examples
 from thresher.proxies.models.spec import Spec, model_spec, model_width, origin_of
-from thresher.proxies.training.trainer import TrainConfig
+from thresher.proxies.training.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """`[proxy]` and `[reference]`: a model and how it is trained; what is None follows from the size."""
+    """A model and how it is trained, as the tables `[proxy]` and `[reference]` of a study say it.
+
+    What is None follows from the size.
+    """
 
     size: str
     """The one dial: parameters ("0.4M"), or a model's name ("rn-1/16", "mlp-64x2", "hf:PATH", "module:function")."""
@@ -32,12 +35,12 @@ class ModelSettings:
 
 
 def train_config_of(settings: ModelSettings, spec: Spec) -> TrainConfig:
-    """How the model of `spec` is trained: the defaults of its task, with what `settings` says instead."""
+    """How the model of `spec` is trained: by the defaults of its task, except for what `settings` says."""
     wanted = {key: value for key, value in asdict(settings).items() if key in TrainConfig.__dataclass_fields__}
     return TrainConfig.for_task(spec["task"], **{key: value for key, value in wanted.items() if value is not None})
 
 
 def usual_rate(settings: ModelSettings, pool: Examples) -> float:
-    """The peak learning rate that a model of `settings` is trained at unless it says another."""
+    """The peak learning rate of a model of `settings` on `pool`: the one they name, or else the usual one."""
     spec = model_spec(settings.size, pool)
     return train_config_of(settings, spec).peak_rate(source=origin_of(spec), width=model_width(spec))

@@ -19,7 +19,7 @@ from thresher.proxies.models.fits import check_all
 from thresher.proxies.models.spec import Spec, model_spec
 from thresher.proxies.settings import ModelSettings, train_config_of
 from thresher.proxies.training.config import TrainConfig
-from thresher.proxies.training.order import hash_array
+from thresher.proxies.training.request import hash_array
 from thresher.proxies.training.stacked import Member, groups_of, train_stack
 from thresher.proxies.training.trainer import train
 from thresher.workspace import Workspace

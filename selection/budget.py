@@ -1,6 +1,6 @@
-"""How much to keep: the one accounting that selections, random draws, recipes, mixtures and validations share.
+"""How much to keep: the one accounting that selections, random draws, mixtures and validations share.
 
-What an example costs stands in `lengths`: tokens of a text (its end token included), 1 of an image. A budget is in that
+`lengths` says what an example costs: tokens of a text (its end token included), 1 of an image. A budget is in that
 unit: a fraction is a share of the pool's tokens, not of its documents. Only a `count` is of examples.
 
 One rule says what a budget takes: examples in their order until the budget is reached, and the one that reaches it is
@@ -21,7 +21,10 @@ EPSILON = 1e-9
 
 
 def num_to_keep(total: int, *, fraction: float | None = None, count: int | None = None) -> int:
-    """How much of `total`, from a share in (0, 1] (rounded, at least 1) or a count of examples; exactly one of them."""
+    """How much of `total` to keep: a share in (0, 1], rounded but at least 1, or a count of examples.
+
+    Raises InputError unless exactly one of them is given and can be met.
+    """
     if total < 1:
         raise InputError("the pool is empty; give a pool with at least one example")
     if (fraction is None) == (count is None):
@@ -38,17 +41,16 @@ def num_to_keep(total: int, *, fraction: float | None = None, count: int | None 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Exactly one of three. A fraction is of the whole pool's tokens, also behind filters, so that selections with the
-    same fraction have the same size.
-
-    `per_domain` caps the share of the budget that one domain may have: when a domain has reached it, by an example that
-    is kept whole, its others are passed over.
-    """
+    """How much to keep, by exactly one of a fraction, a count and a number of tokens. Raises InputError otherwise."""
 
     fraction: float | None = None
+    """A share of the whole pool's tokens, also behind filters, so that equal fractions keep equally much."""
     count: int | None = None
+    """A number of examples."""
     tokens: int | None = None
     per_domain: float | None = None
+    """The share of the budget that one domain may have. When an example, kept whole, reaches it, the others of its
+    domain are passed over."""
 
     def __post_init__(self) -> None:
         given = [self.fraction, self.count, self.tokens]
@@ -64,7 +66,7 @@ class Budget:
             raise InputError(f"per_domain={self.per_domain} is outside (0, 1]; pass the share one domain may have")
 
     def of(self, lengths: Int[np.ndarray, "n"]) -> "Amount":
-        """In a pool of such lengths. Raises InputError when the pool has less."""
+        """The budget in a pool of these lengths. Raises InputError if the pool has less."""
         costs = np.asarray(lengths, dtype=np.int64)
         if self.count is not None:
             return Amount(num_to_keep(len(costs), count=self.count), np.ones_like(costs), self.per_domain)
@@ -79,18 +81,22 @@ class Budget:
 
 @dataclass(frozen=True)
 class Amount:
-    """A budget in a pool: how much, and what each example costs of it."""
+    """A budget in a pool."""
 
     total: int
+    """How much is kept."""
     costs: Int[np.ndarray, "n"]
+    """What each example of the pool costs of it."""
     per_domain: float | None = None
+    """The share of the budget that one domain may have."""
 
     @property
     def unit(self) -> str:
+        """What is counted: "examples" if each costs 1, else "tokens"."""
         return "examples" if (self.costs == 1).all() else "tokens"
 
     def within(self, positions: Int[np.ndarray, "m"], domains: np.ndarray) -> int:
-        """How much of the budget `positions` are sure to fill in whatever order, each domain to its cap at most."""
+        """How much of the budget `positions` fill in any order, each domain up to its cap at most."""
         if self.per_domain is None:
             return min(self.total, int(self.costs[positions].sum()))
         groups = np.unique(np.asarray(domains)[positions].astype(str), return_inverse=True)[1]
@@ -98,16 +104,20 @@ class Amount:
         return min(self.total, int(np.minimum(supplies, self.per_domain * self.total).sum() + EPSILON))
 
     def take(self, order: Int[np.ndarray, "m"], domains: np.ndarray) -> "Taken":
+        """What the budget takes of `order`; see the function `take`."""
         return take(order, self.total, self.costs, domains, self.per_domain)
 
 
 @dataclass(frozen=True)
 class Taken:
+    """What a budget takes of an order."""
+
     kept: Int[np.ndarray, "k"]
+    """The positions that were taken, in their order."""
     over_cap: Int[np.ndarray, "c"]
-    """What was passed over because its domain had its share."""
+    """The positions that were passed over because their domain had its share."""
     is_full: bool
-    """Whether the budget was reached, and not the end of the order."""
+    """Whether the budget was reached before the order ended."""
 
 
 def take(
@@ -117,9 +127,9 @@ def take(
     domains: np.ndarray | None = None,
     per_domain: float | None = None,
 ) -> Taken:
-    """The positions of `order`, first to last, until what they cost reaches `total`; a position may stand there twice.
+    """Take the positions of `order`, first to last, until what they cost reaches `total`.
 
-    `costs` [n] and `domains` [n] are of the whole pool.
+    A position may stand in `order` more than once. `costs` and `domains` are those of the whole pool.
     """
     price = np.asarray(costs)[order].astype(np.int64)
     open_to = np.ones(len(order), dtype=bool)
@@ -128,8 +138,8 @@ def take(
         groups = np.unique(np.asarray(domains)[order].astype(str), return_inverse=True)[1]
         open_to = _before_in_group(price, groups) < per_domain * total - EPSILON
     paid = np.where(open_to, price, 0)
-    wanted = _before(paid) < total
-    return Taken(order[wanted & open_to], order[wanted & ~open_to], bool(paid.sum() >= total))
+    is_within = _before(paid) < total
+    return Taken(order[is_within & open_to], order[is_within & ~open_to], bool(paid.sum() >= total))
 
 
 def _before(price: Int[np.ndarray, "m"]) -> Int[np.ndarray, "m"]:
@@ -137,12 +147,12 @@ def _before(price: Int[np.ndarray, "m"]) -> Int[np.ndarray, "m"]:
 
 
 def _before_in_group(price: Int[np.ndarray, "m"], groups: Int[np.ndarray, "m"]) -> Int[np.ndarray, "m"]:
-    """What those of the same group cost that stand before each."""
+    """For each, what those of the same group cost that stand before it."""
     rows = np.argsort(groups, kind="stable")
     before, ordered = _before(price[rows]), groups[rows]
-    found = np.empty_like(before)
-    found[rows] = before - before[np.searchsorted(ordered, ordered, side="left")]
-    return found
+    in_group = np.empty_like(before)
+    in_group[rows] = before - before[np.searchsorted(ordered, ordered, side="left")]
+    return in_group
 
 
 def draw(
@@ -151,9 +161,10 @@ def draw(
     lengths: Int[np.ndarray, "n"],
     shuffled: Callable[[int], Int[np.ndarray, "m"]],
 ) -> Int[np.ndarray, "k"]:
-    """At least `total` of `members`, drawn at random: part of a pass, or whole passes and a part where they hold less.
+    """Draw positions of `members` that cost at least `total`, in the order of the draw.
 
-    `shuffled(turn)` gives the members in the order of a pass, anew for each. Returns positions in the order drawn.
+    If the members hold less than `total`, the draw is whole passes and a part of one. `shuffled(turn)` gives the
+    members in the order of a pass, anew for each pass.
     """
     supply = int(np.asarray(lengths)[members].sum())
     turns = max(1, -(-total // supply)) if supply else 1
@@ -161,7 +172,7 @@ def draw(
 
 
 def realised(domains: np.ndarray, positions: Int[np.ndarray, "k"], lengths: Int[np.ndarray, "n"]) -> dict[str, float]:
-    """The share of each domain in what `positions` cost, sorted by name."""
+    """The share of each domain in what `positions` cost, sorted by the domain's name."""
     names, groups = np.unique(np.asarray(domains)[positions].astype(str), return_inverse=True)
     sums = np.bincount(groups, weights=np.asarray(lengths)[positions])
     return dict(zip(names.tolist(), (sums / sums.sum()).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""What methods may look at: named facts about the examples of a pool and about targets, made when a method asks.
+"""What methods may look at: named facts about a pool and its targets, each made when a method first asks for it.
 
 name                what it is
 scores              {target: [n]} attribution scores, higher = more helpful
@@ -8,10 +8,10 @@ gradient_cosines    {target: [n]} mean cosine with the target examples' gradient
 features            [n, k] unit vectors whose inner product is how much two examples do the same (`selection.diverse`)
 embeddings          [n, d] hidden states of a proxy, and target_embeddings {target: [t, d]}
 texts               n strings as they were written, and target_texts {target: [t] strings}
-lengths             [n] tokens of each example (1 of an image); where nobody says, each counts as 1
+lengths             [n] tokens of each example (1 of an image); if they are not given, each counts as 1
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
 from typing import Any
@@ -38,21 +38,22 @@ NEEDS = {
 FROM_MODELS = frozenset(
     ("scores", "loss", "gradient_norms", "gradient_cosines", "features", "embeddings", "target_embeddings")
 )
-"""What takes a trained proxy."""
+"""The facts that take a trained proxy."""
 BY_TARGET = ("scores", "gradient_cosines", "target_embeddings", "target_texts")
 
 
 class Evidence:
-    """Facts by name, each a value or a function that makes it; a function is called once, when first asked.
+    """Facts about a pool by name, each a value or a function that is called once, when the fact is first asked for.
 
-    `weights` says what each target counts for (None: equal) wherever targets are combined. `advice` says, by name, how
-    to give what is missing. Raises InputError for facts that do not fit a pool of `len(ids)` examples.
+    `weights` says what each target counts for wherever targets are combined; None: all equal. `advice` says, by the
+    name of a fact, how to give it. Raises InputError for an unknown name and an empty pool, and when a fact is made,
+    for one that does not fit the pool.
     """
 
     def __init__(
         self,
-        ids: Sequence[str],
-        domains: Sequence[str] | None = None,
+        ids: Sequence[str] | np.ndarray,
+        domains: Sequence[str] | np.ndarray | None = None,
         *,
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
@@ -73,10 +74,10 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def require(self, name: str, who: str) -> None:
-        """Refuse, before anything is computed, when `name` cannot be had; `who` needs it."""
+    def require(self, name: str, asker: str) -> None:
+        """Check that the fact `name` can be made. Raises InputError that names the `asker` otherwise."""
         if name not in self._facts:
-            raise InputError(f"{who} needs {NEEDS[name]}; {self._advice.get(name, f'pass them as {name}')}")
+            raise InputError(f"{asker} needs {NEEDS[name]}; {self._advice.get(name, f'pass them as {name}')}")
 
     def __getitem__(self, name: str) -> Any:
         self.require(name, "this selection")
@@ -86,34 +87,35 @@ class Evidence:
         return self._made[name]
 
     def with_seed(self, seed: int) -> "Evidence":
-        """The same facts, made once for both, with other draws."""
+        """The same evidence with another seed; facts are made once for both."""
         other = copy(self)
         other.seed = seed
         return other
 
     def combined(self, by_target: Mapping[str, Float[np.ndarray, "n"]]) -> Float[np.ndarray, "n"]:
-        """One number an example from one a target: each normalised over the pool, then the weighted mean."""
+        """One number an example: the weighted mean over targets, each normalised over the pool."""
         return combination.combine(by_target, self.weights)
 
-    def shares(self, targets: Sequence[str]) -> dict[str, float]:
-        """What each target counts for, summing to 1."""
+    def shares(self, targets: Iterable[str]) -> dict[str, float]:
+        """What each target counts for; the shares sum to 1."""
         return combination.shares(list(targets), self.weights)
 
     @cached_property
     def lengths(self) -> Int[np.ndarray, "n"]:
-        """What each example costs of a budget, see `selection.budget`."""
+        """What each example costs of a budget: its tokens, or 1 if they are not known."""
         return np.asarray(self["lengths"], dtype=np.int64) if "lengths" in self._facts else np.ones(len(self), np.int64)
 
     @cached_property
     def canonical(self) -> Int[np.ndarray, "n"]:
-        """Positions in the order of ids, so that what is drawn or clustered does not depend on the pool's order."""
+        """All positions in the order of ids, so that draws and clusters do not depend on the pool's order."""
         return np.argsort(np.asarray(self.ids, dtype=str), kind="stable")
 
     def by_id(self, alive: Int[np.ndarray, "m"]) -> Int[np.ndarray, "m"]:
-        """`alive` in that order."""
+        """The positions `alive` in the order of ids."""
         return self.canonical[np.isin(self.canonical, alive)]
 
     def rng(self, *names: str) -> np.random.Generator:
+        """A generator of random numbers for one purpose, from the seed."""
         return numpy_rng(self.seed, "selection", *names)
 
     def _checked(self, name: str, value: Any) -> Any:

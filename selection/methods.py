@@ -1,4 +1,4 @@
-"""The ways to select, by name. Each ranks the pool, or filters it; a line of them (`selection.spec`) is a selection."""
+"""All ways to select, by name: each ranks the pool or filters it, and a line of them is a spec."""
 
 import inspect
 import typing
@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from thresher.selection.evidence import FROM_MODELS
-from thresher.selection.selectors import bm25, classifier, diverse, dsir, duplicates, embedding, semdedup
-from thresher.selection.selectors.controls import _bottom, _dsdm, _loss, _random
-from thresher.selection.selectors.ranking import by
+from thresher.selection.selectors import bm25, classifier, controls, diverse, dsir, duplicates, embedding, semdedup
 from thresher.selection.spec import Parameter, Stage, parse
 
 BUDGET = {
@@ -27,11 +25,14 @@ SAMPLING = {
 
 @dataclass(frozen=True)
 class Method:
-    """`kind`: "score" (judges each example of the pool by itself), "order" (orders those still there) or "filter"."""
+    """One way to select."""
 
     kind: Literal["score", "order", "filter"]
+    """"score" judges each example of the pool by itself, "order" orders those still there, "filter" leaves some out."""
     needs: tuple[str, ...]
+    """The evidence it looks at."""
     run: Callable[..., Any]
+    """The function that does it, whose keyword-only parameters a spec may set."""
     main: str = "fraction"
     """The parameter that is written without its name."""
     samples: bool = True
@@ -51,7 +52,7 @@ class Method:
 
     @property
     def parameters(self) -> dict[str, Parameter]:
-        """All that a spec may set."""
+        """All parameters that a spec may set."""
         if self.kind == "filter":
             return self.own
         return BUDGET | (SAMPLING if self.samples else {}) | self.own
@@ -63,15 +64,13 @@ def _parameter(hint: Any, default: Any) -> Parameter:
 
 
 METHODS: dict[str, Method] = {
-    "dsdm": Method("score", ("scores",), _dsdm),
+    "dsdm": Method("score", ("scores",), controls.dsdm),
     "dsdm_diverse": Method("order", ("scores", "features"), diverse.dsdm_diverse, samples=False, is_greedy=True),
-    "random": Method("score", (), _random, samples=False),
-    "bottom": Method("score", ("scores",), _bottom),
-    "gradient_norm": Method("score", ("gradient_norms",), lambda evidence: by(evidence["gradient_norms"])),
-    "gradient_cosine": Method(
-        "score", ("gradient_cosines",), lambda evidence: by(evidence.combined(evidence["gradient_cosines"]))
-    ),
-    "loss": Method("score", ("loss",), _loss, samples=False),
+    "random": Method("score", (), controls.random, samples=False),
+    "bottom": Method("score", ("scores",), controls.bottom),
+    "gradient_norm": Method("score", ("gradient_norms",), controls.gradient_norm),
+    "gradient_cosine": Method("score", ("gradient_cosines",), controls.gradient_cosine),
+    "loss": Method("score", ("loss",), controls.loss, samples=False),
     "dsir": Method("score", ("texts", "target_texts"), dsir.dsir, samples=False),
     "bm25": Method("score", ("texts", "target_texts"), bm25.bm25),
     "classifier": Method("score", ("texts", "target_texts"), classifier.classifier),
@@ -84,13 +83,13 @@ METHODS: dict[str, Method] = {
 
 
 def stages_of(spec: str) -> list[Stage]:
-    """The stages of a spec. Raises InputError, one line, naming the column and what is known there."""
+    """The stages of a spec. Raises InputError that names the column of a mistake and what could stand there."""
     parameters = {name: method.parameters for name, method in METHODS.items()}
     return parse(spec, parameters, {name: method.main for name, method in METHODS.items() if method.main})
 
 
 def needs_of(spec: str) -> list[str]:
-    """The evidence that a spec looks at, see `selection.evidence`."""
+    """The evidence that a spec looks at, by the names of `selection.evidence`."""
     return list(dict.fromkeys(need for stage in stages_of(spec) for need in METHODS[stage.name].needs))
 
 

@@ -1,4 +1,4 @@
-"""Run a spec on evidence: filters leave examples out, rankings keep a budget of the best, the last stage decides."""
+"""Run a spec on evidence, stage by stage: filters leave examples out, rankings keep the best within a budget."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ from thresher.selection.spec import Stage
 
 @dataclass
 class _State:
-    """Where a selection stands between stages."""
+    """A selection between two stages."""
 
     alive: Int[np.ndarray, "m"]
-    """Still there, in the order of the last ranking; may repeat after the last stage."""
+    """Positions still there, in the order of the last ranking; they may repeat after the last stage."""
     left_out: list[tuple[str, Int[np.ndarray, "d"]]]
-    """(why, positions) in the order in which they were left out, each from nearest to being taken."""
+    """(reason, positions) in the order in which they were left out, each from the nearest to being taken."""
     scores: Float[np.ndarray, "n"]
 
 
@@ -38,10 +38,11 @@ def select_by(
     count: int | None = None,
     tokens: int | None = None,
 ) -> Selected:
-    """What `spec` keeps of the pool. The budget of its last stage stands in the spec, or is given here.
+    """Select by a spec: what it keeps of the pool, and what it drops and why.
 
-    A spec that ends in a filter takes no budget and keeps all that is left. Raises InputError, before anything is
-    computed, for a spec that cannot be read and evidence that is missing; then for a budget beyond what is left.
+    The budget of the last stage stands in the spec or is given here. A spec that ends in a filter takes no budget and
+    keeps all that is left. Raises InputError, before anything is computed, for a spec that cannot be read and evidence
+    that is missing, and later for a budget beyond what is left.
     """
     stages, amounts = _planned(spec, evidence, {"fraction": fraction, "count": count, "tokens": tokens})
     state, report = _State(np.arange(len(evidence)), [], np.full(len(evidence), np.nan)), []
@@ -66,10 +67,10 @@ def check_spec(
     count: int | None = None,
     tokens: int | None = None,
 ) -> None:
-    """Refuse what can be refused of `select_by` before there are models: `evidence` is what there is without any.
+    """Check what can be checked of `select_by` before there are models; `evidence` is what there is without any.
 
-    Stages that need none are run, up to the first that does; what is wrong with their texts is an InputError, and so is
-    a budget that what they leave, or domains capped like this, cannot fill.
+    Stages that need no model are run, up to the first that does. Raises InputError for what `select_by` would refuse of
+    them, and for a budget that the examples they leave, or domains with such a cap, cannot fill.
     """
     stages, amounts = _planned(spec, evidence, {"fraction": fraction, "count": count, "tokens": tokens}, ahead=True)
     state, is_known = _State(np.arange(len(evidence)), [], np.full(len(evidence), np.nan)), True
@@ -87,14 +88,14 @@ def check_spec(
 def _planned(
     spec: str, evidence: Evidence, given: dict[str, Any], *, ahead: bool = False
 ) -> tuple[list[Stage], list[Amount | None]]:
-    """The stages of `spec` and how much each keeps. `ahead`: what takes models may not be there yet."""
+    """The stages of `spec` and how much each keeps; with `ahead`, evidence that takes models may be missing."""
     stages = stages_of(spec)
     budgets = _budgets(spec, stages, given)
     for stage, budget in zip(stages, budgets, strict=True):
-        who = f"method {stage.name!r}"
+        asker = f"method {stage.name!r}"
         for need in METHODS[stage.name].needs:
             if not (ahead and need in FROM_MODELS):
-                evidence.require(need, who)
+                evidence.require(need, asker)
         if budget is not None and budget.tokens is not None:
             evidence.require("lengths", f"a budget in tokens ({budget.tokens})")
     amounts = [None if budget is None else budget.of(evidence.lengths) for budget in budgets]
@@ -105,7 +106,7 @@ def _planned(
 def _check_falling(
     stages: Sequence[Stage], budgets: Sequence[Budget | None], amounts: Sequence[Amount | None], num_pool: int
 ) -> None:
-    """A ranking cannot be asked for more than one before it hands on; that it hands on a little more is luck."""
+    """Refuse a ranking that is asked for more than the budget of one before it; a little more may be left by luck."""
     handed: dict[bool, int] = {}
     for stage, budget, amount in zip(stages, budgets, amounts, strict=True):
         if budget is None or amount is None:
@@ -149,12 +150,12 @@ def _budgets(spec: str, stages: Sequence[Stage], given: dict[str, Any]) -> list[
 
 
 def _filter(stage: Stage, state: _State, evidence: Evidence) -> None:
-    found: Filtered = METHODS[stage.name].run(evidence, state.alive, **stage.values)
-    keeps = found.keep[state.alive]
+    filtered: Filtered = METHODS[stage.name].run(evidence, state.alive, **stage.values)
+    keeps = filtered.keep[state.alive]
     if not keeps.any():
         raise InputError(f"{stage} leaves nothing of {len(keeps)} examples; loosen it")
     state.left_out.append((str(stage), state.alive[~keeps]))
-    state.alive, state.scores = state.alive[keeps], found.scores
+    state.alive, state.scores = state.alive[keeps], filtered.scores
 
 
 def _rank(stage: Stage, amount: Amount, state: _State, evidence: Evidence) -> None:
@@ -168,7 +169,7 @@ def _rank(stage: Stage, amount: Amount, state: _State, evidence: Evidence) -> No
     copies = repeated(order, keys, sampling["repeats"], sampling["repeat_cost"]) if method.samples else order
     _check_reach(stage, amount, copies, evidence)
     taken = amount.take(copies, evidence.domains)
-    assert taken.is_full, "what was sure to be reached was not"
+    assert taken.is_full, "a budget that was found reachable was not reached"
     is_kept = np.isin(state.alive, taken.kept)
     over_cap = order[np.isin(order, taken.over_cap) & ~np.isin(order, taken.kept)]
     rest = order[~np.isin(order, taken.kept) & ~np.isin(order, over_cap)]
@@ -182,14 +183,14 @@ def _rank(stage: Stage, amount: Amount, state: _State, evidence: Evidence) -> No
 
 
 def _ranking(stage: Stage, method: Method, state: _State, evidence: Evidence, amount: Amount) -> Ranking:
-    own = {name: value for name, value in stage.values.items() if name in method.own}
+    options = {name: value for name, value in stage.values.items() if name in method.own}
     if method.kind == "score":
-        return method.run(evidence, **own)
+        return method.run(evidence, **options)
     alive = np.sort(state.alive)
     if not method.is_greedy:
-        return method.run(evidence, alive, **own)
+        return method.run(evidence, alive, **options)
     share = min(1.0, amount.total / max(1, int(amount.costs[alive].sum())))
-    return method.run(evidence, alive, lambda order: amount.take(order, evidence.domains).is_full, share, **own)
+    return method.run(evidence, alive, lambda order: amount.take(order, evidence.domains).is_full, share, **options)
 
 
 def _check_reach(stage: Stage, amount: Amount, order: Int[np.ndarray, "k"], evidence: Evidence) -> None:
@@ -225,13 +226,12 @@ def select(
     weights: Mapping[str, float] | None = None,
     gradient_norms: Float[np.ndarray, "n"] | None = None,
 ) -> Selected:
-    """Keep a `fraction` of the pool's tokens, or `count` examples, by a spec that needs no more than these.
+    """Keep a `fraction` of the pool's tokens, or `count` examples, by a spec that needs nothing but scores.
 
-    `targets` (None: all) are normalised and averaged with `weights` (see `dsdm.combine`). For any other evidence see
-    `chain.select_by`. Raises InputError for what cannot be used.
+    The scores of `targets` (None: all) are normalised over the pool and averaged with `weights` (None: equal). For
+    methods that look at other evidence see `select_by`. Raises InputError for an unknown method or target, scores that
+    cannot rank the pool, and a budget that cannot be met.
     """
-    from thresher.selection.select import select_by
-
     facts = {"scores": scores.of(targets), "gradient_norms": gradient_norms, "lengths": scores.lengths}
     evidence = Evidence(scores.ids, scores.domains, seed=seed, weights=weights, **facts)
     return select_by(method, evidence, fraction=fraction, count=count)

@@ -28,26 +28,27 @@ from thresher.selection.budget import realised
 
 @dataclass(frozen=True)
 class Selected:
-    """What a method chose of n examples."""
+    """What a spec chose of a pool of n examples."""
 
     scores: Float[np.ndarray, "n"]
-    """The score of each pool example, in the order of the pool; NaN where the method has none."""
+    """The score of each pool example; NaN where the method has none."""
     kept: Int[np.ndarray, "k"]
-    """Kept positions, first taken first; a position may stand there more than once."""
+    """Kept positions in the order in which they were taken; a position may stand there more than once."""
     dropped: Int[np.ndarray, "d"]
-    """Dropped positions, nearest to being taken first."""
+    """Dropped positions, the nearest to being taken first."""
     reasons: Sequence[str]
-    """Of each dropped one: the stage that left it out."""
+    """The stage that left out each dropped position."""
     stages: Sequence[Mapping[str, Any]] = ()
-    """What each stage got, kept and took: `stage`, `from`, `kept`, `seconds`."""
+    """For each stage: `stage`, how many examples it got (`from`) and `kept`, and `seconds`."""
 
     @property
     def num_kept(self) -> int:
+        """How many rows are kept; an example that is kept twice counts twice."""
         return len(self.kept)
 
     @property
-    def order(self) -> Int[np.ndarray, "k+d"]:
-        """Kept, then dropped: the order in which the method takes them."""
+    def order(self) -> Int[np.ndarray, "o"]:
+        """Kept, then dropped positions: the order in which the method takes them."""
         return np.concatenate([self.kept, self.dropped])
 
 
@@ -59,10 +60,12 @@ class Selection:
 
     @cached_property
     def kept(self) -> pa.Table:
+        """The kept examples, the best-ranked first."""
         return pq.read_table(self.artifact.file("kept.parquet"))
 
     @cached_property
     def dropped(self) -> pa.Table:
+        """The dropped examples, the nearest to being taken first."""
         return pq.read_table(self.artifact.file("dropped.parquet"))
 
     @property
@@ -73,8 +76,8 @@ class Selection:
 
 def write_selection(
     select: Selected | Callable[[], Selected],
-    ids: Sequence[str],
-    domains: Sequence[str],
+    ids: Sequence[str] | np.ndarray,
+    domains: Sequence[str] | np.ndarray,
     *,
     out: Path,
     method: str,
@@ -83,19 +86,19 @@ def write_selection(
     inputs: Mapping[str, str],
     lengths: Int[np.ndarray, "n"] | None = None,
 ) -> Artifact:
-    """The "selection" artefact at `out`; `ids`, `domains` and `lengths` are those of the whole pool, in its order.
+    """Write a selection as an artefact of kind "selection" at `out`.
 
-    `select` may be a function; it is only called when the artefact is not there yet.
-
-    Facts: `num_kept` rows (`num_unique` examples), `num_dropped`, `stages`, and `domain_shares`, see there. Where there
-    are `lengths` in tokens, `num_tokens` kept (an example kept twice counts twice) and `share_of_tokens` of the pool.
+    `ids`, `domains` and `lengths` are those of the whole pool, in its order. `select` may be a function, which is only
+    called if the artefact does not exist yet. Facts: `num_kept` rows, `num_unique` examples among them, `num_dropped`,
+    `stages`, and `domain_shares` as the function of that name gives them; with `lengths` in tokens also `num_tokens`
+    kept (an example that is kept twice counts twice) and `share_of_tokens` of the pool.
     """
 
     def write(draft: Draft) -> dict[str, Any]:
         selected = select() if callable(select) else select
         assert len(domains) == len(selected.scores) == len(ids)
-        assert np.array_equal(np.unique(selected.order), np.arange(len(ids))), "somebody is neither kept nor dropped"
-        assert not np.isin(selected.dropped, selected.kept).any(), "somebody is both kept and dropped"
+        assert np.array_equal(np.unique(selected.order), np.arange(len(ids))), "an example is neither kept nor dropped"
+        assert not np.isin(selected.dropped, selected.kept).any(), "an example is both kept and dropped"
         assert len(selected.reasons) == len(selected.dropped)
         columns = {"id": pa.array(ids, pa.string()), "domain": pa.array(domains, pa.string())}
         for name, positions, first_rank, reasons in (
@@ -118,15 +121,16 @@ def write_selection(
 
 
 def open_selection(path: Path) -> Selection:
+    """The selection in a folder. Raises InputError if there is none."""
     return Selection(open_artifact(path, "selection"))
 
 
 def domain_shares(
-    domains: Sequence[str], kept: Int[np.ndarray, "k"], lengths: Int[np.ndarray, "n"] | None = None
+    domains: Sequence[str] | np.ndarray, kept: Int[np.ndarray, "k"], lengths: Int[np.ndarray, "n"] | None = None
 ) -> dict[str, dict[str, float]]:
-    """For each domain, sorted, its share of the pool (`before`) and of what is kept (`after`), in tokens.
+    """The share of each domain, sorted by name, in the pool (`before`) and in what is kept (`after`).
 
-    Without `lengths` (and of images, whose lengths are 1) in examples.
+    Shares are of tokens; without `lengths`, and for images, whose lengths are 1, of examples.
     """
     costs = np.ones(len(domains), dtype=np.int64) if lengths is None else np.asarray(lengths)
     before = realised(np.asarray(domains), np.arange(len(domains)), costs)

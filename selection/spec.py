@@ -4,8 +4,8 @@
     stage = name [ ":" value { "," value } ]
     value = plain | parameter "=" plain
 
-The plain value without a name, only the first, is the stage's main parameter: the fraction to keep of a method that
-ranks, what `main` says of one that filters. - and _ are the same in names. Spaces do not matter.
+The first value of a stage may be plain: it is that of the stage's main parameter, which is the fraction to keep for a
+method that ranks. In names, - and _ are the same. Spaces do not matter.
 """
 
 from collections.abc import Mapping
@@ -17,15 +17,18 @@ from thresher.errors import InputError
 
 @dataclass(frozen=True)
 class Parameter:
+    """A parameter that a spec may set."""
+
     kind: type
     """float, int or str."""
     default: Any
     choices: tuple[str, ...] = ()
+    """The words that may be written; empty: any number."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One method with the values that were written for it."""
+    """One method with the parameters that were written for it."""
 
     name: str
     values: Mapping[str, Any]
@@ -36,9 +39,10 @@ class Stage:
 
 
 def parse(spec: str, methods: Mapping[str, Mapping[str, Parameter]], main: Mapping[str, str]) -> list[Stage]:
-    """The stages of `spec`. `methods` gives each method's parameters, `main` the one written without its name.
+    """The stages of `spec`.
 
-    Raises InputError with the column (from 1) of what is wrong and what could stand there.
+    `methods` gives the parameters of each method, `main` the parameter that is written without its name. Raises
+    InputError that names the column (from 1) of a mistake and what could stand there.
     """
     stages, start = [], 0
     for part in spec.split("|"):

@@ -147,7 +147,7 @@ def featurize_study(
             seed=seed,
             device=workspace.device,
             progress=workspace.progress,
-            fan_out=workspace.fan_out,
+            executor=workspace.executor,
             **options,
         )
 

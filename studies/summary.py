@@ -1,44 +1,18 @@
-"""The end of a study: its report, its result as JSON, and what a person reads in the terminal."""
+"""The end of a study: its files, its report, and its result as JSON."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import torch
-
-from thresher.artifacts import LIBRARIES, Artifact, atomic_file, library_version
-from thresher.proxies.costs import selection_flops
-from thresher.selection.selection import open_selection
-from thresher.selection.statistics.comparison import Run
-from thresher.studies.experiments.transfer import read_rows
+from thresher.artifacts import Artifact, atomic_file
 from thresher.studies.experiments.trust import trusted
-from thresher.studies.experiments.validation import read_runs
 from thresher.studies.loop import StudyResult
 from thresher.studies.preparation import cut_lines
-from thresher.studies.report.content import (
-    Choice,
-    Example,
-    Held,
-    Model,
-    NoisyLabels,
-    Point,
-    Report,
-    Reproduction,
-    Results,
-    SizeLoss,
-    Stage,
-    Trust,
-    histogram_of,
-)
+from thresher.studies.report.content import NoisyLabels
 from thresher.studies.report.render import write_report
-from thresher.studies.report.sentences import remark_lines, validation_lines
+from thresher.studies.reporting import make_report
 from thresher.studies.study import Study
 from thresher.studies.study_file import study_text
 from thresher.workspace import Workspace
-
-NUM_SHOWN = 8
-"""With fewer, resampling them gives intervals that are too narrow."""
 
 
 def finish(
@@ -83,65 +57,6 @@ def finish(
     return summary
 
 
-def make_report(
-    study: Study,
-    result: StudyResult,
-    command: str,
-    flips: NoisyLabels | None,
-    trust: Mapping[str, Any] | None,
-) -> Report:
-    """The study's numbers, as the report page takes them; `trust` is what `trusted` says of the proxy."""
-    runs = read_runs(result.validation.path)
-    arms = result.validation.meta["config"]["arms"]
-    as_run = [
-        (row["off_target"], Run(row["arm"], row["seed"], row["task"], row["loss"]))
-        for row in runs
-        if row["arm"] in arms
-    ]
-    several = any(row["arm"] not in arms for row in runs)
-    return Report(
-        title=study.name,
-        settings=_settings(study, result),
-        choice=_choice(study, result),
-        results=Results(
-            runs=[run for off_target, run in as_run if not off_target],
-            off_target=[run for off_target, run in as_run if off_target],
-            chosen=study.select.method,
-            curve=[_point(row) for row in runs if several and not row["off_target"]],
-            remarks=[f"{line[0].upper()}{line[1:]}." for line in remark_lines(result.validation.facts)],
-        ),
-        models=_models(study, result),
-        stages=_stages(result),
-        noisy_labels=flips,
-        trust=_trust(trust, result.trust, study.reference.seeds) if trust and result.trust else None,
-        reproduction=Reproduction(
-            command=command,
-            study=study_text(study),
-            versions={name: library_version(name) or "missing" for name in LIBRARIES},
-        ),
-        notes=_notes(study, result),
-    )
-
-
-def show(result: Mapping[str, Any]) -> str:
-    """What a person reads when a study has ended."""
-    lines = validation_lines(result)
-    if "flipped_labels" in result:
-        found = result["flipped_labels"]
-        interval = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-        lines.append(f"flipped labels found: area under the curve {interval}")
-    if "trust" in result:
-        lines.append(f"can the proxy be trusted? {result['trust']['verdict']['sentence']}")
-    lines += [f"{name}: {line}" for name, line in result["cut"].items()]
-    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
-    lines.append(f"seconds: {seconds}; this run {result['wall_seconds']:.1f}")
-    return "\n".join([*lines, f"report: {result['report']}"])
-
-
-def _point(row: Mapping[str, Any]) -> Point:
-    return Point(**{key: row[key] for key in ("arm", "seed", "task", "loss", "flops")})
-
-
 def _artifacts(result: StudyResult) -> dict[str, Artifact]:
     named = {
         "pool": result.prepared.pool.artifact,
@@ -158,183 +73,3 @@ def _artifacts(result: StudyResult) -> dict[str, Artifact]:
         "trust": result.trust,
     }
     return {name: artifact for name, artifact in named.items() if artifact is not None}
-
-
-def _settings(study: Study, result: StudyResult) -> dict[str, str]:
-    prepared, proxy, reference, table = result.prepared, study.proxy, study.reference, study.attribution
-    pool = prepared.pool.artifact.facts
-    size = f"{pool['num_examples']:,} examples" + (f", {pool['num_tokens']:,} tokens" if "num_tokens" in pool else "")
-    facts = result.validation.facts
-    epochs = f"{facts['epochs']:g}" if facts["epochs"] else "the task's default"
-    seen = facts["tokens_seen"].values()
-    unit = "tokens" if study.task == "language" else "images"
-    return {
-        "Pool": size,
-        "Targets": ", ".join(
-            f"{name} ({len(examples):,} examples to select for, {len(prepared.heldout[name]):,} held out)"
-            for name, examples in prepared.targets.items()
-        ),
-        "Proxies": f"{proxy.count} of size {proxy.size}, each on a random {proxy.fraction:.0%} of the pool",
-        "Attribution": f"TRAK, {table.projection} projection to k = {table.k}, backend {table.backend}",
-        "Selection": f"{study.select.method}, "
-        + (
-            f"{study.select.tokens:,} tokens"
-            if study.select.tokens
-            else f"{study.select.fraction:.0%} of the pool's {unit}"
-        ),
-        "Reference": f"size {reference.size}, {reference.seeds} paired seeds",
-        "Proxy to reference": f"1 to {_total(facts) / _total(result.proxies[0].facts):.1f} in parameters",
-        "Training": f"every arm on {facts['budget']:,} {unit} an epoch, epochs: {epochs}; {unit} seen: "
-        + (f"{min(seen):,}" if min(seen) == max(seen) else f"{min(seen):,} to {max(seen):,}"),
-        "Machine": f"{result.proxies[0].facts['device']}, {torch.get_num_threads()} threads",
-        "Seed": str(study.seed),
-    }
-
-
-def _total(facts: Mapping[str, Any]) -> int:
-    return facts["num_parameters"]["total"]
-
-
-def _choice(study: Study, result: StudyResult) -> Choice:
-    artifact = result.selections[study.select.method][0]
-    selection, pool = open_selection(artifact.path), result.prepared.pool
-    scores = np.empty(len(pool))
-    for table in (selection.kept, selection.dropped):
-        scores[table["position"].to_numpy()] = table["score"].to_numpy()
-    order = np.fromiter(dict.fromkeys(np.concatenate([selection.positions, selection.dropped["position"]])), np.int64)
-    there = np.flatnonzero(np.isfinite(scores))  # what an earlier stage left out may have no score
-    order = order[np.isin(order, there)]
-    shares = artifact.facts["domain_shares"]
-    return Choice(
-        method=study.select.method,
-        num_pool=len(pool),
-        num_kept=artifact.facts["num_kept"],
-        share=artifact.facts.get("share_of_tokens"),
-        seed=study.seed,
-        domain_shares=shares if len(shares) > 1 else {},
-        top=_examples(result, order[:NUM_SHOWN], scores),
-        bottom=_examples(result, order[: -NUM_SHOWN - 1 : -1], scores),
-        histogram=histogram_of(scores[there], np.flatnonzero(np.isin(there, selection.positions))),
-    )
-
-
-def _examples(result: StudyResult, rows: np.ndarray, scores: np.ndarray) -> list[Example]:
-    pool = result.prepared.pool
-    return [
-        Example(
-            id=pool.ids[int(row)],
-            text=pool.preview(int(row)),
-            score=float(scores[row]),
-            domain=str(pool.domains[row]),
-            image=pool.picture(int(row)),
-        )
-        for row in rows
-    ]
-
-
-def _models(study: Study, result: StudyResult) -> list[Model]:
-    validation, proxies = result.validation.facts, result.proxies
-    return [
-        Model(
-            name="proxy",
-            parameters=proxies[0].facts["num_parameters"]["total"],
-            count=len(proxies),
-            flops=float(np.mean([proxy.facts["flops"] for proxy in proxies])),
-            seconds=float(np.mean([proxy.facts["seconds"] for proxy in proxies])),
-        ),
-        Model(
-            name="reference",
-            parameters=validation["num_parameters"]["total"],
-            count=validation["num_runs"],
-            flops=validation["flops"] / validation["num_runs"],
-            seconds=validation["train_seconds"] / validation["num_runs"],
-        ),
-    ]
-
-
-def _stages(result: StudyResult) -> list[Stage]:
-    """What each stage cost when its artefacts were made, in this run or before."""
-    prepared, validation = result.prepared, result.validation.facts
-    examples = [prepared.pool, *prepared.targets.values(), *prepared.heldout.values()]
-    made = {
-        "prepare": [one.artifact for one in [*examples, *([prepared.off_target] if prepared.off_target else [])]],
-        "train": result.proxies,
-        "featurize": result.features,
-        "score": [result.scores],
-        "index": [result.index] if result.index else [],
-        "select": [selection for selections in result.selections.values() for selection in selections],
-        "validate": [result.validation],
-    }
-    flops = _flops(result)
-    stages = []
-    for name, artifacts in made.items():
-        seconds = sum(artifact.facts["seconds"] for artifact in artifacts)
-        if name == "validate":
-            seconds += validation["train_seconds"] + validation["evaluate_seconds"]
-        cached, selects = not any(artifact.built for artifact in artifacts), name not in ("validate", "index")
-        stages.append(
-            Stage(name=name, seconds=round(seconds, 3), flops=flops.get(name), cached=cached, selects=selects)
-        )
-    return [stage for stage in stages if made[stage.name]]
-
-
-def _flops(result: StudyResult) -> dict[str, float]:
-    """Of each stage that counts."""
-    prepared = result.prepared
-    return {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])} | selection_flops(
-        result.proxies,
-        pool=prepared.pool,
-        targets=prepared.targets,
-        k=result.scores.facts["k"] if result.features else None,
-    )
-
-
-def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trust:
-    (size, proxy), *_ = found["proxies"].items()
-    rows = [
-        Held(
-            test_set=name,
-            r2=own["r2"]["value"],
-            spearman=own["spearman"]["value"],
-            accuracy=own["decision_accuracy"]["value"],
-            low=own["decision_accuracy"]["low"],
-            high=own["decision_accuracy"]["high"],
-        )
-        for name, own in proxy["judged"].items()
-    ]
-    return Trust(
-        size=size,
-        reference=found["reference"],
-        num_arms=proxy["num_recipes"],
-        num_seeds=num_seeds,
-        sentence=found["verdict"]["sentence"],
-        rows=rows,
-        losses=[
-            SizeLoss(**{key: row[key] for key in ("size", "recipe", "test_set", "loss")}) for row in read_rows(transfer)
-        ],
-    )
-
-
-def _notes(study: Study, result: StudyResult) -> list[str]:
-    """What a reader should be warned of."""
-    skipped = result.prepared.pool.artifact.facts.get("skipped")
-    listed = ", ".join(f"{count:,} documents ({why})" for why, count in (skipped or {}).items())
-    notes = [f"Left out of the pool or changed: {listed}."] if listed else []
-    notes += [f"{name}: {line}." for name, line in cut_lines(result.prepared).items()]
-    if study.pool.holdout > 0 and result.prepared.off_target is None:
-        notes.append("The pool is too small for a part to measure off the target: give pool.holdout a larger share.")
-    overlap = result.prepared.overlap
-    if overlap is None:
-        return notes
-    for name, found in overlap.facts["targets"].items():
-        if found["documents_hit"]:
-            notes.append(
-                f"Leakage: {found['examples_hit']:,} of {found['examples']:,} examples of {name} share "
-                f"{overlap.meta['config']['ngram']} words in a row with {found['documents_hit']:,} documents of the "
-                f"pool's source, which {'were left out' if 'overlap' in _pool_inputs(result) else 'are in the pool'}."
-            )
-    return notes
-
-
-def _pool_inputs(result: StudyResult) -> Mapping[str, str]:
-    return result.prepared.pool.artifact.meta["inputs"]

@@ -1,13 +1,9 @@
 """Where the artefacts of one study lie, and what every stage of it shares."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from thresher.canonical import hash_json
-from thresher.executors.jobs import run_jobs
 from thresher.progress import SILENT, Progress
 
 
@@ -32,10 +28,3 @@ class Workspace:
         path = self.root / f"{name}-{hash_json(made_from)[:8]}"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
-
-    @property
-    def fan_out(self) -> Callable[..., Any] | None:
-        """What spreads work over a cluster, as `run_jobs` does; None where it stays in this process."""
-        if self.executor == "processes":
-            return None
-        return partial(run_jobs, workers=None, executor=self.executor, device=self.device)

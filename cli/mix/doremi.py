@@ -1,10 +1,14 @@
 """`thresher mix doremi`: reweight domains while a proxy trains, by how far each lags a reference."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thresher.cli.command import Command
-from thresher.cli.mix.options import command_line, show_proposal, write_result
+from thresher.cli.lines import proposal_lines
+from thresher.cli.mix.options import command_line, settings_of
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,59 +40,20 @@ class DoReMi(Command):
     seed: int = 0
     device: str = "auto"
 
-    def run(self, progress):
-        import numpy as np
-
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Train reference and proxy models by turns, and write the mean weights over their paths."""
         from thresher.data.examples import open_examples
-        from thresher.errors import InputError
-        from thresher.proxies.models.spec import model_spec
-        from thresher.proxies.settings import ModelSettings, train_config_of
-        from thresher.proxies.trials import Trial, train_trial
-        from thresher.seeds import derive
-        from thresher.selection.mixture.baselines import natural
-        from thresher.selection.mixture.doremi import summarise
-        from thresher.studies.experiments.training_sets import supply
-        from thresher.studies.mixtures.doremi import train_doremi
-        from thresher.studies.mixtures.runs import run_budget
+        from thresher.proxies.settings import ModelSettings
+        from thresher.studies.mixtures.doremi import DoReMiSettings, reweight_by_doremi
+        from thresher.studies.mixtures.proposal import write_proposal
         from thresher.workspace import Workspace
 
-        if self.seeds < 1:
-            raise InputError(f"--seeds {self.seeds}; pass 1 or more")
+        model = settings_of(self, ModelSettings, size=self.model, epochs=1.0)
+        settings = settings_of(self, DoReMiSettings, model=model)
         workspace = Workspace(self.out, self.device, progress)
-        pool = open_examples(self.pool)
-        tokens, budget = supply(pool), run_budget(pool, self.tokens, self.examples)
-        table = ModelSettings(size=self.model, epochs=1.0, batch_size=self.batch_size, learning_rate=self.learning_rate)
-        spec = model_spec(self.model, pool)
-        train_config = train_config_of(table, spec)
-        uniform = dict.fromkeys(tokens, 1 / len(tokens))
-        paths, flops = [], 0
-        with progress.task("DoReMi", 2 * self.seeds) as advance:
-            for repeat in range(self.seeds):
-                run_seed = derive(self.seed, "doremi", repeat) % 2**31
-                run = Trial("uniform", repeat, run_seed, np.arange(len(pool)), budget, uniform)
-                reference = train_trial(pool, table, run, workspace)
-                advance(1)
-                proxy = train_doremi(
-                    spec,
-                    pool,
-                    reference,
-                    out=workspace.place(
-                        f"doremi-{repeat}", reference.content_hash, self.eta, self.smoothing, asdict(train_config)
-                    ),
-                    config=train_config,
-                    budget=budget,
-                    eta=self.eta,
-                    smoothing=self.smoothing,
-                    seed=derive(run_seed, "proxy") % 2**31,
-                    device=self.device,
-                    progress=progress,
-                )
-                advance(1)
-                paths.append(np.load(proxy.file("path.npy")))
-                flops += reference.facts["flops"] + proxy.facts["flops"]
-        result = summarise(list(tokens), paths, natural=natural(list(tokens), tokens))
-        result |= {"seed": self.seed, "flops": flops, "num_trained": 2 * self.seeds}
-        return write_result(result, self.out, command=command_line("doremi", self))
+        result = reweight_by_doremi(open_examples(self.pool), settings, workspace)
+        return write_proposal(result, self.out, command=command_line("doremi", self))
 
-    def show(self, result):
-        return show_proposal(result)
+    def show(self, result: Mapping[str, Any]) -> str:
+        """The mixture as lines for a person."""
+        return "\n".join(proposal_lines(result))

@@ -4,13 +4,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from thresher.cli.command import Command, named_numbers, named_paths
+from thresher.cli.lines import proposal_lines
 from thresher.cli.options import ModelOptions
 from thresher.errors import InputError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from thresher.selection.mixture.constraints import Constraints
+    from thresher.selection.mixture.goal import Goal
     from thresher.studies.mixtures.runs import Bench
 
 
@@ -40,13 +45,20 @@ class Proposing(Command):
     """Bootstrap refits; 0: no intervals."""
     seed: int = 0
 
-    def goal(self, targets: Sequence[str]):
+    def show(self, result: Mapping[str, Any]) -> str:
+        """The proposal as lines for a person."""
+        return "\n".join(proposal_lines(result))
+
+    def goal(self, targets: Sequence[str]) -> "Goal":
+        """The goal over `targets`."""
         from thresher.selection.mixture.goal import make_goal
 
         weights = named_numbers(self.target_weights, "--target-weights") or None
         return make_goal(targets, weights, worst_case=self.worst_case)
 
-    def constraints(self, domains: Sequence[str], tokens: Mapping[str, float] | None, *, capped: bool = True):
+    def constraints(
+        self, domains: Sequence[str], tokens: Mapping[str, float] | None, *, capped: bool = True
+    ) -> "Constraints":
         """The constraints over `domains`; `tokens` is the supply. Without `capped` the budget caps nothing."""
         from thresher.selection.mixture.constraints import make_constraints
 
@@ -66,6 +78,7 @@ class Proposing(Command):
         )
 
     def checked_resamples(self) -> int:
+        """The number of bootstrap refits. Raises InputError if it is below 0."""
         if self.resamples < 0:
             raise InputError(f"--resamples {self.resamples}; give 0 (no intervals) or more")
         return self.resamples
@@ -91,18 +104,12 @@ class Training(ModelOptions):
     device: str = "auto"
 
     def bench(self, out: Path) -> "Bench":
+        """What all runs share, with their artefacts under `out`."""
         from thresher.proxies.settings import ModelSettings
         from thresher.studies.mixtures.runs import Bench
 
-        table = ModelSettings(
-            size=self.model,
-            epochs=1.0,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            optimizer=self.optimizer,
-            **self.model_options(),
-        )
-        return Bench(self.pool, named_paths(self.targets, "--targets"), table, out, self.device, self.executor)
+        model = settings_of(self, ModelSettings, size=self.model, epochs=1.0, **self.model_options())
+        return Bench(self.pool, named_paths(self.targets, "--targets"), model, out, self.device, self.executor)
 
 
 def _repeats(entries: Sequence[str]) -> float | dict[str, float]:
@@ -112,6 +119,18 @@ def _repeats(entries: Sequence[str]) -> float | dict[str, float]:
         except ValueError:
             raise InputError(f"--max-repeats {entries[0]!r} is no number; give one, or DOMAIN=NUMBER") from None
     return named_numbers(entries, "--max-repeats") if entries else 1.0
+
+
+Settings = TypeVar("Settings", bound="DataclassInstance")
+
+
+def settings_of(command: Command, kind: type[Settings], **others: Any) -> Settings:
+    """The dataclass `kind` of plain settings, from the options of `command` with the same names and from `others`."""
+    names = {field.name for field in fields(command)} & set({field.name for field in fields(kind)})
+    return kind(**{name: getattr(command, name) for name in names - others.keys()}, **others)
+
+
+POSITIONAL = ("files", "domains")
 
 
 def command_line(action: str, command: Command) -> str:
@@ -126,50 +145,3 @@ def command_line(action: str, command: Command) -> str:
         option = [] if field.name in POSITIONAL else [f"--{field.name.replace('_', '-')}"]
         parts += option + ([] if value is True else values)
     return shlex.join(parts)
-
-
-POSITIONAL = ("files", "domains")
-
-
-def write_result(result: dict, out: Path, *, command: str) -> dict:
-    """`mixture.json` and `report.html` in the folder `out`; returns the result with the report's place."""
-    import json
-
-    from thresher.artifacts import atomic_file
-    from thresher.studies.report.mixture_page import write_mixture_report
-
-    result = {**result, "command": command, "report": str((out / "report.html").resolve())}
-    with atomic_file(out / "mixture.json") as file:
-        file.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    write_mixture_report(result, out / "report.html", command=command)
-    return result
-
-
-def show_proposal(result: Mapping) -> str:
-    """The mixture, what it promises and what to beware of, for a terminal."""
-    intervals = result.get("weight_intervals") or {}
-    natural = (result.get("baselines") or {}).get("natural", {})
-    wide = max(map(len, result["weights"]))
-    lines = [
-        f"{'domain':<{wide}}  weight" + ("  [95 %]         " if intervals else "") + ("  natural" if natural else "")
-    ]
-    for domain, weight in sorted(result["weights"].items(), key=lambda item: -item[1]):
-        span = "  [{:.3f}, {:.3f}]".format(*intervals[domain]) if intervals else ""
-        base = f"  {natural[domain]:.3f}" if natural else ""
-        lines.append(f"{domain:<{wide}}  {weight:.3f} {span}{base}")
-    for target, loss in (result.get("predicted_losses") or {}).items():
-        span = (result.get("loss_intervals") or {}).get(target)
-        lines.append(f"predicted {target}: {loss:.4f}" + (" [{:.4f}, {:.4f}]".format(*span) if span else ""))
-    for name, gain in (result.get("gains") or {}).items():
-        lines.append(f"predicted gain over {name}: {gain['mean']:.4f} [{gain['low']:.4f}, {gain['high']:.4f}]")
-    for part in ("held_out", "test"):
-        for target, row in (result.get(part) or {}).items():
-            errors = ", ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "num_runs")
-            lines.append(f"{part.replace('_', '-')} {target}: {errors}")
-    for row in result.get("next_runs") or []:
-        lines.append("run next: " + ", ".join(f"{d} {share:.3f}" for d, share in row.items() if share >= 0.0005))
-    lines += [f"warning: {warning}" for warning in result.get("warnings", [])]
-    lines += [f"repaired: {repair}" for repair in result.get("repairs", [])]
-    if "report" in result:
-        lines.append(f"report: {result['report']}")
-    return "\n".join(lines)

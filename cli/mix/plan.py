@@ -1,12 +1,16 @@
 """`thresher mix plan`: which mixtures to run, for people who train elsewhere."""
 
-import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from thresher.cli.command import Command, named_numbers
+from thresher.cli.lines import plan_lines
+from thresher.errors import InputError
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +37,11 @@ class Plan(Command):
     """Write the plan as a CSV (run, data, weight_DOMAIN ...)."""
     seed: int = 0
 
-    def run(self, progress):
-        from thresher.artifacts import atomic_file
-        from thresher.errors import InputError
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Design the runs, and write them to the CSV file that was asked for."""
         from thresher.selection.mixture.constraints import make_constraints
         from thresher.selection.mixture.design import plan_runs
+        from thresher.studies.mixtures.runs import write_plan
 
         if len(self.domains) < 2 or len(set(self.domains)) < len(self.domains):
             raise InputError(f"domains {', '.join(self.domains)}: name 2 or more, each once")
@@ -49,19 +53,10 @@ class Plan(Command):
         )
         factors = {"low": self.low, "high": self.high} if self.design == "ddo" else {}
         plan = plan_runs(constraints, self.runs, kind=self.design, seed=self.seed, **factors)
-        sizes = plan.amounts.sum(axis=1) / len(self.domains)
         if self.out is not None:
-            with atomic_file(self.out) as path, open(path, "w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(["run", "data", *(f"weight_{domain}" for domain in self.domains)])
-                rows = zip(sizes.tolist(), plan.weights.tolist(), strict=True)
-                writer.writerows([number, size, *weights] for number, (size, weights) in enumerate(rows))
+            write_plan(plan, self.out)
         return plan.to_json()
 
-    def show(self, result):
-        wide = [max(len(domain), 5) for domain in self.domains]
-        lines = ["  ".join(["data ", *(f"{d:>{w}}" for d, w in zip(self.domains, wide, strict=True))])]
-        for row, size in zip(result["runs"], result["data_relative_to_base"], strict=True):
-            cells = (f"{row[domain]:>{width}.3f}" for domain, width in zip(self.domains, wide, strict=True))
-            lines.append("  ".join([f"{size:.3f}", *cells]))
-        return "\n".join(lines)
+    def show(self, result: Mapping[str, Any]) -> str:
+        """The runs as lines for a person."""
+        return "\n".join(plan_lines(result))

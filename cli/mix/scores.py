@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from thresher.cli.mix.options import Proposing, command_line, show_proposal, write_result
-from thresher.studies.mixtures.proposal import natural_of
+from thresher.cli.mix.options import Proposing, command_line
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,23 +25,19 @@ class Scores(Proposing):
     out: Path | None = None
     """A folder for mixture.json and report.html."""
 
-    def run(self, progress):
-        from thresher.data.examples import open_examples
-        from thresher.errors import InputError
-        from thresher.scores import open_scores
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Sum the scores by domain and propose a mixture."""
         from thresher.selection.mixture.domain_dsdm import propose_domain_dsdm
         from thresher.studies.experiments.training_sets import supply
+        from thresher.studies.mixtures.proposal import natural_of, open_scored, write_proposal
 
-        pool, scores = open_examples(self.pool), open_scores(self.scores)
-        if list(scores.ids) != list(pool.ids):
-            raise InputError(f"{self.scores} does not score {self.pool}; give the pool that was scored")
+        pool, scores = open_scored(self.pool, self.scores)
         tokens = supply(pool)
-        goal = self.goal(list(scores.by_target))
         result = propose_domain_dsdm(
             scores.by_target,
             pool.domains,
             pool.lengths(),
-            goal=goal,
+            goal=self.goal(list(scores.by_target)),
             constraints=self.constraints(list(tokens), tokens),
             natural=natural_of(list(tokens), tokens),
             num_resamples=self.checked_resamples(),
@@ -49,7 +46,4 @@ class Scores(Proposing):
         )
         if self.out is None:
             return result
-        return write_result(result, self.out, command=command_line("scores", self))
-
-    def show(self, result):
-        return show_proposal(result)
+        return write_proposal(result, self.out, command=command_line("scores", self))

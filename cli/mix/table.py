@@ -1,13 +1,15 @@
 """`thresher mix table`: from a CSV of mixtures and losses to a mixture and how sure it is."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from thresher.cli.command import named_numbers
-from thresher.cli.mix.options import Proposing, command_line, show_proposal, write_result
-from thresher.studies.mixtures.proposal import natural_of
+from thresher.cli.mix.options import Proposing, command_line, settings_of
+from thresher.errors import InputError
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,23 +64,21 @@ class Table(Proposing):
     out: Path | None = None
     """A folder for mixture.json and report.html."""
 
-    def run(self, progress):
-        from thresher.errors import InputError
-        from thresher.selection.mixture.table import split
-        from thresher.studies.mixtures.proposal import propose_from
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Read the table, fit it and propose a mixture."""
+        from thresher.selection.mixture.table_file import Columns, read_columns
+        from thresher.studies.mixtures.proposal import natural_of, propose_from, write_proposal
+        from thresher.studies.mixtures.tables import AutoScaleSettings, TableFormat, read_with_test
 
-        table = self._read(self.files)
-        test = None
-        if self.test and self.test_fraction is not None:
-            raise InputError("--test and --test-fraction are two ways to the same; give one")
-        if self.test:
-            test = self._read(self.test).only(table.targets)
-            test = replace(test, domains=table.domains, weights=test.over(table.domains))
-        elif self.test_fraction is not None:
-            table, test = split(table, self.test_fraction, self.seed)
+        named = (self.weight_columns, self.loss_columns, self.index, self.step_column, self.size_column)
+        columns = Columns(*named) if self.columns is None else read_columns(self.columns)
+        table_format = settings_of(self, TableFormat, columns=columns)
+        test_options = {"test": self.test, "test_fraction": self.test_fraction, "seed": self.seed}
+        table, test = read_with_test(self.files, table_format, **test_options)
         tokens = named_numbers(self.tokens, "--tokens") or None
         if self.budget is not None and tokens is None and self.method != "autoscale":
             raise InputError("--budget caps nothing without --tokens DOMAIN=COUNT for every domain; give both")
+        autoscale = settings_of(self, AutoScaleSettings) if self.method == "autoscale" else None
         result = propose_from(
             table,
             self.goal(table.targets),
@@ -90,55 +90,9 @@ class Table(Proposing):
             natural=natural_of(table.domains, tokens),
             test=test,
             num_next=self.next,
-            autoscale=self._autoscale() if self.method == "autoscale" else None,
+            autoscale=None if autoscale is None else autoscale.options(table_format, self.budget),
             progress=progress,
         )
         if self.out is None:
             return result
-        return write_result(result, self.out, command=command_line("table", self))
-
-    def show(self, result):
-        return show_proposal(result)
-
-    def _read(self, files):
-        from thresher.errors import InputError
-        from thresher.selection.mixture.design import one_up_one_down
-        from thresher.selection.mixture.nested import at_scale
-        from thresher.selection.mixture.table import make_table
-        from thresher.selection.mixture.table_file import Columns, read_columns, read_rows, read_table
-
-        if not files:
-            raise InputError("no table given; give a CSV file with weight_* and loss_* columns")
-        if self.columns is not None:
-            columns = read_columns(self.columns)
-        else:
-            columns = Columns(self.weight_columns, self.loss_columns, self.index, self.step_column, self.size_column)
-        if self.ddo_order:
-            raw = read_rows(files, columns, weighted=False)
-            amounts = one_up_one_down(len(self.ddo_order), low=self.ddo_factors[0], high=self.ddo_factors[1])
-            if len(raw.losses) != len(amounts):
-                raise InputError(
-                    f"{len(raw.losses)} rows are no DDO of {len(self.ddo_order)} domains; it has {len(amounts)}"
-                )
-            weights = amounts / amounts.sum(axis=1, keepdims=True)
-            return make_table(self.ddo_order, raw.targets, weights, raw.losses)
-        if columns.step is None and columns.size is None and self.at_step is None and self.at_size is None:
-            return read_table(files, columns)
-        return at_scale(read_rows(files, columns), columns, step=self.at_step, size=self.at_size)
-
-    def _autoscale(self) -> dict:
-        from thresher.errors import InputError
-        from thresher.selection.mixture.autoscale.ddo import find_ddo
-
-        mode = self.mode or ("exact" if self.second is None else "paper")
-        if mode not in ("exact", "paper"):
-            raise InputError(f"--mode {mode!r} is unknown; pass exact or paper")
-        if (self.second is None) != (self.second_budget is None):
-            raise InputError("--second and --second-budget belong together; give both, or neither")
-        if self.fitted_budget is None and (self.budget is not None or self.second is not None):
-            raise InputError("--budget extrapolates from --fitted-budget, the tokens of the base run; give it too")
-        extra: dict = {"mode": mode, "floor": self.floor_amount, "fitted_budget": self.fitted_budget or 1.0}
-        if self.second is not None:
-            table = self._read((self.second,))
-            extra["second"] = (table, find_ddo(table), self.second_budget)
-        return extra
+        return write_proposal(result, self.out, command=command_line("table", self))

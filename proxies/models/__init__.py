@@ -1,1 +1,1 @@
-"""What a model is: its name, its description, its weights; the ladder of our own shapes."""
+"""What a model is: its name, its description, its sources and its weights; and the ladder of our own shapes."""

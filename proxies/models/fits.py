@@ -9,6 +9,7 @@ from thresher.errors import InputError
 from thresher.proxies.models.checkpoints.architecture import CLASSIFIER, LANGUAGE, VISION
 
 Spec = dict[str, Any]
+"""The specification of a model: its `name`, `source`, `task`, sizes, and whatever its source needs to build it."""
 
 
 def task_of(examples: Examples) -> str:
@@ -19,7 +20,7 @@ def task_of(examples: Examples) -> str:
 
 
 def sizes_of(examples: Examples) -> Spec:
-    """What a model of these examples must be able to read."""
+    """What a model of these examples must be able to read: vocabulary, length and tokenizer; classes; image size."""
     if isinstance(examples, TokenExamples):
         sizes = {"vocab_size": examples.vocab_size, "sequence_length": examples.sequence_length}
         sizes |= {"tokenizer": examples.tokenizer_hash} if examples.tokenizer_hash else {}
@@ -32,12 +33,13 @@ def sizes_of(examples: Examples) -> Spec:
 
 
 def check_all(spec: Spec, several: Iterable[Examples]) -> None:
+    """Raise InputError, as `check_fits` does, if the model of `spec` cannot read any of several examples."""
     for examples in several:
         check_fits(spec, examples)
 
 
 def check_fits(spec: Spec, examples: Examples) -> None:
-    """Refuse examples that the model of `spec` cannot read, or would read as something else, in one line."""
+    """Raise InputError for examples that the model of `spec` cannot read, or would read as something else."""
     path, name, there = examples.artifact.path, spec["name"], sizes_of(examples)
     if spec["task"] != task_of(examples):
         raise InputError(
@@ -65,7 +67,7 @@ def check_fits(spec: Spec, examples: Examples) -> None:
 
 
 def check_alike(one: Examples, other: Examples) -> None:
-    """Refuse examples that no model reads alike: of another task, tokenizer, size, or with other classes."""
+    """Raise InputError for examples that no model reads alike: of another task, tokenizer, size or other classes."""
     ours, theirs = sizes_of(one), sizes_of(other)
     for key in ("tokenizer", "classes", "image_shape"):
         if None not in (ours.get(key), theirs.get(key)) and not reads_alike(key, ours[key], theirs[key]):

@@ -1,9 +1,10 @@
-"""One dial, the total number of parameters, and everything that follows from it: width, depth, heads, learning rate."""
+"""The ladder of language models: one dial, the number of parameters, sets width, depth, heads and learning rate."""
 
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from thresher.errors import InputError
 
@@ -26,19 +27,21 @@ class Shape:
 
     @property
     def depth(self) -> int:
+        """The number of layers."""
         return max(1, min(self.width // 32, 12), self.width // 64)
 
     @property
     def heads(self) -> int:
+        """The number of attention heads, each 16, 32 or 64 wide."""
         size = 64 if self.width >= 512 else 32 if self.width % 32 == 0 else 16
         return self.width // size
 
     def hidden(self, family: str) -> int:
-        """The width inside the feed-forward block: 4 widths, or 8/3 in steps of 16 where it has three matrices."""
+        """The width inside the feed-forward block: 4 widths, or 8/3 in steps of 16 for llama's, of three matrices."""
         return math.ceil(self.width / 6) * 16 if family == "llama" else 4 * self.width
 
     def num_parameters(self, family: str, vocab_size: int, sequence_length: int) -> dict[str, int]:
-        """Counted in closed form; input and output embedding are one matrix."""
+        """The parameters of such a model, `total` and `non_embedding`; input and output embedding are one matrix."""
         width, hidden = self.width, self.hidden(family)
         if family == "llama":
             body = self.depth * (4 * width**2 + 3 * width * hidden + 2 * width) + width
@@ -54,7 +57,10 @@ def is_size(text: str) -> bool:
 
 
 def parse_size(size: str) -> int:
-    """`0.4M` -> 400000. A number with k, M or B (thousands, millions, billions of parameters), or none."""
+    """A size in parameters: a number that may end in k, M or B (thousand, million, billion), so `0.4M` is 400000.
+
+    Raises InputError for anything else, and for sizes below 1.
+    """
     match = SIZE.fullmatch(size)
     parameters = round(float(match[1]) * SUFFIXES[match[2].lower()]) if match else 0
     if parameters < 1:
@@ -63,6 +69,7 @@ def parse_size(size: str) -> int:
 
 
 def rungs() -> Iterator[Shape]:
+    """All shapes of the ladder, from width 16 up to 16,384."""
     width = 16
     while width <= 16384:
         yield Shape(width)
@@ -70,7 +77,10 @@ def rungs() -> Iterator[Shape]:
 
 
 def nearest_shape(size: str, *, vocab_size: int, sequence_length: int, family: str = "gpt2") -> Shape:
-    """The rung whose total parameters, embeddings included, are nearest to `size` on a log scale."""
+    """The rung whose total parameters, embeddings included, are nearest to `size` on a log scale.
+
+    Raises InputError for an unknown family, and where no rung is within a factor of 2 of the size.
+    """
     if family not in FAMILIES:
         raise InputError(f"model family {family!r} is unknown; pass one of: {', '.join(FAMILIES)}")
     wanted = parse_size(size)
@@ -87,7 +97,7 @@ def nearest_shape(size: str, *, vocab_size: int, sequence_length: int, family: s
     return best
 
 
-def language_config(size: str, *, vocab_size: int, sequence_length: int, family: str = "gpt2") -> dict:
+def language_config(size: str, *, vocab_size: int, sequence_length: int, family: str = "gpt2") -> dict[str, Any]:
     """A `transformers` configuration of about `size` parameters, as `AutoConfig.for_model(**config)` takes it.
 
     No dropout (it blurs attribution), embeddings tied, no cache. GPT-2's own activation is written out operation by
@@ -127,5 +137,8 @@ def language_learning_rate(width: int) -> float:
 
 
 def vision_learning_rate(batch_size: int) -> float:
-    """SGD's peak learning rate with momentum .9: .1 at batch 512, for every width (Small-to-Large, section 5)."""
+    """SGD's peak learning rate at momentum .9: .1 at batch 512, in proportion to the batch, for every width.
+
+    The rate is that of Small-to-Large (arXiv 2505.16260), section 5.
+    """
     return 0.1 * batch_size / 512

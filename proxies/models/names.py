@@ -29,7 +29,7 @@ FORMS = "a folder, hf:FOLDER_OR_NAME, lora-8:hf:..., torchvision:NAME, module:fu
 
 @dataclass(frozen=True)
 class ModelName:
-    """A name, read."""
+    """What a name says: its `kind` (one of the names in capitals above) and what belongs to it."""
 
     text: str
     kind: str
@@ -38,17 +38,18 @@ class ModelName:
     family: str = "gpt2"
     rank: int = 8
     weights: str | None = None
-    """Of torchvision: the file."""
+    """The file of weights of a torchvision model."""
 
     @property
     def is_untrained(self) -> bool:
+        """Whether the name means a model without training."""
         return self.kind in UNTRAINED or (self.kind == TORCHVISION and self.weights is None)
 
 
 def parse(name: str, *, trained: bool = False) -> ModelName:
-    """What `name` stands for. `trained`: a trained model is needed, so a folder goes before every other reading.
+    """What `name` stands for; with `trained`, a trained model is needed, so a folder goes before every other reading.
 
-    Raises InputError for what is none of the forms, and for paths that are not there.
+    Raises InputError for a name of none of the forms, and for paths that do not exist.
     """
     name = str(name)
     if not name.strip():
@@ -103,10 +104,10 @@ def _place(text: str, name: str) -> ModelName:
 def _adapters(text: str, rank: int, base: str) -> ModelName:
     if rank < 1 or not base.startswith(HUB) or base == HUB:
         raise InputError(f"model {text!r}: adapters stand beside a checkpoint; write lora-8:hf:NAME_OR_FOLDER")
-    found = _place(text, base)
-    if found.kind == ARTIFACT and not (Path(found.value) / "config.json").is_file():
-        raise InputError(f"model {text!r}: {found.value} is no checkpoint of transformers; adapters need one")
-    return ModelName(text, ADAPTERS, found.value, rank=rank)
+    base_model = _place(text, base)
+    if base_model.kind == ARTIFACT and not (Path(base_model.value) / "config.json").is_file():
+        raise InputError(f"model {text!r}: {base_model.value} is no checkpoint of transformers; adapters need one")
+    return ModelName(text, ADAPTERS, base_model.value, rank=rank)
 
 
 def _is_path(name: str) -> bool:

@@ -27,8 +27,11 @@ TOLERANCE = 1e-4
 
 
 def probe(model: nn.Module, spec: dict[str, Any]) -> None:
-    """Refuse a model that fails on an input of the shape that `spec` says, gives logits of another shape or not finite,
-    or (language) moves earlier logits when only the last token changes. The model is left in the mode it came in."""
+    """Raise InputError for a model that does not do what `spec` says, by one small pass through it.
+
+    It must not fail on an input of the shape that `spec` says, must give finite logits of the right shape, and as a
+    language model must not move earlier logits when only the last token changes. It is left in the mode it came in.
+    """
     mode = model.training
     batch = _texts(model, spec) if spec["task"] != "vision" else _images(spec)
     try:
@@ -53,7 +56,7 @@ def probe(model: nn.Module, spec: dict[str, Any]) -> None:
 
 
 def refuse_constant(model: nn.Module, examples: Examples, name: str) -> None:
-    """Refuse a model that gives the same logits whatever it reads: nothing can be attributed to it."""
+    """Raise InputError for a model that gives the same logits whatever it reads: nothing can be attributed to it."""
     windows = np.unique(np.linspace(0, len(examples.windows.example) - 1, SEVERAL).astype(np.int64))
     batch = examples.batch(windows)
     inputs = batch["input_ids" if "input_ids" in batch else "pixel_values"]
@@ -83,9 +86,9 @@ def _check_causal(logits: Tensor, name: str) -> None:
 def _check_shape(logits: Any, batch: Batch, spec: dict[str, Any]) -> None:
     given = next(iter(batch.values()))
     wanted = (*given.shape, spec["vocab_size"]) if spec["task"] == LANGUAGE else (len(given), spec["num_classes"])
-    found = tuple(logits.shape) if isinstance(logits, Tensor) else None
-    if found is None or len(found) != len(wanted) or found[:-1] != wanted[:-1] or found[-1] < wanted[-1]:
-        shown = list(found) if found is not None else type(logits).__name__
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else None
+    if shape is None or len(shape) != len(wanted) or shape[:-1] != wanted[:-1] or shape[-1] < wanted[-1]:
+        shown = list(shape) if shape is not None else type(logits).__name__
         raise InputError(
             f"model {spec['name']!r} gives {shown} for {_shown(batch)}, where logits {list(wanted)} are needed; "
             "give a model of this task"

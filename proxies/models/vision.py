@@ -28,7 +28,8 @@ class Block(nn.Module):
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b inputs h w"]) -> Float[Tensor, "b outputs h2 w2"]:
+        """The block's output; height and width are divided by the stride and rounded up."""
         hidden = F.relu(self.bn1(self.conv1(x)))
         # The shortcut's stride is taken here: the gradient of a 1x1 convolution with one writes past its memory in
         # torch 2.15 on a CPU (channels last, a batch that the threads do not divide).
@@ -41,7 +42,7 @@ BASE = Fraction(1, 16)
 
 
 class ResNet18(nn.Module):
-    """3x3 stem without max-pool, four stages of two blocks with 64k, 128k, 256k, 512k channels, mean, linear."""
+    """A 3x3 stem without max-pool, four stages of two blocks with 64k, 128k, 256k, 512k channels, mean, linear."""
 
     def __init__(self, multiplier: Fraction, *, num_classes: int, num_channels: int = 3):
         super().__init__()
@@ -60,18 +61,19 @@ class ResNet18(nn.Module):
             self.head.weight /= self.relative_width**0.5
 
     def rate_multipliers(self) -> dict[str, float]:
-        """Parameter -> what its learning rate is multiplied by, where that is not 1."""
+        """What the learning rate of each parameter is multiplied by, where the parametrisation says so."""
         vectors = [name for name, parameter in self.named_parameters() if parameter.ndim < 2 and name != "head.bias"]
         return dict.fromkeys(["stem.weight", *vectors], self.relative_width) | {"head.weight": 1 / self.relative_width}
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
+        """The logits of images of any height and width."""
         images = images.contiguous(memory_format=torch.channels_last)  # a third faster on a CPU
         hidden = self.blocks(F.relu(self.bn(self.stem(images))))
         return self.head(hidden.mean(dim=(2, 3)))
 
 
 def parse_multiplier(text: str) -> Fraction:
-    """`1/16` -> Fraction(1, 16); anything from 1/64 (one channel) to 16."""
+    """The multiplier of `rn-1/16` from its text, `1/16`; raises InputError outside of 1/64 (one channel) to 16."""
     try:
         multiplier = Fraction(text)
     except (ValueError, ZeroDivisionError):

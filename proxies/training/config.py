@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +13,21 @@ from thresher.proxies.models import ladder
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Every setting of a training run; `for_task` has defaults that train each kind of proxy well."""
+    """Every setting of a training; `for_task` has defaults that train each kind of proxy well.
 
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    Raises InputError for a number out of range, and for an unknown optimizer, schedule or precision.
+    """
+
+    optimizer: str = "adamw"
+    """`adamw` or `sgd`."""
     learning_rate: float | None = None
     """The peak; None takes the ladder's rule for the model's width or the batch size."""
-    schedule: Literal["cosine", "linear", "onecycle", "constant"] = "cosine"
+    schedule: str = "cosine"
+    """How the rate falls after the warm-up: `cosine`, `linear`, `onecycle` (it also rises so) or `constant`."""
     warmup: float = 0.05
     """Share of the steps over which the rate rises to its peak."""
     weight_decay: float = 0.1
-    """Of matrices and convolutions; biases, norms and other vectors are not decayed."""
+    """The decay of matrices and convolutions; biases, norms and other vectors are not decayed."""
     momentum: float = 0.9
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
@@ -33,9 +38,10 @@ class TrainConfig:
     epochs: float = 1.0
     steps: int | None = None
     """Number of steps, instead of `epochs`."""
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: str = "auto"
+    """`float32`, `bf16`, or `auto`: bf16 where the chip has it."""
     accumulate: int = 1
-    """A batch goes through the model in so many parts, for memory; its gradient is the whole batch's all the same."""
+    """In how many parts a batch goes through the model, to save memory; the gradient is that of the whole batch."""
     activation_checkpointing: bool = False
     """Compute a block's activations again in the backward pass instead of keeping them (1604.06174)."""
     compile: bool = False
@@ -60,21 +66,28 @@ class TrainConfig:
 
     @classmethod
     def for_language(cls, **changes: Any) -> "TrainConfig":
+        """The defaults for text, with `changes`: AdamW on a cosine schedule, one epoch in batches of 16."""
         return replace(cls(), **changes)
 
     @classmethod
     def for_vision(cls, **changes: Any) -> "TrainConfig":
-        """Small-to-Large's: SGD, one cycle, weight decay 5e-4, batch 512, 30 epochs; no clipping."""
+        """The defaults for images, with `changes`, as in Small-to-Large (arXiv 2505.16260).
+
+        They are SGD, one cycle, weight decay 5e-4, batches of 512, 30 epochs, and no clipping.
+        """
         vision = cls(optimizer="sgd", schedule="onecycle", weight_decay=5e-4, clip=None, batch_size=512, epochs=30.0)
         return replace(vision, **changes)
 
     @classmethod
     def for_task(cls, task: str, **changes: Any) -> "TrainConfig":
+        """The defaults for a task (`vision`, `language` or `text-classification`), with `changes`."""
         return cls.for_vision(**changes) if task == "vision" else cls.for_language(**changes)
 
     def num_units(self, budget: int, sequence_length: float) -> int:
-        """Tokens, or images, that the whole run sees, where an epoch is `budget` of them and a batch holds
-        `batch_size` sequences of `sequence_length`."""
+        """Tokens, or images, that the whole run sees, where an epoch has `budget` of them.
+
+        A batch holds `batch_size` sequences of `sequence_length` tokens (1 of images).
+        """
         if self.steps is not None:
             return max(1, round(self.steps * self.batch_size * sequence_length))
         return max(1, round(self.epochs * budget))
@@ -85,7 +98,10 @@ class TrainConfig:
         return self.steps or max(1, math.ceil(round(num_units / (self.batch_size * sequence_length), 6)))
 
     def peak_rate(self, *, source: str, width: int | None) -> float:
-        """The learning rate asked for, or the rule's: by batch for SGD, by width for AdamW, small if pretrained."""
+        """The peak learning rate: the one asked for, or else that of a rule.
+
+        The rule is by batch size for SGD and by `width` for AdamW, and smaller where the source is pretrained.
+        """
         if self.learning_rate is not None:
             return self.learning_rate
         if self.optimizer == "sgd":
@@ -106,9 +122,10 @@ class TrainConfig:
         return left if self.schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
     def make_optimizer(self, model: nn.Module, rate: float) -> torch.optim.Optimizer:
-        """Matrices are decayed, vectors not; `rate_multipliers` of the model, where it has them, scale the rate of SGD.
+        """The optimiser of a model's trained parameters at learning rate `rate`; matrices are decayed, vectors are not.
 
-        The decay of a scaled parameter is scaled back, so that rate times decay is the same for all.
+        The model's `rate_multipliers`, where it has them, scale the rate of SGD. The decay of a scaled parameter is
+        scaled back, so that rate times decay is the same for all.
         """
         multipliers = getattr(model, "rate_multipliers", dict)() if self.optimizer == "sgd" else {}
         groups: dict[tuple[bool, float], list[Tensor]] = {}
@@ -118,16 +135,19 @@ class TrainConfig:
         return self.optimizer_of(groups, rate)
 
     def optimizer_of(self, groups: dict[tuple[bool, float], list[Tensor]], rate: float) -> torch.optim.Optimizer:
-        """From (whether decayed, what the rate is multiplied by) -> parameters. `multiplier` stays in each group."""
-        made = [
+        """The optimiser of parameters that are grouped by whether they decay and by what their rate is multiplied by.
+
+        The factor stays in each of the optimiser's groups as `multiplier`.
+        """
+        parameter_groups = [
             {"params": parameters, "weight_decay": self.weight_decay / times if decayed else 0.0, "multiplier": times}
             for (decayed, times), parameters in groups.items()
         ]
-        for group in made:
+        for group in parameter_groups:
             group["lr"] = rate * group["multiplier"]
         if self.optimizer == "sgd":
-            return torch.optim.SGD(made, lr=rate, momentum=self.momentum, fused=True)
-        return torch.optim.AdamW(made, lr=rate, betas=self.betas, eps=self.eps, fused=True)
+            return torch.optim.SGD(parameter_groups, lr=rate, momentum=self.momentum, fused=True)
+        return torch.optim.AdamW(parameter_groups, lr=rate, betas=self.betas, eps=self.eps, fused=True)
 
 
 # AdamW's, of a checkpoint trained further, and of adapters beside it (QLoRA, 2305.14314).

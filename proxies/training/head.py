@@ -2,7 +2,7 @@
 
 A small model with a real vocabulary spends most of its time here, writing and reading logits [b t, v] in memory far
 from the processor. Taken in blocks that stay in the cache, with the gradient formed in the same pass, no tensor of that
-size ever exists (as in cut cross-entropy, 2411.09009, here on any device).
+size ever exists (as in cut cross-entropy, arXiv 2411.09009, here on any device).
 """
 
 from typing import Any
@@ -20,7 +20,10 @@ BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}
 def language_loss(
     model: nn.Module, batch: Batch, weights: Float[Tensor, "b ..."] | None, total: int | None = None
 ) -> Float[Tensor, ""]:
-    """`objective.training_loss` of a ladder model, whose logits are `matrix hidden` and nothing more."""
+    """The same number as `objective.training_loss`, of a ladder model, without its logits in memory.
+
+    The logits of such a model are the output matrix times the hidden states and nothing more.
+    """
     transformer: Any = model
     hidden = transformer.base_model(input_ids=batch["input_ids"]).last_hidden_state[:, :-1]
     predicted = batch["labels"][:, 1:] != -100
@@ -34,9 +37,12 @@ def language_loss(
 
 
 def head_loss(
-    hidden: Float[Tensor, "n d"], matrix: Float[Tensor, "v d"], labels: Int[Tensor, " n"], scale: Float[Tensor, " n"]
+    hidden: Float[Tensor, "n d"], matrix: Float[Tensor, "v d"], labels: Int[Tensor, "n"], scale: Float[Tensor, "n"]
 ) -> Float[Tensor, ""]:
-    """`sum_i scale_i (logsumexp(matrix hidden_i) - matrix[label_i] . hidden_i)`, differentiable in the first two."""
+    """The weighted cross-entropy `sum_i scale_i (logsumexp(matrix hidden_i) - matrix[label_i] . hidden_i)`.
+
+    It is differentiable in `hidden` and `matrix`.
+    """
     return _HeadLoss.apply(hidden, matrix, labels, scale)
 
 

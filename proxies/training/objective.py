@@ -25,13 +25,15 @@ class Objective(nn.Module):
         self.model, self.loss = model, loss
 
     def forward(self, batch: Batch, weights: Tensor | None, total: int | None) -> Float[Tensor, ""]:
+        """The loss of a batch, with the arguments of `training_loss`."""
         return self.loss(self.model, batch, weights, total)
 
 
 def objective_of(model: nn.Module, spec: Spec, config: TrainConfig, device: torch.device) -> Objective:
-    """The objective that `config` trains, the model checkpointed and compiled (in place) as it says.
+    """The objective that `config` trains; the model's activations are checkpointed and it is compiled as `config` says.
 
-    Raises InputError where the model cannot be checkpointed, and where nothing here compiles.
+    Both change the model in place. Raises InputError where the model cannot checkpoint its activations, and where
+    compiling does not work on this machine.
     """
     is_ladder = spec["source"] == "ladder"
     if config.activation_checkpointing:
@@ -47,8 +49,11 @@ def objective_of(model: nn.Module, spec: Spec, config: TrainConfig, device: torc
 def training_loss(
     model: nn.Module, batch: Batch, weights: Float[Tensor, "b ..."] | None, total: int | None = None
 ) -> Float[Tensor, ""]:
-    """`sum_i w_i sum_j -log p_ij / total`: linear in the weights, of examples [b] or of the tokens that are predicted
-    [b, t]; by default `total` is the batch's number of predictions, so the loss is their mean."""
+    """The weighted cross-entropy of a batch in nats, `sum_i w_i sum_j -log p_ij / total`, linear in the weights.
+
+    Weights are of examples [b], or of the tokens that are predicted [b, t]; None means 1. By default `total` is the
+    batch's number of predictions, so that the loss is their mean.
+    """
     logits, labels = logits_of(model, batch), batch["labels"]
     if logits.ndim == 3:
         # Shifted labels in place of shifted logits: no copy of the largest tensor.
@@ -64,20 +69,20 @@ def training_loss(
 
 
 def of_predictions(weights: Float[Tensor, "b ..."], losses: Float[Tensor, "b t"]) -> Float[Tensor, "b t"]:
-    """Weights of examples [b], or of tokens [b, t], by the place that predicts each token."""
+    """Weights of examples [b], or of tokens [b, t], put where the model predicts each token: one place earlier."""
     if weights.ndim == 1:
         return weights[:, None].expand(losses.shape)
     return F.pad(weights[:, 1:], (0, 1))
 
 
 def num_predictions(batch: Batch) -> int:
-    """How many labels of a batch are predicted: of text, all but the first position's that are not -100."""
+    """How many labels of a batch are predicted: those that are not -100, of text without the first position's."""
     labels = batch["labels"][:, 1:] if batch["labels"].ndim == 2 else batch["labels"]
     return int((labels != -100).sum())
 
 
 def check_compiler(device: torch.device) -> None:
-    """Compile one addition; an InputError where that fails, for want of a compiler mostly."""
+    """Compile one addition; raises InputError where that fails, mostly because there is no compiler."""
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
     except Exception as error:

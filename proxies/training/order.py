@@ -6,13 +6,12 @@ images, are sequences of their own. The stream is as long as the budget says, to
 cut off. So two runs with equal budgets are trained on exactly the same amount, whatever their examples are.
 """
 
-import hashlib
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from thresher.data.examples import Examples, TokenExamples
 from thresher.errors import InputError
@@ -22,14 +21,17 @@ from thresher.seeds import numpy_rng
 
 
 class Drawn(NamedTuple):
-    """A batch, and the position in the pool that each of its tokens [b, t] (-1: padding) or images [b] is of."""
+    """A batch, and the position in the pool of the example that each of its tokens or images belongs to.
+
+    `owners` is [b, t] for text, -1 where there is padding, and [b] for images and for texts with a class each.
+    """
 
     batch: Batch
     owners: Int[np.ndarray, "b ..."]
 
 
 class Segments(NamedTuple):
-    """Examples, or pieces of them, one behind the other: a document's tokens from `start` to before `stop`."""
+    """Examples, or pieces of them, one behind the other; a piece is the tokens from `start` to before `stop`."""
 
     example: Int[np.ndarray, "s"]
     start: Int[np.ndarray, "s"]
@@ -37,14 +39,15 @@ class Segments(NamedTuple):
 
     @property
     def ends(self) -> Int[np.ndarray, "s"]:
-        """Where each ends in the stream of all."""
+        """Where each segment ends in the stream of all of them."""
         return np.cumsum(self.stop - self.start)
 
-    def at(self, rows) -> "Segments":
+    def at(self, rows: Any) -> "Segments":
+        """The segments at `rows`: a slice, a mask or positions."""
         return Segments(*(column[rows] for column in self))
 
     def first(self, num_units: int) -> "Segments":
-        """So many units from the beginning, the last segment cut."""
+        """The first `num_units` tokens, or images, of the stream; the last segment is cut."""
         ends = self.ends
         count = int(np.searchsorted(ends, num_units, side="left")) + 1
         kept = self.at(slice(0, count))
@@ -88,7 +91,7 @@ class Order:
         # A sequence's length: of packed text fixed; of rows the pool's mean, the same for every subset of it.
         mean = float(self.lengths.mean())
         self.sequence_length = examples.sequence_length if isinstance(examples, TokenExamples) else 1
-        unit = self.sequence_length if self.is_packed else mean
+        unit = float(self.sequence_length) if self.is_packed else mean
         self.num_units = config.num_units(self.budget, unit)
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
         self._ends = lru_cache(maxsize=2)(lambda epoch: self._epoch(epoch).ends)
@@ -102,7 +105,7 @@ class Order:
         return self.num_sequences // self.num_steps
 
     def batch(self, step: int) -> Drawn:
-        """The sequences of a step, in the order drawn."""
+        """The sequences of a step, counted from 0, in the order in which they were drawn."""
         start, stop = (self.num_sequences * edge // self.num_steps for edge in (step, step + 1))
         if self.rows is not None:
             return self._separate(self.rows.at(slice(start, stop)))
@@ -110,7 +113,7 @@ class Order:
         return self._packed(self._stretch(first, min(stop * self.sequence_length, self.num_units)))
 
     def passes(self) -> dict[str, float]:
-        """How many times an example of each domain is seen on average (`all` without a mixture)."""
+        """How many times an example of each domain is seen on average, or of `all` domains without a mixture."""
         epochs = self.num_units / self.budget
         if not self.members:
             return {"all": self.num_units / int(self.lengths[self.indices].sum())}
@@ -150,21 +153,21 @@ class Order:
 
     def _stretch(self, start: int, stop: int) -> Segments:
         """The pieces of documents from `start` to before `stop` in the stream of the run."""
-        found = []
+        pieces = []
         for epoch in range(start // self.budget, (stop - 1) // self.budget + 1):
-            own, offset = self._epoch(epoch), epoch * self.budget
+            segments, offset = self._epoch(epoch), epoch * self.budget
             ends = self._ends(epoch)
             low, high = max(start - offset, 0), min(stop - offset, int(ends[-1]))
             first, last = np.searchsorted(ends, low, side="right"), np.searchsorted(ends, high, side="left")
-            part = own.at(slice(int(first), int(last) + 1))
+            part = segments.at(slice(int(first), int(last) + 1))
             begins = ends[first : last + 1] - (part.stop - part.start)
-            found.append(
+            pieces.append(
                 part._replace(
                     start=part.start + np.maximum(low - begins, 0),
                     stop=part.stop - np.maximum(ends[first : last + 1] - high, 0),
                 )
             )
-        return Segments(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+        return Segments(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
 
     def _draw_rows(self) -> Segments:
         """The rows of the whole run, epoch after epoch, the last one cut to the budget."""
@@ -207,11 +210,11 @@ class Order:
             ends = turn * held + np.cumsum(self.lengths[turned])
             begins = ends - self.lengths[turned]
             is_in = (ends > start) & (begins < stop) if self.is_packed else (begins >= start) & (begins < stop)
-            own = self._whole(turned[is_in])
+            segments = self._whole(turned[is_in])
             if self.is_packed:
                 low, high = np.maximum(start - begins[is_in], 0), np.maximum(ends[is_in] - stop, 0)
-                own = own._replace(start=own.start + low, stop=own.stop - high)
-            passes.append(own)
+                segments = segments._replace(start=segments.start + low, stop=segments.stop - high)
+            passes.append(segments)
         if not passes:
             return self._whole(members[:0])
         return Segments(*(np.concatenate(columns) for columns in zip(*passes, strict=True)))
@@ -224,64 +227,11 @@ class Order:
 
 
 def apportion(mixture: dict[str, float], names: dict[str, np.ndarray], total: int) -> list[int]:
-    """Whole numbers of draws that sum to `total`, by largest remainder."""
+    """Whole numbers of draws for the domains of `names` that sum to `total`, by largest remainder."""
     exact = np.array([mixture[name] for name in names]) / sum(mixture.values()) * total
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
     return counts.tolist()
-
-
-def check_indices(indices: np.ndarray | None, num_examples: int) -> Int[np.ndarray, " m"]:
-    """Positions as int64, all of the pool for None; refuses an empty list and what is not a position."""
-    indices = np.arange(num_examples) if indices is None else np.asarray(indices)
-    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
-        raise InputError(f"indices are {indices.dtype} of shape {indices.shape}; pass a list of whole positions")
-    if not len(indices):
-        raise InputError("no examples to train on: the list of indices is empty; keep at least one")
-    if indices.min() < 0 or indices.max() >= num_examples:
-        worst = indices.min() if indices.min() < 0 else indices.max()
-        raise InputError(
-            f"index {worst} is outside of the pool's {num_examples} examples; pass 0 to {num_examples - 1}"
-        )
-    return indices.astype(np.int64)
-
-
-def check_weights(weights: np.ndarray | None, num_examples: int) -> Float[np.ndarray, " n"] | None:
-    """One finite weight of 0 or more for each example of the pool (not of `indices`), as float64."""
-    if weights is None:
-        return None
-    weights = np.asarray(weights, dtype=np.float64)
-    if weights.shape != (num_examples,):
-        raise InputError(f"weights have shape {weights.shape}; pass one for each of the pool's {num_examples} examples")
-    wrong = ~np.isfinite(weights) | (weights < 0)
-    if wrong.any():
-        raise InputError(
-            f"weight {weights[wrong][0]} of example {wrong.argmax()}; weights are finite numbers of 0 or more"
-        )
-    if not weights.any():
-        raise InputError("all weights are 0; give at least one example a weight above 0")
-    return weights
-
-
-def check_mixture(mixture: dict[str, float] | None, examples: Examples, indices: np.ndarray) -> dict[str, float] | None:
-    """Shares that sum to 1, of domains that the chosen examples have; domains left out have share 0."""
-    if mixture is None:
-        return None
-    present = np.unique(examples.domains[indices]).tolist()
-    for name, share in mixture.items():
-        if not 0 <= share <= 1:
-            raise InputError(f"domain {name!r} has share {share}; shares are numbers from 0 to 1")
-        if share > 0 and name not in present:
-            raise InputError(f"domain {name!r} has no example here; the domains are: {', '.join(present)}")
-    total = sum(mixture.values())
-    if abs(total - 1) > 1e-3:
-        raise InputError(f"the mixture's shares sum to {total:.4g}; make them sum to 1")
-    return {name: float(share) for name, share in mixture.items()}
-
-
-def hash_array(array: np.ndarray) -> str:
-    header = f"{array.dtype.str}{array.shape}".encode()
-    return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _occurrence(indices: np.ndarray) -> np.ndarray:

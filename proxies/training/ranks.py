@@ -1,4 +1,4 @@
-"""The processes that train one model together, as `torchrun` started them. A process on its own is the first of one."""
+"""The processes that train one model together, as `torchrun` started them; a process on its own is the first of one."""
 
 import atexit
 import os
@@ -23,11 +23,11 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """The first alone reads and writes artefacts."""
+        """Whether this is the first process, which alone reads and writes artefacts."""
         return self.index == 0
 
     def share(self, value: Any = None) -> Any:
-        """The first process's `value`, in all of them."""
+        """The `value` that the first process gave, in all of them."""
         if self.count == 1:
             return value
         holder = [value]
@@ -35,18 +35,18 @@ class Ranks:
         return holder[0]
 
     def sum(self, value: Tensor) -> Tensor:
-        """`value` summed over the processes, in place."""
+        """Sum `value` over the processes, in place."""
         if self.count > 1:
             dist.all_reduce(value)
         return value
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Wait until all processes have come here."""
         if self.count > 1:
             dist.barrier()
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """`module`, whose gradients become the mean over the processes in its backward pass."""
+        """The module, wrapped so that its backward pass averages gradients over the processes."""
         if self.count == 1:
             return module
         return nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=True)
@@ -59,24 +59,27 @@ class Ranks:
 def join(device: str) -> Ranks:
     """The place of this process under `torchrun`; the first call connects it with the others.
 
-    gloo between CPUs, nccl between GPUs, of which each process takes the one of its local rank.
+    They talk by gloo between CPUs and by nccl between GPUs, of which each process takes the one of its local rank.
+    Raises InputError where there are fewer GPUs than processes, and on devices that cannot be shared.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    own = pick_device(device)
+    own_device = pick_device(device)
     if count == 1:
-        return Ranks(own)
-    if own.type == "cuda":
+        return Ranks(own_device)
+    if own_device.type == "cuda":
         number = int(os.environ.get("LOCAL_RANK", "0"))
         if number >= torch.cuda.device_count():
             raise InputError(
                 f"process {number} of this machine has no GPU: there are {torch.cuda.device_count()}; "
                 "start as many with --nproc-per-node"
             )
-        own = torch.device("cuda", number)
-        torch.cuda.set_device(own)
-    elif own.type != "cpu":
-        raise InputError(f"several processes cannot train together on {own.type}; pass --device cpu, or start one")
+        own_device = torch.device("cuda", number)
+        torch.cuda.set_device(own_device)
+    elif own_device.type != "cpu":
+        raise InputError(
+            f"several processes cannot train together on {own_device.type}; pass --device cpu, or start one"
+        )
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if own.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if own_device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
-    return Ranks(own, dist.get_rank(), dist.get_world_size())
+    return Ranks(own_device, dist.get_rank(), dist.get_world_size())

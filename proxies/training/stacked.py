@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from thresher.artifacts import Artifact, build, is_artifact, open_artifact
+from thresher.artifacts import Artifact, Draft, build, is_artifact, open_artifact
 from thresher.data.examples import Examples
 from thresher.devices import autocast, full_float32
 from thresher.errors import InputError
@@ -25,8 +25,9 @@ from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import Spec, private_randomness
 from thresher.proxies.models.weights import save_model
 from thresher.proxies.training.config import TrainConfig
-from thresher.proxies.training.order import Order, check_indices
-from thresher.proxies.training.trainer import Trainer, request_of, train
+from thresher.proxies.training.order import Order
+from thresher.proxies.training.request import check_indices, request_of
+from thresher.proxies.training.trainer import Trainer, train
 
 MOST = 16
 """Networks in a stack: beyond, a step of digits-sized networks no longer gets cheaper a network."""
@@ -34,21 +35,24 @@ MOST = 16
 
 @dataclass(frozen=True)
 class Member:
-    """One run of a stack."""
+    """One run of a stack: where its artefact goes, and the `seed`, `indices` and `budget` that `train` takes."""
 
     out: Path
     seed: int
-    indices: np.ndarray
+    indices: Int[np.ndarray, "m"]
     budget: int | None = None
 
 
 def can_stack(spec: Spec, config: TrainConfig) -> bool:
+    """Whether runs of this model and configuration can be trained as one."""
     return spec["source"] == "mlp" and config.accumulate == 1 and not config.compile
 
 
 def groups_of(spec: Spec, config: TrainConfig, sizes: Sequence[Any], workers: int | None) -> list[list[int]]:
-    """Positions of runs to train as one: those of equal size, shared out among `workers`; each alone where the model
-    is none to stack."""
+    """Positions, in `sizes`, of the runs to train as one: those of equal size, shared out among `workers`.
+
+    Where the model cannot be stacked, every run is a group of its own.
+    """
     if not can_stack(spec, config):
         return [[position] for position in range(len(sizes))]
     by_size: dict[Any, list[int]] = {}
@@ -70,10 +74,11 @@ def train_stack(
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> list[Artifact]:
-    """The artefacts that `train` makes of each member by itself; those that are there already are only opened.
+    """Train all members as one, and write the artefacts that `train` makes of each by itself, up to rounding.
 
-    All members have the same number of indices and the same budget. A stack that is killed begins again with the
-    members that are missing.
+    Artefacts that are there already are only opened. A stack that is killed begins again with the members that are
+    missing. Raises InputError unless all members have the same number of indices and the same budget, and where a
+    training diverges.
     """
     if len({(len(member.indices), member.budget) for member in members}) > 1:
         raise InputError("the runs of a stack must have the same number of examples; train others by themselves")
@@ -88,7 +93,7 @@ def train_stack(
         trainers = _train(spec, examples, missing, **options)
     for member, trainer in zip(missing, trainers, strict=True):
 
-        def write(draft, trainer=trainer) -> dict[str, Any]:
+        def write(draft: Draft, trainer: Trainer = trainer) -> dict[str, Any]:
             save_model(trainer.state.model, spec, draft)
             return trainer.facts()
 
@@ -114,17 +119,19 @@ def _train(
     with progress.task(f"train {len(trainers)} at once", num_steps) as advance:
         for step in range(num_steps):
             drawn = [trainer.order.batch(step).batch for trainer in trainers]
-            parts = {name: torch.stack([own[name] for own in drawn]).to(first.device) for name in drawn[0]}
+            parts = {name: torch.stack([batch[name] for batch in drawn]).to(first.device) for name in drawn[0]}
             losses[step] = stack.step(parts, first.peak * config.rate(step, num_steps))
             advance(1)
     seconds = (time.perf_counter() - start) / len(trainers)
     stack.unstack(trainers)
-    for trainer, own in zip(trainers, losses.T, strict=True):
-        trainer.finish(own, seconds)
+    for trainer, losses_of_one in zip(trainers, losses.T, strict=True):
+        trainer.finish(losses_of_one, seconds)
     return trainers
 
 
 class _Stack:
+    """The parameters of several trainers' models, stacked along a first dimension, and their one optimiser."""
+
     def __init__(self, trainers: Sequence[Trainer], config: TrainConfig) -> None:
         self.config, self.device, self.precision = config, trainers[0].device, trainers[0].precision
         models = [trainer.state.model for trainer in trainers]
@@ -140,8 +147,8 @@ class _Stack:
         }
         self.optimizer = config.optimizer_of(groups, trainers[0].peak)
 
-    def step(self, batch: dict[str, Tensor], rate: float) -> Float[Tensor, " m"]:
-        """One step of every member on its own part of `batch`; their losses."""
+    def step(self, batch: dict[str, Tensor], rate: float) -> Float[Tensor, "m"]:
+        """Take one step of every member on its own part of `batch`, whose tensors are [m, b, ..]; return the losses."""
 
         def loss(parameters: dict[str, Tensor], part: dict[str, Tensor]) -> Tensor:
             named = {f"model.{name}": value for name, value in parameters.items()}
@@ -159,7 +166,7 @@ class _Stack:
         return losses.detach()
 
     def unstack(self, trainers: Sequence[Trainer]) -> None:
-        """Give every member its parameters."""
+        """Copy the parameters of every member into its own model."""
         with torch.no_grad():
             for name, values in self.parameters.items():
                 for trainer, value in zip(trainers, values, strict=True):

@@ -1,9 +1,10 @@
-"""The state of an unfinished training run: one file, replaced atomically, from which it goes on bit for bit."""
+"""The state of an unfinished training: one file, replaced atomically, from which it goes on bit for bit."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -13,18 +14,19 @@ from thresher.errors import InputError
 
 
 @dataclass
-class Run:
-    """All that changes while a model trains. Random numbers are no part of it: each step's come from (seed, step)."""
+class TrainState:
+    """All that changes while a model trains; random numbers are no part of it, as each step draws from (seed, step)."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    losses: Tensor
+    losses: Float[Tensor, "steps"]
     """The loss of each step so far, float32 [num_steps]."""
     step: int = 0
     seconds: float = 0.0
-    """Spent training, in all the parts of a run that was interrupted."""
+    """Time spent training, in all the parts of a training that was interrupted."""
 
     def save(self, file: Path) -> None:
+        """Write the state to a safetensors file, in place of the one before."""
         tensors = {f"model/{name}": tensor for name, tensor in self._model_tensors().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{key}": value for key, value in values.items() if value is not None}
@@ -36,7 +38,10 @@ class Run:
             save_file(plain, scratch, {"step": str(self.step), "seconds": repr(self.seconds)})
 
     def restore(self, file: Path) -> None:
-        """Put everything back as `save` found it. The caller has made model and optimiser by the same config."""
+        """Put everything back as `save` found it, into a model and an optimiser made by the same configuration.
+
+        Raises InputError where the file is damaged.
+        """
         try:
             with safe_open(file, framework="pt") as stored:
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118

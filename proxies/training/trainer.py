@@ -1,15 +1,15 @@
-"""One loop that trains any model on any subset, weighting or mixture, and goes on where it was killed."""
+"""One loop that trains any model on any subset, weighting or mixture, and resumes where it was killed."""
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
@@ -32,9 +32,10 @@ from thresher.proxies.models.weights import save_model
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.objective import num_predictions, objective_of
 from thresher.proxies.training.objective import training_loss as training_loss
-from thresher.proxies.training.order import Order, check_indices, check_mixture, check_weights, hash_array
+from thresher.proxies.training.order import Order
 from thresher.proxies.training.ranks import Ranks, join
-from thresher.proxies.training.state import Run
+from thresher.proxies.training.request import check_indices, check_mixture, check_weights, request_of
+from thresher.proxies.training.state import TrainState
 from thresher.seeds import seed_everything
 
 # Losses are looked at this often: reading a number back waits for the device.
@@ -49,15 +50,15 @@ def train(
     out: Path,
     config: TrainConfig,
     seed: int,
-    indices: np.ndarray | None = None,
+    indices: Sequence[int] | np.ndarray | None = None,
     budget: int | None = None,
-    weights: np.ndarray | None = None,
+    weights: Sequence[float] | np.ndarray | None = None,
     mixture: dict[str, float] | None = None,
     device: str = "auto",
     checkpoint_every_seconds: float = 30.0,
     progress: Progress = SILENT,
 ) -> Artifact:
-    """Train the model of `spec`, and write it as a `model` artefact at `out`.
+    """Train the model of `spec` on `examples`, and write it as a `model` artefact at `out`.
 
     indices: positions of the examples to train on [m], each as often as it occurs; all by default.
     budget: tokens (of images: images) in an epoch; by default as many as there are at `indices`. Runs with equal
@@ -73,16 +74,16 @@ def train(
     Raises InputError for inputs that cannot be used, and when the loss is no longer finite.
     """
     check_fits(spec, examples)
-    indices = check_indices(indices, len(examples))
-    weights = check_weights(weights, len(examples))
-    if weights is not None and not weights[indices].any():
+    positions = check_indices(indices, len(examples))
+    factors = check_weights(weights, len(examples))
+    if factors is not None and not factors[positions].any():
         raise InputError("every example at `indices` has weight 0; give at least one of them a weight above 0")
-    mixture = check_mixture(mixture, examples, indices)
+    mixture = check_mixture(mixture, examples, positions)
     ranks = join(device)
 
     def run(state: Path) -> Trainer:
-        order = Order(examples, indices, mixture, config, seed=seed, budget=budget)
-        trainer = Trainer(spec, examples, order, config, seed=seed, weights=weights, device=device)
+        order = Order(examples, positions, mixture, config, seed=seed, budget=budget)
+        trainer = Trainer(spec, examples, order, config, seed=seed, weights=factors, device=device)
         with private_randomness():
             trainer.run(state / "training.safetensors", checkpoint_every_seconds, progress)
         return trainer
@@ -92,20 +93,20 @@ def train(
         save_model(trainer.state.model, spec, draft)
         return trainer.facts()
 
-    drawn = {"indices": indices, "budget": budget, "weights": weights, "mixture": mixture}
+    drawn = {"indices": positions, "budget": budget, "weights": factors, "mixture": mixture}
     request = request_of(spec, examples, config, seed=seed, **drawn)
     if ranks.is_first:
-        made = build(Path(out), write=write, **request)
-        if not made.built:
+        artifact = build(Path(out), write=write, **request)
+        if not artifact.built:
             ranks.share(None)
     elif (state := ranks.share()) is not None:
         run(state)
     ranks.wait()
-    return made if ranks.is_first else open_artifact(Path(out), "model")
+    return artifact if ranks.is_first else open_artifact(Path(out), "model")
 
 
 class Trainer:
-    """One training run: everything that stays the same while `state` changes."""
+    """One training: everything that stays the same while its `state` changes."""
 
     def __init__(
         self,
@@ -115,7 +116,7 @@ class Trainer:
         config: TrainConfig,
         *,
         seed: int,
-        weights: Float[np.ndarray, " n"] | None,
+        weights: Float[np.ndarray, "n"] | None,
         device: str,
     ):
         self.examples, self.order, self.config, self.seed = examples, order, config, seed
@@ -129,7 +130,7 @@ class Trainer:
         _refuse_empty_shares(order, self.ranks)
         model = build_model(spec, seed).to(self.device)
         optimizer = config.make_optimizer(model, self.peak)
-        self.state = Run(model, optimizer, torch.zeros(order.num_steps, device=self.device))
+        self.state = TrainState(model, optimizer, torch.zeros(order.num_steps, device=self.device))
         # Before anything is compiled, which would hide the operations that are counted.
         self.flops_per_unit = training_flops_per_unit(model, examples)
         self.objective = objective_of(model, spec, config, self.device)
@@ -137,7 +138,10 @@ class Trainer:
 
     @full_float32()
     def run(self, file: Path, checkpoint_every_seconds: float, progress: Progress) -> None:
-        """All the steps that are left, keeping the state in `file` as they go by."""
+        """Take all the steps that are left, writing the state to `file` every `checkpoint_every_seconds`.
+
+        Raises InputError when the loss is no longer finite.
+        """
         state, num_steps, first = self.state, self.order.num_steps, self.ranks.is_first
         if file.exists():
             state.restore(file)
@@ -158,8 +162,16 @@ class Trainer:
                         state.save(file)
                     saved = time.perf_counter()
 
+    def finish(self, losses: Float[Tensor, "steps"], seconds: float) -> None:
+        """Take over a training that was done elsewhere, from the loss of each step and the seconds it took.
+
+        Raises InputError where a loss is not finite.
+        """
+        self.state.losses, self.state.seconds, self.state.step = losses, seconds, len(losses)
+        self._check_finite()
+
     def facts(self) -> dict[str, Any]:
-        """What is recorded of a finished run."""
+        """The facts that the artefact of a finished training records: sizes, costs, losses and how it was computed."""
         losses = self.state.losses.cpu().numpy()
         order, is_text = self.order, isinstance(self.examples, TokenExamples)
         bf16 = self.precision == "bf16" or (self.precision == "auto" and has_bf16(self.device))
@@ -217,11 +229,6 @@ class Trainer:
         """Gradients are exchanged between processes in the last part's backward pass, which has the sum of all."""
         return nullcontext() if is_last or self.ranks.count == 1 else self.module.no_sync()
 
-    def finish(self, losses: Float[Tensor, " steps"], seconds: float) -> None:
-        """Take a run that was made elsewhere as this one: the loss of each step and the time it took."""
-        self.state.losses, self.state.seconds, self.state.step = losses, seconds, len(losses)
-        self._check_finite()
-
     def _check_finite(self) -> None:
         finite = torch.isfinite(self.state.losses)
         if not bool(finite.all()):
@@ -238,22 +245,3 @@ def _refuse_empty_shares(order: Order, ranks: Ranks) -> None:
             f"batches of {smallest} sequences cannot be shared by {ranks.count} processes; give a larger batch_size, "
             "or start fewer processes"
         )
-
-
-def request_of(
-    spec: Spec,
-    examples: Examples,
-    config: TrainConfig,
-    *,
-    seed: int,
-    indices: Int[np.ndarray, " m"],
-    budget: int | None = None,
-    weights: Float[np.ndarray, " n"] | None = None,
-    mixture: dict[str, float] | None = None,
-) -> dict[str, Any]:
-    """Kind, configuration, seed and inputs of the `model` artefact, as `artifacts.build` takes them."""
-    inputs = {"examples": examples.content_hash, "indices": hash_array(indices)}
-    if weights is not None:
-        inputs["weights"] = hash_array(weights)
-    made_by = {"spec": spec, "training": asdict(config), "mixture": mixture, "budget": budget}
-    return {"kind": "model", "config": made_by, "seed": seed, "inputs": inputs}

@@ -1,4 +1,4 @@
-"""The mixtures that every proposal is shown beside: uniform, natural, best observed."""
+"""The mixtures that every proposal is compared with: uniform, natural, best observed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,11 +11,12 @@ from thresher.selection.mixture.laws.law import Losses, Weights
 
 
 def uniform(num_domains: int) -> Float[np.ndarray, "m"]:
+    """The same share for every domain."""
     return np.full(num_domains, 1 / num_domains)
 
 
 def natural(domains: Sequence[str], tokens: Mapping[str, float]) -> Float[np.ndarray, "m"]:
-    """Each domain's share of all tokens."""
+    """Each domain's share of all tokens. Raises InputError for a missing count, and counts below 0 or all 0."""
     if missing := [domain for domain in domains if domain not in tokens]:
         raise InputError(f"no token count for domain {missing[0]!r}; give tokens for every domain")
     counts = np.array([tokens[domain] for domain in domains], dtype=float)
@@ -25,5 +26,5 @@ def natural(domains: Sequence[str], tokens: Mapping[str, float]) -> Float[np.nda
 
 
 def best_observed(weights: Weights, losses: Losses, goal: Goal) -> Float[np.ndarray, "m"]:
-    """The mixture of the run with the least goal. Its measured loss flatters it: it is the least of many noisy ones."""
+    """The mixture of the run with the least goal, whose loss flatters it: it is the least of many noisy ones."""
     return weights[np.argmin(goal.value(losses))]

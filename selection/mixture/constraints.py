@@ -14,19 +14,19 @@ SLACK = 1e-9
 
 @dataclass(frozen=True)
 class Constraints:
-    """A box on the simplex, and a prior to stay near. Made by `make_constraints`, which refuses empty boxes."""
+    """A box on the simplex and a prior to stay near, as `make_constraints` makes them, which refuses empty boxes."""
 
     domains: tuple[str, ...]
     lower: Float[np.ndarray, "m"]
     upper: Float[np.ndarray, "m"]
     prior: Float[np.ndarray, "m"]
     kl_weight: float = 0.0
-    """kappa: `kappa KL(x || prior)` is added to the objective, in units of the loss."""
+    """This times KL(x || prior) is added to the objective, in units of the loss."""
     max_kl: float | None = None
     """A hard limit on KL(x || prior), in nats."""
 
     def project(self, points: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n m"]:
-        """The nearest mixtures (Euclidean) inside the box; beyond `max_kl` drawn to the one closest to the prior."""
+        """The nearest mixtures in the box (Euclidean); those beyond `max_kl` are drawn towards `closest_to_prior`."""
         low = np.min(points - self.upper, axis=1)
         high = np.max(points - self.lower, axis=1)
         shift = _bisect(lambda s: np.clip(points - s[:, None], self.lower, self.upper).sum(axis=1) < 1, low, high)
@@ -40,30 +40,31 @@ class Constraints:
         return np.where(near[:, None], inside, inside + share[:, None] * (anchor - inside))
 
     def closest_to_prior(self) -> Float[np.ndarray, "m"]:
-        """The mixture in the box of least KL to the prior: clip(s * prior, lower, upper) the s that sums to 1."""
+        """The mixture in the box of least KL to the prior: clip(s * prior, lower, upper), with s for a sum of 1."""
         prior = np.maximum(self.prior, 1e-12)
         low, high = np.array([0.0]), np.array([np.max(1 / prior)])
         scale = _bisect(lambda s: np.clip(s[:, None] * prior, self.lower, self.upper).sum(axis=1) >= 1, low, high)[0]
         return np.clip(scale * prior, self.lower, self.upper)
 
     def kl(self, weights: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n"]:
-        """KL(x || prior) of each mixture, in nats."""
+        """The divergence KL(x || prior) of each mixture, in nats."""
         tiny = 1e-12
         return np.sum(weights * np.log((weights + tiny) / (self.prior + tiny)), axis=1)
 
     def kl_gradient(self, weights: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n m"]:
+        """The derivative of `kl` in each weight."""
         tiny = 1e-12
         return np.log((weights + tiny) / (self.prior + tiny)) + weights / (weights + tiny)
 
     def on_bound(self, weights: Float[np.ndarray, "m"], tolerance: float = 1e-4) -> dict[str, str]:
-        """Which domains lie on their floor or ceiling; a floor of 0 counts too."""
-        found = {}
+        """The bound of each domain that lies on its floor or ceiling; a floor of 0 counts too."""
+        bounds = {}
         for domain, value, low, high in zip(self.domains, weights, self.lower, self.upper, strict=True):
             if high - low > SLACK and value <= low + tolerance:
-                found[domain] = f"floor {low:.4g}"
+                bounds[domain] = f"floor {low:.4g}"
             elif high - low > SLACK and value >= high - tolerance:
-                found[domain] = f"ceiling {high:.4g}"
-        return found
+                bounds[domain] = f"ceiling {high:.4g}"
+        return bounds
 
 
 def make_constraints(
@@ -78,7 +79,7 @@ def make_constraints(
     kl_weight: float = 0.0,
     max_kl: float | None = None,
 ) -> Constraints:
-    """Bounds from what a person knows.
+    """The constraints over `domains` that follow from what is known of them.
 
     With `tokens` (supply of each domain) and `budget` (tokens to train on), x_d <= tokens_d * max_repeats_d / budget.
     `prior` defaults to the natural mixture where `tokens` are given, else to the uniform one; it is normalised.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,24 +21,31 @@ DESIGNS = ("dirichlet", "space-filling", "ddo")
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs to make. `amounts` is what each domain gets in units of its equal share; rows need not sum alike in a DDO,
-    whose cut and raised runs train on less and more data in all."""
+    """The mixtures of r runs to make."""
 
     kind: str
+    """One of DESIGNS."""
     domains: tuple[str, ...]
     weights: Float[np.ndarray, "r m"]
     amounts: Float[np.ndarray, "r m"]
+    """What each domain gets, in units of its equal share. In a DDO rows differ in their sums, because its cut and
+    raised runs train on less and more data in all."""
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
+        """The plan as a plain dictionary."""
         runs = [dict(zip(self.domains, map(float, row), strict=True)) for row in self.weights]
         totals = self.amounts.sum(axis=1) / len(self.domains)
         return {"kind": self.kind, "runs": runs, "data_relative_to_base": [float(total) for total in totals]}
 
 
 def plan_runs(
-    constraints: Constraints, num_runs: int | None = None, *, kind: str = "space-filling", seed: int = 0, **options
+    constraints: Constraints, num_runs: int | None = None, *, kind: str = "space-filling", seed: int = 0, **options: Any
 ) -> Plan:
-    """A first design of `num_runs` runs (default twice the domains + 10; a DDO has always 2m + 1)."""
+    """Design the first `num_runs` runs (default: twice the domains + 10; a DDO always has 2m + 1).
+
+    `options` are those of the function that makes the design. Raises InputError for an unknown design and a number of
+    runs that it cannot have.
+    """
     if kind not in DESIGNS:
         raise InputError(f"design {kind!r} is unknown; use one of {', '.join(DESIGNS)}")
     num_domains = len(constraints.domains)
@@ -59,9 +67,9 @@ def plan_runs(
 def dirichlet(
     constraints: Constraints, num_runs: int, *, seed: int = 0, low: float = 0.1, high: float = 5.0
 ) -> Weights:
-    """RegMix's design: Dirichlet around the prior, the prior scaled by a strength drawn anew for each run.
+    """RegMix's design: draws from a Dirichlet around the prior, with a strength that is drawn anew for each run.
 
-    Strength m * s, log s even from `low` (near corners) to `high` (near the prior).
+    The strength is m * s, with log s uniform from `low` (near the corners) to `high` (near the prior).
     """
     rng = numpy_rng(seed, "dirichlet-design")
     strength = len(constraints.domains) * np.exp(rng.uniform(np.log(low), np.log(high), size=(num_runs, 1)))
@@ -70,7 +78,7 @@ def dirichlet(
 
 
 def space_filling(constraints: Constraints, num_runs: int, *, seed: int = 0, seen: Weights | None = None) -> Weights:
-    """Each run the candidate furthest (Hellinger) from those before it; the prior first, if nothing is seen."""
+    """Runs that are each the candidate furthest (Hellinger) from those before; the prior is first if none is `seen`."""
     pool = sample_mixtures(constraints, max(2000, 20 * num_runs), seed)
     roots = np.sqrt(pool)
     chosen: list[np.ndarray] = []
@@ -85,7 +93,7 @@ def space_filling(constraints: Constraints, num_runs: int, *, seed: int = 0, see
     return np.array(chosen)
 
 
-def one_up_one_down(num_domains: int, *, low: float = 1 / 5, high: float = 3.0) -> Float[np.ndarray, "2m+1 m"]:
+def one_up_one_down(num_domains: int, *, low: float = 1 / 5, high: float = 3.0) -> Float[np.ndarray, "r m"]:
     """AutoScale's DDO in units of the equal share: base, each domain cut to `low`, each raised to `high`."""
     amounts = np.ones((2 * num_domains + 1, num_domains))
     amounts[1 : num_domains + 1][np.diag_indices(num_domains)] = low
@@ -104,11 +112,11 @@ def next_runs(
     eagerness: float = 2.0,
     seed: int = 0,
 ) -> Weights:
-    """The next batch: mixtures that could be the best, each chosen knowing where the earlier ones of the batch will be.
+    """The next batch of runs: mixtures that could be the best, each chosen with the earlier ones of the batch in mind.
 
-    Score: predicted goal - `eagerness` * its deviation under a Gaussian process. The process's deviation shrinks around
-    each choice before the next one (it does not depend on the result, so no result is invented).
-    `candidates` join the sampled pool: give the current optimum and, say, the bootstrap's optima.
+    Chosen is the least predicted goal minus `eagerness` times its deviation under a Gaussian process. That deviation
+    shrinks around each choice before the next; it does not depend on the result, so no result is invented.
+    `candidates`, such as the current optimum, join the sampled pool.
     """
     pool = np.vstack([sample_mixtures(constraints, 2000, seed), *[np.atleast_2d(points) for points in candidates]])
     mean = goal.value(law.predict(pool))

@@ -1,28 +1,31 @@
-"""DoReMi (arXiv 2305.10429, Algorithm 1): domains where the proxy lags the reference gain weight, step by step."""
+"""DoReMi (arXiv 2305.10429, Algorithm 1): step by step, domains gain weight where the proxy lags the reference."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from scipy.stats import t
+from jaxtyping import Float, Int
 
 from thresher.errors import InputError
+from thresher.intervals import student
 
 
 @dataclass(frozen=True)
 class DoReMi:
-    """The state of the reweighting; `step` gives the next one."""
+    """The state of the reweighting. The proposed mixture is the mean of the weights over all steps."""
 
     weights: Float[np.ndarray, "m"]
-    total: Float[np.ndarray, "m"]
-    """The sum of the weights of all steps: the answer is their mean."""
-    num_steps: int = 0
     eta: float = 1.0
+    """Step size of the weights."""
     smoothing: float = 1e-3
+    """Share of uniform weights mixed in at every step, c of the paper."""
 
     def step(self, excess: Float[np.ndarray, "m"]) -> "DoReMi":
-        """log w += eta lambda; normalise; mix with uniform. `excess` as `mean_excess` gives it."""
+        """The state after one step: log w += eta * excess, normalised, then mixed with uniform weights.
+
+        `excess` is what `mean_excess` gives. Raises InputError if it is not one finite number for each domain.
+        """
         if np.shape(excess) != self.weights.shape or not np.all(np.isfinite(excess)):
             raise InputError(
                 f"excess losses must be {len(self.weights)} finite numbers, one a domain; check the losses"
@@ -30,71 +33,62 @@ class DoReMi:
         logits = np.log(self.weights) + self.eta * np.maximum(excess, 0)
         moved = np.exp(logits - logits.max())
         weights = (1 - self.smoothing) * moved / moved.sum() + self.smoothing / len(moved)
-        return DoReMi(weights, self.total + weights, self.num_steps + 1, self.eta, self.smoothing)
-
-    @property
-    def average(self) -> Float[np.ndarray, "m"]:
-        """The proposed mixture: the mean over steps."""
-        return self.total / self.num_steps if self.num_steps else self.weights
+        return DoReMi(weights, self.eta, self.smoothing)
 
 
 def begin(num_domains: int, *, eta: float = 1.0, smoothing: float = 1e-3) -> DoReMi:
-    """Uniform weights. The paper's eta = 1 and c = 1e-3."""
+    """The state before the first step: uniform weights. The defaults are the paper's.
+
+    Raises InputError for an eta of 0 or below, and a smoothing outside (0, 1).
+    """
     if eta <= 0 or not 0 < smoothing < 1:
         raise InputError(f"eta {eta:g} must be above 0 and smoothing {smoothing:g} between 0 and 1")
-    return DoReMi(np.full(num_domains, 1 / num_domains), np.zeros(num_domains), 0, eta, smoothing)
+    return DoReMi(np.full(num_domains, 1 / num_domains), eta, smoothing)
 
 
 def mean_excess(
-    losses: Float[np.ndarray, "b"], reference: Float[np.ndarray, "b"], domains: Float[np.ndarray, "b"], num_domains: int
+    losses: Float[np.ndarray, "b"], reference: Float[np.ndarray, "b"], domains: Int[np.ndarray, "b"], num_domains: int
 ) -> Float[np.ndarray, "m"]:
-    """lambda_d = mean over a domain's tokens of max(loss - reference loss, 0); 0 where the batch has none of it.
+    """The excess of each domain: the mean of max(loss - reference loss, 0) over its tokens, 0 for a domain without any.
 
-    `losses` and `reference` are per token (or per example of one length), `domains` the domain number of each.
+    `losses` and `reference` have a number for each token (or each example of one length), `domains` its domain.
     """
     clipped = np.maximum(losses - reference, 0)
     counts = np.bincount(domains, minlength=num_domains)
     return np.bincount(domains, weights=clipped, minlength=num_domains) / np.maximum(counts, 1)
 
 
-def trajectory(
-    excess: Float[np.ndarray, "s m"], *, eta: float = 1.0, smoothing: float = 1e-3
-) -> Float[np.ndarray, "s m"]:
-    """The weights after each step, for excess losses recorded beforehand."""
-    state = begin(np.shape(excess)[1], eta=eta, smoothing=smoothing)
-    path = []
-    for row in excess:
-        state = state.step(row)
-        path.append(state.weights)
-    return np.array(path)
-
-
 def summarise(
     domains: Sequence[str], paths: Sequence[Float[np.ndarray, "s m"]], *, natural: Float[np.ndarray, "m"]
-) -> dict:
-    """The mixture of several runs' paths (mean over steps, then runs), with what tells how far to trust it.
+) -> dict[str, Any]:
+    """The mixture of several runs, as a dictionary with the keys of a `Proposal` and with warnings.
 
-    The interval is Student's over runs (None of one run), cut to shares; the keys are those of a `Proposal`.
+    `paths` holds the weights after each step of each run; the mixture is their mean over steps, then over runs. The
+    interval is Student's over runs, cut to [0, 1]; None if there is one run.
     """
     averages = np.array([path.mean(axis=0) for path in paths])
     weights, n = averages.mean(axis=0), len(averages)
-    found, intervals = [], None
+    warnings, intervals = [], None
     if n > 1:
-        half = t.ppf(0.975, n - 1) * averages.std(axis=0, ddof=1) / np.sqrt(n)
+        half = student(averages)[1]
         low, high = np.clip([weights - half, weights + half], 0, 1)
         intervals = {d: (float(a), float(b)) for d, a, b in zip(domains, low, high, strict=True)}
         apart = float(np.mean(np.abs(averages - weights).sum(axis=1) / 2))
         if apart > 0.1:
-            found.append(f"unstable: each run moves {apart:.0%} of the data from the mean of all")
+            warnings.append(f"unstable: each run moves {apart:.0%} of the data from the mean of all")
     else:
-        found.append("no interval from one run; give more seeds")
+        warnings.append("no interval from one run; give more seeds")
     if (top := int(np.argmax(weights))) >= 0 and weights[top] > 0.5:
-        found.append(f"nearly one-hot: {domains[top]} has {weights[top]:.0%}; try a smaller eta or another reference")
+        warnings.append(
+            f"nearly one-hot: {domains[top]} has {weights[top]:.0%}; try a smaller eta or another reference"
+        )
     late = max(float(np.abs(path[-1] - path.mean(axis=0)).sum() / 2) for path in paths)
     if late > 0.2:
-        found.append(f"not settled: the last step's weights are {late:.0%} of the data away from their mean over steps")
+        warnings.append(
+            f"not settled: the last step's weights are {late:.0%} of the data away from their mean over steps"
+        )
 
-    def named(row) -> dict[str, float]:
+    def named(row: Float[np.ndarray, "m"]) -> dict[str, float]:
         return dict(zip(domains, map(float, row), strict=True))
 
     return {
@@ -105,6 +99,6 @@ def summarise(
         "weight_intervals": intervals,
         "by_run": [named(row) for row in averages],
         "baselines": {"natural": named(natural), "uniform": named(np.full(len(domains), 1 / len(domains)))},
-        "warnings": found,
+        "warnings": warnings,
         "repairs": [],
     }

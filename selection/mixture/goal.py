@@ -1,4 +1,4 @@
-"""What is to be made small: several targets' losses as one number."""
+"""What a mixture has to make small: the losses on several targets as one number."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,27 +12,32 @@ from thresher.selection.mixture.laws.law import Losses
 
 @dataclass(frozen=True)
 class Goal:
-    """Weights of the targets (summing to 1), and how they are joined."""
+    """Weights of the targets, which sum to 1, and how they are joined."""
 
     weights: Float[np.ndarray, "k"]
     worst_case: bool = False
     """The largest weighted excess over `reference` instead of the weighted mean."""
     reference: Float[np.ndarray, "k"] | None = None
-    """Losses that worst-case excess is counted from, such as those of the natural mixture (0 where not given)."""
+    """Losses that the excess is counted from, such as those of the natural mixture; None: 0."""
 
     def excess(self, losses: Losses) -> Losses:
-        """What the worst case is the maximum of: k * weight * (loss - reference), plain excess for equal weights."""
+        """The terms of the worst case: k * weight * (loss - reference), the excess itself for equal weights."""
         base = 0.0 if self.reference is None else self.reference
         return (losses - base) * self.weights * np.count_nonzero(self.weights)
 
     def value(self, losses: Losses) -> Float[np.ndarray, "n"]:
+        """The one number for each row of losses; lower is better."""
         if not self.worst_case:
             return losses @ self.weights
         return self.excess(losses)[:, self.weights > 0].max(axis=1)
 
 
 def make_goal(targets: Sequence[str], weights: Mapping[str, float] | None = None, *, worst_case: bool = False) -> Goal:
-    """Equal weights over all targets, or those named in `weights` (the others do not count)."""
+    """The goal with `weights` on the targets they name, or with equal weights on all.
+
+    Targets that `weights` leaves out do not count. Raises InputError for an unknown target, and weights below 0 or all
+    0.
+    """
     if weights is None:
         return Goal(np.full(len(targets), 1 / len(targets)), worst_case)
     if unknown := [name for name in weights if name not in targets]:

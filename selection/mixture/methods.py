@@ -1,4 +1,4 @@
-"""Every method by its name: what learns from a table of runs, and what each of the others needs instead."""
+"""All mixture methods by name: those that learn from a table of runs, and what each of the others needs instead."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,13 @@ from thresher.selection.mixture.laws.portfolio import fit_utilimax
 
 @dataclass(frozen=True)
 class Method:
+    """A way to learn a law from a table of runs."""
+
     summary: str
+    """What it is, in a few words."""
     fit: Fit
     predicts_losses: bool = True
-    """False where the law's one value is a utility of the mixture and not the targets' losses."""
+    """False if the law's one value is a utility of the mixture and not the targets' losses."""
 
 
 DEFAULT = "ensemble"
@@ -47,6 +50,7 @@ OTHERS = {
 
 
 def method_named(name: str) -> Method:
+    """The method of that name. Raises InputError for an unknown one and for one that is not fitted to a table."""
     if name in METHODS:
         return METHODS[name]
     if name in OTHERS:

@@ -18,9 +18,9 @@ FAR = 4.0
 
 
 def at_scale(raw: RawRows, columns: Columns, *, step: float | None = None, size: float | None = None) -> MixtureTable:
-    """One row a mixture: its losses at `step` and `size`, measured where they were, by power laws where not.
+    """A table with one row a mixture: its losses at `step` and `size`, as measured there or else by power laws.
 
-    Raises InputError where a run or mixture has fewer than 3 amounts and not the one asked for.
+    Raises InputError if a run or mixture was not measured there and has fewer than 3 amounts.
     """
     for name, column, value in (("step", columns.step, step), ("size", columns.size, size)):
         if (column is None) != (value is None):
@@ -33,12 +33,12 @@ def at_scale(raw: RawRows, columns: Columns, *, step: float | None = None, size:
     group = group.reshape(-1)
     losses = []
     for mixture in range(len(mixtures)):
-        own = np.flatnonzero(group == mixture)
-        found = np.unique(sizes[own])
+        rows = np.flatnonzero(group == mixture)
+        row_sizes = np.unique(sizes[rows])
         at_step = np.array(
-            [_read(steps, raw.losses, own[sizes[own] == one], step, f"mixture {mixture}") for one in found]
+            [_read(steps, raw.losses, rows[sizes[rows] == one], step, f"mixture {mixture}") for one in row_sizes]
         )
-        losses.append(_read(found, at_step, np.arange(len(found)), size, f"mixture {mixture}"))
+        losses.append(_read(row_sizes, at_step, np.arange(len(row_sizes)), size, f"mixture {mixture}"))
     table = make_table(raw.domains, raw.targets, mixtures, np.array(losses))
     notes = [
         f"{name} {value:g} is {value / largest:.3g} times the largest measured: a power law is trusted that far"

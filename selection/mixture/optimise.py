@@ -23,9 +23,11 @@ AVERAGED = 128
 
 @dataclass(frozen=True)
 class Optimum:
+    """The best mixture that was found."""
+
     weights: Float[np.ndarray, "m"]
     objective: float
-    """The goal's value there, with the KL penalty where there is one."""
+    """The goal's value there, with the KL penalty if there is one."""
 
 
 def optimise(
@@ -38,8 +40,11 @@ def optimise(
     num_candidates: int = NUM_CANDIDATES,
     num_refined: int = NUM_REFINED,
 ) -> Optimum:
-    """The mixture of least goal. `starts` (such as the mixtures already run) join the candidates, which
-    `num_candidates=0` leaves to them alone; the best `num_refined` are refined."""
+    """The mixture of least goal within the constraints.
+
+    `starts`, such as the mixtures already run, join the sampled candidates; with `num_candidates=0` they are the only
+    ones. The best `num_refined` are refined.
+    """
     pools = [] if num_candidates == 0 else [sample_mixtures(constraints, num_candidates, seed)]
     if starts is not None:
         pools.append(constraints.project(starts))
@@ -57,6 +62,7 @@ def optimise(
 
 
 def objective(law: Law, goal: Goal, constraints: Constraints, weights: Weights) -> Float[np.ndarray, "n"]:
+    """The goal of each mixture by the law, with the KL penalty if there is one."""
     value = goal.value(law.predict(weights))
     return value + constraints.kl_weight * constraints.kl(weights) if constraints.kl_weight else value
 

@@ -1,15 +1,16 @@
-"""From a table of runs to a mixture, with all that is known about how good it is: what `thresher mix` prints."""
+"""From a table of runs to a proposed mixture, with all that is known about how good it is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
+from thresher.intervals import percentiles
 from thresher.progress import SILENT, Progress
 from thresher.selection.mixture import baselines
-from thresher.selection.mixture.autoscale.scaling import DomainScaling, project_exact, project_paper
 from thresher.selection.mixture.constraints import Constraints, make_constraints
 from thresher.selection.mixture.goal import Goal, make_goal
 from thresher.selection.mixture.laws.law import Law
@@ -18,7 +19,8 @@ from thresher.selection.mixture.optimise import objective, optimise
 from thresher.selection.mixture.table import MixtureTable
 from thresher.selection.mixture.uncertainty import Bootstrap, HeldOut, bootstrap, hold_out, warnings_of
 
-Interval = tuple[float, float]
+Bounds = tuple[float, float]
+"""The lower and the upper end of an interval."""
 BASELINES = ("uniform", "natural", "best-observed")
 """Mixtures that `propose` takes in place of a method: nothing is optimised, all is predicted."""
 
@@ -32,11 +34,11 @@ class Proposal:
     num_resamples: int
     seed: int
     weights: dict[str, float]
-    weight_intervals: dict[str, Interval] | None
+    weight_intervals: dict[str, Bounds] | None
     objective: float
     predicted_losses: dict[str, float] | None
-    loss_intervals: dict[str, Interval] | None
-    """Where the fitted law lies, not where one run may fall; that is `run_deviation`."""
+    loss_intervals: dict[str, Bounds] | None
+    """Where the fitted law lies; where one run may fall is `run_deviation`."""
     run_deviation: dict[str, float] | None
     """Standard deviation of one new run's loss around the prediction."""
     baselines: dict[str, dict[str, float]]
@@ -44,7 +46,7 @@ class Proposal:
     baseline_objectives: dict[str, float]
     gains: dict[str, dict[str, float]] | None
     """Predicted goal of each baseline minus that of the proposal: mean, low, high. Above 0 the proposal is better."""
-    indistinguishable: dict[str, Interval] | None
+    indistinguishable: dict[str, Bounds] | None
     """Range of each domain's weight over the mixtures that the refits do not agree to be worse."""
     held_out: dict[str, dict[str, float]] | None
     """Of each target: rmse, r2, spearman on runs the fit never saw."""
@@ -52,7 +54,8 @@ class Proposal:
     warnings: list[str]
     repairs: list[str]
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
+        """The proposal as a plain dictionary."""
         return asdict(self)
 
 
@@ -68,11 +71,12 @@ def propose(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Proposal:
-    """Fit, optimise, and say how sure. `method` is one of METHODS, or of BASELINES; `natural` the token-proportional
-    mixture (default: the constraints' prior).
+    """Fit a law to the table, find its best mixture within the constraints, and say how sure that is.
 
-    The worst case counts each target's excess over its predicted loss on `natural`. `check=False` leaves the held-out
-    errors out, `num_resamples=0` the intervals. Raises InputError for constraints over other domains than the table's.
+    `method` is one of METHODS or of BASELINES; `natural` is the token-proportional mixture (default: the constraints'
+    prior). The worst case counts each target's excess over its predicted loss on `natural`. With `check=False` there
+    are no held-out errors, with `num_resamples=0` no intervals. Raises InputError for an unknown method and for
+    constraints over other domains than the table's.
     """
     fixed = method in BASELINES
     # A baseline is judged by the default law: the mixture is given, its losses are still to be predicted.
@@ -109,13 +113,23 @@ def propose(
 
 
 def counted(table: MixtureTable, goal: Goal) -> tuple[MixtureTable, Goal]:
-    """Both without the targets that do not count: they cost fits and decide nothing."""
+    """Table and goal without the targets that do not count, which cost fits and decide nothing."""
     names = [target for target, weight in zip(table.targets, goal.weights, strict=True) if weight > 0]
     return table.only(names), replace(goal, weights=goal.weights[goal.weights > 0], reference=None)
 
 
 def _describe(
-    method, predicts_losses, law: Law, table, goal, constraints, asked, others, resampled, held, seed
+    method: str,
+    predicts_losses: bool,
+    law: Law,
+    table: MixtureTable,
+    goal: Goal,
+    constraints: Constraints,
+    asked: Float[np.ndarray, "a m"],
+    others: Sequence[str],
+    resampled: Bootstrap | None,
+    held: HeldOut | None,
+    seed: int,
 ) -> Proposal:
     best = asked[0]
     values = objective(law, goal, constraints, asked)
@@ -127,7 +141,7 @@ def _describe(
         num_resamples=0 if resampled is None else len(resampled.optima),
         seed=seed,
         weights=_named(table.domains, best),
-        weight_intervals=None if resampled is None else _intervals(table.domains, resampled.interval()),
+        weight_intervals=None if resampled is None else _intervals(table.domains, percentiles(resampled.optima)),
         objective=float(values[0]),
         predicted_losses=losses,
         loss_intervals=_loss_intervals(table, resampled) if predicts_losses else None,
@@ -143,77 +157,26 @@ def _describe(
     )
 
 
-@dataclass(frozen=True)
-class ScaledProposal:
-    """AutoScale's mixture at a budget."""
-
-    mode: str
-    budget: float
-    weights: dict[str, float]
-    amounts: dict[str, float]
-    t: float
-    """`paper`: 0 and 1 at the two fitted budgets. `exact`: log2 of the budget over the fitted one."""
-    warnings: list[str]
-
-    def to_json(self) -> dict:
-        return asdict(self)
-
-
-def scale_paper(first: Mapping[str, float], second: Mapping[str, float], budget: float) -> ScaledProposal:
-    """From the optimal amounts of each domain at two budgets, by the paper's rule."""
-    if set(first) != set(second):
-        raise InputError("the two optima are over different domains; give both the same")
-    domains = tuple(first)
-    at_first, at_second = (np.array([optimum[d] for d in domains], dtype=float) for optimum in (first, second))
-    result = project_paper(at_first, at_second, budget)
-    return _scaled("paper", domains, budget, result, [])
-
-
-def scale_exact(
-    law: DomainScaling, domains: tuple[str, ...], fitted_budget: float, budget: float, **bounds
-) -> ScaledProposal:
-    """From one fitted law, solved anew at the budget."""
-    result = project_exact(law, fitted_budget, budget, **bounds)
-    share = fitted_budget / len(domains)
-    lower = np.broadcast_to(bounds.get("lower", 0.2), len(domains)) * share
-    low = [d for d, amount, floor in zip(domains, result.amounts, lower, strict=True) if amount <= floor * (1 + 1e-9)]
-    proposal = _scaled("exact", domains, budget, result, low)
-    if law.missed:
-        missed = ", ".join(domains[d] for d in law.missed)
-        proposal.warnings.append(f"no falling curve passes through the results of {missed}; the nearest one was taken")
-    return proposal
-
-
-def _scaled(mode, domains, budget, result, low) -> ScaledProposal:
-    found = [f"on a bound: {', '.join(low)}"] if low else []
-    if result.t > 2:
-        found.append(f"t = {result.t:.2f} is beyond 2: pure extrapolation from the fitted budgets")
-    return ScaledProposal(
-        mode, float(budget), _named(domains, result.weights), _named(domains, result.amounts), result.t, found
-    )
-
-
-def _named(names, values) -> dict[str, float]:
+def _named(names: Iterable[str], values: Float[np.ndarray, "v"]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
-def _intervals(names, bounds) -> dict[str, Interval]:
+def _intervals(
+    names: Iterable[str], bounds: tuple[Float[np.ndarray, "v"], Float[np.ndarray, "v"]]
+) -> dict[str, Bounds]:
     return {name: (float(low), float(high)) for name, low, high in zip(names, *bounds, strict=True)}
 
 
-def _loss_intervals(table: MixtureTable, resampled: Bootstrap | None) -> dict[str, Interval] | None:
-    return (
-        None
-        if resampled is None
-        else _intervals(table.targets, np.quantile(resampled.predictions, [0.025, 0.975], axis=0))
-    )
+def _loss_intervals(table: MixtureTable, resampled: Bootstrap | None) -> dict[str, Bounds] | None:
+    return None if resampled is None else _intervals(table.targets, percentiles(resampled.predictions))
 
 
 def _gain(resampled: Bootstrap, place: int) -> dict[str, float]:
-    return dict(zip(("mean", "low", "high"), resampled.gain(place), strict=True))
+    gain = resampled.gain(place)
+    return {"mean": gain.value, "low": gain.low, "high": gain.high}
 
 
-def _set_ranges(table: MixtureTable, resampled: Bootstrap, num_asked: int) -> dict[str, Interval]:
+def _set_ranges(table: MixtureTable, resampled: Bootstrap, num_asked: int) -> dict[str, Bounds]:
     chosen = resampled.indistinguishable()
     # The proposed one belongs to the set; baselines may break the constraints and do not.
     chosen[1:num_asked] = False

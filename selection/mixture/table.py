@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from thresher.errors import InputError
 from thresher.seeds import numpy_rng
@@ -29,10 +30,14 @@ class MixtureTable:
         return len(self.weights)
 
     def rows(self, chosen: Sequence[int] | np.ndarray) -> "MixtureTable":
+        """The table with the runs at these positions alone."""
         return replace(self, weights=self.weights[chosen], losses=self.losses[chosen])
 
     def over(self, domains: Sequence[str]) -> Weights:
-        """The weights over `domains`, such as those of the table that a law was fitted to; 0 for one not here."""
+        """The weights over `domains`, such as those that a law was fitted to; 0 for domains that the table lacks.
+
+        Raises InputError if the table has a domain that `domains` lack.
+        """
         if foreign := [domain for domain in self.domains if domain not in domains]:
             raise InputError(
                 f"domain {foreign[0]!r} is in these runs but not in those fitted; drop it, or fit runs with it"
@@ -42,7 +47,7 @@ class MixtureTable:
         return weights
 
     def only(self, targets: Sequence[str]) -> "MixtureTable":
-        """The table with these targets alone."""
+        """The table with these targets alone. Raises InputError for an unknown one."""
         if unknown := [target for target in targets if target not in self.targets]:
             raise InputError(f"no target is called {unknown[0]!r}; use one of {', '.join(self.targets)}")
         columns = [self.targets.index(target) for target in targets]
@@ -50,8 +55,11 @@ class MixtureTable:
 
 
 def make_table(domains: Sequence[str], targets: Sequence[str], weights: Weights, losses: Losses) -> MixtureTable:
-    """A checked table. Row sums within 0.01 of 1 are renormalised, exact copies of a run and domains that no run used
-    are dropped; each repair is said in `repairs`. All else that cannot be used is refused."""
+    """A checked table of runs.
+
+    Row sums within 0.01 of 1 are renormalised; exact copies of a run and domains that no run used are dropped, as
+    `repairs` then says. Raises InputError for everything else that cannot be used.
+    """
     weights, losses = np.asarray(weights, dtype=float), np.asarray(losses, dtype=float)
     if (
         weights.ndim != 2
@@ -74,7 +82,7 @@ def make_table(domains: Sequence[str], targets: Sequence[str], weights: Weights,
 
 
 def folds(table: MixtureTable, num_folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(train rows, held-out rows) pairs; runs of one mixture are always held out together."""
+    """Pairs of training and held-out rows; runs of one mixture are always held out together."""
     _, group = np.unique(table.weights, axis=0, return_inverse=True)
     group = group.reshape(-1)
     num_groups = int(group.max()) + 1
@@ -87,7 +95,10 @@ def folds(table: MixtureTable, num_folds: int, seed: int) -> Iterator[tuple[np.n
 
 
 def split(table: MixtureTable, test_fraction: float, seed: int) -> tuple[MixtureTable, MixtureTable]:
-    """(train, test): the test part is for judging alone, no method here ever sees it."""
+    """The runs to fit and the runs to test on, which no method ever sees.
+
+    Raises InputError for a fraction outside (0, 1) and for fewer than 3 runs in a part.
+    """
     if not 0 < test_fraction < 1:
         raise InputError(f"test fraction {test_fraction:g} is not between 0 and 1")
     pairs = [held for _, held in folds(table, len(table), seed)]
@@ -131,7 +142,9 @@ def _sum_to_one(weights: Weights, repairs: list[str]) -> Weights:
     return weights / sums[:, None]
 
 
-def _drop_copies(weights: Weights, losses: Losses, repairs: list[str]) -> tuple[Weights, Losses]:
+def _drop_copies(
+    weights: Weights, losses: Losses, repairs: list[str]
+) -> tuple[Float[np.ndarray, "r m"], Float[np.ndarray, "r k"]]:
     _, first = np.unique(np.column_stack([weights, losses]), axis=0, return_index=True)
     kept = np.sort(first)
     if len(kept) < len(weights):
@@ -146,7 +159,9 @@ def _drop_copies(weights: Weights, losses: Losses, repairs: list[str]) -> tuple[
     return weights[kept], losses[kept]
 
 
-def _drop_unused(domains: Sequence[str], weights: Weights, repairs: list[str]) -> tuple[list[str], Weights]:
+def _drop_unused(
+    domains: Sequence[str], weights: Weights, repairs: list[str]
+) -> tuple[list[str], Float[np.ndarray, "n d"]]:
     fixed = np.ptp(weights, axis=0) <= CONSTANT
     for domain in np.flatnonzero(fixed & (weights[0] > 0)).tolist():
         share = weights[0, domain]

@@ -18,20 +18,23 @@ from thresher.selection.mixture.table import MixtureTable, make_table
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns are which, by shell patterns; what `*` matches becomes the name."""
+    """Which columns of a file are which, by shell patterns; what `*` matches becomes the name."""
 
     weights: tuple[str, ...] = ("weight_*",)
     losses: tuple[str, ...] = ("loss_*",)
     index: str | None = None
-    """A column that joins several files by row; without it files are one table each and only one may be given."""
+    """The column that joins several files by row; without it only one file may be given."""
     step: str | None = None
-    """A column of training steps (or tokens): each mixture's losses along its run, for the step law."""
+    """The column of training steps (or tokens), with each mixture's losses along its run, for the step law."""
     size: str | None = None
-    """A column of model sizes, for the size law."""
+    """The column of model sizes, for the size law."""
 
 
 def read_columns(path: Path) -> Columns:
-    """From a TOML file with `weights`, `losses` (a pattern or a list of them), and names: `index`, `step`, `size`."""
+    """The columns that a TOML file names: `weights` and `losses` (patterns or lists of them), `index`, `step`, `size`.
+
+    Raises InputError for a file that cannot be read and for other keys.
+    """
     try:
         given = tomllib.loads(Path(path).read_text())
     except FileNotFoundError:
@@ -56,7 +59,7 @@ def read_columns(path: Path) -> Columns:
 
 @dataclass(frozen=True)
 class RawRows:
-    """What the files say, before any check of its sense."""
+    """The numbers in the files, before any check that they make sense."""
 
     domains: list[str]
     targets: list[str]
@@ -67,16 +70,17 @@ class RawRows:
 
 
 def read_table(paths: Path | Sequence[Path], columns: Columns = Columns()) -> MixtureTable:
-    """One CSV with weights and losses, or several joined on `columns.index`.
+    """The table in one CSV file, or in several joined on `columns.index`.
 
-    Raises InputError for unreadable files, idle patterns, cells that are no numbers, and what `make_table` refuses.
+    Raises InputError for unreadable files, patterns that match nothing, cells that are no numbers, and for what
+    `make_table` refuses.
     """
     raw = read_rows(paths, columns)
     return make_table(raw.domains, raw.targets, raw.weights, raw.losses)
 
 
 def read_rows(paths: Path | Sequence[Path], columns: Columns = Columns(), *, weighted: bool = True) -> RawRows:
-    """The rows of `read_table`, unchecked; without `weighted` there need be no weights (then 0 domains)."""
+    """The rows of the files, unchecked; with `weighted` False there are no weights and no domains."""
     files = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if len(files) > 1 and columns.index is None:
         raise InputError(f"{len(files)} files need a column to join them on; name it as index")
@@ -149,7 +153,7 @@ def _matching(header: Sequence[str], patterns: Sequence[str], what: str) -> dict
 
 def _numbers(rows: Sequence[dict[str, str]], columns: Iterable[str]) -> Float[np.ndarray, "n c"]:
     columns = list(columns)
-    found = np.empty((len(rows), len(columns)))
+    values = np.empty((len(rows), len(columns)))
     for run, row in enumerate(rows):
         for place, column in enumerate(columns):
             text = (row.get(column) or "").strip()
@@ -161,5 +165,5 @@ def _numbers(rows: Sequence[dict[str, str]], columns: Iterable[str]) -> Float[np
                 raise InputError(
                     f"run {run}: column {column!r} has {text!r}, not a number; fill it in or drop that run"
                 )
-            found[run, place] = value
-    return found
+            values[run, place] = value
+    return values

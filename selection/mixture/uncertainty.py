@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.stats import spearmanr
 
+from thresher.intervals import Interval, resampled
 from thresher.progress import SILENT, Progress, track
 from thresher.seeds import numpy_rng
 from thresher.selection.mixture.constraints import Constraints
@@ -22,7 +23,7 @@ POOL = 512
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Errors on runs that the fit never saw, one number a target."""
+    """Predictions of runs that the fit never saw, and their errors, one number a target."""
 
     num_folds: int
     predictions: Losses
@@ -33,36 +34,39 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Refits on resampled runs. Values are the goal's, lower is better."""
+    """Refits on b samples of the runs."""
 
     optima: Float[np.ndarray, "b m"]
+    """The best mixture of each refit."""
     pool: Float[np.ndarray, "c m"]
     """Mixtures that every refit scored: those asked about first, then candidates."""
     values: Float[np.ndarray, "b c"]
+    """The goal on each mixture of the pool by each refit; lower is better."""
     predictions: Float[np.ndarray, "b k"]
     """Losses predicted for the first mixture of the pool: the proposed one."""
 
-    def interval(self, level: float = 0.95) -> Float[np.ndarray, "2 m"]:
-        """Of each domain's optimal weight."""
-        return np.quantile(self.optima, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    def gain(self, over: int) -> Interval:
+        """How much larger the goal is on the mixture `pool[over]` than on the proposed one, both by the same refit.
 
-    def gain(self, over: int, level: float = 0.95) -> tuple[float, float, float]:
-        """(mean, low, high) of value(pool[over]) - value(proposed), both by the same refit."""
+        The value is the mean over refits.
+        """
         gains = self.values[:, over] - self.values[:, 0]
-        low, high = np.quantile(gains, [(1 - level) / 2, (1 + level) / 2])
-        return float(gains.mean()), float(low), float(high)
+        return resampled(gains.mean(), gains)
 
-    def indistinguishable(self, level: float = 0.95) -> Float[np.ndarray, "c"]:
-        """Which of the pool the refits do not agree to be worse than the proposed: a bool each."""
+    def indistinguishable(self, level: float = 0.95) -> Bool[np.ndarray, "c"]:
+        """Which mixtures of the pool the refits do not agree to be worse than the proposed one."""
         return np.quantile(self.values - self.values[:, :1], 1 - level, axis=0) <= 0
 
     def distance(self, weights: Float[np.ndarray, "m"]) -> float:
-        """Median over refits of the share of the data that the optimum would move (total variation)."""
+        """The share of the data (total variation) that moves from `weights` to the optimum, median over refits."""
         return float(np.median(np.abs(self.optima - weights).sum(axis=1) / 2))
 
 
 def hold_out(fit: Fit, table: MixtureTable, *, seed: int = 0, progress: Progress = SILENT) -> HeldOut:
-    """Leave-one-mixture-out up to `LEAVE_ONE_OUT` runs, tenfold beyond; all that is learnt is learnt in the fold."""
+    """Errors on held-out runs, one mixture at a time up to `LEAVE_ONE_OUT` runs and tenfold beyond.
+
+    Each fold fits everything anew, so that nothing is learnt from the runs that it predicts.
+    """
     num_folds = len(table) if len(table) <= LEAVE_ONE_OUT else 10
     pairs = list(folds(table, num_folds, seed))
     predictions = np.empty_like(table.losses)
@@ -72,7 +76,7 @@ def hold_out(fit: Fit, table: MixtureTable, *, seed: int = 0, progress: Progress
 
 
 def errors(predictions: Losses, losses: Losses) -> tuple[Float[np.ndarray, "k"], ...]:
-    """(root mean square error, R^2, Spearman) of each target; Spearman is 0 where the predictions are all alike."""
+    """Root mean square error, R^2 and Spearman's correlation of each target; the last is 0 for constant predictions."""
     squared = np.mean((predictions - losses) ** 2, axis=0)
     ranks = [
         spearmanr(p, y)[0] if np.ptp(p) > 0 and np.ptp(y) > 0 else 0.0
@@ -92,8 +96,10 @@ def bootstrap(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Bootstrap:
-    """Refit `law` on resampled runs and optimise each refit. `asked[0]` is the proposed mixture; the others (natural,
-    uniform, best observed ...) are scored by every refit too."""
+    """Refit `law` on resampled runs and optimise each refit.
+
+    `asked[0]` is the proposed mixture; every refit also scores the others, such as the natural and the uniform one.
+    """
     rng = numpy_rng(seed, "bootstrap")
     pool = np.vstack([asked, _pool(table, asked[0], constraints, seed)])
     # Fewer different runs than this leave a refit nothing to vary over.
@@ -132,20 +138,20 @@ def warnings_of(
     resampled: Bootstrap | None,
 ) -> list[str]:
     """What a reader must know before training on `weights`, one sentence each."""
-    found = []
+    warnings = []
     if bounds := constraints.on_bound(weights):
-        found.append("on a bound: " + ", ".join(f"{domain} ({bound})" for domain, bound in bounds.items()))
+        warnings.append("on a bound: " + ", ".join(f"{domain} ({bound})" for domain, bound in bounds.items()))
     if len(table) < law.num_parameters:
-        found.append(
+        warnings.append(
             f"{len(table)} runs fit {law.num_parameters} parameters a target: the fit is decided by its starting point"
         )
     if beyond := _outside(table, weights):
-        found.append("outside the runs' range, so extrapolated: " + ", ".join(beyond))
+        warnings.append("outside the runs' range, so extrapolated: " + ", ".join(beyond))
     if held_out is not None and (poor := [t for t, r in zip(table.targets, held_out.spearman, strict=True) if r < 0.5]):
-        found.append(f"held-out rank correlation below .5 for {', '.join(poor)}: the law does not predict them")
+        warnings.append(f"held-out rank correlation below .5 for {', '.join(poor)}: the law does not predict them")
     if resampled is not None and (moved := resampled.distance(weights)) > 0.2:
-        found.append(f"unstable optimum: other samples of the same runs would move {moved:.0%} of the data")
-    return found
+        warnings.append(f"unstable optimum: other samples of the same runs would move {moved:.0%} of the data")
+    return warnings
 
 
 def _outside(table: MixtureTable, weights: Float[np.ndarray, "m"]) -> Sequence[str]:

@@ -1,1 +1,1 @@
-"""One way to judge, order or filter a pool a file."""
+"""The ways to judge, order or filter a pool, one a file."""

@@ -1,4 +1,4 @@
-"""Texts that share rare words with the target."""
+"""Select the texts that share rare words with the target."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from thresher.selection.selectors.ranking import Ranking, by
 
 
 def bm25(evidence: Evidence) -> Ranking:
-    """The largest mean BM25 (Robertson et al. 1994, by `bm25s`) first, over the target's texts as queries, each divided
-    by its number of words."""
+    """Take the largest mean BM25 score first, with the target's texts as queries (Robertson et al. 1994, `bm25s`)."""
     texts = evidence["target_texts"]
     return by(evidence.combined(similarities(evidence["texts"], texts)))
 
 
 def similarities(pool: Sequence[str], targets: dict[str, Sequence[str]]) -> dict[str, Float[np.ndarray, "n"]]:
+    """The mean BM25 score of each pool text by target, each query's score divided by its number of words."""
     index = BM25(pool)
     return {
         name: sum((index.scores(text) / max(num_words(text), 1) for text in texts), np.zeros(len(pool))) / len(texts)

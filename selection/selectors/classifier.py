@@ -1,7 +1,9 @@
-"""A classifier of target against pool, as in GPT-3's quality filter (Brown et al. 2020, 2005.14165, appendix A)."""
+"""Select by a classifier of target against pool, like GPT-3's quality filter (Brown et al. 2020, 2005.14165)."""
 
 import numpy as np
 from jaxtyping import Float
+from scipy.sparse import csr_matrix, vstack
+from sklearn.linear_model import LogisticRegression
 
 from thresher.errors import InputError
 from thresher.selection.evidence import Evidence
@@ -10,16 +12,19 @@ from thresher.selection.selectors.ranking import Ranking, by
 
 
 def classifier(evidence: Evidence, *, negatives: float = 4.0, buckets: int = 2**18, strength: float = 1.0) -> Ranking:
-    """The largest log-odds of being target first, by logistic regression on hashed n-grams.
+    """Take the largest log-odds of being target first, by logistic regression on hashed n-grams.
 
-    Negatives are random pool examples, `negatives` for each target example. The pool is cut at random into halves: each
-    is judged by a classifier that had its negatives from the other one, so that nobody is judged by what it was a
-    negative of. `strength` is scikit-learn's C; both classes count the same.
+    Negatives are random pool examples, `negatives` for each target example. The pool is cut at random into halves, and
+    each half is judged by a classifier with negatives from the other, so that no example is judged by a classifier that
+    it was a negative of. `strength` is scikit-learn's C; both classes count the same. Raises InputError for numbers
+    that are too small and a pool of fewer than 4.
     """
-    if not negatives > 0 or not strength > 0 or buckets < 2:
-        raise InputError(
-            f"negatives={negatives}, strength={strength} and buckets={buckets} must be positive, buckets at least 2"
-        )
+    if not negatives > 0:
+        raise InputError(f"negatives={negatives} is too small; pass how many a target example, above 0 (4 is usual)")
+    if not strength > 0:
+        raise InputError(f"strength={strength} is too small; pass scikit-learn's C, above 0 (1 is usual)")
+    if buckets < 2:
+        raise InputError(f"buckets={buckets} tells nothing apart; pass 2 or more (262144 is usual)")
     if len(evidence) < 4:
         raise InputError(f"a pool of {len(evidence)} is too small for a classifier; give at least 4 examples")
     pool = hashed_ngrams(evidence["texts"], buckets, unit_rows=True)
@@ -28,23 +33,22 @@ def classifier(evidence: Evidence, *, negatives: float = 4.0, buckets: int = 2**
     return by(
         evidence.combined(
             {
-                name: _log_odds(pool, hashed_ngrams(own, buckets, unit_rows=True), halves, negatives, strength)
-                for name, own in texts.items()
+                name: _log_odds(pool, hashed_ngrams(target_texts, buckets, unit_rows=True), halves, negatives, strength)
+                for name, target_texts in texts.items()
             }
         )
     )
 
 
-def _log_odds(pool, target, halves: list[np.ndarray], negatives: float, strength: float) -> Float[np.ndarray, "n"]:
-    from scipy.sparse import csr_matrix, vstack
-    from sklearn.linear_model import LogisticRegression
-
-    found = np.empty(pool.shape[0])
+def _log_odds(
+    pool: csr_matrix, target: csr_matrix, halves: list[np.ndarray], negatives: float, strength: float
+) -> Float[np.ndarray, "n"]:
+    log_odds = np.empty(pool.get_shape()[0])
     for judged, other in (halves, halves[::-1]):
-        against = other[: max(1, round(negatives * target.shape[0]))]
+        against = other[: max(1, round(negatives * target.get_shape()[0]))]
         rows = csr_matrix(vstack([target, pool[against]]))
-        used = np.unique(rows.indices)  # what occurs in no row has the weight 0
-        is_target = np.arange(target.shape[0] + len(against)) < target.shape[0]
+        used = np.unique(rows.indices)  # an n-gram in no row has the weight 0
+        is_target = np.arange(target.get_shape()[0] + len(against)) < target.get_shape()[0]
         model = LogisticRegression(C=strength, class_weight="balanced", max_iter=200, tol=1e-3)
-        found[judged] = model.fit(rows[:, used], is_target).decision_function(pool[judged][:, used])
-    return found
+        log_odds[judged] = model.fit(rows[:, used], is_target).decision_function(pool[judged][:, used])
+    return log_odds

@@ -1,67 +1,66 @@
-"""Cheap ways to choose, which a selection has to beat at the same budget.
-
-Each returns the order in which it takes the pool: all n positions, first taken first.
-"""
+"""DsDm, and cheap ways to choose that it has to beat at the same budget: the worst first, at random, by loss."""
 
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.stats import rankdata
 
 from thresher.errors import InputError
 from thresher.seeds import numpy_rng
-from thresher.selection.combination import descending
 from thresher.selection.evidence import Evidence
-from thresher.selection.selectors import controls
 from thresher.selection.selectors.ranking import Ranking, by
 
 BANDS = {"low": 0.0, "middle": 0.5, "high": 1.0}
 
 
-def random(num_pool: int, seed: int) -> Int[np.ndarray, "n"]:
-    """A uniformly random order; the smaller of two budgets with one seed lies inside the larger."""
-    return numpy_rng(seed, "selection", "random").permutation(num_pool)
-
-
-def bottom(scores: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-    """The least helpful first. If scores mean anything, training on these is worse than on random data."""
-    return descending(-scores)
-
-
-def gradient_norm(norms: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-    """The largest per-example gradient norm first: what is left of attribution when the target is ignored."""
-    return descending(norms)
-
-
-def band(losses: Float[np.ndarray, "n"], centre: float) -> Float[np.ndarray, "n"]:
-    """Minus the distance of each loss's quantile from `centre` in [0, 1]: the top k are a band of quantiles around it.
-
-    Quantiles are (rank - 1/2) / n, ties their mean rank; of two equally far the lower is nearer. Loss and perplexity
-    have the same quantiles (perplexity pruning: Marion et al. 2023, 2309.04564, who keep the middle).
-    """
-    from scipy.stats import rankdata
-
-    if not 0 <= centre <= 1:
-        raise InputError(f"centre={centre} is outside [0, 1]; pass the quantile of the losses to keep around")
-    quantiles = (rankdata(losses) - 0.5) / len(losses)
-    return -np.abs(quantiles - centre) - 1e-9 * quantiles
-
-
-def _dsdm(evidence: Evidence) -> Ranking:
+def dsdm(evidence: Evidence) -> Ranking:
+    """Take the largest combined target score first (DsDm, 2401.12926)."""
     return by(evidence.combined(evidence["scores"]))
 
 
-def _bottom(evidence: Evidence) -> Ranking:
+def bottom(evidence: Evidence) -> Ranking:
+    """Take the smallest combined target score first; if scores mean anything, this is worse than random data."""
     scores = evidence.combined(evidence["scores"])
     return Ranking(scores, -scores)
 
 
-def _random(evidence: Evidence) -> Ranking:
+def random(evidence: Evidence) -> Ranking:
+    """Take the examples in a random order, without scores."""
     keys = np.empty(len(evidence))
-    keys[controls.random(len(evidence), evidence.seed)] = -np.arange(len(evidence), dtype=np.float64)
+    keys[random_order(len(evidence), evidence.seed)] = -np.arange(len(evidence), dtype=np.float64)
     return Ranking(np.full(len(evidence), np.nan), keys)
 
 
-def _loss(evidence: Evidence, *, band: Literal["low", "middle", "high"] = "middle", centre: float = -1.0) -> Ranking:
+def random_order(num_pool: int, seed: int) -> Int[np.ndarray, "n"]:
+    """A uniformly random order of all positions; the smaller of two budgets with one seed lies inside the larger."""
+    return numpy_rng(seed, "selection", "random").permutation(num_pool)
+
+
+def gradient_norm(evidence: Evidence) -> Ranking:
+    """Take the largest per-example gradient norm first: what is left of attribution when the target is ignored."""
+    return by(evidence["gradient_norms"])
+
+
+def gradient_cosine(evidence: Evidence) -> Ranking:
+    """Take the largest mean cosine with the gradients of the targets first."""
+    return by(evidence.combined(evidence["gradient_cosines"]))
+
+
+def loss(evidence: Evidence, *, band: Literal["low", "middle", "high"] = "middle", centre: float = -1.0) -> Ranking:
+    """Take the losses nearest to a quantile first, that of `band` or the given `centre`. Scores are the losses."""
     losses = by(evidence["loss"]).scores
-    return Ranking(losses, controls.band(losses, controls.BANDS[band] if centre == -1.0 else centre))
+    return Ranking(losses, closeness(losses, BANDS[band] if centre == -1.0 else centre))
+
+
+def closeness(losses: Float[np.ndarray, "n"], centre: float) -> Float[np.ndarray, "n"]:
+    """Minus the distance of each loss's quantile to `centre`, so that the largest k are a band of quantiles around it.
+
+    Quantiles are (rank - 1/2) / n, ties share their mean rank; of two that are equally far the lower counts as nearer.
+    Loss and perplexity have the same quantiles (perplexity pruning, Marion et al. 2023, 2309.04564, keeps the middle).
+    Raises InputError if `centre` lies outside [0, 1].
+    """
+    if not 0 <= centre <= 1:
+        raise InputError(f"centre={centre} is outside [0, 1]; pass the quantile of the losses to keep around")
+    quantiles = (rankdata(losses) - 0.5) / len(losses)
+    return -np.abs(quantiles - centre) - 1e-9 * quantiles

@@ -38,13 +38,15 @@ def dsdm_diverse(
     discount: float = 3.0,
     similarity: Literal["max", "mean"] = "max",
 ) -> Ranking:
-    """The greedy order until `enough` of it are taken, then the rest by score; scores are the combined ones.
+    """Order `alive` greedily until `enough` are taken, then the rest by score. Scores are the combined target scores.
 
-    `budget_share` is the share of `alive` that the budget will keep, about: B of the formula.
+    `budget_share` is about the share of `alive` that the budget will keep, which gives B of the formula. Raises
+    InputError for a discount below 0.
     """
     if not 0 <= discount < np.inf:
         raise InputError(
-            f"discount={discount} must be 0 or more, in standard deviations of the scores; pass such a one"
+            f"discount={discount} is no price; pass the standard deviations of score that full redundancy costs, 0 or "
+            "more (3 is usual)"
         )
     scores = evidence.combined(evidence["scores"])
     values = (scores / scores.std())[alive]
@@ -63,7 +65,7 @@ def greedy(
     similarity: str,
     enough: Callable[[Int[np.ndarray, "k"]], bool],
 ) -> Int[np.ndarray, "m"]:
-    """All positions: first the greedy choice for values - weight * r until `enough`, then the rest by their bounds."""
+    """All positions: first the greedy choice by values - weight * r until `enough`, then the rest by their bounds."""
     grow = np.maximum if similarity == "max" else np.add
     redundancy, accounted = np.zeros(len(values)), np.zeros(len(values), dtype=np.int64)
     bounds, chosen = values.astype(np.float64).copy(), []
@@ -93,16 +95,23 @@ def _top(bounds: np.ndarray, num: int) -> tuple[np.ndarray, tuple[float, int]]:
     return np.sort(order[:num]), outside
 
 
-def _catch_up(block, features, chosen, accounted, redundancy, similarity) -> None:
+def _catch_up(
+    block: Int[np.ndarray, "b"],
+    features: Float[np.ndarray, "m k"],
+    chosen: list[int],
+    accounted: Int[np.ndarray, "m"],
+    redundancy: Float[np.ndarray, "m"],
+    similarity: str,
+) -> None:
     """Bring the redundancy of `block` up to everything chosen since each of them was last looked at."""
     for since in np.unique(accounted[block]).tolist():
         if since < len(chosen):
             rows = block[accounted[block] == since]
-            found = _similar(features[rows], features[chosen[since:]])
+            similar = _similar(features[rows], features[chosen[since:]])
             if similarity == "max":
-                redundancy[rows] = np.maximum(redundancy[rows], found.max(axis=1))
+                redundancy[rows] = np.maximum(redundancy[rows], similar.max(axis=1))
             else:
-                redundancy[rows] += found.sum(axis=1)
+                redundancy[rows] += similar.sum(axis=1)
 
 
 def _similar(a: Float[np.ndarray, "a k"], b: Float[np.ndarray, "b k"]) -> Float[np.ndarray, "a b"]:

@@ -1,4 +1,4 @@
-"""Examples whose hidden states lie near those of the target."""
+"""Select the examples whose hidden states lie near those of the target."""
 
 import numpy as np
 
@@ -9,17 +9,22 @@ from thresher.vectors import directions, nearest
 
 
 def embedding(evidence: Evidence, *, neighbours: int = 8) -> Ranking:
-    """The largest mean cosine with the `neighbours` nearest target examples first, around the pool's mean (FAISS)."""
+    """Take the largest mean cosine with the `neighbours` nearest target examples first, centred on the pool's mean.
+
+    Raises InputError for fewer than 1 neighbour.
+    """
     if neighbours < 1:
-        raise InputError(f"neighbours={neighbours} compares with nobody; pass 1 or more")
+        raise InputError(f"neighbours={neighbours} compares with nothing; pass 1 or more")
     rows, targets = evidence["embeddings"], evidence["target_embeddings"]
     centre = np.mean(rows, axis=0)
     pool = directions(rows, centre)
     return by(
         evidence.combined(
             {
-                name: nearest(pool, directions(own, centre), min(neighbours, len(own))).mean(axis=1)
-                for name, own in targets.items()
+                name: nearest(pool, directions(rows_of_target, centre), min(neighbours, len(rows_of_target))).mean(
+                    axis=1
+                )
+                for name, rows_of_target in targets.items()
             }
         )
     )

@@ -1,20 +1,19 @@
-"""Texts as counts of hashed words and pairs of words: what DSIR and the classifier see."""
+"""Texts as counts of hashed words and pairs of words: the features of DSIR and the classifier."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import HashingVectorizer
 
 from thresher.words import words_and_signs_of
 
 
 def hashed_ngrams(texts: Sequence[str], buckets: int, *, unit_rows: bool = False) -> csr_matrix:
-    """[n, buckets] counts of words, runs of punctuation and pairs of them, each hashed to a bucket (murmur3).
+    """Counts [n, buckets] of words, runs of punctuation and pairs of them, each hashed to a bucket (murmur3).
 
-    `unit_rows`: each row scaled to Euclidean length 1.
+    With `unit_rows`, each row is scaled to Euclidean length 1.
     """
-    from sklearn.feature_extraction.text import HashingVectorizer
-
     options: dict[str, Any] = {"norm": "l2" if unit_rows else None, "token_pattern": None}
     counted = HashingVectorizer(
         n_features=buckets,

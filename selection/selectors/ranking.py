@@ -1,4 +1,4 @@
-"""What a method makes of a pool: an order to take it in, or what to leave out."""
+"""What a method returns: an order in which to take the pool, or which examples stay."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from thresher.errors import InputError
 
 @dataclass(frozen=True)
 class Ranking:
-    """The largest key is taken first; among equal keys the earlier position."""
+    """An order to take the pool in: the largest key first, and among equal keys the earlier position."""
 
     scores: Float[np.ndarray, "n"]
     """The method's measure in its own unit, for a reader; NaN where it has none."""
     keys: Float[np.ndarray, "n"]
-    """-inf: not to be taken at all."""
+    """What examples are ordered by; an example with -inf is never taken."""
 
     def order(self, alive: Int[np.ndarray, "m"]) -> Int[np.ndarray, "k"]:
-        """The positions among `alive` that may be taken, first taken first."""
+        """The positions among `alive` that may be taken, in that order. Raises InputError for keys that are NaN."""
         alive = np.sort(alive)
         keys = self.keys[alive]
         if np.isnan(keys).any():
@@ -29,22 +29,17 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Filtered:
-    """Who stays, of the examples that were asked about."""
+    """What a filter decides about each example of the pool."""
 
     scores: Float[np.ndarray, "n"]
+    """The filter's measure in its own unit; NaN where it has none."""
     keep: Bool[np.ndarray, "n"]
+    """Whether the example stays; False for examples that the filter was not asked about."""
 
 
 def by(scores: Float[np.ndarray, "n"]) -> Ranking:
-    """Largest score first. Raises InputError when all are equal: they rank nothing."""
+    """The ranking that takes the largest score first. Raises InputError if all scores are equal: they rank nothing."""
     scores = np.asarray(scores, dtype=np.float64)
     if len(scores) > 1 and scores.min() == scores.max():
         raise InputError(f"all {len(scores)} examples have the same score {scores[0]:g}; it ranks nothing")
     return Ranking(scores, scores)
-
-
-def spread(values: Float[np.ndarray, "m"], alive: Int[np.ndarray, "m"], num_pool: int, fill: float) -> np.ndarray:
-    """[m] at `alive` as [n], `fill` elsewhere."""
-    whole = np.full(num_pool, fill)
-    whole[alive] = values
-    return whole

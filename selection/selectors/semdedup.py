@@ -17,11 +17,12 @@ ROWS = 2048
 def semdedup(
     evidence: Evidence, alive: Int[np.ndarray, "m"], *, eps: float = 0.1, keep: float = 1.0, clusters: int = 0
 ) -> Filtered:
-    """Drop who has, in its k-means cluster, a cosine above 1 - eps with one farther from the cluster's centre.
+    """Drop semantic duplicates: examples with a cosine above `1 - eps` to one farther from their cluster's centre.
 
-    So of a group of duplicates the least prototypical stays. `keep` below 1 chooses eps so that this share stays, as
-    the paper does: cosines of different models do not compare. `clusters` 0: the root of the number of examples. Scores
-    are the largest such cosine (-1: the farthest of its cluster).
+    The embeddings are clustered by k-means into `clusters` (0: the root of the number of examples). Of a group of
+    duplicates the one farthest from the centre, the least prototypical, stays. With `keep` below 1, eps is chosen such
+    that this share stays, as in the paper, because cosines of different models do not compare. Scores are the largest
+    such cosine, -1 for the farthest of a cluster. Raises InputError for numbers outside their ranges.
     """
     if not 0 < eps < 2:
         raise InputError(f"eps={eps} is outside (0, 2); pass how far 1 - cosine of duplicates may be, such as 0.1")
@@ -29,24 +30,27 @@ def semdedup(
         raise InputError(f"keep={keep} is outside (0, 1]; pass the share that stays, or 1 to drop by eps")
     order = evidence.by_id(alive)
     vectors = _directions(evidence, order)
-    found = nearest_farther(vectors, *_clusters(vectors, clusters, evidence, "semdedup"))
+    cosines = nearest_farther(vectors, *_clusters(vectors, clusters, evidence, "semdedup"))
     scores, stays = np.full(len(evidence), np.nan), np.zeros(len(evidence), dtype=bool)
-    scores[order], stays[order] = found, found <= 1 - eps
+    scores[order], stays[order] = cosines, cosines <= 1 - eps
     if keep < 1:
         stays[order] = False
-        stays[order[_least(found, keep)]] = True
+        stays[order[_least(cosines, keep)]] = True
     return Filtered(scores, stays)
 
 
 def d4(evidence: Evidence, alive: Int[np.ndarray, "m"], *, dedup: float = 0.75, clusters: int = 0) -> Ranking:
-    """SemDeDup down to a share `dedup` (the paper's R_dedup; its eps follows), cluster what is left again, and take the
-    farthest from its centre first: the most prototypical are dropped. Scores are 1 - cosine with the centre."""
+    """Drop semantic duplicates, cluster what is left again, and take the farthest from its cluster's centre first.
+
+    SemDeDup leaves the share `dedup` (the paper's R_dedup). The most prototypical examples are taken last. Scores are
+    1 - cosine with the centre. Raises InputError if `dedup` lies outside (0, 1].
+    """
     if not 0 < dedup <= 1:
         raise InputError(f"dedup={dedup} is outside (0, 1]; pass the share that SemDeDup leaves, such as 0.75")
     order = evidence.by_id(alive)
     vectors = _directions(evidence, order)
-    found = nearest_farther(vectors, *_clusters(vectors, clusters, evidence, "d4"))
-    left = _least(found, dedup)
+    duplicated = nearest_farther(vectors, *_clusters(vectors, clusters, evidence, "d4"))
+    left = _least(duplicated, dedup)
     cosines = _clusters(vectors[left], clusters, evidence, "d4", "again")[1]
     scores, keys = np.full(len(evidence), np.nan), np.full(len(evidence), -np.inf)
     scores[order[left]] = keys[order[left]] = 1 - cosines
@@ -56,24 +60,24 @@ def d4(evidence: Evidence, alive: Int[np.ndarray, "m"], *, dedup: float = 0.75, 
 def nearest_farther(
     vectors: Float[np.ndarray, "m d"], labels: Int[np.ndarray, "m"], cosines: Float[np.ndarray, "m"]
 ) -> Float[np.ndarray, "m"]:
-    """Of each vector the largest cosine with one of its cluster that is farther from the centre; -1 for the farthest.
+    """The largest cosine of each vector with one of its cluster that is farther from the centre; -1 for the farthest.
 
-    Among equally far ones (exact copies) the earlier counts as farther.
+    Among vectors that are equally far (exact copies) the earlier counts as farther.
     """
-    found = np.full(len(vectors), -1.0)
+    largest = np.full(len(vectors), -1.0)
     order = np.lexsort((cosines, labels))
     for members in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
-        own = vectors[members]
+        rows_of_cluster = vectors[members]
         for start in range(0, len(members), ROWS):
-            rows = own[start : start + ROWS] @ own[: start + ROWS].T
+            rows = rows_of_cluster[start : start + ROWS] @ rows_of_cluster[: start + ROWS].T
             farther = np.tril(np.ones(rows.shape, dtype=bool), start - 1)
-            found[members[start : start + ROWS]] = np.where(farther, rows, -1.0).max(axis=1)
-    return found
+            largest[members[start : start + ROWS]] = np.where(farther, rows, -1.0).max(axis=1)
+    return largest
 
 
-def _least(found: Float[np.ndarray, "m"], share: float) -> Int[np.ndarray, "r"]:
-    """The places of the smallest `share` of `found`, in order."""
-    return np.sort(np.argsort(found, kind="stable")[: max(1, round(share * len(found)))])
+def _least(cosines: Float[np.ndarray, "m"], share: float) -> Int[np.ndarray, "r"]:
+    """The positions of the smallest `share` of `cosines`, in order."""
+    return np.sort(np.argsort(cosines, kind="stable")[: max(1, round(share * len(cosines)))])
 
 
 def _directions(evidence: Evidence, order: Int[np.ndarray, "m"]) -> Float[np.ndarray, "m d"]:

@@ -1,4 +1,4 @@
-"""Is one way to choose data better than another? Paired comparisons over training seeds.
+"""Paired comparisons over training seeds: is one way to choose data better than another?
 
 Runs with one seed share their initialisation and order of batches, so differences are taken seed by seed: what the seed
 does to both runs cancels.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from thresher.errors import InputError
-from thresher.intervals import Interval, paired
+from thresher.intervals import MeanInterval, paired
 
 POOLED = "all tasks"
 
@@ -29,19 +29,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Loss of `arm` minus loss of the baseline: below zero, the arm is better."""
+    """One arm against the baseline on one task, or on the mean of all."""
 
     arm: str
     task: str
-    difference: Interval
+    """The task, or POOLED."""
+    difference: MeanInterval
+    """Loss of the arm minus loss of the baseline: below zero, the arm is better."""
     seeds: tuple[int, ...]
+    """The seeds that both have."""
 
 
 def compare_arms(runs: Iterable[Run], *, baseline: str) -> list[Comparison]:
     """Every other arm against `baseline`, for each task and, with several tasks, for their mean (task POOLED).
 
-    Pairs the seeds that both arms have; the pooled row takes, seed by seed, the mean over the tasks, so its n is the
-    number of seeds and not of runs. Arms and tasks keep the order in which they first appear.
+    The seeds that both arms have are paired. The pooled row takes, seed by seed, the mean over the tasks, so that its n
+    is the number of seeds and not of runs. Arms and tasks keep the order in which they first appear.
     Raises InputError for an unknown baseline, a repeated run, or fewer than 2 common seeds.
     """
     losses = losses_of(runs)
@@ -60,7 +63,7 @@ def compare_arms(runs: Iterable[Run], *, baseline: str) -> list[Comparison]:
 
 
 def losses_of(runs: Iterable[Run]) -> dict[tuple[str, str], dict[int, float]]:
-    """(arm, task) -> seed -> loss."""
+    """The loss of each seed, by arm and task. Raises InputError for a run that is there twice."""
     losses: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for run in runs:
         if run.seed in losses[run.arm, run.task]:
@@ -84,17 +87,18 @@ def _compare(losses: dict, arm: str, baseline: str, tasks: Sequence[str], name: 
 
 @dataclass(frozen=True)
 class Standing:
-    """One arm among all."""
+    """The place of one arm among all."""
 
     arm: str
     mean: float
+    """Mean loss over its seeds."""
     rank: int
     """1 + the number of arms whose paired difference to this one has a 95 % interval below 0. No correction is made
     for the number of comparisons."""
 
 
 def standings(losses: Mapping[str, Mapping[int, float]]) -> list[Standing]:
-    """Places by loss (lower is better), from arm -> seed -> loss; best mean first. Pairs the seeds two arms share."""
+    """The place of every arm by loss, the best mean first. Any two arms are compared on the seeds that both have."""
     means = {arm: float(np.mean(list(by_seed.values()))) for arm, by_seed in losses.items()}
     return [
         Standing(arm, means[arm], 1 + sum(_beats(losses[other], losses[arm]) for other in losses if other != arm))

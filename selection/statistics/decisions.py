@@ -13,44 +13,36 @@ counts twice, and forms no pair with itself.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
+from thresher.intervals import Interval, resampled
 from thresher.seeds import numpy_rng
 
-Values = Float[np.ndarray, " r"]
+Values = Float[np.ndarray, "r"]
 Weights = Float[np.ndarray, "b r"]
 TOP = (1, 3)
 MEAN = "mean over sets"
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A measure with the 95 % interval over resamples of the recipes."""
-
-    value: float
-    low: float
-    high: float
-
-
-Judged = dict[str, dict[str, Estimate]]
-"""Test set, and MEAN of all -> measure -> estimate."""
+Judged = dict[str, dict[str, Interval]]
+"""Test set, and MEAN of all -> measure -> its value with the 95 % interval over resamples of the recipes."""
 
 
 def judge(
-    proxy: Mapping[str, Sequence[float]],
-    reference: Mapping[str, Sequence[float]],
+    proxy: Mapping[str, Sequence[float] | np.ndarray],
+    reference: Mapping[str, Sequence[float] | np.ndarray],
     *,
     top: Sequence[int] = TOP,
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> Judged:
-    """Every measure for every test set, from test set -> loss of each recipe (the same recipes in the same order).
+    """Every measure on every test set, and on their mean if there are several.
 
-    Raises InputError for fewer than 3 recipes, sets that differ, or losses that are not finite.
+    Both sides map a test set to the loss of each recipe, with the same recipes in the same order. `top` holds the k of
+    the measures regret@k. Raises InputError for fewer than 3 recipes, sets that differ, or losses that are not finite.
     """
     names = list(proxy)
     if names != list(reference) or not names:
@@ -65,25 +57,28 @@ def judge(
     num_recipes = x.shape[1]
     drawn = numpy_rng(seed, "recipes").multinomial(num_recipes, [1 / num_recipes] * num_recipes, size=num_resamples)
     weights = np.vstack([np.ones(num_recipes), drawn])  # the first row is the recipes as they are
-    found = {name: _measures(a, b, weights, top) for name, a, b in zip(names, x, y, strict=True)}
+    values = {name: _measures(a, b, weights, top) for name, a, b in zip(names, x, y, strict=True)}
     if len(names) > 1:
-        found[MEAN] = {
-            measure: np.mean([found[name][measure] for name in names], axis=0) for measure in found[names[0]]
+        values[MEAN] = {
+            measure: np.mean([values[name][measure] for name in names], axis=0) for measure in values[names[0]]
         }
-    return {name: {m: _estimate(values) for m, values in measures.items()} for name, measures in found.items()}
+    return {
+        name: {measure: resampled(all_values[0], all_values[1:]) for measure, all_values in measures.items()}
+        for name, measures in values.items()
+    }
 
 
-def _measures(x: Values, y: Values, weights: Weights, top: Sequence[int]) -> dict[str, Float[np.ndarray, " b"]]:
+def _measures(x: Values, y: Values, weights: Weights, top: Sequence[int]) -> dict[str, Float[np.ndarray, "b"]]:
     rank_x, rank_y = _ranks(x, weights), _ranks(y, weights)
-    found = {
+    measures = {
         "r2": _correlation(np.broadcast_to(x, weights.shape), np.broadcast_to(y, weights.shape), weights) ** 2,
         "spearman": _correlation(rank_x, rank_y, weights),
         "decision_accuracy": _agreement(x, y, weights),
     }
-    return found | {f"regret@{k}": _regret(x, y, weights, k) for k in top if k < len(x)}
+    return measures | {f"regret@{k}": _regret(x, y, weights, k) for k in top if k < len(x)}
 
 
-def _correlation(x: Weights, y: Weights, weights: Weights) -> Float[np.ndarray, " b"]:
+def _correlation(x: Weights, y: Weights, weights: Weights) -> Float[np.ndarray, "b"]:
     """Weighted Pearson, row by row; 0 where a side is constant."""
     total = weights.sum(axis=1, keepdims=True)
     x, y = (values - (weights * values).sum(axis=1, keepdims=True) / total for values in (x, y))
@@ -99,7 +94,7 @@ def _ranks(values: Values, weights: Weights) -> Weights:
     return (np.cumsum(counts, axis=1) - counts / 2)[:, level]
 
 
-def _agreement(x: Values, y: Values, weights: Weights) -> Float[np.ndarray, " b"]:
+def _agreement(x: Values, y: Values, weights: Weights) -> Float[np.ndarray, "b"]:
     same = (np.sign(x[:, None] - x) == np.sign(y[:, None] - y)).astype(np.float64)
     np.fill_diagonal(same, 0.0)
     pairs = np.ones_like(same) - np.eye(len(x))
@@ -107,7 +102,7 @@ def _agreement(x: Values, y: Values, weights: Weights) -> Float[np.ndarray, " b"
     return np.divide(agreed, all_pairs, out=np.ones_like(agreed), where=all_pairs > 0)
 
 
-def _regret(x: Values, y: Values, weights: Weights, k: int) -> Float[np.ndarray, " b"]:
+def _regret(x: Values, y: Values, weights: Weights, k: int) -> Float[np.ndarray, "b"]:
     order = np.argsort(x, kind="stable")
     there = weights[:, order] > 0
     chosen = there & (np.cumsum(there, axis=1) <= k)
@@ -115,23 +110,28 @@ def _regret(x: Values, y: Values, weights: Weights, k: int) -> Float[np.ndarray,
     return reached - np.where(there, y[order], np.inf).min(axis=1)
 
 
-def _estimate(values: Float[np.ndarray, " b"]) -> Estimate:
-    low, high = np.percentile(values[1:], [2.5, 97.5]) if len(values) > 1 else (values[0], values[0])
-    return Estimate(float(values[0]), float(low), float(high))
-
-
 def spread_over_noise(losses: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
-    """Test set -> standard deviation over recipes of their means, over that of single runs about their recipe's mean.
+    """For each test set, how far recipes lie apart in units of the noise of seeds, as `spread_of` gives it.
 
-    From test set -> recipe -> the loss of each seed, two or more of some recipe; infinite where seeds agree exactly.
+    `losses` maps a test set to the losses of each recipe's seeds. Raises InputError if no recipe has 2 seeds.
     """
-    found = {}
-    for name, recipes in losses.items():
-        spread = float(np.std([np.mean(seeds) for seeds in recipes], ddof=1))
-        several = [np.asarray(seeds, dtype=np.float64) for seeds in recipes if len(seeds) > 1]
-        if not several:
+    spreads = {name: spread_of(recipes) for name, recipes in losses.items()}
+    for name, spread in spreads.items():
+        if spread is None:
             raise InputError(f"test set {name!r} has one seed a recipe; seed noise needs 2")
-        squares = sum(float(((seeds - seeds.mean()) ** 2).sum()) for seeds in several)
-        noise = (squares / sum(len(seeds) - 1 for seeds in several)) ** 0.5
-        found[name] = spread / noise if noise > 0 else float("inf")
-    return found
+    return {name: spread for name, spread in spreads.items() if spread is not None}
+
+
+def spread_of(recipes: Sequence[Sequence[float]] | Float[np.ndarray, "r s"]) -> float | None:
+    """The standard deviation of the recipes' means over that of single runs about their recipe's mean.
+
+    `recipes` holds the loss of each seed of each recipe. None if every recipe has one seed; infinite if seeds agree
+    exactly.
+    """
+    spread = float(np.std([np.mean(seeds) for seeds in recipes], ddof=1))
+    several = [np.asarray(seeds, dtype=np.float64) for seeds in recipes if len(seeds) > 1]
+    if not several:
+        return None
+    squares = sum(float(((seeds - seeds.mean()) ** 2).sum()) for seeds in several)
+    noise = (squares / sum(len(seeds) - 1 for seeds in several)) ** 0.5
+    return spread / noise if noise > 0 else float("inf")

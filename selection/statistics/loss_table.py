@@ -13,7 +13,7 @@ import numpy as np
 from thresher.errors import InputError
 
 Losses = dict[str, dict[str, list[float]]]
-"""TrainConfig -> test set -> the loss of each seed."""
+"""Recipe -> test set -> the loss of each seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +38,11 @@ class LossTable:
 
     @property
     def sizes(self) -> list[str]:
+        """The sizes, in the order of the files."""
         return list(self.by_size)
 
     def last_step(self, size: str) -> float:
-        """The last step that every recipe of `size` has."""
+        """The last step that every recipe of `size` has. Raises InputError if there is none."""
         steps = self._of(size)
         recipes = {recipe for losses in steps.values() for recipe in losses}
         whole = [step for step, losses in steps.items() if losses.keys() == recipes]
@@ -50,7 +51,7 @@ class LossTable:
         return max(whole)
 
     def at(self, size: str, step: float | None = None) -> Losses:
-        """The losses of `size` at `step` (None: the last that all its recipes have)."""
+        """The losses of `size` at `step`; None: the last step that all its recipes have."""
         steps = self._of(size)
         step = self.last_step(size) if step is None else step
         if step not in steps:
@@ -65,7 +66,10 @@ class LossTable:
 
 
 def common(proxy: Losses, reference: Losses) -> tuple[list[str], list[str]]:
-    """The recipes and test sets that both sides have in full; sets that only one side has are left out."""
+    """The recipes and the test sets that both sides have in full.
+
+    Test sets that only one side has are left out. Raises InputError for fewer than 3 such recipes.
+    """
     recipes = [recipe for recipe in proxy if recipe in reference]
     if len(recipes) < 3:
         raise InputError(f"proxy and reference share {len(recipes)} recipes; decisions are judged on 3 or more")
@@ -77,33 +81,33 @@ def common(proxy: Losses, reference: Losses) -> tuple[list[str], list[str]]:
 
 
 def means(losses: Losses, recipes: Sequence[str], sets: Sequence[str]) -> dict[str, list[float]]:
-    """Test set -> the mean loss over seeds of each recipe."""
+    """The mean loss over seeds of each recipe, by test set."""
     return {name: [float(np.mean(losses[recipe][name])) for recipe in recipes] for name in sets}
 
 
 def read_losses(files: Mapping[str, Path] | Sequence[Path], columns: LossColumns) -> LossTable:
-    """Files of one table, or size -> file where the sizes are in files of their own.
+    """Read a table from its files, or from a file for each size.
 
     Raises InputError, naming file and line, for missing columns, losses that are no finite numbers, and a loss that is
     there twice.
     """
     named = list(files.items()) if isinstance(files, Mapping) else [(None, path) for path in files]
-    found: dict[str, dict[float, Losses]] = defaultdict(dict)
+    by_size: dict[str, dict[float, Losses]] = defaultdict(dict)
     seen: set[tuple] = set()
     for size, path in named:
         for line, row in _rows(path, columns, size):
-            own = size or row[columns.size]
+            row_size = size or row[columns.size]
             step = _number(row[columns.step], path, line) if columns.step else 0.0
             seed = row[columns.seed] if columns.seed else ""
             for name, loss in _losses(row, columns, path, line):
-                key = (own, step, row[columns.recipe], name, seed)
+                key = (row_size, step, row[columns.recipe], name, seed)
                 if key in seen:
                     hint = "" if columns.seed else " (name the seeds' column if these are seeds)"
                     raise InputError(f"{path} line {line}: {name!r} of {row[columns.recipe]!r} is there twice{hint}")
                 seen.add(key)
-                recipe = found[own].setdefault(step, {}).setdefault(row[columns.recipe], {})
+                recipe = by_size[row_size].setdefault(step, {}).setdefault(row[columns.recipe], {})
                 recipe.setdefault(name, []).append(loss)
-    return LossTable(dict(found))
+    return LossTable(dict(by_size))
 
 
 def _rows(path: Path, columns: LossColumns, size: str | None) -> Iterator[tuple[int, dict[str, str]]]:
@@ -135,10 +139,10 @@ def _losses(row: Mapping[str, str], columns: LossColumns, path: Path, line: int)
     if not columns.losses:
         yield row[columns.test_set], _number(row[columns.loss], path, line)
         return
-    wanted = [name for name in row if any(fnmatchcase(name, pattern) for pattern in columns.losses)]
-    if not wanted:
+    names = [name for name in row if any(fnmatchcase(name, pattern) for pattern in columns.losses)]
+    if not names:
         raise InputError(f"{path}: no column matches {' '.join(columns.losses)}; its columns are: {', '.join(row)}")
-    for name in wanted:
+    for name in names:
         yield name, _number(row[name], path, line)
 
 

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from thresher.errors import InputError
-from thresher.intervals import Interval, interval
+from thresher.intervals import MeanInterval, interval
 
 LEAST_BUDGETS = 3
 
@@ -21,9 +22,9 @@ LEAST_BUDGETS = 3
 class Multiplier:
     """Geometric means over seeds, with 95 % intervals."""
 
-    alone: Interval
+    alone: MeanInterval
     """Compute that random data needs for the same loss, over what training on the selection took."""
-    with_cost: Interval | None
+    with_cost: MeanInterval | None
     """The same, the cost of selecting added to what the selection took; None where it is not known."""
     beyond: bool
     """Whether the mean loss lies outside those of the budgets tried."""
@@ -32,11 +33,12 @@ class Multiplier:
 def compute_multiplier(
     random: Mapping[float, Sequence[float]], compute: float, losses: Sequence[float], *, cost: float | None = None
 ) -> Multiplier | None:
-    """From the losses of random data at three or more amounts of compute, seed by seed, and of an arm at `compute`.
+    """The multiplier of an arm that reaches `losses` at `compute`.
 
-    `random`: compute -> losses [s]; `losses` [s], the same seeds in the same order; `cost` in the unit of compute.
-    None where random data does not get better with compute for some seed, so nothing can be inverted.
-    Raises InputError for fewer budgets or seeds than it takes, or numbers that are not positive and finite.
+    `random` maps three or more amounts of compute to the losses of random data, one for each of s seeds; `losses` has
+    one for each of the same seeds in the same order. `cost` is that of selecting, in the unit of compute. None if for
+    some seed random data does not get better with compute, because then nothing can be inverted. Raises InputError for
+    too few budgets or seeds, and for numbers that are not finite and positive.
     """
     amounts = np.array(sorted(random), dtype=np.float64)
     if len(amounts) < LEAST_BUDGETS:
@@ -60,7 +62,7 @@ def compute_multiplier(
     )
 
 
-def _exponential(logs: np.ndarray) -> Interval:
-    found = interval(logs)
-    mean, low, high = np.exp([found.mean, found.low, found.high]).tolist()
-    return Interval(mean, low, high, found.n)
+def _exponential(logs: Float[np.ndarray, "s"]) -> MeanInterval:
+    of_logs = interval(logs)
+    mean, low, high = np.exp([of_logs.mean, of_logs.low, of_logs.high]).tolist()
+    return MeanInterval(mean, low, high, of_logs.n)

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from scipy.stats import kendalltau
 
 from thresher.errors import InputError
+from thresher.selection.statistics.decisions import spread_of
 
 LEAST_DROP = 0.005
 """A run whose training loss fell by a smaller share has not trained."""
@@ -24,16 +25,17 @@ EPSILON = 1e-9
 
 @dataclass(frozen=True)
 class Rate:
-    """One learning rate of the proxy, over all recipes."""
+    """What is known of one learning rate of the proxy, over all recipes."""
 
     learning_rate: float
     drop: float
     """The least share by which the training loss of a recipe fell."""
     spread_over_noise: float | None
-    """Deviation over recipes over that over seeds; None with one seed."""
+    """Standard deviation over recipes, divided by that over seeds; None with one seed."""
     tau_below: float | None
     """Kendall's tau with the ranking at the next lower rate; None for the lowest."""
     trained: bool
+    """Whether every recipe has trained at this rate."""
     on_plateau: bool
 
 
@@ -45,12 +47,13 @@ def find_plateau(
     least_tau: float = LEAST_TAU,
     least_drop: float = LEAST_DROP,
 ) -> list[Rate]:
-    """Every rate from the lowest to the highest, those on the plateau marked.
+    """Judge every learning rate, from the lowest to the highest, and mark those on the plateau.
 
-    `losses` on validation data, `drops` of the training loss. The plateau begins at the lowest rate at which every
-    recipe has trained, or past it where runs move so little that noise ranks them: where the next rate ranks otherwise
-    (Kendall's tau below `least_tau`) and sets recipes further apart, measured by the noise of seeds. It goes on while
-    rates rank as its first one does.
+    `losses` are on validation data, `drops` are the shares by which the training loss fell. The plateau begins at the
+    lowest rate at which every recipe has trained. It begins later if runs move so little there that noise ranks them:
+    if the next rate ranks recipes otherwise (Kendall's tau below `least_tau`) and sets them further apart, in units of
+    the noise of seeds. It goes on as long as rates rank recipes as its first one does. Raises InputError for fewer
+    than 2 rates, rates out of order, and losses that are not finite.
     """
     if len(rates) < 2 or list(rates) != sorted(set(rates)) or losses.shape[:2] != drops.shape:
         raise InputError(f"learning rates {list(rates)} must be 2 or more, each once, from low to high")
@@ -59,42 +62,34 @@ def find_plateau(
     means = losses.mean(axis=2)
     trained = drops.min(axis=1) >= least_drop
     taus = [None, *(_tau(low, high) for low, high in pairwise(means))]
-    spreads = [_spread_over_noise(one) for one in losses]
+    spreads = [spread_of(losses_at_rate) for losses_at_rate in losses]
     first = _first(trained, taus, spreads, least_tau)
-    found, going = [], True
+    judged, going = [], True
     for i, rate in enumerate(rates):
         if i >= first:
             going = going and bool(trained[i]) and _tau(means[first], means[i]) >= least_tau - EPSILON
         on_plateau = going and i >= first
-        found.append(Rate(float(rate), float(drops[i].min()), spreads[i], taus[i], bool(trained[i]), on_plateau))
-    return found
+        judged.append(Rate(float(rate), float(drops[i].min()), spreads[i], taus[i], bool(trained[i]), on_plateau))
+    return judged
 
 
 def _first(
-    trained: Bool[np.ndarray, " rates"],
+    trained: Bool[np.ndarray, "rates"],
     taus: Sequence[float | None],
     spreads: Sequence[float | None],
     least_tau: float,
 ) -> int:
     """Where the plateau begins: past rates that rank unlike the next one, which tells recipes from noise better."""
-    there = [int(i) for i in np.flatnonzero(trained)]
-    if not there:
+    usable = [int(i) for i in np.flatnonzero(trained)]
+    if not usable:
         return len(trained)
-    for i, above in pairwise(there):
-        tau, own, next_one = taus[above], spreads[i], spreads[above]
+    for i, above in pairwise(usable):
+        tau, spread, spread_above = taus[above], spreads[i], spreads[above]
         if above == i + 1 and tau is not None and tau >= least_tau - EPSILON:
             return i
-        if own is None or next_one is None or own >= next_one:
+        if spread is None or spread_above is None or spread >= spread_above:
             break
-    return there[0]
-
-
-def _spread_over_noise(losses: Float[np.ndarray, "recipes seeds"]) -> float | None:
-    """Deviation over recipes over that over seeds; None with one seed."""
-    if losses.shape[1] < 2:
-        return None
-    noise = float(np.sqrt(losses.var(axis=1, ddof=1).mean()))
-    return float(losses.mean(axis=1).std(ddof=1)) / noise if noise > 0 else float("inf")
+    return usable[0]
 
 
 def _tau(low: np.ndarray, high: np.ndarray) -> float:
@@ -103,5 +98,5 @@ def _tau(low: np.ndarray, high: np.ndarray) -> float:
 
 
 def recommend(rates: Sequence[Rate]) -> Rate | None:
-    """The largest rate on the plateau; None where no rate has trained every recipe."""
+    """The largest rate on the plateau; None if no rate has trained every recipe."""
     return next((rate for rate in reversed(rates) if rate.on_plateau), None)

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from thresher.errors import InputError
-from thresher.selection.statistics.decisions import MEAN, Estimate, Judged
+from thresher.intervals import Interval
+from thresher.selection.statistics.decisions import MEAN, Judged
 
 MEASURES = ("decision_accuracy", "spearman", "r2")
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """When a proxy holds, and how its decisions are measured."""
+    """When a proxy holds, and how its decisions are measured. Raises InputError for an unknown measure or threshold."""
 
     measure: str = "decision_accuracy"
     """One of MEASURES, whose interval has to reach `threshold`."""
@@ -37,32 +38,37 @@ class Rung:
 
     size: str
     cost: float | None
-    """Relative to the reference."""
-    overall: Estimate
+    """What a run of it costs, relative to the reference; None if that is unknown."""
+    overall: Interval
+    """The measure on the mean of all test sets."""
     holds: bool
-    """The lower end of the interval, over the mean of all test sets, reaches the threshold."""
+    """Whether the lower end of the interval, on the mean of all test sets, reaches the threshold."""
     fails_on: Sequence[str]
-    """Test sets whose own lower end does not."""
+    """The test sets whose own lower end does not reach it."""
 
 
 @dataclass(frozen=True)
 class Verdict:
+    """Every proxy against the criterion."""
+
     measure: str
+    """One of MEASURES."""
     threshold: float
+    """What the lower end of its interval has to reach."""
     rungs: Sequence[Rung]
     """From the smallest proxy to the largest."""
 
     @property
     def smallest(self) -> Rung | None:
-        """The smallest proxy that holds."""
+        """The smallest proxy that holds; None if none does."""
         return next((rung for rung in self.rungs if rung.holds), None)
 
     def sentence(self) -> str:
-        """What a person reads."""
+        """The verdict in words."""
         what = f"{self.measure.replace('_', ' ')} of at least {self.threshold:g}"
         rung = self.smallest
         if rung is None:
-            best = max(self.rungs, key=lambda one: one.overall.low)
+            best = max(self.rungs, key=lambda rung: rung.overall.low)
             return (
                 f"No proxy can be trusted with {what}: the best is {best.size} with {_words(best.overall)}. "
                 "Train larger proxies, or more seeds."
@@ -77,9 +83,15 @@ def verdict(
     criterion: Criterion = CRITERION,
     costs: Mapping[str, float] | None = None,
 ) -> Verdict:
-    """From size -> `decisions.judge` of it, smallest first; `costs` relative to the reference."""
+    """Judge every proxy by the criterion.
+
+    `judged` maps sizes, the smallest first, to what `decisions.judge` says of them; `costs` are relative to the
+    reference.
+    """
     measure, threshold = criterion.measure, criterion.threshold
-    return Verdict(measure, threshold, [_rung(size, own, measure, threshold, costs) for size, own in judged.items()])
+    return Verdict(
+        measure, threshold, [_rung(size, measures, measure, threshold, costs) for size, measures in judged.items()]
+    )
 
 
 def _rung(size: str, judged: Judged, measure: str, threshold: float, costs: Mapping[str, float] | None) -> Rung:
@@ -89,5 +101,5 @@ def _rung(size: str, judged: Judged, measure: str, threshold: float, costs: Mapp
     return Rung(size, (costs or {}).get(size), overall, overall.low >= threshold, fails)
 
 
-def _words(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+def _words(interval: Interval) -> str:
+    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"

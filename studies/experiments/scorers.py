@@ -88,7 +88,7 @@ class Scorers:
             place = {
                 "device": self.workspace.device,
                 "progress": self.workspace.progress,
-                "fan_out": self.workspace.fan_out,
+                "executor": self.workspace.executor,
             }
             return open_features(featurize(self._loaders, examples, out=out, **options, **place).path)
 

@@ -17,6 +17,7 @@ from thresher.selection.statistics.verdict import CRITERION, Criterion, verdict
 from thresher.studies.experiments.transfer import read_rows
 
 FEW_ARMS = 8
+"""With fewer, resampling them gives intervals that are too narrow."""
 
 
 def judge_study(study: Artifact, criterion: Criterion = CRITERION) -> dict[str, Any]:

@@ -1,23 +1,30 @@
-"""From a table of runs to a result: any method by its name, AutoScale and the baselines among them."""
+"""From a table of runs to a proposal by any method, AutoScale and the baselines among them, and its files."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from thresher.artifacts import atomic_file
+from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
+from thresher.scores import Scores, open_scores
 from thresher.selection.mixture.autoscale.ddo import find_ddo
 from thresher.selection.mixture.autoscale.proposal import propose_autoscale
+from thresher.selection.mixture.baselines import natural as natural_mixture
 from thresher.selection.mixture.constraints import Constraints
 from thresher.selection.mixture.design import next_runs
 from thresher.selection.mixture.goal import Goal
+from thresher.selection.mixture.laws.law import Law
 from thresher.selection.mixture.methods import DEFAULT, METHODS
 from thresher.selection.mixture.proposal import counted, propose
 from thresher.selection.mixture.table import MixtureTable
 from thresher.selection.mixture.uncertainty import errors
+from thresher.studies.report.mixture_page import write_mixture_report
 
 
 def propose_from(
@@ -38,8 +45,9 @@ def propose_from(
 ) -> dict[str, Any]:
     """The proposal of `method` (default: the ensemble) as a plain dictionary.
 
-    `test` is scored by the finished fit and seen by nothing else. `num_next` mixtures to run next join as `next_runs`.
-    `autoscale`: what `propose_autoscale` takes beyond the common options.
+    The finished fit is scored on `test`, which nothing else sees. With `num_next`, the mixtures to run next join the
+    result as `next_runs`. `autoscale` holds what `propose_autoscale` takes beyond the common options. Raises
+    InputError for an unknown method, and for `test` or `num_next` with a method that predicts no losses.
     """
     method = method or DEFAULT
     common = {"goal": goal, "constraints": constraints, "natural": natural, "seed": seed}
@@ -51,38 +59,57 @@ def propose_from(
             raise InputError("autoscale has neither test rows nor next runs; use another method for them")
         return _with_natural(result, natural)
     proposal = propose(table, method=method, num_resamples=num_resamples, progress=progress, **common)
-    result = _with_natural(asdict(proposal), natural)
+    result = _with_natural(proposal.to_json(), natural)
     law = METHODS[method if method in METHODS else DEFAULT]
-    if not law.predicts_losses:
-        if test is not None or num_next:
-            raise InputError(f"method {method} predicts no losses, so it has neither test errors nor next runs")
+    if test is None and not num_next:
         return result
-    if test is not None or num_next:
-        table, goal = counted(table, goal)
-        fitted = law.fit(table.weights, table.losses, seed)
-        if test is not None:
-            test = test.only(table.targets)
-            rows = zip(table.targets, *errors(fitted.predict(test.weights), test.losses), strict=True)
-            result["test"] = {
-                name: {"rmse": float(e), "r2": float(r), "spearman": float(s), "num_runs": len(test)}
-                for name, e, r, s in rows
-            }
-        if num_next:
-            best = np.array([list(result["weights"].values())])
-            chosen = next_runs(fitted, table, goal, constraints, num_next, candidates=[best], seed=seed)
-            result["next_runs"] = [dict(zip(table.domains, map(float, row), strict=True)) for row in chosen]
+    if not law.predicts_losses:
+        raise InputError(f"method {method} predicts no losses, so it has neither test errors nor next runs")
+    table, goal = counted(table, goal)
+    fitted = law.fit(table.weights, table.losses, seed)
+    if test is not None:
+        result["test"] = _test_errors(fitted, test.only(table.targets))
+    if num_next:
+        best = np.array([list(result["weights"].values())])
+        chosen = next_runs(fitted, table, goal, constraints, num_next, candidates=[best], seed=seed)
+        result["next_runs"] = [dict(zip(table.domains, map(float, row), strict=True)) for row in chosen]
     return result
+
+
+def natural_of(domains: Sequence[str], tokens: Mapping[str, float] | None) -> Float[np.ndarray, "m"] | None:
+    """The token-proportional mixture, or None where the supplies are unknown."""
+    return None if tokens is None else natural_mixture(domains, tokens)
+
+
+def open_scored(pool: Path, scores: Path) -> tuple[Examples, Scores]:
+    """A pool and its scores. Raises InputError for scores of other examples."""
+    examples, table = open_examples(pool), open_scores(scores)
+    if list(table.ids) != list(examples.ids):
+        raise InputError(f"{scores} does not score {pool}; give the pool that was scored")
+    return examples, table
+
+
+def write_proposal(result: Mapping[str, Any], out: Path, *, command: str) -> dict[str, Any]:
+    """Write `mixture.json` and `report.html` into the folder `out`.
+
+    `command` is the line that replays the proposal. Returns the result with that line and the path of the page.
+    """
+    result = {**result, "command": command, "report": str((out / "report.html").resolve())}
+    with atomic_file(out / "mixture.json") as file:
+        file.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    write_mixture_report(result, out / "report.html", command=command)
+    return result
+
+
+def _test_errors(law: Law, test: MixtureTable) -> dict[str, dict[str, float]]:
+    rows = zip(test.targets, *errors(law.predict(test.weights), test.losses), strict=True)
+    return {
+        name: {"rmse": float(e), "r2": float(r), "spearman": float(s), "num_runs": len(test)} for name, e, r, s in rows
+    }
 
 
 def _with_natural(result: dict[str, Any], natural: Float[np.ndarray, "m"] | None) -> dict[str, Any]:
-    """Says so where another mixture stands for the natural one."""
+    """Add a warning where the prior stands for the natural mixture."""
     if natural is None:
         result["warnings"].append("the natural mixture is unknown without token counts: the prior stands for it")
     return result
-
-
-def natural_of(domains: Sequence[str], tokens: Mapping[str, float] | None):
-    """The token-proportional mixture [m], or None where supplies are unknown."""
-    from thresher.selection.mixture.baselines import natural
-
-    return None if tokens is None else natural(domains, tokens)

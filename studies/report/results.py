@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from thresher.intervals import Interval, interval
+from thresher.intervals import MeanInterval, interval
 from thresher.selection.statistics.comparison import POOLED, Comparison, Run, compare_arms, losses_of
 from thresher.studies.report.content import Choice, Report, Results
 from thresher.studies.report.numbers import fixed, signed
@@ -20,12 +20,12 @@ class Row:
     role: str
     """ "chosen", "baseline" or "control"."""
     mean: float
-    spread: Interval | None
+    spread: MeanInterval | None
     """Absent with fewer than two finite runs."""
     seeds: tuple[int, ...]
     """Of the finite runs."""
     num_diverged: int
-    difference: Interval | None
+    difference: MeanInterval | None
     """Paired, to the baseline."""
 
 
@@ -123,13 +123,13 @@ def _off_target_sentence(row: Comparison, results: Results) -> str:
     return f"Off target, loss changes by {_in_words(change)} against {results.baseline} data: {told}."
 
 
-def _told(change: Interval, *, better: str, worse: str, same: str) -> str:
+def _told(change: MeanInterval, *, better: str, worse: str, same: str) -> str:
     if change.includes_zero:
         return same
     return better if change.mean < 0 else worse
 
 
-def _in_words(change: Interval) -> str:
+def _in_words(change: MeanInterval) -> str:
     return f"{signed(change.mean)} [{signed(change.low)}, {signed(change.high)}] (n = {change.n} paired seeds)"
 
 

@@ -1,3 +1,5 @@
+"""What evaluation and the cost model say of models, against numbers worked out by hand or published."""
+
 import numpy as np
 import pytest
 import torch
@@ -60,7 +62,7 @@ def test_counted_flops_of_a_transformer_are_those_of_its_matrices(text):
     [(125_311_488, 4.32e20, 0.0047), (355_985_408, 1.22e21, 0.0129), (760_470_528, 2.68e21, 0.0260)],
 )
 def test_the_cost_model_gives_the_published_totals(parameters, total, training_share):
-    """n = 80e6 sequences of 2,048 tokens, one checkpoint; the paper's training runs come to 20 tokens a parameter."""
+    """In the paper n is 80e6 sequences of 2,048 tokens and training runs come to 20 tokens a parameter."""
     training = training_flops(parameters, 20 * parameters)
     attribution = attribution_flops(parameters, 2048, 80_000_000, 1000, 15_360)
     assert training + attribution == pytest.approx(total, rel=0.02)

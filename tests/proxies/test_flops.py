@@ -104,7 +104,7 @@ def test_flops_of_a_perceptron_are_two_a_weight():
 
 
 def test_flops_of_a_resnet_are_its_published_multiply_adds_twice():
-    """torchvision says 1.814 GMACs of ResNet-18 at 224 x 224 (there: `GFLOPS`, one a multiply-add)."""
+    """The published 1.814 GMACs of ResNet-18 at 224 x 224 are torchvision's (there: `GFLOPS`, one a multiply-add)."""
     from torchvision.models import resnet18
 
     batch = {"pixel_values": torch.zeros(1, 3, 224, 224), "labels": torch.zeros(1, dtype=torch.int64)}

@@ -10,8 +10,10 @@ from thresher.errors import InputError
 from thresher.scores import Scores
 from thresher.selection import combination
 from thresher.selection.budget import num_to_keep
+from thresher.selection.evidence import Evidence
 from thresher.selection.select import select
 from thresher.selection.selectors import controls
+from thresher.selection.selectors.ranking import by
 
 
 def make_scores(num_pool: int = 37, **by_target: np.ndarray) -> Scores:
@@ -40,8 +42,6 @@ def test_scores_that_are_not_finite_are_refused_and_counted(bad):
     values = np.array([0.0, bad, 1.0, bad])
     with pytest.raises(InputError, match="2 of 4 scores for target 'squad' are not finite"):
         combination.combine({"squad": values})
-    with pytest.raises(InputError, match="2 of 4 scores"):
-        combination.top(values, 2)
 
 
 def test_constant_scores_are_refused_even_when_their_spread_is_a_rounding_error():
@@ -60,11 +60,10 @@ def test_weights_that_do_not_fit_are_refused(weights):
         combination.combine({"a": values, "b": values}, weights)
 
 
-def test_top_takes_the_largest_and_bottom_the_smallest_with_ties_by_position():
-    scores = np.array([2.0, 5.0, 2.0, 5.0, -1.0, 2.0, -1.0])
-    assert combination.top(scores, 4).tolist() == [1, 3, 0, 2]
-    assert controls.bottom(scores)[:3].tolist() == [4, 6, 0]
-    assert controls.gradient_norm(np.array([0.5, 9.0, 3.0])).tolist() == [1, 2, 0]
+def test_dsdm_takes_the_largest_and_bottom_the_smallest_with_ties_by_position():
+    evidence = Evidence([f"e{i}" for i in range(7)], scores={"a": np.array([2.0, 5.0, 2.0, 5.0, -1.0, 2.0, -1.0])})
+    assert controls.dsdm(evidence).order(np.arange(7))[:4].tolist() == [1, 3, 0, 2]
+    assert controls.bottom(evidence).order(np.arange(7))[:3].tolist() == [4, 6, 0]
 
 
 def test_many_ties_are_broken_by_position_whatever_the_budget():
@@ -72,15 +71,15 @@ def test_many_ties_are_broken_by_position_whatever_the_budget():
     scores[::7] = 1.0
     expected = np.concatenate([np.flatnonzero(scores), np.flatnonzero(scores == 0)])
     for num_kept in (1, 700, 4321):
-        np.testing.assert_array_equal(combination.top(scores, num_kept), expected[:num_kept])
+        np.testing.assert_array_equal(by(scores).order(np.arange(5000))[:num_kept], expected[:num_kept])
 
 
 def test_random_depends_on_its_seed_alone_and_takes_everyone_equally_often():
-    np.testing.assert_array_equal(controls.random(29, seed=4), controls.random(29, seed=4))
-    assert controls.random(29, seed=4).tolist() != controls.random(29, seed=5).tolist()
+    np.testing.assert_array_equal(controls.random_order(29, seed=4), controls.random_order(29, seed=4))
+    assert controls.random_order(29, seed=4).tolist() != controls.random_order(29, seed=5).tolist()
     taken = np.zeros(11)
     for seed in range(2000):
-        taken[controls.random(11, seed)[:3]] += 1
+        taken[controls.random_order(11, seed)[:3]] += 1
     # Binomial(2000, 3/11): mean 545, sd 20; five sd on each of 11 counts.
     assert np.abs(taken - 2000 * 3 / 11).max() < 100
 
@@ -149,7 +148,11 @@ def test_what_cannot_be_selected_by_is_refused_in_one_line(arguments, message):
     assert "\n" not in str(caught.value)
 
 
-def test_selection_does_not_load_torch():
-    modules = "thresher.selection.methods, thresher.selection.statistics.comparison"
-    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+def test_every_name_that_the_packages_offer_is_there_and_none_needs_torch():
+    code = (
+        "import sys, thresher.selection, thresher.selection.mixture\n"
+        "for package in (thresher.selection, thresher.selection.mixture):\n"
+        "    assert all(getattr(package, name) is not None for name in package.__all__)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

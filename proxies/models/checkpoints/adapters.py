@@ -1,4 +1,4 @@
-"""LoRA: low-rank updates beside a checkpoint that stays as it is (2106.09685), by the `peft` package.
+"""LoRA: low-rank updates beside a checkpoint that stays as it is (arXiv 2106.09685), by the `peft` package.
 
 Named `lora:hf:NAME_OR_FOLDER`, or `lora-16:hf:...` of rank 16. Every linear layer but the output gets one; they alone
 are trained, attributed and saved. The artefact holds them as `peft` does, so `PeftModel.from_pretrained(base, folder)`
@@ -25,7 +25,7 @@ PREFIX = "base_model.model."
 
 
 def describe(parsed: ModelName, task: str) -> dict[str, Any]:
-    """What a specification says of `lora-RANK:hf:CHECKPOINT`."""
+    """What a specification says of `lora-RANK:hf:CHECKPOINT`; raises InputError where `peft` is not installed."""
     if importlib.util.find_spec("peft") is None:
         raise InputError(f"model {parsed.text!r} needs the package peft; install it: pip install 'thresher[lora]'")
     # Updates are scaled by alpha / rank; twice is what adapters mostly are trained with.
@@ -33,7 +33,8 @@ def describe(parsed: ModelName, task: str) -> dict[str, Any]:
 
 
 def build(spec: dict[str, Any]) -> nn.Module:
-    """The checkpoint of `spec`, frozen, with new adapters (which change nothing yet)."""
+    """The checkpoint of `spec`, frozen, with new adapters, which change nothing yet."""
+    # An optional extra: only who asks for adapters needs it.
     from peft import inject_adapter_in_model
 
     model = pretrained.load_described(spec)
@@ -44,7 +45,7 @@ def build(spec: dict[str, Any]) -> nn.Module:
 
 
 def save(model: nn.Module, draft: Draft) -> None:
-    """`adapter_model.safetensors` and `adapter_config.json`."""
+    """Write the adapters as `peft` does: `adapter_model.safetensors` and `adapter_config.json`."""
     with draft.file(FILE) as file:
         tensors = {PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in tensors_of(model).items()}
         save_file(tensors, file, {"format": "pt"})
@@ -56,12 +57,12 @@ def save(model: nn.Module, draft: Draft) -> None:
 
 
 def read(folder: Path) -> dict[str, Tensor]:
-    """The adapters' tensors as `tensors_of` names them."""
+    """The tensors of the adapters in `folder`, named as `tensors_of` names them."""
     return {name.removeprefix(PREFIX): tensor for name, tensor in load_file(folder / FILE).items()}
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """The adapters' own tensors by name (not copies)."""
+    """The adapters' own tensors by name; they are not copies."""
     from peft import get_peft_model_state_dict
 
     return get_peft_model_state_dict(model)

@@ -1,6 +1,7 @@
-"""What a configuration of `transformers` says of its model: what it does, how large it is, how it is stored.
+"""What a configuration of `transformers` says of its model: what it does and how large it is.
 
-Decided by the name of the architecture, before anything is loaded; `probe` asks the loaded model itself.
+This is decided by the name of the architecture, before anything is loaded; `probe` asks the loaded model itself.
+Everything of `transformers` is imported where it is used: its modules take longer to start than all else together.
 """
 
 from dataclasses import dataclass
@@ -40,13 +41,18 @@ UNBOUNDED = 2**31
 
 @dataclass(frozen=True)
 class Sizes:
+    """The residual width, the vocabulary and the longest sequence of a model; None where a configuration is silent."""
+
     width: int | None
     vocab_size: int | None
     sequence_length: int
 
 
 def task_of(name: str, config: Any) -> str:
-    """`language`, `vision` or `text-classification`; refuses every other architecture by its name, in one line."""
+    """The task of a checkpoint: `language`, `vision` or `text-classification`.
+
+    Raises InputError for every other architecture, for language models that look ahead, and for quantised weights.
+    """
     refuse_quantised(name, config)
     architecture = next(iter(getattr(config, "architectures", None) or []), None)
     if architecture is None:
@@ -67,7 +73,7 @@ def task_of(name: str, config: Any) -> str:
 
 
 def described(architecture: str) -> str:
-    """`BertForMaskedLM, a masked language model`."""
+    """An architecture with what it is, such as `BertForMaskedLM, a masked language model`."""
     what = next((words for table, words in WORDS.items() if architecture in architectures(table)), None)
     return f"{architecture}, {what}" if what else f"{architecture}, which has no head that can be used here"
 
@@ -92,13 +98,16 @@ def text_part(config: Any) -> Any:
 
 
 def is_nested(config: Any) -> bool:
+    """Whether the text part is one of several in the configuration, as of a model of images and text."""
     return text_part(config) is not config
 
 
 def refuse_quantised(name: str, config: Any) -> None:
-    found = getattr(config, "quantization_config", None)
-    if found:
-        method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
+    """Raise InputError for a checkpoint whose configuration says that it is quantised."""
+    quantised = getattr(config, "quantization_config", None)
+    if quantised:
+        is_plain = isinstance(quantised, dict)
+        method = quantised.get("quant_method") if is_plain else getattr(quantised, "quant_method", None)
         method = getattr(method, "value", method) or "unnamed"
         raise InputError(
             f"{name} is quantised ({method}), so its weights have no gradients; give the checkpoint it was made from, "

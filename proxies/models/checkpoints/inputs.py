@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from thresher.errors import InputError
@@ -21,20 +22,27 @@ TRIAL_SIZE = 32
 
 
 def describe(name: str, config: Any) -> dict[str, Any]:
-    """`image_shape` [c, h, w] where the checkpoint says one, and `inputs`: what is done to pixels, by whose word."""
+    """What a specification says of a checkpoint's images: `image_shape` [c, h, w], where it says one, and `inputs`.
+
+    `inputs` is what is done to pixels and who says so. Raises InputError for a processor that cannot be used, or that
+    does more to pixels than an affine map of their channels.
+    """
     processor = _processor(name)
     channels = int(getattr(config, "num_channels", None) or 3)
     said = getattr(config, "image_size", None) or (processor and _size_of(processor)) or None
     size = None if said is None else _pair(said)
-    found: dict[str, Any] = {"image_shape": [channels, *size]} if size else {"num_channels": channels}
+    described: dict[str, Any] = {"image_shape": [channels, *size]} if size else {"num_channels": channels}
     if processor is None:
-        return found | {"inputs": {"pixels": "from -1 to 1; the checkpoint does not say"}}
+        return described | {"inputs": {"pixels": "from -1 to 1; the checkpoint does not say"}}
     matrix, offset = _affine(name, processor, channels, size or (TRIAL_SIZE, TRIAL_SIZE))
-    return found | {"inputs": as_inputs(matrix, offset, f"as its {type(processor).__name__} prepares them")}
+    return described | {"inputs": as_inputs(matrix, offset, f"as its {type(processor).__name__} prepares them")}
 
 
-def as_inputs(matrix: np.ndarray, offset: np.ndarray, words: str) -> dict[str, Any]:
-    """From the map of pixels from 0 to 1, [c, c] and [c], to that of pixels from -1 to 1, and what is said of it."""
+def as_inputs(matrix: Float[np.ndarray, "c c"], offset: Float[np.ndarray, "c"], words: str) -> dict[str, Any]:
+    """The `inputs` of a specification, for pixels from -1 to 1, from an affine map of pixels from 0 to 1.
+
+    `words` say where the map comes from; a map that changes nothing is left out.
+    """
     inner, shift = matrix / 2, offset + matrix.sum(axis=1) / 2
     if np.allclose(inner, np.eye(len(inner)), atol=1e-6) and np.allclose(shift, 0, atol=1e-6):
         return {"pixels": f"{words}: from -1 to 1"}
@@ -42,7 +50,7 @@ def as_inputs(matrix: np.ndarray, offset: np.ndarray, words: str) -> dict[str, A
 
 
 def honour(model: nn.Module, inputs: dict[str, Any]) -> None:
-    """Have `model` prepare every image it gets as `inputs` says (nothing, where it says nothing)."""
+    """Have `model` prepare every image it gets as `inputs` says; where it says nothing, images stay as they are."""
     if "matrix" in inputs:
         model.register_forward_pre_hook(_Prepare(inputs["matrix"], inputs["offset"]), with_kwargs=True)
 
@@ -58,8 +66,8 @@ class _Prepare:
             return args, kwargs | {"pixel_values": self.apply(kwargs["pixel_values"])}
         return (self.apply(args[0]), *args[1:]), kwargs
 
-    def apply(self, images: Tensor) -> Tensor:
-        """[b, c, h, w] to the same."""
+    def apply(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The prepared images."""
         matrix, offset = self.matrix.to(images), self.offset.to(images)[:, None, None]
         if self.is_diagonal:
             return images * matrix.diagonal()[:, None, None] + offset
@@ -82,7 +90,9 @@ def _processor(name: str) -> Any:
         raise _unusable(name, error) from None
 
 
-def _affine(name: str, processor: Any, channels: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _affine(
+    name: str, processor: Any, channels: int, size: tuple[int, int]
+) -> tuple[Float[np.ndarray, "c c"], Float[np.ndarray, "c"]]:
     """What the processor does to a pixel's channels from 0 to 1: out = matrix in + offset, checked on noise."""
     blank = np.zeros((*size, channels), dtype=np.uint8)
     single = [blank.copy() for _ in range(channels)]
@@ -90,13 +100,14 @@ def _affine(name: str, processor: Any, channels: int, size: tuple[int, int]) -> 
         image[..., channel] = 255
     noise = np.random.default_rng(0).integers(0, 256, blank.shape).astype(np.uint8)
     try:
-        made = np.stack([_processed(processor, image) for image in (blank, *single, noise)])
+        outputs = np.stack([_processed(processor, image) for image in (blank, *single, noise)])
     except Exception as error:
         raise _unusable(name, error) from None
-    offset = made[0].mean(axis=(1, 2))
-    matrix = np.stack([image.mean(axis=(1, 2)) - offset for image in made[1:-1]], axis=1)
+    offset = outputs[0].mean(axis=(1, 2))
+    matrix = np.stack([image.mean(axis=(1, 2)) - offset for image in outputs[1:-1]], axis=1)
     expected = np.einsum("dc,hwc->dhw", matrix, noise / 255) + offset[:, None, None]
-    if made[-1].shape != expected.shape or np.abs(made[-1] - expected).max() > TOLERANCE * max(1, np.abs(matrix).max()):
+    farthest = TOLERANCE * max(1, np.abs(matrix).max())
+    if outputs[-1].shape != expected.shape or np.abs(outputs[-1] - expected).max() > farthest:
         raise InputError(
             f"{name}: its {type(processor).__name__} does more to an image than to rescale and normalise its pixels; "
             "give a checkpoint whose preprocessor_config.json asks for that alone"
@@ -104,11 +115,11 @@ def _affine(name: str, processor: Any, channels: int, size: tuple[int, int]) -> 
     return matrix, offset
 
 
-def _processed(processor: Any, image: np.ndarray) -> np.ndarray:
-    """One image [h, w, c] as the processor gives it, [c, h, w], without resizing or cropping."""
+def _processed(processor: Any, image: UInt8[np.ndarray, "h w c"]) -> Float[np.ndarray, "c h w"]:
+    """One image as the processor gives it, without resizing or cropping."""
     given: dict[str, Any] = {"images": [image], "return_tensors": "pt", "input_data_format": "channels_last"}
-    made = processor(do_resize=False, do_center_crop=False, **given)["pixel_values"]
-    return np.asarray(made, dtype=np.float64)[0]
+    pixels = processor(do_resize=False, do_center_crop=False, **given)["pixel_values"]
+    return np.asarray(pixels, dtype=np.float64)[0]
 
 
 def _size_of(processor: Any) -> Any:
@@ -124,9 +135,9 @@ def _pair(size: Any) -> tuple[int, int] | None:
         return size, size
     if isinstance(size, list | tuple):
         return int(size[0]), int(size[-1])
-    found = dict(size)
-    edge = found.get("shortest_edge")
-    height, width = found.get("height") or edge, found.get("width") or edge
+    sides = dict(size)
+    edge = sides.get("shortest_edge")
+    height, width = sides.get("height") or edge, sides.get("width") or edge
     return (int(height), int(width)) if height and width else None
 
 

@@ -14,22 +14,23 @@ GENERIC = re.compile(r"LABEL_\d+")
 
 
 def match(name: str, labels: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
-    """`label_order` [classes]: the checkpoint's output for each class of the examples; `labels_by`: how it was found.
+    """Match `classes` to `labels`: `label_order` is the output of each class, `labels_by` says how it was found.
 
-    By name; of classes that are whole numbers by number; where the checkpoint names none (LABEL_0 ..) by position, if
-    there are as many. Raises InputError for a class that is none of the labels, and where the numbers differ.
+    Classes are matched by name; those that are whole numbers by number; and by position where the checkpoint names no
+    labels (LABEL_0 ..) and has as many. Raises InputError for a class that is none of the labels, and where the counts
+    differ.
     """
     by_name = {label: index for index, label in enumerate(labels)}
-    if all(own in by_name for own in classes):
-        twice = next((own for own in classes if list(labels).count(own) > 1), None)
+    if all(class_name in by_name for class_name in classes):
+        twice = next((class_name for class_name in classes if list(labels).count(class_name) > 1), None)
         if twice is not None:
             raise InputError(
                 f"class {twice!r} of the examples stands for {list(labels).count(twice)} of its labels in {name!r}; "
                 "name the labels in its config.json apart, or the classes by number"
             )
-        return _matched([by_name[own] for own in classes], "name")
-    if all(re.fullmatch(r"\d+", own) for own in classes):
-        numbers = [int(own) for own in classes]
+        return _matched([by_name[class_name] for class_name in classes], "name")
+    if all(re.fullmatch(r"\d+", class_name) for class_name in classes):
+        numbers = [int(class_name) for class_name in classes]
         if max(numbers) < len(labels):
             return _matched(numbers, "number")
         raise InputError(
@@ -43,7 +44,7 @@ def match(name: str, labels: Sequence[str], classes: Sequence[str]) -> dict[str,
             f"the examples have {len(classes)} classes, but {name!r} has {len(labels)} labels, which its id2label does "
             f"not name; give a checkpoint with {len(classes)} labels, or write their names into its config.json"
         )
-    missing = next(own for own in classes if own not in by_name)
+    missing = next(class_name for class_name in classes if class_name not in by_name)
     shown = ", ".join(labels[:6]) + (", .." if len(labels) > 6 else "")
     raise InputError(
         f"class {missing!r} of the examples is none of the {len(labels)} labels of {name!r} ({shown})"

@@ -1,4 +1,4 @@
-"""What fills up the shorter texts of a batch: what the model of a checkpoint takes for padding, or nothing it looks at.
+"""What fills up the shorter texts of a batch: the token that the model of a checkpoint takes for padding.
 
 Classifiers made of causal language models read off the last token that is not padding, which they know by its number.
 """
@@ -12,8 +12,10 @@ from thresher.proxies.models.checkpoints.architecture import CLASSIFIER
 
 
 def honour(model: nn.Module, spec: dict[str, Any]) -> None:
-    """Have a classifier of texts fill up batches with its own padding token. Where its
-    configuration names none, its end token is taken for it, or 0."""
+    """Have a classifier of texts fill up batches with its own padding token.
+
+    Where its configuration names none, its end token is taken for it, or else 0.
+    """
     config: Any = getattr(model, "config", None)
     if spec["task"] != CLASSIFIER or config is None:
         return

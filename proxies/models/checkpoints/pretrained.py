@@ -27,8 +27,11 @@ PROBE_TOKENS = 4
 
 
 def describe(name: str, task: str | None = None) -> dict[str, Any]:
-    """What a specification says of checkpoint `name`: its configuration, what pins its weights (hash or commit), how
-    they are stored, and what it reads: tokens, or images of a size, prepared in its way."""
+    """What a specification says of the checkpoint `name`, a folder or a repository of the hub.
+
+    That is its configuration, what pins its weights (a hash, or the commit), how they are stored, and what it reads:
+    tokens, or images of a size, prepared in its way. Raises InputError where it is none, or not for `task`.
+    """
     place = locate(name if Path(name).expanduser().exists() else HUB + name)
     described = json.loads(_described(str(place), _signature(place)))
     if task is not None and described["task"] != task:
@@ -64,6 +67,7 @@ def _described(name: str, signature: str) -> str:
 
 
 def read_config(name: str) -> Any:
+    """The `transformers` configuration of a checkpoint; raises InputError where there is none that can be read."""
     from transformers import AutoConfig
 
     try:
@@ -76,7 +80,7 @@ def read_config(name: str) -> Any:
 
 
 def from_config(config: dict[str, Any], task: str) -> nn.Module:
-    """The untrained model of a configuration, in float32, as `describe` or the ladder wrote it."""
+    """The untrained model, in float32, of a configuration that `describe` or the ladder wrote."""
     from transformers import AutoConfig
 
     model = _auto_class(task).from_config(AutoConfig.for_model(**config), **_dtype())
@@ -85,7 +89,11 @@ def from_config(config: dict[str, Any], task: str) -> nn.Module:
 
 
 def load(name: str, task: str) -> nn.Module:
-    """A checkpoint with its weights in float32, in eval mode; refuses one with tensors missing or of another shape."""
+    """A checkpoint with its weights, in float32 and eval mode.
+
+    Raises InputError where it cannot be loaded from safetensors, and for tensors that are missing, of another shape
+    than its configuration says, or not finite.
+    """
     try:
         model, info = _auto_class(task).from_pretrained(
             name,
@@ -112,7 +120,7 @@ def load(name: str, task: str) -> nn.Module:
 
 
 def load_described(spec: dict[str, Any]) -> nn.Module:
-    """The checkpoint that `spec` describes; refuses one that has changed since."""
+    """The checkpoint that `spec` describes, as `load` gives it; raises InputError where it has changed since."""
     name = spec["checkpoint"]
     if _pin(name, read_config(name)) != spec["weights"]:
         raise InputError(f"checkpoint {name} has changed since it was described; describe it again, to another output")
@@ -137,6 +145,7 @@ def _freeze_other_inputs(model: Any, task: str) -> None:
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error's message, cut to 160 characters, or the name of its class."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:160]
 
@@ -165,8 +174,8 @@ def _stored(name: str, config: Any) -> str:
     folder = Path(name)
     if folder.is_dir():
         return stored_precision(name, sorted(folder.glob("*.safetensors")))
-    found = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None) or "unknown"
-    return str(found).removeprefix("torch.")
+    dtype = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None) or "unknown"
+    return str(dtype).removeprefix("torch.")
 
 
 def _tokenizer_length(name: str) -> int:

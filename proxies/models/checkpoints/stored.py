@@ -1,4 +1,4 @@
-"""In which precision a checkpoint's weights are stored. They are held, trained and saved in float32 whatever it is."""
+"""In which precision a checkpoint's weights are stored; they are held, trained and saved in float32 whatever it is."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,11 +16,11 @@ INTEGERS = frozenset({"I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOO
 
 
 def stored_precision(name: str, files: Iterable[Path]) -> str:
-    """`bfloat16`, or of a mixture the kinds by number of tensors: `bfloat16 and float32`.
+    """The precision of the tensors of safetensors files, such as `bfloat16`, or `bfloat16 and float32` where they mix.
 
-    Raises InputError for a file that is none, and names the first tensor that is quantised.
+    Raises InputError for a file that is not readable, and for quantised tensors, of which it names the first.
     """
-    found: Counter[str] = Counter()
+    precisions: Counter[str] = Counter()
     for file in files:
         try:
             with safe_open(file, framework="pt") as tensors:
@@ -29,17 +29,17 @@ def stored_precision(name: str, files: Iterable[Path]) -> str:
             raise InputError(f"{file} is not a readable safetensors file ({error}); save the model again") from None
         for key, kind in kinds.items():
             if kind in NAMES:
-                found[NAMES[kind]] += 1
+                precisions[NAMES[kind]] += 1
             elif kind not in INTEGERS or key.endswith("weight"):
                 raise InputError(
                     f"{name}: tensor {key} is stored as {kind}, quantised; give the checkpoint it was made from, in "
                     "float32, bfloat16 or float16"
                 )
-    return joined(found)
+    return joined(precisions)
 
 
 def precision_of(tensors: Mapping[str, Tensor]) -> str:
-    """The same of tensors in memory."""
+    """The precision of tensors in memory, in the words of `stored_precision`."""
     return joined(Counter(_word(value.dtype) for value in tensors.values() if value.is_floating_point()))
 
 
@@ -48,8 +48,9 @@ def in_float32(model: nn.Module) -> nn.Module:
     return model.float()
 
 
-def joined(found: Counter[str]) -> str:
-    return " and ".join(kind for kind, _ in found.most_common()) or "nothing"
+def joined(kinds: Counter[str]) -> str:
+    """The names of kinds, the most frequent first, joined by `and`; `nothing` if there are none."""
+    return " and ".join(kind for kind, _ in kinds.most_common()) or "nothing"
 
 
 def _word(dtype: torch.dtype) -> str:

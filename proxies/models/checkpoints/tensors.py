@@ -12,20 +12,23 @@ WEIGHTS = "model.safetensors"
 
 
 def load_weights(model: nn.Module, file: Path) -> None:
-    """Copy the tensors of `file` into `model`; refuse a file of another architecture, naming the first difference."""
-    own = own_tensors(model)
+    """Copy the tensors of a safetensors file into `model`.
+
+    Raises InputError for a file that is not readable, and for one of another architecture, with the first difference.
+    """
+    tensors = own_tensors(model)
     try:
         with safe_open(file, framework="pt") as stored, torch.no_grad():
             shapes = {name: list(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-            refuse_other(file, shapes, {name: list(tensor.shape) for name, tensor in own.items()})
-            for name, tensor in own.items():
+            refuse_other(file, shapes, {name: list(tensor.shape) for name, tensor in tensors.items()})
+            for name, tensor in tensors.items():
                 tensor.copy_(stored.get_tensor(name))
     except SafetensorError as error:
         raise InputError(f"{file} is not a readable safetensors file ({error}); make it again") from None
 
 
 def own_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, one that goes by several names (tied) under the first alone."""
+    """Parameters and persistent buffers by name; a tied one, which goes by several names, under the first alone."""
     seen: set[int] = set()
     tensors = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -36,6 +39,7 @@ def own_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def refuse_other(file: Path, stored: dict[str, list[int]], wanted: dict[str, list[int]]) -> None:
+    """Raise InputError unless the shapes stored in `file` are those wanted, name by name."""
     for name in [*wanted, *stored]:
         if stored.get(name) != wanted.get(name):
             there, needed = (f"{shapes[name]}" if name in shapes else "absent" for shapes in (stored, wanted))
@@ -46,6 +50,7 @@ def refuse_other(file: Path, stored: dict[str, list[int]], wanted: dict[str, lis
 
 
 def refuse_nonfinite(model: nn.Module, name: str) -> None:
+    """Raise InputError for a model, known to the user as `name`, with parameters that are not finite."""
     for key, value in model.named_parameters():
         bad = int((~torch.isfinite(value)).sum()) if value.is_floating_point() else 0
         if bad:

@@ -10,7 +10,10 @@ from thresher.proxies.models.checkpoints.tensors import WEIGHTS, load_weights, r
 
 
 def load_trained(model: nn.Module, source: str, folder: Path) -> None:
-    """Copy what a `model` artefact holds into `model`: all tensors, or of adapters (`source` lora) theirs alone."""
+    """Copy the weights of a `model` artefact into `model`: all tensors, or of adapters (`source` lora) theirs alone.
+
+    Raises InputError for weights of another architecture, and for those that are not finite.
+    """
     if source == "lora":
         _copy_adapters(model, folder)
     else:
@@ -20,9 +23,9 @@ def load_trained(model: nn.Module, source: str, folder: Path) -> None:
 
 def _copy_adapters(model: nn.Module, folder: Path) -> None:
     """As `load_weights`, of adapters, whose names in the file are `peft`'s."""
-    stored, own = adapters.read(folder), adapters.tensors_of(model)
-    shapes, wanted = ({name: list(tensor.shape) for name, tensor in some.items()} for some in (stored, own))
+    stored, tensors = adapters.read(folder), adapters.tensors_of(model)
+    shapes, wanted = ({name: list(tensor.shape) for name, tensor in some.items()} for some in (stored, tensors))
     refuse_other(folder / adapters.FILE, shapes, wanted)
     with torch.no_grad():
-        for name, tensor in own.items():
+        for name, tensor in tensors.items():
             tensor.copy_(stored[name])

@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
-from thresher.selection.mixture.laws.law import Losses
 from thresher.selection.mixture.table import MixtureTable
 
 # Weights of a DDO printed to three digits still show which domain was changed.
@@ -15,28 +14,37 @@ ALIKE = 0.02
 
 @dataclass(frozen=True)
 class Ddo:
-    """A DDO found in a table: of each cell (base, each domain cut, each raised) the rows that ran it."""
+    """A DDO in a table of runs."""
 
     domains: tuple[str, ...]
     cells: tuple[tuple[int, ...], ...]
+    """The rows of the base run, of each cut domain, and of each raised one, 2m + 1 cells in all."""
     low: float
+    """What a cut domain keeps."""
     high: float
+    """What a raised domain grows to."""
 
     @property
     def repeated(self) -> bool:
         """Whether every cell was run more than once, so that cells can be resampled."""
         return min(map(len, self.cells)) > 1
 
-    def results(self, values: Float[np.ndarray, "n k"], rows: list[np.ndarray] | None = None) -> Losses:
-        """Mean result of each cell, in the order of `Runs.in_order`."""
+    def results(
+        self, values: Float[np.ndarray, "n k"], rows: list[np.ndarray] | None = None
+    ) -> Float[np.ndarray, "r k"]:
+        """The mean result of each cell, in the order of `Runs.in_order`; `rows` replace the cells if given."""
         return np.array([values[list(cell)].mean(axis=0) for cell in (self.cells if rows is None else rows)])
 
     def resampled(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """As many rows of each cell, drawn with replacement."""
         return [rng.choice(cell, size=len(cell)) for cell in self.cells]
 
 
 def find_ddo(table: MixtureTable) -> Ddo:
-    """The DDO in a table; rows of other mixtures are left alone. Raises InputError for a cell that no run fills."""
+    """Find the DDO in a table; rows of other mixtures are left alone.
+
+    Raises InputError for fewer than 3 domains, a cell that no run fills, and domains that change by different factors.
+    """
     num_domains = len(table.domains)
     if num_domains < 3:
         raise InputError(

@@ -1,19 +1,21 @@
 """AutoScale on a DDO: fit every domain, optimise for a budget under constraints, say how sure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
+from thresher.intervals import percentiles
 from thresher.seeds import numpy_rng
 from thresher.selection.mixture import baselines
 from thresher.selection.mixture.autoscale.ddo import Ddo
 from thresher.selection.mixture.autoscale.scaling import (
     FLOOR,
     DomainScaling,
+    Projection,
     Runs,
     fit_autoscale,
     project_exact,
@@ -21,7 +23,7 @@ from thresher.selection.mixture.autoscale.scaling import (
 )
 from thresher.selection.mixture.constraints import Constraints, make_constraints
 from thresher.selection.mixture.goal import Goal, make_goal
-from thresher.selection.mixture.laws.law import Law
+from thresher.selection.mixture.laws.law import Law, Losses, Weights
 from thresher.selection.mixture.optimise import optimise
 from thresher.selection.mixture.table import MixtureTable
 
@@ -34,19 +36,24 @@ class Scaled(Law):
 
     @property
     def num_parameters(self) -> int:
+        """Three a domain."""
         return self.fits[0].num_parameters
 
-    def predict(self, weights):
+    def predict(self, weights: Weights) -> Losses:
+        """The loss of each target by its own fit."""
         return self.base * np.hstack([fit.predict(weights * self.ratio) for fit in self.fits])
 
-    def deviation(self, weights):
+    def deviation(self, weights: Weights) -> Losses:
+        """Always 0: the fits pass through every point."""
         return np.zeros((len(weights), len(self.base)))
 
-    def gradient(self, weights):
+    def gradient(self, weights: Weights) -> Float[np.ndarray, "n k m"]:
+        """The derivative of each target's fit."""
         steep = np.concatenate([fit.gradient(weights * self.ratio) for fit in self.fits], axis=1)
         return steep * self.ratio * self.base[:, None]
 
-    def refit(self, weights, losses):
+    def refit(self, weights: Weights, losses: Losses) -> "Law":
+        """Always raises InputError, as `DomainScaling.refit` does."""
         return self.fits[0].refit(weights, losses)
 
 
@@ -76,7 +83,8 @@ class AutoScaleProposal:
     warnings: list[str]
     repairs: list[str]
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
+        """The proposal as a plain dictionary."""
         return asdict(self)
 
 
@@ -97,9 +105,11 @@ def propose_autoscale(
 ) -> AutoScaleProposal:
     """Fit the DDO and optimise for `budget` (default: the fitted one).
 
-    `exact` solves the fitted program anew at the budget, under the constraints; the worst case and KL go through the
-    common optimiser. `paper` extrapolates the optima at two budgets (`second`: table, DDO and budget of the other) and
-    then moves to the nearest mixture in the constraints. `floor`: least amount of a domain, in fitted equal shares.
+    Mode `exact` solves the fitted program anew at the budget, under the constraints; the worst case and KL go through
+    the common optimiser. Mode `paper` extrapolates the optima at two budgets (`second`: table, DDO and budget of the
+    other) and then moves to the nearest mixture in the constraints. `floor` is the least amount of a domain, in fitted
+    equal shares. Raises InputError for budgets of 0 or below, a mode that does not fit `second`, other domains, and
+    bounds that leave no room.
     """
     budget = fitted_budget if budget is None else budget
     if not (fitted_budget > 0 and budget > 0):
@@ -113,20 +123,22 @@ def propose_autoscale(
     natural = constraints.prior if natural is None else natural
     warnings: list[str] = []
 
-    def solve(cells, other_cells):
+    def solve(
+        cells: list[np.ndarray] | None, other_cells: list[np.ndarray] | None
+    ) -> tuple[Scaled, DomainScaling, Projection]:
         law, whole = _fit(table, ddo, goal, cells)
         law = Scaled(law.fits, law.base, budget / fitted_budget)
         if second is not None:
             _, other = _fit(second[0], second[1], goal, other_cells)
-            shares = (fit.optimum(lower=floor) / len(table.domains) for fit in (whole, other))
-            return law, whole, project_paper(next(shares) * fitted_budget, next(shares) * second[2], budget)
+            here, there = (fit.optimum(lower=floor) / len(table.domains) for fit in (whole, other))
+            return law, whole, project_paper(here * fitted_budget, there * second[2], budget)
         return law, whole, _exact(law, whole, goal, constraints, natural, fitted_budget, budget, floor, seed)
 
-    law, whole, found = solve(None, None)
-    weights = found.weights
+    law, whole, projection = solve(None, None)
+    weights = projection.weights
     if second is not None:
         weights = constraints.project(weights[None])[0]
-        if (moved := np.abs(weights - found.weights).sum() / 2) > 1e-6:
+        if (moved := np.abs(weights - projection.weights).sum() / 2) > 1e-6:
             warnings.append(f"the extrapolated mixture broke the constraints; {moved:.1%} of the data was moved")
     intervals, done = None, 0
     if num_resamples and ddo.repeated and (second is None or second[1].repeated):
@@ -135,11 +147,13 @@ def propose_autoscale(
         for _ in range(num_resamples):
             cells = ddo.resampled(rng), None if second is None else second[1].resampled(rng)
             optima.append(constraints.project(solve(*cells)[2].weights[None])[0])
-        bounds, done = np.quantile(optima, [0.025, 0.975], axis=0), num_resamples
+        bounds, done = percentiles(np.array(optima)), num_resamples
         intervals = {name: (float(a), float(b)) for name, a, b in zip(table.domains, *bounds, strict=True)}
     else:
         warnings.append("no interval: three points fix each domain's curve; repeat every run with other seeds")
-    warnings += _warnings(table, constraints, weights, found.t, floor * fitted_budget / len(table.domains) / budget)
+    warnings += _warnings(
+        table, constraints, weights, projection.t, floor * fitted_budget / len(table.domains) / budget
+    )
     others = {
         "natural": natural,
         "uniform": baselines.uniform(len(table.domains)),
@@ -154,7 +168,7 @@ def propose_autoscale(
         num_resamples=done,
         fitted_budget=float(fitted_budget),
         budget=float(budget),
-        t=float(found.t),
+        t=float(projection.t),
         weights=_named(table.domains, weights),
         weight_intervals=intervals,
         amounts=_named(table.domains, weights * budget),
@@ -171,18 +185,28 @@ def propose_autoscale(
     )
 
 
-def _fit(table: MixtureTable, ddo: Ddo, goal: Goal, cells) -> tuple[Scaled, DomainScaling]:
+def _fit(table: MixtureTable, ddo: Ddo, goal: Goal, cells: list[np.ndarray] | None) -> tuple[Scaled, DomainScaling]:
     """Every target's own fits, and those of the goal, which AutoScale optimises."""
     results = ddo.results(table.losses, cells)
 
-    def fit(values) -> DomainScaling:
+    def fit(values: Float[np.ndarray, "r"]) -> DomainScaling:
         return fit_autoscale(Runs.in_order(values, ddo.low, ddo.high), strict=False)
 
     weighted = replace(goal, worst_case=False).value(results)
     return Scaled([fit(column) for column in results.T], results[0]), fit(weighted)
 
 
-def _exact(law: Scaled, whole, goal: Goal, constraints: Constraints, natural, fitted_budget, budget, floor, seed):
+def _exact(
+    law: Scaled,
+    whole: DomainScaling,
+    goal: Goal,
+    constraints: Constraints,
+    natural: Float[np.ndarray, "m"],
+    fitted_budget: float,
+    budget: float,
+    floor: float,
+    seed: int,
+) -> Projection:
     num_domains, ratio = len(constraints.domains), budget / fitted_budget
     total = num_domains * ratio
     lower = np.maximum(constraints.lower * total, floor)
@@ -202,16 +226,18 @@ def _exact(law: Scaled, whole, goal: Goal, constraints: Constraints, natural, fi
     return replace(exact, weights=weights, amounts=weights * budget)
 
 
-def _warnings(table, constraints: Constraints, weights, t: float, least: float) -> list[str]:
-    found = []
+def _warnings(
+    table: MixtureTable, constraints: Constraints, weights: Float[np.ndarray, "m"], t: float, least: float
+) -> list[str]:
+    warnings = []
     bounds = constraints.on_bound(weights)
     low = [d for d, w in zip(table.domains, weights, strict=True) if w <= least * (1 + 1e-6) and d not in bounds]
     if low or bounds:
         named = [f"{domain} (AutoScale's least amount)" for domain in low]
-        found.append("on a bound: " + ", ".join([*named, *(f"{d} ({bound})" for d, bound in bounds.items())]))
+        warnings.append("on a bound: " + ", ".join([*named, *(f"{d} ({bound})" for d, bound in bounds.items())]))
     if t > 2:
-        found.append(f"t = {t:.2f} is beyond 2: pure extrapolation from the fitted budgets")
-    return found
+        warnings.append(f"t = {t:.2f} is beyond 2: pure extrapolation from the fitted budgets")
+    return warnings
 
 
 def _missed(table: MixtureTable, whole: DomainScaling) -> list[str]:
@@ -219,5 +245,5 @@ def _missed(table: MixtureTable, whole: DomainScaling) -> list[str]:
     return [f"no falling curve passes through the results of {missed}; the nearest one was taken"] if missed else []
 
 
-def _named(names: Mapping | tuple, values) -> dict[str, float]:
+def _named(names: Iterable[str], values: Float[np.ndarray, "v"]) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, values, strict=True)}

@@ -1,5 +1,6 @@
 """AutoScale (arXiv 2407.20177): each domain's scaling from 2m+1 runs, the best mixture, larger budgets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from scipy.optimize import brentq, least_squares
 
 from thresher.errors import InputError
-from thresher.selection.mixture.laws.law import Law
+from thresher.selection.mixture.laws.law import Law, Losses, Weights
 
 # The released solver's least amount of any domain, in units of the equal share.
 FLOOR = 0.2
@@ -16,19 +17,22 @@ FLOOR = 0.2
 
 @dataclass(frozen=True)
 class Runs:
-    """A direct data optimisation: a base run on equal domain data, then each domain cut, then each raised, alone."""
+    """The results of a direct data optimisation: a run on equal amounts, then each domain cut, then each raised."""
 
     base: float
     """Average perplexity (or loss) of the base run."""
     cut: Float[np.ndarray, "m"]
+    """The results with each domain cut alone."""
     raised: Float[np.ndarray, "m"]
+    """The results with each domain raised alone."""
     low: float = 1 / 5
     """What a cut domain keeps: 1/5 in the released code, 1/3 in the text."""
     high: float = 3.0
+    """What a raised domain grows to."""
 
     @classmethod
     def in_order(cls, results: Float[np.ndarray, "r"], low: float = 1 / 5, high: float = 3.0) -> "Runs":
-        """From the 2m+1 results of the runs of `design.one_up_one_down`, in its order."""
+        """The runs from 2m + 1 results in the order of `design.one_up_one_down`; any other number raises InputError."""
         num_domains = len(results) // 2
         if len(results) != 2 * num_domains + 1 or num_domains < 2:
             raise InputError(f"{len(results)} results given; a DDO has 2m + 1: base, each domain cut, each raised")
@@ -36,36 +40,47 @@ class Runs:
 
 
 class DomainScaling(Law):
-    """y_i(n) = (n + a_i)^(-b_i) + c_i: the result relative to the base run, n in units of the equal share (eq. 6).
+    """One curve a domain: y_i(n) = (n + a_i)^(-b_i) + c_i, the result relative to the base run (eq. 6).
 
-    As a law of mixtures, one target: the mean result relative to base, m n_i = x_i budgets, each domain on its own.
+    n is in units of the equal share. As a law of mixtures it has one target, the mean result relative to the base run.
     """
 
-    def __init__(self, a: Float[np.ndarray, "m"], b: Float[np.ndarray, "m"], c: Float[np.ndarray, "m"], missed=()):
+    def __init__(
+        self,
+        a: Float[np.ndarray, "m"],
+        b: Float[np.ndarray, "m"],
+        c: Float[np.ndarray, "m"],
+        missed: Sequence[int] = (),
+    ):
         self.a, self.b, self.c = a, b, c
         self.missed: tuple[int, ...] = tuple(missed)
-        """Domains whose points no falling curve passes through; theirs is the nearest one."""
+        """Domains whose points no falling curve passes through, so that they have the nearest one."""
 
     @property
     def num_parameters(self) -> int:
+        """Three a domain."""
         return 3 * len(self.a)
 
     def curves(self, amounts: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n m"]:
+        """The value of each domain's curve, relative to the base run; amounts are in units of the equal share."""
         return (amounts + self.a) ** -self.b + self.c
 
-    def predict(self, weights):
+    def predict(self, weights: Weights) -> Losses:
+        """The mean result relative to the base run, one target."""
         base = self.curves(np.ones((1, len(self.a))))
         return 1 + np.sum(self.curves(weights * len(self.a)) - base, axis=1, keepdims=True)
 
-    def deviation(self, weights):
-        """0: three points fix three parameters, and leave nothing to judge the fit by."""
+    def deviation(self, weights: Weights) -> Losses:
+        """Always 0: three points fix three parameters, and leave nothing to judge the fit by."""
         return np.zeros((len(weights), 1))
 
-    def gradient(self, weights):
+    def gradient(self, weights: Weights) -> Float[np.ndarray, "n k m"]:
+        """The derivative of each domain's curve."""
         amounts = weights * len(self.a)
         return (-self.b * (amounts + self.a) ** (-self.b - 1) * len(self.a))[:, None, :]
 
-    def refit(self, weights, losses):
+    def refit(self, weights: Weights, losses: Losses) -> "DomainScaling":
+        """Always raises InputError, because a design of 2m + 1 runs has no run to leave out."""
         raise InputError("a design of 2m+1 runs has no run to leave out; repeat it with other seeds for an interval")
 
     def optimum(
@@ -74,9 +89,10 @@ class DomainScaling(Law):
         lower: float | Float[np.ndarray, "m"] = FLOOR,
         upper: float | Float[np.ndarray, "m"] = np.inf,
     ) -> Float[np.ndarray, "m"]:
-        """Amounts n that minimise sum_i (n_i + a_i)^(-b_i) with sum n_i = `total` (default m) and bounds; exact.
+        """The amounts n within the bounds that minimise sum_i (n_i + a_i)^(-b_i) with sum n_i = `total` (default m).
 
-        At the optimum every free domain has slope -mu: n_i = (b_i / mu)^(1 / (b_i + 1)) - a_i, clipped.
+        The solution is exact: at the optimum every free domain has the slope -mu, so that n_i is
+        (b_i / mu)^(1 / (b_i + 1)) - a_i, clipped. Raises InputError if the bounds leave no room for `total`.
         """
         total = float(len(self.a)) if total is None else total
         floors, caps = np.broadcast_to(lower, self.a.shape), np.broadcast_to(upper, self.a.shape)
@@ -96,15 +112,16 @@ class DomainScaling(Law):
         return amounts(root)
 
     def objective(self, amounts: Float[np.ndarray, "m"]) -> float:
-        """sum_i y_i(n_i); m at uniform."""
+        """The sum of all curves at `amounts`, which is m at equal amounts."""
         return float(self.curves(amounts[None]).sum())
 
 
 def fit_autoscale(runs: Runs, *, strict: bool = True) -> DomainScaling:
-    """The three-parameter curve through each domain's three points.
+    """Fit the three-parameter curve through each domain's three points.
 
-    No such curve exists where results do not fall at a falling rate as a domain grows, as with domains that do little
-    for a target, or noise. `strict` refuses them; otherwise they get the nearest falling curve and are in `missed`.
+    No such curve exists if results do not fall at a falling rate as a domain grows, as with noise or a domain that does
+    little for a target. With `strict` such a domain raises InputError; otherwise it gets the nearest falling curve and
+    is in `missed`.
     """
     if not 0 < runs.low < 1 < runs.high:
         raise InputError(
@@ -147,7 +164,7 @@ def _curve(amounts: Float[np.ndarray, "3"], values: Float[np.ndarray, "3"]) -> F
 
 @dataclass(frozen=True)
 class Projection:
-    """Weights at a budget, and how far beyond the two fitted ones it lies."""
+    """A mixture at a budget, and how far that lies beyond the fitted ones."""
 
     weights: Float[np.ndarray, "m"]
     amounts: Float[np.ndarray, "m"]
@@ -157,9 +174,10 @@ class Projection:
 
 
 def project_paper(first: Float[np.ndarray, "m"], second: Float[np.ndarray, "m"], budget: float) -> Projection:
-    """The paper's rule (Theorem 1): N_i(t) = N_i^(1) (N_i^(2) / N_i^(1))^t, with t such that they sum to `budget`.
+    """The mixture at `budget` by the paper's rule (Theorem 1), from the optimal amounts at two budgets.
 
-    `first` and `second` are optimal amounts (tokens of each domain, above 0) at two budgets.
+    N_i(t) = N_i^(1) (N_i^(2) / N_i^(1))^t, with t such that the amounts sum to `budget`. `first` and `second` are the
+    tokens of each domain. Raises InputError for amounts of 0, equal budgets, and a budget that the path misses.
     """
     if np.any(first <= 0) or np.any(second <= 0):
         raise InputError("an optimal amount of 0 has no geometric path; use a floor above 0 at both budgets")
@@ -183,14 +201,22 @@ def project_paper(first: Float[np.ndarray, "m"], second: Float[np.ndarray, "m"],
     return Projection(amounts / amounts.sum(), amounts, t)
 
 
-def project_exact(law: DomainScaling, fitted_budget: float, budget: float, **bounds) -> Projection:
-    """Re-solve the fitted program at `budget`: with the offset a, log N + N0 and not log N is what grows evenly.
+def project_exact(
+    law: DomainScaling,
+    fitted_budget: float,
+    budget: float,
+    *,
+    lower: float | Float[np.ndarray, "m"] = FLOOR,
+    upper: float | Float[np.ndarray, "m"] = np.inf,
+) -> Projection:
+    """The mixture at `budget` by solving the fitted program anew.
 
-    `bounds` (lower, upper) are in units of the fitted equal share, as in `DomainScaling.optimum`.
-    t counts doublings: log2(budget / fitted_budget), so 1 is twice the fitted budget.
+    Because of the offset a, log(N + a) of a domain grows evenly with the budget and log N does not.
+    The bounds are in units of the fitted equal share, as in `DomainScaling.optimum`. t counts doublings, log2(budget /
+    fitted_budget), so that 1 is twice the fitted budget.
     """
     num_domains = len(law.a)
-    amounts = law.optimum(num_domains * budget / fitted_budget, **bounds)
+    amounts = law.optimum(num_domains * budget / fitted_budget, lower, upper)
     return Projection(
         amounts / amounts.sum(), amounts * fitted_budget / num_domains, float(np.log2(budget / fitted_budget))
     )

@@ -1,6 +1,7 @@
 """RegMix (arXiv 2407.01492): regress losses on mixtures with boosted trees, then search simulated mixtures."""
 
 import numpy as np
+from jaxtyping import Float
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
@@ -11,7 +12,7 @@ FOLDS = 4
 
 
 class BoostedTrees(Law):
-    """One ensemble of trees a target. No row ever decides when to stop: the number of trees is fixed beforehand."""
+    """One ensemble of trees a target, with a fixed number of trees, so that no run is spent on when to stop."""
 
     smooth = False
 
@@ -23,17 +24,20 @@ class BoostedTrees(Law):
 
     @property
     def num_parameters(self) -> int:
-        """Trees have no count that compares with a law's; as a rule of thumb one a domain."""
+        """One a domain, as a rule of thumb: trees have no count that compares with that of a law."""
         return self._models[0].n_features_in_
 
-    def predict(self, weights):
+    def predict(self, weights: Weights) -> Losses:
+        """The prediction of each target's trees."""
         with one_thread():
             return np.column_stack([model.predict(weights) for model in self._models])
 
-    def deviation(self, weights):
+    def deviation(self, weights: Weights) -> Losses:
+        """The root mean square error on held-out runs, the same for every mixture."""
         return np.broadcast_to(self._spread, (len(weights), len(self._spread)))
 
-    def refit(self, weights, losses):
+    def refit(self, weights: Weights, losses: Losses) -> "BoostedTrees":
+        """Trees grown anew on other runs."""
         return BoostedTrees(weights, losses, self.seed)
 
     def _trees(self) -> HistGradientBoostingRegressor:
@@ -46,7 +50,7 @@ class BoostedTrees(Law):
             random_state=derive(self.seed, "regmix") % 2**32,
         )
 
-    def _held_out_spread(self, weights, losses):
+    def _held_out_spread(self, weights: Weights, losses: Losses) -> Float[np.ndarray, "k"]:
         """Root mean square error of the runs that a model of the others predicts, on one fold in `FOLDS`."""
         held = np.arange(self.num_runs) % FOLDS == 0
         models = [self._trees().fit(weights[~held], column[~held]) for column in losses.T]
@@ -54,10 +58,14 @@ class BoostedTrees(Law):
         return np.sqrt(np.mean(wrong**2, axis=0))
 
 
-def one_thread():
-    """Tables of runs are small: threads gain nothing, and on a busy machine wait for each other at every split."""
+def one_thread() -> threadpool_limits:
+    """A context in which trees are grown and read by one thread.
+
+    Tables of runs are small: threads gain nothing, and on a busy machine they wait for each other at every split.
+    """
     return threadpool_limits(1, user_api="openmp")
 
 
 def fit_regmix(weights: Weights, losses: Losses, seed: int = 0) -> BoostedTrees:
+    """Fit one ensemble of trees to each target."""
     return BoostedTrees(weights, losses, seed)

@@ -1,7 +1,7 @@
 """Laws that are one curve a target, fitted by damped least squares on the Huber loss from several starts."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -14,24 +14,33 @@ MAX_STEPS = 200
 FIT_TOLERANCE, REFIT_TOLERANCE = 1e-9, 1e-6
 
 
+@runtime_checkable
 class Curve(Protocol):
-    """One family of curves; p parameters over m domains."""
+    """A family of curves over m domains, with p parameters."""
 
     def ridge(self, losses: Float[np.ndarray, "n"], num_domains: int) -> Float[np.ndarray, "p"] | float:
-        """Precision of the pull towards the first start, in squared losses; 0 where runs alone decide."""
+        """The precision of the pull towards the first start, in squared losses; 0 if the runs alone decide."""
         ...
 
-    def starts(self, weights: Weights, losses: Float[np.ndarray, "n"]) -> list[Float[np.ndarray, "p"]]: ...
+    def starts(self, weights: Weights, losses: Float[np.ndarray, "n"]) -> list[Float[np.ndarray, "p"]]:
+        """The parameters that fits of one target's losses start from."""
+        ...
 
-    def value(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n"]: ...
+    def value(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n"]:
+        """The curve's loss on each mixture."""
+        ...
 
-    def jacobian(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n p"]: ...
+    def jacobian(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n p"]:
+        """The derivative of `value` in each parameter."""
+        ...
 
-    def slope(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n m"]: ...
+    def slope(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n m"]:
+        """The derivative of `value` in each weight."""
+        ...
 
 
 class CurveLaw(Law):
-    """Each target its own curve. `delta` is where the Huber loss turns linear, in standard deviations of the losses."""
+    """One curve a target; the Huber loss turns linear at `delta` standard deviations of the target's losses."""
 
     def __init__(self, curve: Curve, weights: Weights, losses: Losses, delta: float, starts: list | None = None):
         self.curve, self.delta = curve, delta
@@ -48,29 +57,35 @@ class CurveLaw(Law):
 
     @property
     def num_parameters(self) -> int:
+        """The parameters of one curve."""
         return self.parameters.shape[1]
 
-    def predict(self, weights):
+    def predict(self, weights: Weights) -> Losses:
+        """The value of each target's curve."""
         return np.column_stack([self.curve.value(parameters, weights) for parameters in self.parameters])
 
-    def deviation(self, weights):
+    def deviation(self, weights: Weights) -> Losses:
+        """The deviation of each target by the delta method."""
         return np.column_stack([errors.deviation(weights) for errors in self._errors])
 
-    def gradient(self, weights):
+    def gradient(self, weights: Weights) -> Float[np.ndarray, "n k m"]:
+        """The slope of each target's curve."""
         return np.stack([self.curve.slope(parameters, weights) for parameters in self.parameters], axis=1)
 
-    def refit(self, weights, losses):
+    def refit(self, weights: Weights, losses: Losses) -> "CurveLaw":
+        """The curves fitted to other runs, each started at its fit here."""
         return CurveLaw(self.curve, weights, losses, self.delta, starts=list(self.parameters))
 
 
 @dataclass(frozen=True)
 class Pull:
-    """precision / 2 * (parameters - towards)^2, added to the Huber loss."""
+    """A pull towards given parameters: precision / 2 * (parameters - towards)^2 is added to the Huber loss."""
 
     towards: Float[np.ndarray, "p"]
     precision: Float[np.ndarray, "p"] | float
 
     def cost(self, parameters: Float[np.ndarray, "p"]) -> float:
+        """What the pull adds at `parameters`."""
         return float(np.sum(self.precision * (parameters - self.towards) ** 2) / 2)
 
 
@@ -89,7 +104,15 @@ def fit_curve(
     return min(fits, key=lambda fit: fit[1])
 
 
-def _descend(curve: Curve, weights: Weights, losses, parameters, delta: float, towards: Pull, tolerance: float):
+def _descend(
+    curve: Curve,
+    weights: Weights,
+    losses: Float[np.ndarray, "n"],
+    parameters: Float[np.ndarray, "p"],
+    delta: float,
+    towards: Pull,
+    tolerance: float,
+) -> tuple[Float[np.ndarray, "p"], float]:
     """Levenberg-Marquardt on the Huber loss, residuals reweighted at each step.
 
     Ours rather than scipy's `least_squares`, whose bookkeeping is most of its time at this size: .7 s against 5.4 s
@@ -136,7 +159,9 @@ def _huber(residual: Float[np.ndarray, "n"], delta: float) -> float:
 class _Errors:
     """The delta method: parameter covariance s^2 (J'J)^-1 carried to a prediction, plus the noise s of one run."""
 
-    def __init__(self, curve: Curve, weights: Weights, losses, parameters):
+    def __init__(
+        self, curve: Curve, weights: Weights, losses: Float[np.ndarray, "n"], parameters: Float[np.ndarray, "p"]
+    ):
         self.curve, self.parameters = curve, parameters
         jacobian = curve.jacobian(parameters, weights)
         freedom = max(len(losses) - len(parameters), 1)

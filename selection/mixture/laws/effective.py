@@ -6,6 +6,7 @@ law it is steep where the target's own domains are rare.
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from thresher.selection.mixture.laws.curves import CurveLaw
 from thresher.selection.mixture.laws.law import Losses, Weights
@@ -15,26 +16,31 @@ LOWEST, HIGHEST = -40.0, 40.0
 
 
 class EffectiveDataCurve:
-    """Parameters (c, log b, log a_1 .. log a_m): positive where they must be, with no bounds to watch."""
+    """The curve by its parameters (c, log b, log a_1 .. log a_m), whose logarithms need no bounds."""
 
-    def ridge(self, losses, num_domains):
+    def ridge(self, losses: Float[np.ndarray, "n"], num_domains: int) -> float:
+        """No pull: the runs alone decide."""
         return 0.0
 
-    def starts(self, weights, losses):
+    def starts(self, weights: Weights, losses: Float[np.ndarray, "n"]) -> list[Float[np.ndarray, "p"]]:
+        """Two starts, with the floor just below and far below the lowest loss."""
         spread = max(losses.std(), 1e-12)
         floors = losses.min() - spread * np.array([0.1, 2.0])
         return [self._start(weights, losses, floor) for floor in floors]
 
-    def value(self, parameters, weights):
+    def value(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n"]:
+        """The curve's loss on each mixture."""
         return parameters[0] + self._parts(parameters, weights)[0]
 
-    def jacobian(self, parameters, weights):
+    def jacobian(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n p"]:
+        """The derivative of `value` in each parameter."""
         rise, exponent, worth, amount = self._parts(parameters, weights)
         by_exponent = -rise * exponent * np.log(amount)
         by_worth = (-exponent * rise / amount)[:, None] * weights * worth
         return np.column_stack([np.ones(len(weights)), by_exponent, by_worth])
 
-    def slope(self, parameters, weights):
+    def slope(self, parameters: Float[np.ndarray, "p"], weights: Weights) -> Float[np.ndarray, "n m"]:
+        """The derivative of `value` in each weight."""
         rise, exponent, worth, amount = self._parts(parameters, weights)
         return (-exponent * rise / amount)[:, None] * worth
 

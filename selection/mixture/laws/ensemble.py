@@ -7,6 +7,7 @@ model size was read; `benchmarks/mixture/choice.py` repeats it and says how it t
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from thresher.selection.mixture.laws.diminishing import fit_diminishing
 from thresher.selection.mixture.laws.gaussian_process import fit_gaussian_process
@@ -15,7 +16,7 @@ from thresher.selection.mixture.laws.linear import LogLaw
 
 
 class Ensemble(Law):
-    """The mean of several laws; where they disagree, the deviation grows."""
+    """The mean of several laws, whose deviation grows where they disagree."""
 
     def __init__(self, members: list[Law]):
         self.members = members
@@ -23,25 +24,33 @@ class Ensemble(Law):
 
     @property
     def num_parameters(self) -> int:
+        """Those of the member with the fewest."""
         return min(member.num_parameters for member in self.members)
 
-    def predict(self, weights):
+    def predict(self, weights: Weights) -> Losses:
+        """The mean of the members' predictions."""
         return np.mean([member.predict(weights) for member in self.members], axis=0)
 
-    def deviation(self, weights):
+    def deviation(self, weights: Weights) -> Losses:
+        """The members' own deviations and their disagreement together."""
         within = np.mean([member.deviation(weights) ** 2 for member in self.members], axis=0)
         between = np.var([member.predict(weights) for member in self.members], axis=0)
         return np.sqrt(within + between)
 
-    def gradient(self, weights):
+    def gradient(self, weights: Weights) -> Float[np.ndarray, "n k m"]:
+        """The mean of the members' gradients."""
         return np.mean([member.gradient(weights) for member in self.members], axis=0)
 
-    def refit(self, weights, losses):
+    def refit(self, weights: Weights, losses: Losses) -> "Ensemble":
+        """Every member refitted to other runs."""
         return Ensemble([member.refit(weights, losses) for member in self.members])
 
 
 def fit_ensemble(weights: Weights, losses: Losses, seed: int = 0) -> Law:
-    """On the losses themselves where one is 0 or below, and so has no logarithm."""
+    """Fit diminishing returns and the Gaussian process to the logarithms of the losses, and take their mean.
+
+    If a loss is 0 or below and so has no logarithm, both are fitted to the losses themselves.
+    """
     positive = bool(np.all(losses > 0))
     values = np.log(losses) if positive else losses
     law = Ensemble([fit(weights, values, seed) for fit in (fit_diminishing, fit_gaussian_process)])

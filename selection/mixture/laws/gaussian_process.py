@@ -24,9 +24,9 @@ JITTER = 1e-6
 
 
 class GaussianProcess(Law):
-    """One process a target, constant mean, its own lengths, amplitude and noise."""
+    """One process a target, each with a constant mean and its own lengths, amplitude and noise."""
 
-    def __init__(self, weights: Weights, losses: Losses, seed: int, hyper: Float[np.ndarray, "k m+2"] | None = None):
+    def __init__(self, weights: Weights, losses: Losses, seed: int, hyper: Float[np.ndarray, "k h"] | None = None):
         self.seed = seed
         self.points = _embed(weights)
         self.centre, self.scale = losses.mean(axis=0), np.maximum(losses.std(axis=0), 1e-12)
@@ -36,16 +36,19 @@ class GaussianProcess(Law):
 
     @property
     def num_parameters(self) -> int:
+        """A length for each domain, an amplitude, a noise and a mean."""
         return self.hyper.shape[1] + 1
 
-    def predict(self, weights):
+    def predict(self, weights: Weights) -> Losses:
+        """The mean of each process."""
         rows = [
             np.einsum("kan,kn->ak", _kernel(part, self.points, self.hyper)[0], self.dual)
             for part in _parts(_embed(weights))
         ]
         return self.centre + self.scale * np.vstack(rows)
 
-    def deviation(self, weights):
+    def deviation(self, weights: Weights) -> Losses:
+        """The deviation of each process, the noise of a run included."""
         amplitude, noise = np.exp(self.hyper[:, 0]), np.exp(self.hyper[:, -1])
         rows = []
         for part in _parts(_embed(weights)):
@@ -56,7 +59,8 @@ class GaussianProcess(Law):
             rows.append((amplitude[:, None] - np.array(explained)).clip(min=0).T)
         return self.scale * np.sqrt(np.vstack(rows) + noise)
 
-    def gradient(self, weights):
+    def gradient(self, weights: Weights) -> Float[np.ndarray, "n k m"]:
+        """The derivative of each process's mean."""
         points, lengths = _embed(weights), np.exp(self.hyper[:, 1:-1])
         rows = []
         for part in _parts(points):
@@ -65,18 +69,18 @@ class GaussianProcess(Law):
             rows.append(np.moveaxis(slope / (4 * part**3), 0, 1))
         return np.vstack(rows) * self.scale[:, None]
 
-    def refit(self, weights, losses):
-        """Keeps what was learnt of lengths and noise, solves the rest exactly."""
+    def refit(self, weights: Weights, losses: Losses) -> "GaussianProcess":
+        """The processes on other runs, with the lengths and the noise that were learnt here."""
         return GaussianProcess(weights, losses, self.seed, self.hyper)
 
-    def shared_deviation(self, weights: Weights, seen: Weights) -> Losses:
-        """`deviation` had runs on `seen` been made as well: it depends on where they are, not what they gave."""
+    def shared_deviation(self, weights: Weights, seen: Float[np.ndarray, "s m"]) -> Losses:
+        """The deviation if runs on `seen` had been made as well: it depends on their place, not their losses."""
         grown = copy(self)
         grown.points = np.vstack([self.points, _embed(seen)])
         grown._solve(np.zeros((len(grown.points), len(self.hyper))))
         return grown.deviation(weights)
 
-    def _learn(self, standard: Losses) -> Float[np.ndarray, "k m+2"]:
+    def _learn(self, standard: Losses) -> Float[np.ndarray, "k h"]:
         rows = np.arange(len(standard))
         if len(rows) > LEARN_FROM:
             rows = np.sort(numpy_rng(self.seed, "gaussian-process").choice(rows, LEARN_FROM, replace=False))
@@ -93,6 +97,7 @@ class GaussianProcess(Law):
 
 
 def fit_gaussian_process(weights: Weights, losses: Losses, seed: int = 0) -> GaussianProcess:
+    """Fit one process to each target."""
     return GaussianProcess(weights, losses, seed)
 
 
@@ -105,7 +110,9 @@ def _parts(points: Float[np.ndarray, "a m"], size: int = 256) -> list[Float[np.n
     return [points[start : start + size] for start in range(0, len(points), size)]
 
 
-def _kernel(left, right, hyper) -> tuple[Float[np.ndarray, "k a b"], Float[np.ndarray, "k a b"]]:
+def _kernel(
+    left: Float[np.ndarray, "a m"], right: Float[np.ndarray, "b m"], hyper: Float[np.ndarray, "k h"]
+) -> tuple[Float[np.ndarray, "k a b"], Float[np.ndarray, "k a b"]]:
     """Matern 5/2 of k targets, s (1 + r + r^2/3) exp(-r) with r^2 = 5 d^2, and its -2 d/d(d^2).
 
     `hyper` [k, m+2] = (log s, log lengths, log noise).
@@ -120,7 +127,7 @@ def _kernel(left, right, hyper) -> tuple[Float[np.ndarray, "k a b"], Float[np.nd
     return linear + decay * r**2 / 3, linear * (5 / 3)
 
 
-def _learn_one(points: Float[np.ndarray, "n m"], standard: Float[np.ndarray, "n"]) -> Float[np.ndarray, "m+2"]:
+def _learn_one(points: Float[np.ndarray, "n m"], standard: Float[np.ndarray, "n"]) -> Float[np.ndarray, "h"]:
     num_domains = points.shape[1]
     centre = np.concatenate([[0.0], np.full(num_domains, np.log(1 / 3)), [np.log(0.05)]])
     bounds = [(-6.0, 8.0), *[(-5.0, 4.0)] * num_domains, (-10.0, 1.0)]
@@ -131,7 +138,12 @@ def _learn_one(points: Float[np.ndarray, "n m"], standard: Float[np.ndarray, "n"
     return result.x
 
 
-def _evidence(hyper, points, standard, centre):
+def _evidence(
+    hyper: Float[np.ndarray, "h"],
+    points: Float[np.ndarray, "n m"],
+    standard: Float[np.ndarray, "n"],
+    centre: Float[np.ndarray, "h"],
+) -> tuple[float, Float[np.ndarray, "h"]]:
     """Negative log marginal likelihood and its gradient, with a wide normal prior (sd 2) on the log lengths."""
     num_runs = len(standard)
     kernel, steep = (part[0] for part in _kernel(points, points, hyper[None]))

@@ -1,4 +1,4 @@
-"""What every mixture method becomes once fitted: a function from domain weights to losses, with its uncertainty."""
+"""What every mixture method is once it is fitted: a function from domain weights to losses, with its uncertainty."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,7 +14,7 @@ class Law(ABC):
     """Fitted losses of k targets over mixtures of m domains. Lower is better."""
 
     smooth: bool = True
-    """Whether `gradient` exists; the optimiser searches by sampling where it does not."""
+    """Whether `gradient` exists; without it the optimiser searches by sampling."""
 
     @property
     @abstractmethod
@@ -27,7 +27,7 @@ class Law(ABC):
 
     @abstractmethod
     def deviation(self, weights: Weights) -> Losses:
-        """Standard deviation of a new run's loss around `predict`: the law's uncertainty and the noise of one run."""
+        """The standard deviation of a new run's loss around `predict`, the noise of that run included."""
 
     def gradient(self, weights: Weights) -> Float[np.ndarray, "n k m"]:
         """Derivative of `predict` in each weight, the others held."""
@@ -35,7 +35,7 @@ class Law(ABC):
 
     @abstractmethod
     def refit(self, weights: Weights, losses: Losses) -> "Law":
-        """The same kind of law on other runs, starting from this fit: what the bootstrap and the folds repeat."""
+        """The same kind of law fitted to other runs, starting from this fit; the bootstrap repeats it."""
 
 
 Fit = Callable[[Weights, Losses, int], Law]

@@ -8,10 +8,10 @@ from thresher.selection.mixture.laws.linear import LinearLaw
 
 
 class Portfolio(Law):
-    """risk/2 x' S x - mean_utility . x, one target: the larger the utility and the steadier over tasks, the lower.
+    """The one value risk/2 x' S x - mean_utility . x: the larger the utility and the steadier over tasks, the lower.
 
-    `utility` [m, k] is what a domain does for each task; each task is put to unit spread over the domains, so that no
-    task decides by its scale. S is the covariance of domains over tasks, shrunk half way to its diagonal.
+    `utility` is what a domain does for each task. Each task is scaled to unit spread over the domains, so that no task
+    decides by its scale. S is the covariance of domains over tasks, shrunk half way to its diagonal.
     """
 
     def __init__(self, utility: Float[np.ndarray, "m k"], risk: float = 1.0):
@@ -24,26 +24,32 @@ class Portfolio(Law):
 
     @property
     def num_parameters(self) -> int:
+        """One a domain."""
         return len(self.mean)
 
-    def predict(self, weights):
+    def predict(self, weights: Weights) -> Losses:
+        """Risk less utility, lower is better."""
         risk = np.einsum("np,pq,nq->n", weights, self.covariance, weights)
         return (self.risk / 2 * risk - weights @ self.mean)[:, None]
 
-    def deviation(self, weights):
+    def deviation(self, weights: Weights) -> Losses:
+        """The standard deviation of the utility over tasks."""
         return np.sqrt(np.einsum("np,pq,nq->n", weights, self.covariance, weights).clip(min=0))[:, None]
 
-    def gradient(self, weights):
+    def gradient(self, weights: Weights) -> Float[np.ndarray, "n k m"]:
+        """The derivative of risk less utility."""
         return (self.risk * weights @ self.covariance - self.mean)[:, None, :]
 
-    def refit(self, weights, losses):
+    def refit(self, weights: Weights, losses: Losses) -> "Portfolio":
+        """The portfolio of utilities that are fitted to other runs."""
         return fit_utilimax(weights, losses, risk=self.risk)
 
 
 def utilities(weights: Weights, losses: Losses) -> Float[np.ndarray, "m k"]:
-    """What a unit of each domain lowers each loss by, from small ablation runs (least squares)."""
+    """How much a unit of each domain lowers each loss, by least squares on small ablation runs."""
     return -LinearLaw(weights, losses).slope.T
 
 
 def fit_utilimax(weights: Weights, losses: Losses, seed: int = 0, *, risk: float = 1.0) -> Portfolio:
+    """The portfolio of the utilities that small ablation runs show, with `risk` the aversion to it."""
     return Portfolio(utilities(weights, losses), risk)

@@ -10,7 +10,7 @@ from thresher.errors import InputError
 
 
 class RisingLosses(InputError):
-    """Losses that no falling power law fits."""
+    """Raised for losses that no falling power law fits."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,18 @@ class PowerLaw:
     scale: float
     exponent: float
 
-    def predict(self, amount: float | Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    def predict(self, amount: float | Float[np.ndarray, "*n"]) -> float | Float[np.ndarray, "*n"]:
+        """The loss at each amount."""
         return self.floor + (self.scale / np.asarray(amount, dtype=float)) ** self.exponent
 
 
 def fit_power_law(amounts: Float[np.ndarray, "n"], losses: Float[np.ndarray, "n"]) -> PowerLaw:
-    """Least squares with floor >= 0 and a falling curve. For a fixed exponent the rest is linear: only it is searched.
+    """Fit a falling curve with a floor of 0 or more by least squares.
 
-    Raises InputError for fewer than 3 different amounts, and its kind RisingLosses for losses that do not fall.
+    Only the exponent is searched, because for a fixed one the rest is linear.
+
+    Raises InputError for fewer than 3 different amounts, and RisingLosses, which is an InputError, for losses that do
+    not fall.
     """
     if len(np.unique(amounts)) < 3:
         raise InputError(f"a power law has 3 parameters, {len(np.unique(amounts))} amounts given; give 3 or more")
@@ -58,7 +62,7 @@ def fit_power_law(amounts: Float[np.ndarray, "n"], losses: Float[np.ndarray, "n"
 def extrapolate(
     amounts: Float[np.ndarray, "s"], curves: Float[np.ndarray, "n s k"], amount: float
 ) -> Float[np.ndarray, "n k"]:
-    """Each run's and target's own power law over `amounts`, read at `amount` (nested use: steps first, then sizes).
+    """The losses at `amount` by a power law over `amounts` for each run and target.
 
     Where a loss does not fall with the amount, as on text that a mixture makes a model forget, its last value is kept.
     """

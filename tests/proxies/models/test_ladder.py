@@ -1,3 +1,5 @@
+"""The ladder: sizes asked for and got, the families, and the learning rate that follows the width."""
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM

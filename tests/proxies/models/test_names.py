@@ -12,7 +12,7 @@ from thresher.proxies.models.weights import open_model, read_spec
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.trainer import train
 
-RECIPE = TrainConfig.for_language(batch_size=16, steps=3, learning_rate=1e-2, precision="float32")
+CONFIG = TrainConfig.for_language(batch_size=16, steps=3, learning_rate=1e-2, precision="float32")
 
 
 @pytest.fixture(autouse=True)
@@ -123,11 +123,11 @@ def test_an_untrained_model_is_nothing_to_attribute_to(name, text, tmp_path, mon
 
 
 def test_a_trained_artefact_is_trained_further_from_where_it_is(text, tmp_path):
-    first = train(model_spec("60k", text), text, out=tmp_path / "first", config=RECIPE, seed=1, device="cpu")
+    first = train(model_spec("60k", text), text, out=tmp_path / "first", config=CONFIG, seed=1, device="cpu")
     spec = model_spec(str(first.path), text)
     start, end = build_model(spec, 7).state_dict(), open_model(first.path).state_dict()
     assert all((start[name] == end[name]).all() for name in end)
-    second = train(spec, text, out=tmp_path / "second", config=RECIPE, seed=2, device="cpu")
+    second = train(spec, text, out=tmp_path / "second", config=CONFIG, seed=2, device="cpu")
     assert second.facts["initial"]["content_hash"] == first.content_hash
     assert read_spec(second.path)["source"] == "ladder"
     moved = open_model(second.path).state_dict()

@@ -1,3 +1,5 @@
+"""From a name to a specification, from that to a model, and to disk and back."""
+
 import json
 import shutil
 from fractions import Fraction
@@ -12,9 +14,10 @@ from thresher.artifacts import build
 from thresher.errors import InputError
 from thresher.outputs import logits_of
 from thresher.proxies.models.checkpoints.pretrained import load
+from thresher.proxies.models.checkpoints.tensors import load_weights
 from thresher.proxies.models.spec import build_model, check_fits, model_spec, num_parameters
 from thresher.proxies.models.vision import ResNet18
-from thresher.proxies.models.weights import load_weights, open_model, read_spec, save_model
+from thresher.proxies.models.weights import open_model, read_spec, save_model
 
 
 def make_own(*, num_classes, image_shape):

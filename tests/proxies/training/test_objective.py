@@ -1,5 +1,4 @@
-"""Ways to train that change memory and time, never what is trained: parts of batches, recomputed activations, compiled
-passes."""
+"""Ways to train that change memory and time, never what is trained: batches in parts, activations again, compiling."""
 
 import shutil
 from dataclasses import replace
@@ -15,7 +14,7 @@ from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.objective import num_predictions, objective_of, training_loss
 from thresher.proxies.training.trainer import train
 
-RECIPE = TrainConfig.for_language(batch_size=10, steps=6, precision="float32")
+CONFIG = TrainConfig.for_language(batch_size=10, steps=6, precision="float32")
 
 
 def tensors_of(artifact):
@@ -35,7 +34,7 @@ def test_parts_of_a_batch_sum_to_its_gradient(text, weighted, own):
     """Of the ladder's own loss and the general one; the parts differ in their number of predicted tokens."""
     spec = model_spec("60k", text) | ({} if own else {"source": "function"})
     model = build_model(model_spec("60k", text), 1)
-    objective = objective_of(model, spec, RECIPE, torch.device("cpu"))
+    objective = objective_of(model, spec, CONFIG, torch.device("cpu"))
     batch = text.batch([0, 7, 1, 14, 21, 2, 3])
     weights = torch.linspace(0, 2, 7) if weighted else None
     parts = [slice(0, 2), slice(2, 3), slice(3, 7)]
@@ -65,7 +64,7 @@ def test_a_part_without_predictions_adds_nothing(text):
 def test_a_run_in_parts_gives_the_weights_and_losses_of_whole_batches(text, tmp_path, parts):
     spec, weights = model_spec("60k", text), np.linspace(0.5, 1.5, len(text))
     # Of SGD: AdamW divides by a gradient's size, so one of rounding alone becomes a whole step.
-    config = replace(RECIPE, optimizer="sgd", learning_rate=0.1)
+    config = replace(CONFIG, optimizer="sgd", learning_rate=0.1)
     whole = train(spec, text, out=tmp_path / "whole", config=config, seed=1, weights=weights)
     cut = train(spec, text, out=tmp_path / "cut", config=replace(config, accumulate=parts), seed=1, weights=weights)
     assert_same_weights(cut, whole, 1e-6)
@@ -77,7 +76,7 @@ def test_a_run_in_parts_gives_the_weights_and_losses_of_whole_batches(text, tmp_
 def test_recomputed_activations_give_the_same_gradients(text, family):
     spec = model_spec(f"{family}:60k", text)
     gradients, recomputed = [], []
-    for config in (RECIPE, replace(RECIPE, activation_checkpointing=True)):
+    for config in (CONFIG, replace(CONFIG, activation_checkpointing=True)):
         model = build_model(spec, 1)
         calls = []
         norm = "h.0.ln_1" if family == "gpt2" else "layers.0.input_layernorm"
@@ -91,17 +90,17 @@ def test_recomputed_activations_give_the_same_gradients(text, family):
 
 
 def test_a_model_without_activation_checkpointing_is_named(digits, text, tmp_path):
-    config = TrainConfig.for_vision(epochs=1, activation_checkpointing=True)
+    config = TrainConfig.for_vision(epochs=1.0, activation_checkpointing=True)
     with pytest.raises(InputError, match=r"model 'mlp-9x1' \(Sequential\) has no activation checkpointing"):
         train(model_spec("mlp-9x1", digits), digits, out=tmp_path / "model", config=config, seed=0)
     made = train(
         model_spec("60k", text),
         text,
         out=tmp_path / "text",
-        config=replace(RECIPE, activation_checkpointing=True),
+        config=replace(CONFIG, activation_checkpointing=True),
         seed=0,
     )
-    plain = train(model_spec("60k", text), text, out=tmp_path / "plain", config=RECIPE, seed=0)
+    plain = train(model_spec("60k", text), text, out=tmp_path / "plain", config=CONFIG, seed=0)
     assert made.file("config.json").read_text() == plain.file("config.json").read_text()
     assert_same_weights(made, plain, 1e-6)
 
@@ -118,7 +117,7 @@ def test_no_compiler_is_one_line(text, tmp_path, monkeypatch):
             model_spec("60k", text),
             text,
             out=tmp_path / "m",
-            config=replace(RECIPE, compile=True),
+            config=replace(CONFIG, compile=True),
             seed=0,
             device="cpu",
         )
@@ -129,7 +128,7 @@ def test_no_compiler_is_one_line(text, tmp_path, monkeypatch):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_a_compiled_run_keeps_the_weights_and_their_names(text, tmp_path):
     spec = model_spec("60k", text)
-    config = replace(RECIPE, optimizer="sgd", learning_rate=0.1)
+    config = replace(CONFIG, optimizer="sgd", learning_rate=0.1)
     plain = train(spec, text, out=tmp_path / "plain", config=config, seed=1, device="cpu")
     compiled = train(spec, text, out=tmp_path / "compiled", config=replace(config, compile=True), seed=1, device="cpu")
     assert_same_weights(compiled, plain, 1e-5)

@@ -53,7 +53,7 @@ def order_of(documents, indices, *, budget=None, mixture=None, seed=3, **config)
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_an_epoch_is_every_document_whole_in_a_drawn_order_whatever_the_batch(documents, batch_size, epochs):
-    order = order_of(documents, range(10), batch_size=batch_size, epochs=epochs)
+    order = order_of(documents, range(10), batch_size=batch_size, epochs=float(epochs))
     tokens, owners = stream(order)
     held = int(documents.lengths().sum())
     assert len(tokens) == epochs * held == order.num_units
@@ -68,7 +68,7 @@ def test_an_epoch_is_every_document_whole_in_a_drawn_order_whatever_the_batch(do
 @pytest.mark.parametrize("budget", [1, 7, 8, 23, 40, 93, 94, 200, 301])
 @pytest.mark.parametrize("indices", [[4], [0, 1, 2], [7, 7, 3], list(range(10))])
 def test_runs_with_one_budget_see_exactly_as_much_in_as_many_steps(documents, budget, indices):
-    order = order_of(documents, indices, budget=budget, epochs=2, batch_size=2)
+    order = order_of(documents, indices, budget=budget, epochs=2.0, batch_size=2)
     tokens, owners = stream(order)
     assert len(tokens) == order.num_units == 2 * budget
     assert order.num_steps == -(-2 * budget // (2 * LENGTH))
@@ -81,7 +81,7 @@ def test_what_a_budget_leaves_out_stands_at_the_end_of_the_order(documents):
 
 
 def test_a_mixture_gives_each_domain_its_share_of_the_tokens_exactly(documents):
-    order = order_of(documents, range(10), budget=80, mixture={"a": 0.7, "b": 0.3}, epochs=3)
+    order = order_of(documents, range(10), budget=80, mixture={"a": 0.7, "b": 0.3}, epochs=3.0)
     _, owners = stream(order)
     assert np.bincount(owners % 2).tolist() == [3 * 56, 3 * 24]
     assert order.passes()["b"] == pytest.approx(3 * 24 / documents.lengths()[1::2].sum())
@@ -97,7 +97,7 @@ def test_padding_and_the_first_token_of_a_sequence_are_not_predicted(documents):
 def test_a_weight_of_zero_takes_a_document_out_of_the_loss_wherever_it_stands(documents, tmp_path):
     spec, config = (
         model_spec("60k", documents),
-        TrainConfig(batch_size=4, epochs=2, learning_rate=1e-3, precision="float32"),
+        TrainConfig(batch_size=4, epochs=2.0, learning_rate=1e-3, precision="float32"),
     )
     weights = np.ones(10)
     weights[[4, 8]] = 0

@@ -100,7 +100,7 @@ def long_run(pool, out):
 
     examples = open_examples(pool)
     config = TrainConfig.for_language(steps=120, precision="float32", learning_rate=1e-3, eps=1e-3)
-    options = {"device": "cpu", "checkpoint_every_seconds": 0}
+    options = {"device": "cpu", "checkpoint_every_seconds": 0.0}
     return train(model_spec("60k", examples), examples, out=out, config=config, seed=2, **options)
 
 

@@ -10,9 +10,9 @@ from thresher.proxies import TrainConfig, model_spec, train
 from thresher.proxies.training import stacked as module
 from thresher.proxies.training.stacked import MOST, Member, can_stack, groups_of, train_stack
 
-RECIPES = {
-    "sgd": TrainConfig.for_vision(batch_size=16, epochs=3, learning_rate=0.05),
-    "adamw, clipped": TrainConfig(batch_size=16, epochs=3, learning_rate=0.01, clip=0.5),
+CONFIGS = {
+    "sgd": TrainConfig.for_vision(batch_size=16, epochs=3.0, learning_rate=0.05),
+    "adamw, clipped": TrainConfig(batch_size=16, epochs=3.0, learning_rate=0.01, clip=0.5),
 }
 
 
@@ -26,9 +26,9 @@ def members(folder, count=3, size=75):
     return [Member(folder / str(seed), seed, np.sort(rng.choice(200, size, replace=False))) for seed in range(count)]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_every_member_is_what_training_it_alone_gives(pool, tmp_path, name):
-    spec, config = model_spec("mlp-16x2", pool), RECIPES[name]
+    spec, config = model_spec("mlp-16x2", pool), CONFIGS[name]
     together = train_stack(spec, pool, members(tmp_path / "stack"), config=config, device="cpu")
     for member, made in zip(members(tmp_path / "alone"), together, strict=True):
         alone = train(spec, pool, out=member.out, config=config, seed=member.seed, indices=member.indices, device="cpu")
@@ -43,7 +43,7 @@ def test_every_member_is_what_training_it_alone_gives(pool, tmp_path, name):
 
 
 def test_what_is_there_is_opened_and_only_the_rest_trained(pool, tmp_path, monkeypatch):
-    spec, config = model_spec("mlp-4x1", pool), RECIPES["sgd"]
+    spec, config = model_spec("mlp-4x1", pool), CONFIGS["sgd"]
     every = members(tmp_path / "stack", count=4)
     first = train(spec, pool, out=every[1].out, config=config, seed=1, indices=every[1].indices, device="cpu")
     trained, original = [], module._train
@@ -60,7 +60,7 @@ def test_what_is_there_is_opened_and_only_the_rest_trained(pool, tmp_path, monke
 
 
 def test_runs_of_equal_size_are_grouped_for_the_workers_and_convolutions_stay_alone(pool):
-    config, spec, other = RECIPES["sgd"], model_spec("mlp-4x1", pool), model_spec("rn-1/16", pool)
+    config, spec, other = CONFIGS["sgd"], model_spec("mlp-4x1", pool), model_spec("rn-1/16", pool)
     assert groups_of(spec, config, [5, 7, 5, 5], 1) == [[0, 2, 3], [1]]
     assert groups_of(spec, config, [5, 7, 5, 5], 2) == [[0, 2], [3], [1]]
     assert [len(group) for group in groups_of(spec, config, [5] * (MOST + 1), None)] == [MOST, 1]
@@ -71,7 +71,7 @@ def test_members_of_other_sizes_and_diverging_ones_are_refused(pool, tmp_path):
     spec = model_spec("mlp-4x1", pool)
     uneven = [*members(tmp_path / "a"), Member(tmp_path / "b", 9, np.arange(10))]
     with pytest.raises(InputError, match="same number"):
-        train_stack(spec, pool, uneven, config=RECIPES["sgd"], device="cpu")
-    wild = TrainConfig.for_vision(batch_size=16, epochs=3, learning_rate=1e30)
+        train_stack(spec, pool, uneven, config=CONFIGS["sgd"], device="cpu")
+    wild = TrainConfig.for_vision(batch_size=16, epochs=3.0, learning_rate=1e30)
     with pytest.raises(InputError, match="diverged"):
         train_stack(spec, pool, members(tmp_path / "wild"), config=wild, device="cpu")

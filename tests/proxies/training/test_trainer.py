@@ -1,3 +1,5 @@
+"""Training: what it ends as, what it may be killed at, and what it refuses."""
+
 import signal
 import subprocess
 import sys
@@ -21,8 +23,8 @@ from thresher.proxies.training.head import head_loss, language_loss
 from thresher.proxies.training.order import Order
 from thresher.proxies.training.trainer import train, training_loss
 
-LANGUAGE = TrainConfig.for_language(batch_size=16, epochs=1, precision="float32")
-VISION = TrainConfig.for_vision(batch_size=128, epochs=2, precision="float32")
+LANGUAGE = TrainConfig.for_language(batch_size=16, epochs=1.0, precision="float32")
+VISION = TrainConfig.for_vision(batch_size=128, epochs=2.0, precision="float32")
 
 
 def weights_of(artifact):
@@ -32,7 +34,7 @@ def weights_of(artifact):
 def test_a_language_model_learns(text, tmp_path):
     spec = model_spec("60k", text)
     before = evaluate(build_model(spec, 0), text)["loss"].mean()
-    config = replace(LANGUAGE, epochs=6, learning_rate=1e-2)
+    config = replace(LANGUAGE, epochs=6.0, learning_rate=1e-2)
     artifact = train(spec, text, out=tmp_path / "model", config=config, seed=0)
     after = evaluate(open_model(tmp_path / "model"), text)["loss"].mean()
     assert before > 4.5 and after < 3.0
@@ -41,7 +43,7 @@ def test_a_language_model_learns(text, tmp_path):
 
 
 def test_a_vision_model_learns(digits, tmp_path):
-    train(model_spec("rn-1/16", digits), digits, out=tmp_path / "model", config=replace(VISION, epochs=4), seed=0)
+    train(model_spec("rn-1/16", digits), digits, out=tmp_path / "model", config=replace(VISION, epochs=4.0), seed=0)
     assert evaluate(open_model(tmp_path / "model"), digits)["correct"].mean() > 0.85
 
 
@@ -52,7 +54,7 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from tests.proxies.training.test_trainer import dropout_run
-dropout_run(Path({data!r}), Path({out!r}), checkpoint_every_seconds=0)
+dropout_run(Path({data!r}), Path({out!r}), checkpoint_every_seconds=0.0)
 """
 
 
@@ -63,7 +65,7 @@ def dropout_run(data, out, **options):
     examples = open_examples(data)
     spec = model_spec("60k", examples)
     spec["config"] |= {"resid_pdrop": 0.1, "embd_pdrop": 0.1}
-    return train(spec, examples, out=out, config=replace(LANGUAGE, epochs=4), seed=2, **options)
+    return train(spec, examples, out=out, config=replace(LANGUAGE, epochs=4.0), seed=2, **options)
 
 
 def test_a_killed_run_goes_on_bit_for_bit(text, tmp_path):
@@ -114,7 +116,7 @@ def test_a_vision_run_that_stops_goes_on_bit_for_bit(name, digits, tmp_path):
 
     whole = run(tmp_path / "whole")
     with pytest.raises(Stop):
-        run(tmp_path / "broken", progress=StopAt(), checkpoint_every_seconds=0)
+        run(tmp_path / "broken", progress=StopAt(), checkpoint_every_seconds=0.0)
     assert not (tmp_path / "broken").exists()
     resumed = run(tmp_path / "broken")
     assert weights_of(resumed) == weights_of(whole)
@@ -146,7 +148,7 @@ def test_runs_of_one_seed_start_alike_whatever_the_subset(text, tmp_path):
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-25)
 
 
-def order_of(text, indices, mixture=None, *, seed=0, epochs=1, batch_size=16):
+def order_of(text, indices, mixture=None, *, seed=0, epochs=1.0, batch_size=16):
     """The order, and the example of each row of its batches."""
     config = TrainConfig(batch_size=batch_size, epochs=epochs)
     order = Order(text, np.asarray(indices), mixture, config, seed=seed)
@@ -155,7 +157,7 @@ def order_of(text, indices, mixture=None, *, seed=0, epochs=1, batch_size=16):
 
 def test_an_epoch_sees_every_index_as_often_as_it_occurs(text):
     indices = np.array([5, 9, 9, 200, 31, 9, 77])
-    _, batches = order_of(text, indices, epochs=3, batch_size=4)
+    _, batches = order_of(text, indices, epochs=3.0, batch_size=4)
     drawn = np.concatenate(batches)
     assert sorted(drawn) == sorted(np.tile(indices, 3))
     for epoch in np.split(drawn, 3):
@@ -164,7 +166,7 @@ def test_an_epoch_sees_every_index_as_often_as_it_occurs(text):
 
 
 def test_subsets_keep_their_relative_order_and_epochs_do_not(text):
-    whole = np.concatenate(order_of(text, np.arange(330), epochs=2)[1])
+    whole = np.concatenate(order_of(text, np.arange(330), epochs=2.0)[1])
     half = np.concatenate(order_of(text, np.arange(0, 330, 2))[1])
     assert [index for index in whole[:330] if index % 2 == 0] == half.tolist()
     assert whole[:330].tolist() != whole[330:].tolist()
@@ -173,7 +175,7 @@ def test_subsets_keep_their_relative_order_and_epochs_do_not(text):
 
 def test_a_mixture_gives_each_domain_its_share_in_passes_without_replacement(text):
     mixture = {"argparse": 0.1, "json": 0.3, "textwrap": 0.6}
-    order, batches = order_of(text, np.arange(330), mixture, epochs=2)
+    order, batches = order_of(text, np.arange(330), mixture, epochs=2.0)
     drawn = np.concatenate(batches)
     lengths = text.lengths()[drawn]
     shares = [lengths[text.domains[drawn] == name].sum() / lengths.sum() for name in mixture]
@@ -255,7 +257,7 @@ def test_a_run_that_diverges_says_so_and_publishes_nothing(digits, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 0}, {"learning_rate": -1.0}, {"warmup": 1.0}, {"schedule": "step"}])
-def test_a_recipe_that_makes_no_sense_is_refused(change):
+def test_a_config_that_makes_no_sense_is_refused(change):
     (name,) = change
     with pytest.raises(InputError, match=name):
         TrainConfig(**change)

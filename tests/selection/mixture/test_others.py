@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from tests.selection.mixture.cases import made_runs, simplex_grid
 from thresher.errors import InputError
 from thresher.selection.mixture import baselines, doremi
-from thresher.selection.mixture.constraints import make_constraints
-from thresher.selection.mixture.domain_dsdm import fit_domain_dsdm, sum_by_domain, tilt
+from thresher.selection.mixture.constraints import Constraints, make_constraints
+from thresher.selection.mixture.domain_dsdm import Usefulness, fit_domain_dsdm, sum_by_domain
 from thresher.selection.mixture.goal import Goal
 from thresher.selection.mixture.laws.portfolio import Portfolio, fit_utilimax, utilities
 from thresher.selection.mixture.optimise import optimise
@@ -15,17 +16,28 @@ from thresher.selection.mixture.optimise import optimise
 ONE = Goal(np.ones(1))
 
 
+def tilt(law: Usefulness, constraints: Constraints) -> np.ndarray:
+    """The optimum without bounds, in closed form: prior * exp(usefulness / kl_weight), normalised."""
+    weights = constraints.prior * np.exp(-law.slope.mean(axis=0) / constraints.kl_weight)
+    return weights / weights.sum()
+
+
 def test_doremi_follows_its_update_step_by_step():
     excess = np.random.default_rng(0).normal(size=(9, 3))
-    state, w, path = doremi.begin(3, eta=0.7, smoothing=0.01), np.full(3, 1 / 3), []
+    state, w = doremi.begin(3, eta=0.7, smoothing=0.01), np.full(3, 1 / 3)
     for row in excess:
         w = w * np.exp(0.7 * np.maximum(row, 0))
         w = 0.99 * w / w.sum() + 0.01 / 3
-        path.append(w)
         state = state.step(row)
-    np.testing.assert_allclose(doremi.trajectory(excess, eta=0.7, smoothing=0.01), path)
-    np.testing.assert_allclose(state.weights, path[-1])
-    np.testing.assert_allclose(state.average, np.mean(path, axis=0))
+        np.testing.assert_allclose(state.weights, w)
+
+
+def test_a_summary_of_paths_is_their_mean_over_steps_and_runs():
+    paths = [np.array([[0.2, 0.8], [0.4, 0.6]]), np.array([[0.5, 0.5], [0.5, 0.5]])]
+    result = doremi.summarise(["a", "b"], paths, natural=np.array([0.5, 0.5]))
+    assert result["weights"] == pytest.approx({"a": 0.4, "b": 0.6}) and result["num_runs"] == 2
+    half = t.ppf(0.975, 1) * 0.1  # two means 0.2 apart: standard error 0.1
+    assert result["weight_intervals"]["a"] == pytest.approx((0.0, min(0.4 + half, 1.0)))
 
 
 def test_doremi_clips_each_token_before_the_mean_of_its_domain():
@@ -83,9 +95,8 @@ def test_scores_sum_by_domain_and_tilt_the_prior():
 def test_scores_of_another_unit_give_the_same_mixture():
     tokens, summed = np.array([4.0, 2.0, 8.0]), np.array([3.0, -1.0, 2.0])
     limits = make_constraints(("a", "b", "c"), kl_weight=1.0)
-    np.testing.assert_allclose(
-        tilt(fit_domain_dsdm(summed, tokens), limits), tilt(fit_domain_dsdm(1e6 * summed, tokens), limits)
-    )
+    here, there = (optimise(fit_domain_dsdm(scale * summed, tokens), ONE, limits).weights for scale in (1, 1e6))
+    np.testing.assert_allclose(here, there, atol=1e-6)
 
 
 def test_baselines_are_what_their_names_say():

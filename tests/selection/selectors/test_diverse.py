@@ -64,5 +64,5 @@ def test_a_budget_of_tokens_and_caps_hold():
 
 
 def test_a_negative_discount_is_refused():
-    with pytest.raises(InputError, match=r"discount=-1\.0 must be 0 or more"):
+    with pytest.raises(InputError, match=r"discount=-1\.0 is no price; pass"):
         select_by("dsdm_diverse:discount=-1", evidence(), count=3)

@@ -17,7 +17,7 @@ from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.trainer import train
 
 pytest.importorskip("peft")
-RECIPE = TrainConfig.for_language(batch_size=16, steps=12, learning_rate=1e-2, precision="float32")
+CONFIG = TrainConfig.for_language(batch_size=16, steps=12, learning_rate=1e-2, precision="float32")
 
 
 @pytest.fixture(params=["gpt2", "llama", "gpt_neox"])
@@ -27,7 +27,7 @@ def checkpoint(request, text, tmp_path):
     return tmp_path / "checkpoint"
 
 
-def trained(text, checkpoint, out, name="lora-3:hf:", config=RECIPE):
+def trained(text, checkpoint, out, name="lora-3:hf:", config=CONFIG):
     return train(model_spec(f"{name}{checkpoint}", text), text, out=out, config=config, seed=1, device="cpu")
 
 

@@ -16,7 +16,7 @@ from thresher.proxies.models.weights import open_model
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.trainer import train
 
-RECIPE = TrainConfig.for_language(batch_size=32, steps=5, learning_rate=1e-5, precision="float32")
+CONFIG = TrainConfig.for_language(batch_size=32, steps=5, learning_rate=1e-5, precision="float32")
 
 
 def llama():
@@ -39,7 +39,7 @@ def test_a_half_precision_checkpoint_trains_as_the_same_numbers_in_float32_do(pr
         folder = save(llama().to(dtype), tmp_path / str(dtype))
         assert next(iter(load_file(folder / "model.safetensors").values())).dtype == dtype
         out = tmp_path / f"trained-{dtype}"
-        made = train(model_spec(f"{prefix}{folder}", text), text, out=out, config=RECIPE, seed=1, device="cpu")
+        made = train(model_spec(f"{prefix}{folder}", text), text, out=out, config=CONFIG, seed=1, device="cpu")
         name = "adapter_model.safetensors" if "lora" in prefix else "model.safetensors"
         moved[dtype] = load_file(out / name)
         assert made.facts["weights"] == {"stored": str(dtype).removeprefix("torch."), "held": "float32"}
@@ -71,7 +71,7 @@ def test_a_function_of_one_s_own_may_return_any_precision(text, tmp_path):
     spec = model_spec(f"{__name__}:half_own", text)
     model = build_model(spec, 0)
     assert {value.dtype for value in [*model.parameters(), *model.buffers()]} == {torch.float32}
-    made = train(spec, text, out=tmp_path / "own", config=RECIPE, seed=1, device="cpu")
+    made = train(spec, text, out=tmp_path / "own", config=CONFIG, seed=1, device="cpu")
     assert made.facts["weights"] == {"stored": "float16", "held": "float32"}
 
 

@@ -10,7 +10,6 @@ from thresher.selection.mixture.autoscale.scaling import Runs, fit_autoscale, pr
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.goal import make_goal
 from thresher.selection.mixture.optimise import optimise
-from thresher.selection.mixture.proposal import scale_exact, scale_paper
 
 FITS = np.array(
     [
@@ -107,13 +106,6 @@ def test_exact_keeps_the_fitted_optimum_at_the_fitted_budget_and_grows_amounts_p
     law_even = type(law)(law.a, np.full(7, 1.5), law.c)
     small, large = (law_even.optimum(total, lower=0.0) for total in (30.0, 90.0))
     np.testing.assert_allclose((large + law.a) / (small + law.a), (90 + law.a.sum()) / (30 + law.a.sum()), rtol=1e-9)
-
-
-def test_far_extrapolation_and_bounds_are_said():
-    far = scale_paper(dict(zip(DOMAINS, FIRST, strict=True)), dict(zip(DOMAINS, SECOND, strict=True)), 10e9)
-    assert any("pure extrapolation" in line for line in far.warnings)
-    near = scale_exact(fit_autoscale(published_runs()), DOMAINS, 1.2e9, 1.2e9)
-    assert near.warnings == ["on a bound: github"] and sum(near.weights.values()) == pytest.approx(1)
 
 
 def test_a_domain_that_does_nothing_gets_its_floor_and_is_named_where_that_is_allowed():
