@@ -13,14 +13,13 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from thresher.api.handle import Handle, Source
-from thresher.api.result import Attribution
+from thresher.api.result import Attribution, descending
 from thresher.attribution.features import store
 from thresher.data import examples as prepared
 from thresher.errors import InputError
 from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.weights import open_model
 from thresher.scores import check_names, open_scores
-from thresher.selection.combination import descending
 from thresher.selection.selection import open_selection
 
 

@@ -10,7 +10,8 @@ from thresher.api.weights import load_into
 from thresher.errors import InputError
 from thresher.proxies.models import names
 from thresher.proxies.models.fits import check_all
-from thresher.proxies.models.spec import build_model, import_function, model_spec, read_artifact_spec
+from thresher.proxies.models.sources import import_function
+from thresher.proxies.models.spec import build_model, model_spec, read_artifact_spec
 from thresher.proxies.models.weights import loaders_of
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from thresher.artifacts import Artifact, atomic_file
 from thresher.errors import InputError
-from thresher.selection.combination import combine, descending
+from thresher.selection.combination import combine
 
 
 class Attribution:
@@ -178,6 +178,11 @@ class Attribution:
 
     def _rows(self, order: np.ndarray) -> list[Any]:
         return [None if self._row is None else self._row(int(index)) for index in order]
+
+
+def descending(scores: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """Positions from the largest score to the smallest; among equal scores the earlier position comes first."""
+    return np.argsort(-scores, kind="stable")
 
 
 def _column(rows: list[Any], pd: Any) -> Any:
