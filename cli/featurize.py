@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thresher.cli.command import Command, made
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,36 +41,31 @@ class Featurize(Command):
     seed: int = 0
     device: str = "auto"
 
-    def run(self, progress):
-        from thresher.attribution.features.featurize import featurize
-        from thresher.data.examples import TokenExamples, open_examples
-        from thresher.errors import InputError
-        from thresher.proxies.models.weights import loaders_of
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Make the feature store."""
+        from thresher.api.scoring import featurize
 
-        examples = open_examples(self.examples)
-        if self.windows:
-            if not isinstance(examples, TokenExamples) or not examples.layout.packed:
-                raise InputError(f"{self.examples} holds no documents to take the windows of; leave out --windows")
-            examples = examples.by_window()
-        artifact = featurize(
-            loaders_of(self.models, examples),
-            examples,
+        store = featurize(
+            self.models,
+            self.examples,
             out=self.out,
-            projection=self.projection,
+            windows=self.windows,
             k=self.k,
-            seed=self.seed,
+            projection=self.projection,
             output=self.output,
             parameters=self.parameters,
             precision=self.precision,
             views=self.views,
-            device=self.device,
             batch_tokens=self.batch_tokens,
             executor=self.executor,
+            seed=self.seed,
+            device=self.device,
             progress=progress,
         )
-        return made(artifact)
+        return made(store.artifact)
 
-    def show(self, result):
+    def show(self, result: Mapping[str, Any]) -> str:
+        """Where the store is, and how well each model predicts."""
         lines = [f"path: {result['path']}", f"{result['num_examples']:,} examples, k = {result['k']}"]
         for name, outputs in zip(self.models, result["outputs"], strict=True):
             lines.append(f"{name}: {outputs_line(outputs)}")

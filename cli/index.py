@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from thresher.cli.command import Command, made
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +21,12 @@ class Index(Command):
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
     none (1); None: sqrt, or mean with another package's convention."""
 
-    def run(self, progress):
-        from thresher.attribution.features.store import open_features
-        from thresher.attribution.scoring.index import build_index
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Build the index."""
+        from thresher.api.scoring import build_index
 
-        store = open_features(self.features)
-        return made(build_index(store, out=self.out, damping=self.damping, q=self.q, progress=progress))
+        options = {"damping": self.damping, "q": self.q, "progress": progress}
+        return made(build_index(self.features, out=self.out, **options).artifact)
 
 
 COMMAND = Index

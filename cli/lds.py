@@ -1,11 +1,13 @@
 """`thresher lds`: how well attribution predicts what retraining on subsets does."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from thresher.cli.command import made, named_paths
 from thresher.cli.options import ModelOptions
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,35 +71,36 @@ class Lds(ModelOptions):
     seed: int = 0
     device: str = "auto"
 
-    def run(self, progress):
-        from thresher.data.examples import open_examples
-        from thresher.errors import InputError
-        from thresher.proxies.models.spec import task_of
-        from thresher.proxies.settings import ModelSettings
-        from thresher.proxies.trials import check_trainable
-        from thresher.studies.experiments.lds_by_size import LadderPlan, lds_ladder
-        from thresher.studies.experiments.retraining import retrain
-        from thresher.studies.experiments.scorers import (
-            SCORERS,
-            Attribution,
-            Scorers,
-            check_scorers,
-            judge,
-            train_checkpoints,
-        )
-        from thresher.workspace import Workspace
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Retrain, score and compare."""
+        from thresher.api.training import lds
 
-        pool, target = open_examples(self.pool), open_examples(self.target)
-        text_only = ("bm25",) if task_of(pool) != "language" else ()
-        names = self.scorers or tuple(name for name in SCORERS if name not in ("dual", *text_only))
-        if self.ladder and (self.scorers or self.scores):
-            raise InputError("--ladder judges TRAK at every size; leave --scorers and --scores out")
-        given = named_paths(self.scores, "--scores") if self.scores else {}
-        check_scorers(names, pool)
-        if self.output not in ("margin", "loss"):
-            raise InputError(f"output {self.output!r} is unknown; pass margin or loss")
-        table = ModelSettings(
-            size=self.model,
+        quality = lds(
+            self.pool,
+            self.target,
+            out=self.out,
+            model=self.model,
+            scorers=self.scorers,
+            scores=named_paths(self.scores, "--scores") if self.scores else None,
+            subsets=self.subsets,
+            fraction=self.fraction,
+            repeats=self.repeats,
+            checkpoints=self.checkpoints,
+            k=self.k,
+            projection=self.projection,
+            views=self.views,
+            damping=self.damping,
+            q=self.q,
+            output=self.output,
+            baseline=self.baseline,
+            ladder=self.ladder,
+            own=self.own,
+            top=self.top,
+            workers=self.workers,
+            executor=self.executor,
+            seed=self.seed,
+            device=self.device,
+            progress=progress,
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
@@ -107,29 +110,10 @@ class Lds(ModelOptions):
             weight_decay=self.weight_decay,
             **self.model_options(),
         )
-        workspace = Workspace(self.out, self.device, progress, self.executor)
-        training = {"seed": self.seed, "workers": self.workers, "workspace": workspace}
-        how = Attribution(
-            k=self.k,
-            projection=self.projection,
-            views=self.views,
-            damping=self.damping,
-            q=self.q,
-            seed=self.seed,
-        )
-        drawn = {"num_subsets": self.subsets, "fraction": self.fraction, "repeats": self.repeats}
-        check_trainable(pool, table, {"target": target})
-        if self.ladder:
-            plan = LadderPlan(**drawn, checkpoints=self.checkpoints, own=self.own, top=self.top)
-            return made(lds_ladder(pool, target, table, self.ladder, how, plan, **training))
-        models = train_checkpoints(pool, table, count=self.checkpoints, **training)
-        truth = retrain(pool, target, table, **drawn, **training)
-        baseline = self.baseline if self.baseline in (*names, *given) else None
-        scorers = Scorers(models, pool, target, how, workspace)
-        options = {"given": given, "output": self.output, "baseline": baseline, "seed": self.seed}
-        return made(judge(scorers, truth, names, **options))
+        return made(quality.artifact)
 
-    def show(self, result):
+    def show(self, result: Mapping[str, Any]) -> str:
+        """A line a scorer, the best first."""
         if result["kind"] == "lds-ladder":
             from thresher.studies.experiments.lds_by_size import show
 
@@ -146,7 +130,7 @@ class Lds(ModelOptions):
         return "\n".join(lines)
 
 
-def _interval(estimate) -> str:
+def _interval(estimate: Mapping[str, float]) -> str:
     return f"{estimate['mean']:+.3f} [{estimate['low']:+.3f}, {estimate['high']:+.3f}]"
 
 

@@ -13,6 +13,7 @@ from thresher.errors import InputError
 
 # Kept as text, so that `thresher --help` loads no command and none of their libraries.
 COMMANDS = {
+    "attribute": "your own model and data, or a model by name: what each training example did to each test example",
     "prepare": "tokenise and pack a pool or a target, or read images, into a prepared artefact",
     "overlap": "which documents of a pool share a run of words with targets (leakage)",
     "train": "train a proxy (or any model) on a prepared pool, a subset or a mixture of it",

@@ -1,12 +1,12 @@
 """`thresher score`: what each pool example does to the targets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from thresher.cli.command import Command, made, named_paths
-
-METHODS = ("features", "direction", "dual")
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,20 +63,50 @@ class Score(Command):
     seed: int = 0
     device: str = "auto"
 
-    def run(self, progress):
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Score the pool."""
+        from thresher.api.scoring import check_methods, score, self_influence
+        from thresher.errors import InputError
         from thresher.scores import check_names
 
-        self._check()
-        targets = {} if self.self_influence else named_paths(self.targets, "--targets")
-        if targets:
-            check_names(targets)
-        if self.backend == "traker":
-            return made(self._with_traker(targets, progress))
-        if self.method == "features":
-            return made(self._with_features(targets, progress))
-        return made(self._without_features(targets, progress))
+        if self.self_influence and self.targets:
+            raise InputError("--self-influence scores each example for itself; leave out --targets")
+        fitting = {"damping": self.damping, "convention": self.convention, "top": self.top}
+        check_methods(self.method, self.backend, self_influence=self.self_influence, **fitting)
+        shared = {
+            "out": self.out,
+            "models": self.models,
+            "damping": self.damping,
+            "q": self.q,
+            "convention": self.convention,
+            "k": self.k,
+            "projection": self.projection,
+            "output": self.output,
+            "parameters": self.parameters,
+            "batch_tokens": self.batch_tokens,
+            "seed": self.seed,
+            "device": self.device,
+            "progress": progress,
+        }
+        if self.self_influence:
+            return made(self_influence(self.pool, **shared).artifact)
+        targets = named_paths(self.targets, "--targets")
+        check_names(targets)
+        scores = score(
+            self.pool,
+            targets,
+            method=self.method,
+            backend=self.backend,
+            goal=self.goal,
+            top=self.top,
+            sample=self.sample,
+            memory_gb=self.memory_gb,
+            **shared,
+        )
+        return made(scores.artifact)
 
-    def show(self, result):
+    def show(self, result: Mapping[str, Any]) -> str:
+        """A line a target."""
         count = result["num_examples"]
         lines = [f"path: {result['path']}", f"{count:,} examples scored"]
         for name, found in result["targets"].items():
@@ -85,102 +115,6 @@ class Score(Command):
                 line += f"; {found['tied']:,} examples share their score with others: the order among them says nothing"
             lines.append(line)
         return "\n".join(lines)
-
-    def _check(self):
-        from thresher.errors import InputError
-
-        if self.backend not in ("thresher", "traker"):
-            raise InputError(f"backend {self.backend!r} is unknown; pass thresher or traker")
-        if self.method not in METHODS:
-            raise InputError(f"method {self.method!r} is unknown; pass one of: {', '.join(METHODS)}")
-        if self.self_influence and self.targets:
-            raise InputError("--self-influence scores each example for itself; leave out --targets")
-        direct = self.method != "features"
-        unfit = {
-            "--backend traker": (direct or self.self_influence) and self.backend == "traker",
-            "--self-influence": direct and self.self_influence,
-            "--damping loo": direct and self.damping == "loo",
-            f"--convention {self.convention}": direct and self.convention != "thresher",
-            "--top": (self.method == "direction" or self.self_influence) and self.top != 0,
-        }
-        for option, is_unfit in unfit.items():
-            if is_unfit:
-                what = "--self-influence" if self.self_influence and not direct else f"--method {self.method}"
-                raise InputError(f"{option} does not go with {what}; leave one of them out")
-
-    def _with_features(self, targets, progress):
-        from thresher.artifacts import open_artifact
-        from thresher.attribution.features.store import open_features
-        from thresher.attribution.scoring.scores import score, self_influence
-
-        if open_artifact(self.pool).kind != "features":
-            loaders, examples, others = self._examples(targets)
-            stores = {name: self._featurize(f"target-{name}", loaders, own, progress) for name, own in others.items()}
-            pool = self._featurize("pool", loaders, examples, progress)
-        else:
-            pool, stores = open_features(self.pool), {name: open_features(path) for name, path in targets.items()}
-        options = {"damping": self.damping, "q": self.q, "convention": self.convention, "progress": progress}
-        if self.self_influence:
-            return self_influence(pool, out=self.out, **options)
-        return score(pool, stores, out=self.out, top=self.top, goal=self._goal, **options)
-
-    @property
-    def _goal(self):
-        return "selection" if self.goal == "auto" and self.convention != "thresher" else self.goal
-
-    def _featurize(self, name, loaders, examples, progress):
-        from thresher.attribution.features.featurize import featurize
-        from thresher.attribution.features.store import open_features
-
-        artifact = featurize(
-            loaders,
-            examples,
-            out=self.out.with_name(f"{self.out.name}-features") / name,
-            projection=self.projection,
-            k=self.k,
-            seed=self.seed,
-            output=self.output,
-            parameters=self.parameters,
-            batch_tokens=self.batch_tokens,
-            device=self.device,
-            progress=progress,
-        )
-        return open_features(artifact.path)
-
-    def _without_features(self, targets, progress):
-        from thresher.attribution.scoring.direction import score_by_direction
-        from thresher.attribution.scoring.dual import score_dual
-        from thresher.attribution.scoring.options import Options
-
-        assert self.damping != "loo"
-        options = Options(
-            damping=self.damping,
-            q=self.q,
-            goal=self._goal,
-            output=self.output,
-            parameters=self.parameters,
-            memory_gb=self.memory_gb,
-            batch_tokens=self.batch_tokens,
-            device=self.device,
-        )
-        given, shared = self._examples(targets), {"out": self.out, "options": options, "progress": progress}
-        if self.method == "dual":
-            return score_dual(*given, top=self.top, **shared)
-        return score_by_direction(*given, sample=self.sample, seed=self.seed, **shared)
-
-    def _with_traker(self, targets, progress):
-        from thresher.attribution.scoring.traker_backend import score_with_traker
-
-        given = self._examples(targets)
-        return score_with_traker(*given, out=self.out, k=self.k, seed=self.seed, progress=progress)
-
-    def _examples(self, targets):
-        """Models, pool and targets of methods that start from prepared examples."""
-        from thresher.data.examples import open_examples
-        from thresher.proxies.models.weights import loaders_of
-
-        pool, others = open_examples(self.pool), {name: open_examples(path) for name, path in targets.items()}
-        return loaders_of(self.models, pool, *others.values()), pool, others
 
 
 COMMAND = Score

@@ -1,9 +1,12 @@
 """`thresher search`: the training examples behind one target example."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thresher.cli.command import Command
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,29 +24,18 @@ class Search(Command):
     pool: Path | None = None
     """The prepared pool: its texts are shown too."""
 
-    def run(self, progress):
-        from thresher.attribution.features.store import open_features
-        from thresher.attribution.scoring.index import search
-        from thresher.data.examples import open_examples
-        from thresher.errors import InputError
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Find the neighbours of one target example."""
+        from thresher.api.handles import FeatureStore
+        from thresher.api.scoring import search
 
-        store = open_features(self.target)
-        example = int(self.example) if self.example not in store.ids and self.example.isdigit() else self.example
-        found = search(self.index, store, example, k=self.top)
-        lists = {
-            name: [{"id": id, "score": float(score)} for id, score in getattr(found, name)]
-            for name in ("helpful", "harmful")
-        }
-        if self.pool is not None:
-            pool = open_examples(self.pool)
-            row_of = {id: row for row, id in enumerate(pool.ids)}
-            for hit in (*lists["helpful"], *lists["harmful"]):
-                if hit["id"] not in row_of:
-                    raise InputError(f"{self.pool} has no example {hit['id']!r}; give the pool that was indexed")
-                hit["preview"] = pool.preview(row_of[hit["id"]])
-        return {"example": self.example, **lists}
+        ids = FeatureStore.of(self.target).load().ids
+        example = int(self.example) if self.example not in ids and self.example.isdigit() else self.example
+        neighbours = search(self.index, self.target, example, k=self.top, pool=self.pool)
+        return {"example": self.example, **neighbours._asdict()}
 
-    def show(self, result):
+    def show(self, result: Mapping[str, Any]) -> str:
+        """A line a neighbour."""
         lines = []
         for name in ("helpful", "harmful"):
             lines.append(f"most {name} to {result['example']}")

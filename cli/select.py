@@ -1,9 +1,12 @@
 """`thresher select`: keep the best of the pool."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thresher.cli.command import Command, made, named_paths
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +57,12 @@ class Select(Command):
     seed: int = 0
     device: str = "auto"
 
-    def run(self, progress):
-        from thresher.artifacts import open_artifact
-        from thresher.attribution.features.store import open_features
-        from thresher.data.examples import open_examples
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Select, and export what was kept where that is asked for."""
+        from thresher.api.selecting import evidence_folder, select, sources_of
         from thresher.errors import InputError
         from thresher.selection.methods import stages_of
         from thresher.studies.selections.export import check_export
-        from thresher.studies.selections.select import select_from
-        from thresher.studies.selections.sources import Sources
         from thresher.workspace import Workspace
 
         stages_of(self.method)  # before anything is opened
@@ -73,28 +73,29 @@ class Select(Command):
         paths = named_paths(prepared, "--targets") if (prepared := [t for t in self.targets if "=" in t]) else {}
         stores = named_paths(self.target_features, "--target-features") if self.target_features else {}
         names = tuple(target.partition("=")[0] for target in self.targets)
-        folder = self.evidence or self.out.with_name(f"{self.out.name}-evidence")
-        sources = Sources(
-            workspace=Workspace(folder, self.device, progress),
-            pool=None if self.pool is None else open_examples(self.pool),
-            targets={name: open_examples(path) for name, path in paths.items()},
-            models=self.models,
-            scores=None if self.scores is None else open_artifact(self.scores, "scores"),
-            features=None if self.features is None else open_features(self.features),
-            target_features={name: open_features(path) for name, path in stores.items()},
-            only=names,
-            weights=dict(zip(names, self.weights, strict=True)) if self.weights else None,
-            seed=self.seed,
-        )
+        given = {
+            "method": self.method,
+            "targets": {name: paths.get(name) for name in names},
+            "weights": dict(zip(names, self.weights, strict=True)) if self.weights else None,
+            "pool": self.pool,
+            "models": self.models,
+            "features": self.features,
+            "target_features": stores,
+            "seed": self.seed,
+        }
+        workspace = Workspace(evidence_folder(self.out, self.evidence), self.device, progress)
+        sources = sources_of(self.scores, workspace=workspace, **given)
         if self.export is not None:
             check_export(self.format, self.rows_per_shard, sources.pool)
         elif self.compare:
             raise InputError("--compare is for the card of an export; pass --export FOLDER, or leave it out")
-        budget = {"fraction": self.fraction, "count": self.count, "tokens": self.tokens}
-        artifact = select_from(sources, self.method, out=self.out, seed=self.seed, **budget)
-        return made(artifact) | ({} if self.export is None else {"export": self._export(sources, self.export)})
+        given |= {"fraction": self.fraction, "count": self.count, "tokens": self.tokens, "evidence": self.evidence}
+        selection = select(self.scores, out=self.out, device=self.device, progress=progress, **given)
+        return made(selection.artifact) | (
+            {} if self.export is None else {"export": self._export(sources, self.export)}
+        )
 
-    def _export(self, sources, out):
+    def _export(self, sources: Any, out: Path) -> str:
         from thresher.errors import InputError
         from thresher.selection.selection import open_selection
         from thresher.studies.selections.card import card_of
@@ -113,7 +114,7 @@ class Select(Command):
             else "Each row is a whole document with the source's own columns, its text as it was written, in the order "
             "of the ranking; `id`, `score` and `rank` are called `thresher_...` where the source has such a column."
         )
-        made = export(
+        exported = export(
             selection,
             sources.pool,
             out=out,
@@ -121,9 +122,10 @@ class Select(Command):
             rows_per_shard=self.rows_per_shard,
             card=card_of(selection, sources, others, rows),
         )
-        return str(made.path)
+        return str(exported.path)
 
-    def show(self, result):
+    def show(self, result: Mapping[str, Any]) -> str:
+        """What was kept, by stage and by domain."""
         lines = [f"{key}: {result[key]}" for key in ("path", "num_kept", "num_dropped") if key in result]
         if "num_tokens" in result:
             lines.append(f"num_tokens: {result['num_tokens']} ({result['share_of_tokens']:.1%} of the pool's)")

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thresher.cli.command import made
 from thresher.cli.options import ModelOptions
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,85 +44,42 @@ class Train(ModelOptions):
     seed: int = 0
     device: str = "auto"
 
-    def run(self, progress):
-        from thresher.data.examples import open_examples
-        from thresher.proxies.models.spec import model_spec
-        from thresher.proxies.training.trainer import TrainConfig, train
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Train the model."""
+        from thresher.api.training import train
 
-        pool = open_examples(self.pool)
-        wanted = {
-            name: getattr(self, name) for name in ("epochs", "batch_size", "learning_rate", "optimizer", "schedule")
-        }
-        wanted |= self.model_options()
-        spec, (indices, budget) = model_spec(self.model, pool), self._chosen(pool)
-        artifact = train(
-            spec,
-            pool,
+        model = train(
+            self.model,
+            self.pool,
             out=self.out,
-            config=TrainConfig.for_task(
-                spec["task"], **{name: value for name, value in wanted.items() if value is not None}
-            ),
+            selection=self.selection,
+            fraction=self.fraction,
+            weights=self.weights,
+            mixture=None if self.mixture is None else _shares(self.mixture),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
             seed=self.seed,
-            indices=indices,
-            budget=budget,
-            weights=None if self.weights is None else self._weights(pool.ids),
-            mixture=None if self.mixture is None else self._mixture(),
             device=self.device,
             progress=progress,
+            **self.model_options(),
         )
-        return made(artifact)
+        return made(model.artifact)
 
-    def _chosen(self, pool):
-        """Positions to train on, and how much of what they hold makes an epoch (None: all)."""
-        import numpy as np
 
-        from thresher.seeds import numpy_rng
-        from thresher.selection.budget import num_to_keep, take
-        from thresher.studies.experiments.training_sets import kept_positions
+def _shares(mixture: str) -> dict[str, float]:
+    from thresher.errors import InputError
 
-        indices = np.arange(len(pool)) if self.selection is None else kept_positions(self.selection, pool)
-        lengths = np.asarray(pool.lengths())
-        budget = num_to_keep(int(lengths[indices].sum()), fraction=self.fraction)
-        if self.fraction == 1:
-            return indices, None
-        order = numpy_rng(self.seed, "subset").permutation(indices)
-        return np.sort(take(order, budget, lengths).kept), budget
-
-    def _weights(self, ids):
-        """The weight of each example of the pool [n], matched by id."""
-        import numpy as np
-        import pyarrow.parquet as pq
-
-        from thresher.errors import InputError
-
-        try:
-            table = pq.read_table(self.weights, columns=["id", "weight"])
-        except (OSError, ValueError, KeyError) as error:
-            first = str(error).splitlines()[0]
-            raise InputError(
-                f"{self.weights}: no weights can be read ({first}); give Parquet with id and weight"
-            ) from None
-        by_id = dict(zip(table["id"].to_pylist(), table["weight"].to_pylist(), strict=True))
-        if len(by_id) < len(table):
-            raise InputError(f"{self.weights} has ids that occur twice; give every example one weight")
-        missing = next((id for id in ids if id not in by_id), None)
-        if missing is not None:
-            raise InputError(f"{self.weights} has no weight for the example {missing!r}; give one for every example")
-        return np.array([by_id[id] for id in ids], dtype=np.float64)
-
-    def _mixture(self) -> dict[str, float]:
-        from thresher.errors import InputError
-
-        parts = [part.rpartition("=") for part in str(self.mixture).split(",")]
-        try:
-            shares = {name: float(share) for name, _, share in parts}
-        except ValueError:
-            shares = {}
-        if len(shares) < len(parts) or "" in shares:
-            raise InputError(
-                f"mixture {self.mixture!r} cannot be read; write each domain once: domain=share,domain=share"
-            )
-        return shares
+    parts = [part.rpartition("=") for part in mixture.split(",")]
+    try:
+        shares = {name: float(share) for name, _, share in parts}
+    except ValueError:
+        shares = {}
+    if len(shares) < len(parts) or "" in shares:
+        raise InputError(f"mixture {mixture!r} cannot be read; write each domain once: domain=share,domain=share")
+    return shares
 
 
 COMMAND = Train

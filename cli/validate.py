@@ -1,10 +1,13 @@
 """`thresher validate`: prove a selection on the larger reference."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thresher.cli.command import made, named_numbers, named_paths
 from thresher.cli.options import ModelOptions
+from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,47 +47,35 @@ class Validate(ModelOptions):
     seed: int = 0
     device: str = "auto"
 
-    def run(self, progress):
-        from thresher.data.examples import open_examples
-        from thresher.proxies.settings import ModelSettings
-        from thresher.studies.experiments.training_sets import TrainingSet, held_by, kept_positions, random_set
-        from thresher.studies.experiments.validation import Plan, validate
-        from thresher.workspace import Workspace
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Train and compare."""
+        from thresher.api.training import validate
 
-        pool = open_examples(self.pool)
-        kept = {name: kept_positions(path, pool) for name, path in named_paths(self.arms, "--arms").items()}
-        arms = [TrainingSet.of(name, positions) for name, positions in kept.items()]
-        if "random" not in {arm.name for arm in arms}:
-            lengths = pool.lengths()
-            smallest = min(min(held) for held in held_by(arms, lengths, 1).values())
-            arms.append(random_set(lengths, smallest, num_repeats=self.seeds, seed=self.seed))
-        off_targets = named_paths(self.off_targets, "--off-targets") if self.off_targets else {}
-        table = ModelSettings(
-            size=self.model,
+        validation = validate(
+            self.pool,
+            named_paths(self.arms, "--arms"),
+            named_paths(self.targets, "--targets"),
+            out=self.out,
+            off_targets=named_paths(self.off_targets, "--off-targets") if self.off_targets else {},
+            model=self.model,
+            seeds=self.seeds,
+            random_budgets=self.random_budgets,
+            costs=named_numbers(self.costs, "--costs"),
+            workers=self.workers,
+            executor=self.executor,
+            seed=self.seed,
+            device=self.device,
+            progress=progress,
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
             **self.model_options(),
         )
-        artifact = validate(
-            pool,
-            arms,
-            {name: open_examples(path) for name, path in named_paths(self.targets, "--targets").items()},
-            {name: open_examples(path) for name, path in off_targets.items()},
-            model=table,
-            plan=Plan(
-                num_seeds=self.seeds,
-                random_budgets=self.random_budgets,
-                costs=named_numbers(self.costs, "--costs"),
-                workers=self.workers,
-            ),
-            seed=self.seed,
-            workspace=Workspace(self.out, self.device, progress, self.executor),
-        )
-        return made(artifact)
+        return made(validation.artifact)
 
-    def show(self, result):
+    def show(self, result: Mapping[str, Any]) -> str:
+        """The comparison in sentences."""
         from thresher.studies.report.sentences import validation_lines
 
         lines = [f"path: {result['path']}", *validation_lines(result)]

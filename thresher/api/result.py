@@ -1,0 +1,198 @@
+"""The result of `thresher.attribute`: scores of every pair, and what one asks of them."""
+
+import html
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from thresher.artifacts import Artifact, atomic_file
+from thresher.errors import InputError
+from thresher.selection.combination import combine
+
+
+class Attribution:
+    """Scores of every training example for every test example; higher is more helpful.
+
+    `len(result)` is the number of training examples.
+    """
+
+    def __init__(self, artifact: Artifact, row: Callable[[int], Any] | None = None) -> None:
+        """`row` gives the training example at a position, which `top` shows; None: it shows none."""
+        self.artifact = artifact
+        self._row = row
+
+    @property
+    def path(self) -> Path:
+        """The folder that the scores are in; a temporary one unless a cache was given."""
+        return self.artifact.path
+
+    @cached_property
+    def scores(self) -> Float[np.ndarray, "n t"]:
+        """float32 [n_train, n_test], memory-mapped: read from disk as it is used."""
+        return np.load(self.artifact.file("scores.npy"), mmap_mode="r")
+
+    @cached_property
+    def spread(self) -> Float[np.ndarray, "n t"]:
+        """The standard deviation of each score over the checkpoints, [n_train, n_test]; NaN for one checkpoint."""
+        if "spread.npy" not in self.artifact.meta["files"]:
+            return np.broadcast_to(np.float32(np.nan), self.shape)
+        return np.load(self.artifact.file("spread.npy"), mmap_mode="r")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_train, n_test)."""
+        num_train, num_test = self.artifact.meta["config"]["shape"]
+        return num_train, num_test
+
+    @property
+    def method(self) -> str:
+        """`exact`, or the projection."""
+        return self.artifact.meta["config"]["method"]
+
+    @property
+    def num_checkpoints(self) -> int:
+        """How many checkpoints the scores are means over."""
+        return self.artifact.meta["config"]["num_checkpoints"]
+
+    @property
+    def quality(self) -> dict[str, dict[str, float]]:
+        """`train` and `test` -> `loss` and, of predictions, `accuracy`: means over examples and checkpoints."""
+        measured = self.artifact.facts["quality"]
+        return {
+            side: {name: float(np.mean([one[side][name] for one in measured])) for name in measured[0][side]}
+            for side in ("train", "test")
+        }
+
+    def top(self, test: int | None = None, k: int = 10, *, harmful: bool = False) -> Any:
+        """The `k` most helpful training examples for one test example, or for all on average (`test=None`).
+
+        A pandas DataFrame with the columns index (the position in train), score, spread (over checkpoints) and row
+        (the example itself), most helpful first; `harmful=True`: most harmful first. Without pandas a list of dicts.
+        Raises InputError for a test example that is not there.
+        """
+        if k < 1:
+            raise InputError(f"k={k} is too small; pass how many examples to show, 1 or more")
+        if test is None:
+            scores, spread = np.asarray(self.scores.mean(axis=1)), np.full(len(self), np.nan)
+        else:
+            self._check_tests([test])
+            scores, spread = np.asarray(self.scores[:, test]), self.spread[:, test]
+        order = descending(-scores if harmful else scores)[:k]
+        table = {"index": order.astype(np.int64), "score": scores[order], "spread": np.asarray(spread[order])}
+        rows = self._rows(order)
+        try:
+            import pandas as pd
+        except ImportError:
+            names = (*table, "row")
+            return [dict(zip(names, values, strict=True)) for values in zip(*table.values(), rows, strict=True)]
+        return pd.DataFrame({name: pd.Series(values) for name, values in table.items()} | {"row": _column(rows, pd)})
+
+    def select(
+        self,
+        amount: float | int | np.integer,
+        tests: Sequence[int] | None = None,
+        weights: Sequence[float] | None = None,
+    ) -> Int[np.ndarray, "m"]:
+        """Positions of the best training examples, sorted, int64: for `torch.utils.data.Subset` or `datasets.select`.
+
+        amount   a fraction of them (a float up to 1.0), or how many (an int)
+        tests    the test examples to select for; None: all
+        weights  one number, 0 or more, for each of these; None: equal
+
+        The scores of each test example are brought to mean 0 and spread 1 over the training examples, then averaged
+        (DsDm, Engstrom et al. 2024, arXiv 2401.12926); a test example whose scores are all equal has no say.
+        """
+        chosen = list(range(self.shape[1])) if tests is None else [int(test) for test in tests]
+        self._check_tests(chosen)
+        if weights is not None and len(weights) != len(chosen):
+            raise InputError(f"{len(weights)} weights for {len(chosen)} test examples; give one for each, or none")
+        shares = dict(zip(map(str, chosen), weights or [1.0] * len(chosen), strict=True))
+        columns = {str(test): np.asarray(self.scores[:, test]) for test in chosen}
+        says = {name: column for name, column in columns.items() if column.min() != column.max()}
+        if not says:
+            raise InputError("the scores of these test examples are all equal; they rank nothing, choose others")
+        combined = combine(says, {name: float(shares[name]) for name in says})
+        return np.sort(descending(combined)[: self._count(amount)]).astype(np.int64)
+
+    def save(self, path: str | Path) -> Path:
+        """The scores at `path`: a file that ends in .npy is the array alone, anything else the whole artefact.
+
+        Raises InputError where there is something already.
+        """
+        path = Path(path)
+        if path.exists():
+            raise InputError(f"{path} is there already, and nothing is written over; give another path, or delete it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".npy":
+            with atomic_file(path) as file:
+                np.save(file, self.scores)
+            return path
+        scratch = path.with_name(f".{path.name}.partial")
+        shutil.copytree(self.path, scratch, dirs_exist_ok=True)
+        scratch.rename(path)
+        return path
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        lines = [f"{name}: {_quality_line(values)}" for name, values in self.quality.items()]
+        count = f"{self.num_checkpoints} checkpoint{'s' if self.num_checkpoints > 1 else ''}"
+        size = f"{self.shape[0]:,} train x {self.shape[1]:,} test"
+        return f"Attribution({size}, {self.method}, {count}; {'; '.join(lines)})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{side}</th><td>{count:,}</td><td>{html.escape(_quality_line(self.quality[side]))}</td></tr>"
+            for side, count in zip(("train", "test"), self.shape, strict=True)
+        )
+        head = f"<b>Attribution</b>: {html.escape(self.method)}, {self.num_checkpoints} checkpoint(s)"
+        return f"{head}<table><tr><th></th><th>examples</th><th>model</th></tr>{rows}</table>"
+
+    def _check_tests(self, tests: Sequence[int]) -> None:
+        if not tests:
+            raise InputError("tests is empty; pass at least one position of a test example, or leave it out")
+        for test in tests:
+            if not 0 <= test < self.shape[1]:
+                raise InputError(
+                    f"test example {test} is not there: there are {self.shape[1]}; pass 0 to {self.shape[1] - 1}"
+                )
+        if len(set(tests)) < len(tests):
+            raise InputError(
+                "a test example stands twice among tests; give each once, and weights where one counts more"
+            )
+
+    def _count(self, amount: float | int | np.integer) -> int:
+        if isinstance(amount, int | np.integer) and not isinstance(amount, bool):
+            if not 1 <= amount <= len(self):
+                raise InputError(f"count {amount} is out of range; pass 1 to {len(self)}, or a fraction such as 0.2")
+            return int(amount)
+        if not 0 < amount <= 1:
+            raise InputError(f"fraction {amount} is out of range; pass more than 0 and at most 1.0, or a whole number")
+        return max(1, round(float(amount) * len(self)))
+
+    def _rows(self, order: np.ndarray) -> list[Any]:
+        return [None if self._row is None else self._row(int(index)) for index in order]
+
+
+def descending(scores: Float[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """Positions from the largest score to the smallest; among equal scores the earlier position comes first."""
+    return np.argsort(-scores, kind="stable")
+
+
+def _column(rows: list[Any], pd: Any) -> Any:
+    """A column of whatever objects, each in its own cell."""
+    column = np.empty(len(rows), dtype=object)
+    for position, row in enumerate(rows):
+        column[position] = row
+    return pd.Series(column)
+
+
+def _quality_line(values: Mapping[str, float]) -> str:
+    accuracy = f", accuracy {values['accuracy']:.1%}" if "accuracy" in values else ""
+    return f"loss {values['loss']:.4g}{accuracy}"

@@ -1,0 +1,244 @@
+"""Verbs of attribution: features, scores, an index and a search in it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from thresher.api.checkpoint import pairs_of
+from thresher.api.handle import Handle, Source
+from thresher.api.handles import Examples, FeatureStore, Index, Neighbours, Scores, named
+from thresher.attribution.features import featurize as features_module
+from thresher.attribution.scoring import index as index_module
+from thresher.attribution.scoring import scores as scores_module
+from thresher.attribution.scoring.direction import score_by_direction
+from thresher.attribution.scoring.dual import score_dual
+from thresher.attribution.scoring.options import Options
+from thresher.attribution.scoring.traker_backend import score_with_traker
+from thresher.data.examples import TokenExamples
+from thresher.errors import InputError
+from thresher.progress import SILENT, Progress
+from thresher.scores import check_names
+
+METHODS = ("features", "direction", "dual")
+Damping = float | Literal["loo"] | None
+
+
+def featurize(
+    models: Any,
+    examples: Source,
+    *,
+    out: str | Path,
+    windows: bool = False,
+    k: int = 512,
+    projection: str = "two-sided",
+    output: str = "margin",
+    parameters: str | None = None,
+    precision: str = "float32",
+    views: Sequence[str] = (),
+    batch_tokens: int | None = None,
+    executor: str = "processes",
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> FeatureStore:
+    """One forward and backward pass over prepared examples: projected gradients, outputs and losses, on disk.
+
+    models      one or several: what `train` gave, names and paths, modules, or `Checkpoint`s
+    windows     of documents, every window that a model reads is an example of its own, ID:0, ID:1, ...
+    k           numbers that a gradient is projected to
+    projection  two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity
+    views       of images: flip and shift, which features are averaged over
+    executor    processes, or ray
+
+    Raises InputError for models that cannot read the examples and for options that are unknown.
+    """
+    prepared = Examples.of(examples).load()
+    if windows:
+        if not isinstance(prepared, TokenExamples) or not prepared.layout.packed:
+            raise InputError(f"{prepared.artifact.path} holds no documents to take the windows of; leave out --windows")
+        prepared = prepared.by_window()
+    artifact = features_module.featurize(
+        pairs_of(models, prepared),
+        prepared,
+        out=Path(out),
+        projection=projection,
+        k=k,
+        seed=seed,
+        output=output,
+        parameters=parameters,
+        precision=precision,
+        views=tuple(views),
+        device=device,
+        batch_tokens=batch_tokens,
+        executor=executor,
+        progress=progress,
+    )
+    return FeatureStore(artifact)
+
+
+def score(
+    pool: Source,
+    targets: Mapping[str, Source] | Source,
+    *,
+    out: str | Path,
+    models: Any = (),
+    method: str = "features",
+    backend: str = "thresher",
+    damping: Damping = None,
+    q: str | None = None,
+    convention: str = "thresher",
+    goal: str = "auto",
+    top: int = 0,
+    k: int = 512,
+    projection: str = "two-sided",
+    output: str = "margin",
+    parameters: str | None = None,
+    sample: int = 2000,
+    memory_gb: float = 4.0,
+    batch_tokens: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Scores:
+    """What each pool example does to the targets (TRAK): one column a target, higher is more helpful.
+
+    pool, targets  features (from `featurize`), or prepared examples with `models`, whose features are then made beside
+                   `out`; targets by name, or one by itself
+    method         features; dual (exact, no projection, for up to some ten thousand examples); direction (nothing
+                   stored, for pools too large to featurise and a few targets)
+    goal           labels, selection or auto (labels where all are labelled with classes)
+    top            also keep so many most helpful and most harmful examples of every single target example
+
+    The others are those of `thresher score`. Raises InputError for what does not go together.
+    """
+    check_methods(method, backend, damping=damping, convention=convention, top=top)
+    others = named(targets)
+    if goal == "auto" and convention != "thresher" and method == "features" and backend == "thresher":
+        goal = "selection"
+    reading = {"output": output, "parameters": parameters, "batch_tokens": batch_tokens, "device": device}
+    if backend == "traker":
+        given = _given(models, pool, others)
+        return Scores(score_with_traker(*given, out=Path(out), k=k, seed=seed, progress=progress))
+    if method == "features":
+        making = {"projection": projection, "k": k, "seed": seed, **reading}
+        stores = _stores(pool, others, models, Path(out), making, progress)
+        options = {"damping": damping, "q": q, "convention": convention, "top": top, "goal": goal}
+        by_target = {name: stores[name].load() for name in others}
+        return Scores(scores_module.score(stores[""].load(), by_target, out=Path(out), **options, progress=progress))
+    assert damping != "loo"
+    options = Options(damping=damping, q=q, goal=goal, memory_gb=memory_gb, **reading)
+    given, shared = _given(models, pool, others), {"out": Path(out), "options": options, "progress": progress}
+    if method == "dual":
+        return Scores(score_dual(*given, top=top, **shared))
+    return Scores(score_by_direction(*given, sample=sample, seed=seed, **shared))
+
+
+def self_influence(
+    pool: Source,
+    *,
+    out: str | Path,
+    models: Any = (),
+    damping: Damping = None,
+    q: str | None = None,
+    convention: str = "thresher",
+    k: int = 512,
+    projection: str = "two-sided",
+    output: str = "margin",
+    parameters: str | None = None,
+    batch_tokens: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Scores:
+    """What each pool example does to itself: large for what is rare, hard or mislabelled.
+
+    `pool` is features, or prepared examples with `models`. Raises InputError as `score` does.
+    """
+    making = {"projection": projection, "k": k, "seed": seed, "output": output, "parameters": parameters}
+    making |= {"batch_tokens": batch_tokens, "device": device}
+    store = _stores(pool, {}, models, Path(out), making, progress)[""].load()
+    options = {"damping": damping, "q": q, "convention": convention, "progress": progress}
+    return Scores(scores_module.self_influence(store, out=Path(out), **options))
+
+
+def build_index(
+    features: Source,
+    *,
+    out: str | Path,
+    damping: Damping = None,
+    q: str | None = None,
+    convention: str = "thresher",
+    kind: str = "auto",
+    progress: Progress = SILENT,
+) -> Index:
+    """A FAISS index over a pool's features, whose inner products are TRAK scores; its recall is measured.
+
+    `kind` is flat (exact), ivf, or auto: flat up to 100,000 examples. Raises InputError where FAISS is not installed.
+    """
+    options = {"damping": damping, "q": q, "convention": convention, "kind": kind, "progress": progress}
+    return Index(index_module.build_index(FeatureStore.of(features).load(), out=Path(out), **options))
+
+
+def search(index: Source, target: Source, example: int | str, *, k: int = 10, pool: Source | None = None) -> Neighbours:
+    """The `k` training examples most helpful and most harmful to one target example, given by position or id.
+
+    `target` is its features, by the same models, projection and seed as the pool's; with `pool`, the prepared pool that
+    was indexed, each hit has a `preview`. Raises InputError for an example that is not there and another pool.
+    """
+    store = FeatureStore.of(target).load()
+    found = index_module.search(Index.of(index).artifact, store, example, k=k)
+    sides = [[{"id": id, "score": float(score)} for id, score in side] for side in found]
+    if pool is not None:
+        examples = Examples.of(pool).load()
+        row_of = {id: row for row, id in enumerate(examples.ids)}
+        for hit in (*sides[0], *sides[1]):
+            if hit["id"] not in row_of:
+                path = examples.artifact.path
+                raise InputError(f"{path} has no example {hit['id']!r}; give the pool that was indexed")
+            hit["preview"] = examples.preview(row_of[str(hit["id"])])
+    return Neighbours(*sides)
+
+
+def check_methods(
+    method: str, backend: str, *, damping: Damping, convention: str, top: int, self_influence: bool = False
+) -> None:
+    """Refuse ways to score that are unknown or do not go together."""
+    if backend not in ("thresher", "traker"):
+        raise InputError(f"backend {backend!r} is unknown; pass thresher or traker")
+    if method not in METHODS:
+        raise InputError(f"method {method!r} is unknown; pass one of: {', '.join(METHODS)}")
+    direct = method != "features"
+    unfit = {
+        "--backend traker": (direct or self_influence) and backend == "traker",
+        "--self-influence": direct and self_influence,
+        "--damping loo": direct and damping == "loo",
+        f"--convention {convention}": direct and convention != "thresher",
+        "--top": (method == "direction" or self_influence) and top != 0,
+    }
+    for option, is_unfit in unfit.items():
+        if is_unfit:
+            what = "--self-influence" if self_influence and not direct else f"--method {method}"
+            raise InputError(f"{option} does not go with {what}; leave one of them out")
+
+
+def _stores(
+    pool: Source, targets: Mapping[str, Source], models: Any, out: Path, making: dict[str, Any], progress: Progress
+) -> dict[str, FeatureStore]:
+    """The features of the pool, under "", and of each target: those that are given, or made beside `out`."""
+    if Handle.of(pool).artifact.kind == "features":
+        return {name: FeatureStore.of(one) for name, one in {"": pool, **targets}.items()}
+    check_names(targets or {"pool": pool})
+    loaders, examples, others = _given(models, pool, targets)
+
+    def made(name: str, prepared: Any) -> FeatureStore:
+        place = out.with_name(f"{out.name}-features") / name
+        return FeatureStore(features_module.featurize(loaders, prepared, out=place, progress=progress, **making))
+
+    by_target = {name: made(f"target-{name}", prepared) for name, prepared in others.items()}
+    return {**by_target, "": made("pool", examples)}
+
+
+def _given(models: Any, pool: Source, targets: Mapping[str, Source]) -> tuple[Any, Any, dict[str, Any]]:
+    """Models, pool and targets of methods that start from prepared examples."""
+    examples, others = Examples.of(pool).load(), {name: Examples.of(one).load() for name, one in targets.items()}
+    return pairs_of(models, examples, *others.values()), examples, others

@@ -1,0 +1,247 @@
+"""Verbs that train: one model, a validation of selections, and the ground truth that scores are judged by."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Float, Int
+
+from thresher.api.handle import Source
+from thresher.api.handles import Examples, Model, Quality, Validation, named
+from thresher.data.examples import Examples as PreparedExamples
+from thresher.errors import InputError
+from thresher.progress import SILENT, Progress
+from thresher.proxies.models.spec import model_spec, task_of
+from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training import trainer
+from thresher.proxies.training.config import TrainConfig
+from thresher.proxies.trials import check_trainable
+from thresher.seeds import numpy_rng
+from thresher.selection.budget import num_to_keep, take
+from thresher.studies.experiments import validation
+from thresher.studies.experiments.lds_by_size import LadderPlan, lds_ladder
+from thresher.studies.experiments.retraining import retrain
+from thresher.studies.experiments.scorers import (
+    SCORERS,
+    Attribution,
+    Scorers,
+    check_scorers,
+    judge,
+    train_checkpoints,
+)
+from thresher.studies.experiments.training_sets import TrainingSet, held_by, kept_positions, random_set
+from thresher.workspace import Workspace
+
+Weights = Mapping[str, float] | np.ndarray | str | Path
+
+
+def train(
+    model: str,
+    pool: Source,
+    *,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    selection: Source | Int[np.ndarray, "m"] | None = None,
+    fraction: float = 1.0,
+    weights: Weights | None = None,
+    mixture: Mapping[str, float] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> Model:
+    """Train a model on a prepared pool, or on a subset, a weighting or a mixture of it.
+
+    model      parameters ("0.4M"), or a name: llama:1M, rn-1/16, mlp-64x2, torchvision:resnet18, hf:PATH,
+               lora-8:hf:PATH, module:function
+    config     how it is trained; None: the defaults of its task, with `settings` (epochs, batch_size, ...) instead
+    selection  train on what it kept, or on these positions
+    fraction   train on a random part of the pool's (of the selection's) tokens or images of this size
+    weights    each example's loss is multiplied by its own: by id, as an array [n] in the pool's order, or a Parquet
+               file with the columns id and weight
+    mixture    the share of each domain in an epoch
+
+    Raises InputError for what cannot be trained so.
+    """
+    examples = Examples.of(pool).load()
+    if config is not None and settings:
+        raise InputError(f"{next(iter(settings))} is given beside a config, which says it too; leave one of them out")
+    spec, (indices, budget) = model_spec(model, examples), _chosen(examples, selection, fraction, seed)
+    given = {name: value for name, value in settings.items() if value is not None}
+    if unknown := [name for name in given if name not in TrainConfig.__dataclass_fields__]:
+        known = ", ".join(TrainConfig.__dataclass_fields__)
+        raise InputError(f"{unknown[0]} is no setting of a training; pass some of {known}")
+    artifact = trainer.train(
+        spec,
+        examples,
+        out=Path(out),
+        config=config or TrainConfig.for_task(spec["task"], **given),
+        seed=seed,
+        indices=indices,
+        budget=budget,
+        weights=None if weights is None else _weights(weights, examples.ids),
+        mixture=None if mixture is None else dict(mixture),
+        device=device,
+        progress=progress,
+    )
+    return Model(artifact)
+
+
+def validate(
+    pool: Source,
+    arms: Mapping[str, Any],
+    targets: Mapping[str, Source] | Source,
+    *,
+    out: str | Path,
+    off_targets: Mapping[str, Source] | None = None,
+    model: str = "1.6M",
+    seeds: int = 3,
+    random_budgets: Sequence[float] = (),
+    costs: Mapping[str, float] | None = None,
+    workers: int | None = None,
+    executor: str = "processes",
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> Validation:
+    """Train the reference on selections and on random data, at equal tokens from paired seeds, and compare.
+
+    arms            name -> a selection of the pool, or positions in it; random data is added unless an arm is so called
+    targets         name -> held-out prepared examples that no selection has seen
+    off_targets     name -> data to report the losses of as well
+    random_budgets  random data of so many times the arms' tokens as well: gives the compute multiplier
+    costs           arm -> FLOPs that choosing its data took, for the multiplier with that cost
+    settings        epochs, batch_size, learning_rate, optimizer, ... (`ModelSettings`)
+
+    Every run is an artefact under `out`; the same call resumes. Raises InputError before anything is trained.
+    """
+    examples = Examples.of(pool).load()
+    sets = [TrainingSet.of(name, _positions(arm, examples)) for name, arm in arms.items()]
+    if "random" not in arms:
+        lengths = examples.lengths()
+        smallest = min(min(held) for held in held_by(sets, lengths, 1).values())
+        sets.append(random_set(lengths, smallest, num_repeats=seeds, seed=seed))
+    plan = validation.Plan(num_seeds=seeds, random_budgets=random_budgets, costs=dict(costs or {}), workers=workers)
+    artifact = validation.validate(
+        examples,
+        sets,
+        {name: Examples.of(target).load() for name, target in named(targets).items()},
+        {name: Examples.of(target).load() for name, target in (off_targets or {}).items()},
+        model=ModelSettings(size=model, **settings),
+        plan=plan,
+        seed=seed,
+        workspace=Workspace(Path(out), device, progress, executor),
+    )
+    return Validation(artifact)
+
+
+def lds(
+    pool: Source,
+    target: Source,
+    *,
+    out: str | Path,
+    model: str = "0.4M",
+    scorers: Sequence[str] = (),
+    scores: Mapping[str, str | Path] | None = None,
+    subsets: int = 100,
+    fraction: float = 0.5,
+    repeats: int = 2,
+    checkpoints: int = 5,
+    k: int = 512,
+    projection: str = "two-sided",
+    views: Sequence[str] = (),
+    damping: float | Literal["loo"] | None = None,
+    q: str = "sqrt",
+    output: str = "margin",
+    baseline: str = "random",
+    ladder: Sequence[str] = (),
+    own: bool = True,
+    top: int = 100,
+    workers: int | None = None,
+    executor: str = "processes",
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> Quality:
+    """How well scores predict retraining on random subsets of the pool (the linear datamodeling score, TRAK eq. 3).
+
+    scorers          some of trak, dual, cosine, embedding, bm25, random; none: all that apply but dual
+    scores           name -> a .npy file [pool, target] of more scores to judge
+    subsets, fraction, repeats  of the ground truth; two or more repeats give the noise ceiling
+    checkpoints      models on the whole pool to attribute with
+    ladder           sizes to attribute with instead, against ground truth from `model`; `own` judges every size by its
+                     own retrainings too, `top` is how many of the most helpful examples are compared
+    settings         epochs, batch_size, learning_rate, schedule, ... (`ModelSettings`)
+
+    Everything is under `out`; the same call resumes. Raises InputError before anything is trained.
+    """
+    examples, judged = Examples.of(pool).load(), Examples.of(target).load()
+    text_only = ("bm25",) if task_of(examples) != "language" else ()
+    names = tuple(scorers) or tuple(name for name in SCORERS if name not in ("dual", *text_only))
+    if ladder and (scorers or scores):
+        raise InputError("--ladder judges TRAK at every size; leave --scorers and --scores out")
+    given = {name: Path(path) for name, path in (scores or {}).items()}
+    check_scorers(names, examples)
+    if output not in ("margin", "loss"):
+        raise InputError(f"output {output!r} is unknown; pass margin or loss")
+    table = ModelSettings(size=model, **settings)
+    workspace = Workspace(Path(out), device, progress, executor)
+    training = {"seed": seed, "workers": workers, "workspace": workspace}
+    options = Attribution(k=k, projection=projection, views=tuple(views), damping=damping, q=q, seed=seed)
+    drawn = {"num_subsets": subsets, "fraction": fraction, "repeats": repeats}
+    check_trainable(examples, table, {"target": judged})
+    if ladder:
+        plan = LadderPlan(**drawn, checkpoints=checkpoints, own=own, top=top)
+        return Quality(lds_ladder(examples, judged, table, tuple(ladder), options, plan, **training))
+    models = train_checkpoints(examples, table, count=checkpoints, **training)
+    truth = retrain(examples, judged, table, **drawn, **training)
+    against = baseline if baseline in (*names, *given) else None
+    made = Scorers(models, examples, judged, options, workspace)
+    return Quality(judge(made, truth, names, given=given, output=output, baseline=against, seed=seed))
+
+
+def _chosen(
+    pool: PreparedExamples, selection: Any, fraction: float, seed: int
+) -> tuple[Int[np.ndarray, "m"], int | None]:
+    """Positions to train on, and how much of what they hold makes an epoch (None: all)."""
+    indices = np.arange(len(pool)) if selection is None else _positions(selection, pool)
+    lengths = np.asarray(pool.lengths())
+    budget = num_to_keep(int(lengths[indices].sum()), fraction=fraction)
+    if fraction == 1:
+        return indices, None
+    order = numpy_rng(seed, "subset").permutation(indices)
+    return np.sort(take(order, budget, lengths).kept), budget
+
+
+def _positions(selection: Any, pool: PreparedExamples) -> Int[np.ndarray, "m"]:
+    if isinstance(selection, np.ndarray | list | tuple):
+        return np.sort(np.asarray(selection, dtype=np.int64))
+    return kept_positions(Path(getattr(selection, "path", selection)), pool)
+
+
+def _weights(weights: Weights, ids: Sequence[str]) -> Float[np.ndarray, "n"]:
+    """The weight of each example of the pool, matched by id."""
+    if isinstance(weights, np.ndarray):
+        return weights.astype(np.float64)
+    by_id = weights if isinstance(weights, Mapping) else _read_weights(Path(weights))
+    name = "the mapping of weights" if isinstance(weights, Mapping) else str(weights)
+    missing = next((id for id in ids if id not in by_id), None)
+    if missing is not None:
+        raise InputError(f"{name} has no weight for the example {missing!r}; give one for every example")
+    return np.array([by_id[id] for id in ids], dtype=np.float64)
+
+
+def _read_weights(path: Path) -> dict[str, float]:
+    try:
+        table = pq.read_table(path, columns=["id", "weight"])
+    except (OSError, ValueError, KeyError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"{path}: no weights can be read ({first}); give Parquet with id and weight") from None
+    by_id = dict(zip(table["id"].to_pylist(), table["weight"].to_pylist(), strict=True))
+    if len(by_id) < len(table):
+        raise InputError(f"{path} has ids that occur twice; give every example one weight")
+    return by_id
