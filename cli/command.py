@@ -14,6 +14,8 @@ from thresher.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
+    """A command: its options are fields, `run` does the work, `show` says what came of it."""
+
     json: bool = False
     """Print the result as one JSON object, and nothing else, on stdout."""
     quiet: bool = False
@@ -76,7 +78,7 @@ def named_numbers(entries: Sequence[str], option: str) -> dict[str, float]:
         try:
             number = float(text)
         except ValueError:
-            name = ""
+            name, number = "", 0.0
         if not name or name in found:
             raise InputError(
                 f"{option} {entry!r} cannot be read; write {option} NAME=NUMBER NAME=NUMBER, each name once"

@@ -8,6 +8,8 @@ from thresher.cli.command import Command
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(Command):
+    """The options of every command that trains."""
+
     precision: str | None = None
     """float32 or bf16; None: bf16 where the chip has it."""
     accumulate: int | None = None

@@ -43,7 +43,7 @@ def main(folder: Path) -> dict[str, float]:
     study = thresher.read_study(folder / "study.toml")
     result = thresher.run_study(study, thresher.Workspace(folder / "run"))  # run it again: everything is there already
 
-    selection = thresher.open(result.selections["dsdm"])
+    selection = thresher.open(result.selections["dsdm"][0])
     print("kept, best first:", selection.ids[:5])
     print("share of recipes:", selection.facts["domain_shares"]["recipe"])
     differences = thresher.open(result.validation).differences()

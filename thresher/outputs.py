@@ -105,7 +105,7 @@ class _Predictions(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, logp_gradient: Tensor, margin_gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx, logp_gradient: Tensor, margin_gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         log_probabilities, labels, log_rest = ctx.saved_tensors
         weight = (margin_gradient + logp_gradient * log_rest.exp())[:, None]
         gradient = (log_probabilities - log_rest[:, None]).exp_().mul_(-weight)
@@ -122,6 +122,6 @@ class _Select(torch.autograd.Function):
         return values.index_select(0, places)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (places,) = ctx.saved_tensors
         return gradient.new_zeros(ctx.num_rows, gradient.shape[1]).index_copy_(0, places, gradient), None

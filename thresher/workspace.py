@@ -21,6 +21,9 @@ class Workspace:
     executor: str = "processes"
     """Where independent pieces of work are done: "processes" (of this machine) or "ray". Part of no artefact."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+
     def place(self, name: str, *made_from: object) -> Path:
         """The path of the artefact `name` that is made from these plain values; its folder is made."""
         # An arm may be named after a line of methods, "minhash:0.7 | dsdm".

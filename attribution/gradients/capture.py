@@ -185,7 +185,7 @@ class _Start(torch.autograd.Function):
         return values
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[None, None]:
+    def backward(ctx, gradient: Tensor) -> tuple[None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return None, None
 
 

@@ -51,7 +51,7 @@ def score_dual(
     options = options.for_goal(pool, targets)
     if not 0 <= top <= len(pool):
         raise InputError(f"top={top} is out of range for a pool of {len(pool)}; pass 0 to {len(pool)}")
-    task = _Task(models, pool, targets, options, every=top > 0)
+    task = ExactTask(models, pool, targets, options, every=top > 0)
 
     def write(draft: Draft) -> dict:
         results = [saved(draft, f"checkpoint{m:03d}", lambda m=m: task.run(m, progress)) for m in range(len(models))]
@@ -81,11 +81,11 @@ def dual_scores(
     """The exact score of every pool example for every target example, as LDS needs them."""
     options.check(models, pool, {"target": target}, zero_damping=True)
     options = replace(options, goal="selection").for_goal(pool, {"target": target})  # of single target examples
-    task = _Task(models, pool, {"target": target}, options, every=True)
+    task = ExactTask(models, pool, {"target": target}, options, every=True)
     return task.together([task.run(m, progress) for m in range(len(models))])
 
 
-class _Task:
+class ExactTask:
     """Scores with one column a target, or (`every`) one a target example, of all targets one after the other."""
 
     def __init__(

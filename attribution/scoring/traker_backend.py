@@ -96,11 +96,11 @@ class ModelOutput(AbstractModelOutput):
         self.names: tuple[str, ...] = ()
         """Of the tensors of a batch, which traker passes by position."""
 
-    def get_output(self, model: nn.Module, weights: Any, buffers: Any, *batch: Tensor) -> Tensor:
+    def get_output(self, model: nn.Module, weights: Any, buffers: Any, *batch: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The margin of each example of a batch, [b]."""
         return self._outputs(model, batch).margin
 
-    def get_out_to_loss_grad(self, model: nn.Module, weights: Any, buffers: Any, batch: Sequence[Tensor]) -> Tensor:
+    def get_out_to_loss_grad(self, model: nn.Module, weights: Any, buffers: Any, batch: Sequence[Tensor]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Q = 1 - p of each example of a batch, [b, 1]."""
         with torch.no_grad():
             return (1 - self._outputs(model, batch).confidence)[:, None]
@@ -113,7 +113,7 @@ class ModelOutput(AbstractModelOutput):
 class GradientComputer(IterativeGradientComputer):
     """One example at a time: vmap fails on many `transformers` models, and traker's loop is quadratic in the batch."""
 
-    def compute_per_sample_grad(self, batch: Sequence[Tensor]) -> Float[Tensor, "b p"]:
+    def compute_per_sample_grad(self, batch: Sequence[Tensor]) -> Float[Tensor, "b p"]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Flattened gradients of a batch, example by example. Raises InputError where traker cannot differentiate."""
         one_by_one = super().compute_per_sample_grad
         try:

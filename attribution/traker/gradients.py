@@ -70,7 +70,7 @@ class HookedGradients(AbstractGradientComputer):
         self.func_weights, self.func_buffers = dict(model.named_parameters()), dict(model.named_buffers())
         self._pass = None
 
-    def compute_per_sample_grad(self, batch: Iterable[Tensor]) -> PerExample | Tensor:
+    def compute_per_sample_grad(self, batch: Iterable[Tensor]) -> PerExample | Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Gradients of the outputs of a batch; what the task draws at random is drawn as traker would."""
         examples = self._moved(batch)
         if not self._verified:
@@ -84,7 +84,7 @@ class HookedGradients(AbstractGradientComputer):
         gradients.rows = rows.values
         return gradients
 
-    def compute_loss_grad(self, batch: Iterable[Tensor]) -> Tensor:
+    def compute_loss_grad(self, batch: Iterable[Tensor]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The task's out-to-loss gradients: on what the model returned for this batch, where it is asked the same."""
         examples = self._moved(batch)
         if self._pass is not None and self._reuses:

@@ -117,7 +117,7 @@ class TRAKer(trak.TRAKer):
         self.ckpt_loaded = int(model_id)
 
     @full_float32()
-    def featurize(self, batch: Iterable[Tensor], inds: Any = None, num_samples: int | None = None) -> int | None:
+    def featurize(self, batch: Iterable[Tensor], inds: Any = None, num_samples: int | None = None) -> int | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write features and Q of those examples of a batch that have none yet; 0 if all had."""
         if self.ckpt_loaded != self.saver.current_model_id:
             raise InputError("no checkpoint is loaded to featurise with; call load_checkpoint first")
@@ -185,7 +185,7 @@ class TRAKer(trak.TRAKer):
         self._last_ind_target = end
 
     @full_float32()
-    def finalize_scores(
+    def finalize_scores(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, exp_name: str, model_ids: Iterable[int] | None = None, allow_skip: bool = False
     ) -> np.ndarray:
         """Scores [train_set_size, num_targets], mean over checkpoints times mean Q, at save_dir/scores/NAME.mmap."""

@@ -67,7 +67,7 @@ class Store(MmapSaver):
         self._share(exp_name)
         self.load_current_store(model_id, exp_name, num_targets, mode="a")
 
-    def load_current_store(
+    def load_current_store(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, model_id: int, exp_name: str | None = None, exp_num_targets: int = -1, mode: str = "r+"
     ) -> None:
         """Open the arrays of a checkpoint and, where `exp_name` is given, those of the experiment."""

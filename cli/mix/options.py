@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from thresher.cli.command import Command, named_numbers, named_paths
 from thresher.cli.lines import proposal_lines
@@ -12,7 +12,6 @@ from thresher.cli.options import ModelOptions
 from thresher.errors import InputError
 
 if TYPE_CHECKING:
-
     from thresher.selection.mixture.constraints import Constraints
     from thresher.selection.mixture.goal import Goal
     from thresher.studies.mixtures.runs import Bench

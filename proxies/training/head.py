@@ -68,6 +68,6 @@ class _HeadLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx, outer):
+    def backward(ctx, outer):  # pyright: ignore[reportIncompatibleMethodOverride]
         to_hidden, to_matrix = ctx.saved_tensors
         return outer * to_hidden, outer * to_matrix, None, None

@@ -99,10 +99,12 @@ def train(
         artifact = build(Path(out), write=write, **request)
         if not artifact.built:
             ranks.share(None)
-    elif (state := ranks.share()) is not None:
+        ranks.wait()
+        return artifact
+    if (state := ranks.share()) is not None:
         run(state)
     ranks.wait()
-    return artifact if ranks.is_first else open_artifact(Path(out), "model")
+    return open_artifact(Path(out), "model")
 
 
 class Trainer:

@@ -156,7 +156,12 @@ class _Loop:
         ]
         facts = run_mixtures(trials, self.bench, workers=self.workers, progress=self.progress)
         return [
-            {"run": trial.name, "weights": trial.mixture, "data": (trial.budget or 0) / design.run_budget, **facts_of_trial}
+            {
+                "run": trial.name,
+                "weights": trial.mixture,
+                "data": (trial.budget or 0) / design.run_budget,
+                **facts_of_trial,
+            }
             for trial, facts_of_trial in zip(trials, facts, strict=True)
         ]
 

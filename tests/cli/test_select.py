@@ -1,6 +1,7 @@
 """`thresher select` on a prepared pool: every method from artefacts alone, its errors, and what is made once."""
 
 import json
+from pathlib import Path
 
 import datasets
 import pyarrow as pa
@@ -121,7 +122,7 @@ def test_a_method_without_its_evidence_names_the_flag(made, tmp_path, capsys, me
 
 def test_kept_and_dropped_say_which_stage_left_what_out(select):
     result = select("semdedup:eps=0.2 | bm25:0.1")
-    reasons = open_selection(result["path"]).dropped["reason"].to_pylist()
+    reasons = open_selection(Path(result["path"])).dropped["reason"].to_pylist()
     assert set(reasons) == {"semdedup:eps=0.2", "bm25: beyond the budget"}
     assert [row["stage"] for row in result["stages"]] == ["semdedup:eps=0.2", "bm25:fraction=0.1"]
 
@@ -139,7 +140,7 @@ def test_an_export_is_the_kept_documents_in_shards_with_a_card(select, made, tmp
     else:
         options = {"data_files": [str(file) for file in files], "split": "train", "cache_dir": str(tmp_path / "cache")}
         rows = datasets.load_dataset(format.replace("jsonl", "json"), **options).to_list()
-    kept = open_selection(result["path"]).kept.to_pylist()
+    kept = open_selection(Path(result["path"])).kept.to_pylist()
     source = [json.loads(line) for line in (made / "corpus.jsonl").read_text().splitlines()]
     assert [row["rank"] for row in rows] == list(range(1, 13))
     for row, mine in zip(rows, kept, strict=True):

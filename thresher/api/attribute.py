@@ -23,7 +23,7 @@ from thresher.api.result import Attribution
 from thresher.api.weights import Checkpoints, bare, borrowed, num_trainable
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.gradients.featurizer import Featurizer
-from thresher.attribution.scoring.dual import _Task as ExactTask
+from thresher.attribution.scoring.dual import ExactTask
 from thresher.attribution.scoring.kernel import Kernel, factorise
 from thresher.attribution.scoring.options import Options
 from thresher.attribution.scoring.weighting import q_of

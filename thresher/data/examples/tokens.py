@@ -288,6 +288,6 @@ class LabelledTextExamples(Labelled, TokenExamples):
         """None: all classes are there in the logits."""
         return None
 
-    def by_window(self) -> "LabelledTextExamples":
+    def by_window(self) -> "LabelledTextExamples":  # pyright: ignore[reportIncompatibleMethodOverride]
         """The same: each text is one window."""
         return self
