@@ -12,17 +12,19 @@ from thresher.lazy import lazy
 if TYPE_CHECKING:
     from thresher.proxies.costs import selection_flops
     from thresher.proxies.evaluation import evaluate, evaluate_choices, means, measure
-    from thresher.proxies.models.ladder import language_config, language_learning_rate, parse_size
+    from thresher.proxies.models.ladder import Shape, language_config, language_learning_rate, parse_size
     from thresher.proxies.models.spec import build_model, model_spec, num_parameters
     from thresher.proxies.models.weights import loaders_of, open_model, read_spec, save_model
     from thresher.proxies.settings import ModelSettings
     from thresher.proxies.training.config import TrainConfig
     from thresher.proxies.training.trainer import train
-    from thresher.proxies.trials import train_trial, train_trials
+    from thresher.proxies.trials import Trial, train_trial, train_trials
 
 __all__ = [
     "ModelSettings",
+    "Shape",
     "TrainConfig",
+    "Trial",
     "build_model",
     "evaluate",
     "evaluate_choices",
@@ -46,6 +48,8 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
+        "Shape": "thresher.proxies.models.ladder",
+        "Trial": "thresher.proxies.trials",
         "ModelSettings": "thresher.proxies.settings",
         "TrainConfig": "thresher.proxies.training.config",
         "build_model": "thresher.proxies.models.spec",

@@ -13,9 +13,9 @@ from thresher.lazy import lazy
 
 if TYPE_CHECKING:
     from thresher.selection.budget import Budget
+    from thresher.selection.choosing import check_spec, select, select_by
     from thresher.selection.evidence import Evidence
     from thresher.selection.methods import METHODS, stages_of
-    from thresher.selection.select import check_spec, select_by
     from thresher.selection.selection import Selected, Selection, open_selection, write_selection
     from thresher.selection.statistics.comparison import POOLED, Comparison, Run, compare_arms, standings
     from thresher.selection.statistics.decisions import judge
@@ -29,8 +29,9 @@ _HOMES = {
     "Evidence": "thresher.selection.evidence",
     "METHODS": "thresher.selection.methods",
     "stages_of": "thresher.selection.methods",
-    "check_spec": "thresher.selection.select",
-    "select_by": "thresher.selection.select",
+    "check_spec": "thresher.selection.choosing",
+    "select": "thresher.selection.choosing",
+    "select_by": "thresher.selection.choosing",
     "Selected": "thresher.selection.selection",
     "Selection": "thresher.selection.selection",
     "open_selection": "thresher.selection.selection",
@@ -75,6 +76,7 @@ __all__ = [
     "open_selection",
     "read_losses",
     "recommend",
+    "select",
     "select_by",
     "stages_of",
     "standings",

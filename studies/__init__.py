@@ -1,1 +1,95 @@
-"""Experiments that stand on all parts: the whole loop, its studies, their reports."""
+"""Experiments that stand on all parts: the whole loop, its studies, their reports.
+
+A `Study` says everything of a run; `run_study` carries it out in a `Workspace`, stage by stage. `validate`, `retrain`
+and `Scorers` are its experiments by themselves; `Sources` and `select_from` make selections from artefacts.
+"""
+
+from typing import TYPE_CHECKING
+
+from thresher.lazy import lazy
+
+if TYPE_CHECKING:
+    from thresher.studies.experiments.retraining import open_retrainings, retrain
+    from thresher.studies.experiments.scorers import Attribution, Scorers, train_checkpoints
+    from thresher.studies.experiments.training_sets import TrainingSet, random_set, supply
+    from thresher.studies.experiments.validation import Plan, read_runs, validate
+    from thresher.studies.experiments.validation_facts import compare
+    from thresher.studies.loop import POOL, featurize_study, run_study, train_proxies
+    from thresher.studies.selections.evidence import evidence_of
+    from thresher.studies.selections.select import select_from
+    from thresher.studies.selections.sources import Sources
+    from thresher.studies.study import (
+        AttributionTable,
+        PoolTable,
+        ProxyTable,
+        ReferenceTable,
+        SelectTable,
+        Study,
+        TargetTable,
+        ValidateTable,
+    )
+    from thresher.studies.study_file import read_study
+
+__all__ = [
+    "POOL",
+    "Attribution",
+    "AttributionTable",
+    "Plan",
+    "PoolTable",
+    "ProxyTable",
+    "ReferenceTable",
+    "Scorers",
+    "SelectTable",
+    "Sources",
+    "Study",
+    "TargetTable",
+    "TrainingSet",
+    "ValidateTable",
+    "compare",
+    "evidence_of",
+    "featurize_study",
+    "open_retrainings",
+    "random_set",
+    "read_runs",
+    "read_study",
+    "retrain",
+    "run_study",
+    "select_from",
+    "supply",
+    "train_checkpoints",
+    "train_proxies",
+    "validate",
+]
+
+_HOMES = {
+    "AttributionTable": "thresher.studies.study",
+    "PoolTable": "thresher.studies.study",
+    "ProxyTable": "thresher.studies.study",
+    "ReferenceTable": "thresher.studies.study",
+    "SelectTable": "thresher.studies.study",
+    "Study": "thresher.studies.study",
+    "TargetTable": "thresher.studies.study",
+    "ValidateTable": "thresher.studies.study",
+    "read_study": "thresher.studies.study_file",
+    "POOL": "thresher.studies.loop",
+    "featurize_study": "thresher.studies.loop",
+    "run_study": "thresher.studies.loop",
+    "train_proxies": "thresher.studies.loop",
+    "evidence_of": "thresher.studies.selections.evidence",
+    "select_from": "thresher.studies.selections.select",
+    "Sources": "thresher.studies.selections.sources",
+    "Plan": "thresher.studies.experiments.validation",
+    "read_runs": "thresher.studies.experiments.validation",
+    "validate": "thresher.studies.experiments.validation",
+    "compare": "thresher.studies.experiments.validation_facts",
+    "TrainingSet": "thresher.studies.experiments.training_sets",
+    "random_set": "thresher.studies.experiments.training_sets",
+    "supply": "thresher.studies.experiments.training_sets",
+    "Attribution": "thresher.studies.experiments.scorers",
+    "Scorers": "thresher.studies.experiments.scorers",
+    "train_checkpoints": "thresher.studies.experiments.scorers",
+    "open_retrainings": "thresher.studies.experiments.retraining",
+    "retrain": "thresher.studies.experiments.retraining",
+}
+
+__getattr__ = lazy(__name__, _HOMES)

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.attribution.featurize import CASES, Case, in_turns, plain_passes
-from thresher.attribution.gradients.slopes import Slopes
+from thresher.attribution import Slopes
 from thresher.devices import keep_memory
 
 NUM_DIRECTIONS = (1, 4)

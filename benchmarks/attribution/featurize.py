@@ -24,7 +24,7 @@ from torch import nn
 
 from benchmarks.attribution.models import gpt2, images, resnet9, tokens
 from benchmarks.attribution.plain import plain_step
-from thresher.attribution.gradients.featurizer import Featurizer
+from thresher.attribution import Featurizer
 from thresher.devices import keep_memory
 from thresher.outputs import Batch
 

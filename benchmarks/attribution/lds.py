@@ -27,13 +27,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.attribution.peers.common import ROOT
-from thresher.attribution.quality.lds import lds_table, noise_ceiling, predict_outputs
-from thresher.attribution.scoring.scores import score_blocks
+from thresher.attribution import lds_table, noise_ceiling, predict_outputs, score_blocks
 from thresher.cli.main import main as thresher
-from thresher.data.examples import open_examples
-from thresher.proxies.settings import ModelSettings
-from thresher.studies.experiments.retraining import retrain
-from thresher.studies.experiments.scorers import Attribution, Scorers, train_checkpoints
+from thresher.data import open_examples
+from thresher.proxies import ModelSettings
+from thresher.studies import Attribution, Scorers, retrain, train_checkpoints
 from thresher.workspace import Workspace
 
 RUNS = ROOT / "runs" / "lds"

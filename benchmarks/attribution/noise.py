@@ -26,13 +26,10 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from benchmarks.attribution.noise_data import FOLDS, Source, build, tfidf_out_of_fold
 from benchmarks.attribution.peers.common import ROOT
-from thresher.attribution.features.featurize import featurize
-from thresher.attribution.features.store import open_features
-from thresher.attribution.scoring.scores import score, self_influence
-from thresher.data.examples import Examples, ImageExamples, open_examples
+from thresher.attribution import featurize, open_features, score, self_influence
+from thresher.data import Examples, ImageExamples, open_examples
 from thresher.outputs import logits_of
-from thresher.proxies import TrainConfig, model_spec, train
-from thresher.proxies.models.weights import loaders_of
+from thresher.proxies import TrainConfig, loaders_of, model_spec, train
 from thresher.scores import read_scores
 
 MODELS = "benchmarks.attribution.models"

@@ -30,7 +30,7 @@ def write_inputs(folder: Path, num: int) -> None:
 
     from benchmarks.attribution.models import gpt2
     from thresher.artifacts import Draft, build
-    from thresher.data.token_files import save_rows
+    from thresher.data import save_rows
 
     def write(draft: Draft) -> dict:
         tokens = np.random.default_rng(0).integers(0, VOCABULARY, size=(num, LENGTH)).astype(np.uint16)
@@ -47,9 +47,8 @@ def write_inputs(folder: Path, num: int) -> None:
 
 def pass_alone(folder: Path, num: int) -> dict[str, float]:
     """Seconds of batches through a featuriser that has seen its first one."""
-    from thresher.attribution.gradients.featurizer import Featurizer
-    from thresher.data.batches import balanced_batches
-    from thresher.data.examples import open_examples
+    from thresher.attribution import Featurizer
+    from thresher.data import balanced_batches, open_examples
     from thresher.devices import keep_memory
     from thresher.proxies import open_model
 

@@ -27,11 +27,15 @@ import pyarrow.parquet as pq
 
 from benchmarks.loop import machine
 from thresher.artifacts import library_version
-from thresher.data.sources.source import Source
-from thresher.data.text.documents import TextColumns, read_documents
-from thresher.data.text.encoding import BATCH_CHARACTERS
-from thresher.data.text.text_examples import prepare_text
-from thresher.data.text.tokenizer import open_tokenizer, train_tokenizer
+from thresher.data import (
+    BATCH_CHARACTERS,
+    Source,
+    TextColumns,
+    open_tokenizer,
+    prepare_text,
+    read_documents,
+    train_tokenizer,
+)
 
 LENGTH = 1024
 # Runs a command and prints its exit status, seconds and largest resident memory, all its threads together.

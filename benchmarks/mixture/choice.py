@@ -25,10 +25,7 @@ from scipy.optimize import nnls
 
 from benchmarks.mixture.measured import measured
 from benchmarks.mixture.published import five_mix, pile, ranks
-from thresher.selection.mixture.laws.law import Losses, Weights
-from thresher.selection.mixture.laws.linear import LogLaw
-from thresher.selection.mixture.methods import METHODS
-from thresher.selection.mixture.table import MixtureTable, folds
+from thresher.selection.mixture import METHODS, LogLaw, Losses, MixtureTable, Weights, folds
 
 SMOOTH = ("linear", "exponential", "effective", "diminishing", "gaussian-process")
 FAMILIES = ("exponential", "effective", "gaussian-process", "regmix")

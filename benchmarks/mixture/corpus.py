@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.mixture.measured import measured
-from thresher.data.examples import open_examples
-from thresher.studies.experiments.training_sets import supply
+from thresher.data import open_examples
+from thresher.studies import supply
 
 TARGETS = ("squad", "gsm8k", "lambada")
 SHAPE = ("--vocab-size", 1024, "--sequence-length", 128)

@@ -17,18 +17,26 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.mixture.measured import measured
-from thresher.selection.mixture.autoscale.scaling import DomainScaling, Runs, fit_autoscale, project_paper
-from thresher.selection.mixture.constraints import make_constraints
-from thresher.selection.mixture.domain_dsdm import fit_domain_dsdm
-from thresher.selection.mixture.goal import make_goal
-from thresher.selection.mixture.laws.exponential import fit_exponential
-from thresher.selection.mixture.laws.linear import LinearLaw
-from thresher.selection.mixture.laws.power_law import extrapolate
-from thresher.selection.mixture.methods import DEFAULT, METHODS
-from thresher.selection.mixture.optimise import optimise
-from thresher.selection.mixture.table import MixtureTable, make_table
-from thresher.selection.mixture.table_file import Columns, read_table
-from thresher.selection.mixture.uncertainty import bootstrap
+from thresher.selection.mixture import (
+    DEFAULT,
+    METHODS,
+    Columns,
+    DomainScaling,
+    LinearLaw,
+    MixtureTable,
+    Runs,
+    bootstrap,
+    extrapolate,
+    fit_autoscale,
+    fit_domain_dsdm,
+    fit_exponential,
+    make_constraints,
+    make_goal,
+    make_table,
+    optimise,
+    project_paper,
+    read_table,
+)
 
 PILE = Columns(("train_the_pile_*",), ("metric/the_pile_*_val_loss",), "index")
 # Parameters (a, b, c), optimum and weights as released with AutoScale.

@@ -23,9 +23,8 @@ import torch
 
 from benchmarks.loop import machine
 from thresher.artifacts import Artifact, build
-from thresher.data.examples import ImageExamples
-from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import Trial, train_trial, train_trials
+from thresher.data import ImageExamples
+from thresher.proxies import ModelSettings, Trial, train_trial, train_trials
 from thresher.workspace import Workspace
 
 CASES = {

@@ -19,12 +19,9 @@ import numpy as np
 
 from benchmarks.loop import machine
 from thresher.cli.main import main as thresher
-from thresher.data.examples import Examples, open_examples
+from thresher.data import Examples, open_examples
 from thresher.executors.jobs import run_jobs
-from thresher.proxies.evaluation import means, measure
-from thresher.proxies.models.ladder import Shape, language_learning_rate
-from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import Trial, train_trial
+from thresher.proxies import ModelSettings, Shape, Trial, language_learning_rate, means, measure, train_trial
 from thresher.workspace import Workspace
 
 WIDTHS = (32, 64, 128, 192)

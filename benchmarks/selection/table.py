@@ -16,21 +16,28 @@ from typing import Any
 
 from benchmarks.loop import machine
 from thresher.artifacts import Artifact
-from thresher.attribution.features.store import open_features
+from thresher.attribution import open_features
 from thresher.cli.main import main as thresher
 from thresher.cli.progress_bar import progress_for
-from thresher.data.examples import Examples, open_examples
-from thresher.proxies.costs import selection_flops
-from thresher.proxies.settings import ModelSettings
-from thresher.selection.selection import open_selection
-from thresher.studies.experiments.training_sets import TrainingSet, random_set
-from thresher.studies.experiments.validation import Plan, read_runs, validate
-from thresher.studies.experiments.validation_facts import compare
-from thresher.studies.loop import POOL, featurize_study, train_proxies
-from thresher.studies.selections.evidence import evidence_of
-from thresher.studies.selections.select import select_from
-from thresher.studies.selections.sources import Sources
-from thresher.studies.study import AttributionTable, ProxyTable
+from thresher.data import Examples, open_examples
+from thresher.proxies import ModelSettings, selection_flops
+from thresher.selection import open_selection
+from thresher.studies import (
+    POOL,
+    AttributionTable,
+    Plan,
+    ProxyTable,
+    Sources,
+    TrainingSet,
+    compare,
+    evidence_of,
+    featurize_study,
+    random_set,
+    read_runs,
+    select_from,
+    train_proxies,
+    validate,
+)
 from thresher.workspace import Workspace
 
 TARGETS = ("squad", "gsm8k", "lambada", "jeopardy")

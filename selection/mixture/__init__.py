@@ -13,23 +13,28 @@ from thresher.lazy import lazy
 if TYPE_CHECKING:
     from thresher.selection.mixture.autoscale.ddo import find_ddo
     from thresher.selection.mixture.autoscale.proposal import AutoScaleProposal, propose_autoscale
-    from thresher.selection.mixture.autoscale.scaling import Runs, fit_autoscale, project_paper
+    from thresher.selection.mixture.autoscale.scaling import DomainScaling, Runs, fit_autoscale, project_paper
     from thresher.selection.mixture.constraints import Constraints, make_constraints
     from thresher.selection.mixture.design import Plan, next_runs, plan_runs
     from thresher.selection.mixture.domain_dsdm import fit_domain_dsdm, propose_domain_dsdm
     from thresher.selection.mixture.goal import Goal, make_goal
     from thresher.selection.mixture.laws.exponential import fit_exponential
-    from thresher.selection.mixture.laws.law import Law
+    from thresher.selection.mixture.laws.law import Law, Losses, Weights
     from thresher.selection.mixture.laws.linear import LinearLaw, LogLaw
     from thresher.selection.mixture.laws.power_law import extrapolate
     from thresher.selection.mixture.methods import DEFAULT, METHODS
     from thresher.selection.mixture.nested import at_scale
+    from thresher.selection.mixture.optimise import optimise
     from thresher.selection.mixture.proposal import Proposal, propose
     from thresher.selection.mixture.table import MixtureTable, folds, make_table, split
     from thresher.selection.mixture.table_file import Columns, read_table
     from thresher.selection.mixture.uncertainty import bootstrap, hold_out
 
 _HOMES = {
+    "optimise": "thresher.selection.mixture.optimise",
+    "Weights": "thresher.selection.mixture.laws.law",
+    "Losses": "thresher.selection.mixture.laws.law",
+    "DomainScaling": "thresher.selection.mixture.autoscale.scaling",
     "MixtureTable": "thresher.selection.mixture.table",
     "folds": "thresher.selection.mixture.table",
     "make_table": "thresher.selection.mixture.table",
@@ -71,14 +76,17 @@ __all__ = [
     "AutoScaleProposal",
     "Columns",
     "Constraints",
+    "DomainScaling",
     "Goal",
     "Law",
     "LinearLaw",
     "LogLaw",
+    "Losses",
     "MixtureTable",
     "Plan",
     "Proposal",
     "Runs",
+    "Weights",
     "at_scale",
     "bootstrap",
     "extrapolate",
@@ -92,6 +100,7 @@ __all__ = [
     "make_goal",
     "make_table",
     "next_runs",
+    "optimise",
     "plan_runs",
     "project_paper",
     "propose",

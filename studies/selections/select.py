@@ -9,9 +9,9 @@ from thresher.attribution.features.store import FeatureStore
 from thresher.errors import InputError
 from thresher.seeds import derive
 from thresher.selection.budget import Budget
+from thresher.selection.choosing import check_spec, select_by
 from thresher.selection.evidence import Evidence
 from thresher.selection.methods import needs_no_model, stages_of
-from thresher.selection.select import check_spec, select_by
 from thresher.selection.selection import write_selection
 from thresher.studies.preparation import Prepared
 from thresher.studies.selections.evidence import evidence_of

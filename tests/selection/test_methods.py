@@ -10,8 +10,8 @@ from thresher.errors import InputError
 from thresher.scores import Scores
 from thresher.selection import combination
 from thresher.selection.budget import num_to_keep
+from thresher.selection.choosing import select
 from thresher.selection.evidence import Evidence
-from thresher.selection.select import select
 from thresher.selection.selectors import controls
 from thresher.selection.selectors.ranking import by
 

@@ -5,9 +5,9 @@ import pytest
 
 from tests.selection.cases import NUM, evidence, facts
 from thresher.errors import InputError
+from thresher.selection.choosing import select_by
 from thresher.selection.evidence import Evidence
 from thresher.selection.methods import METHODS, needs_of, stages_of
-from thresher.selection.select import select_by
 
 
 def test_a_spec_reads_as_its_stages():

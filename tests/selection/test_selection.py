@@ -9,7 +9,7 @@ import pytest
 from thresher.artifacts import build
 from thresher.errors import InputError
 from thresher.scores import open_scores
-from thresher.selection.select import select
+from thresher.selection.choosing import select
 from thresher.selection.selection import domain_shares, open_selection, write_selection
 
 NUM_POOL = 23

@@ -10,7 +10,7 @@ from safetensors.torch import load_model as load_safetensors
 from torch import nn
 
 from benchmarks.attribution.peers.common import BATCH, TOKENS, Job
-from thresher.data.examples import Examples, open_examples
+from thresher.data import Examples, open_examples
 from thresher.outputs import Batch
 
 

@@ -14,10 +14,8 @@ import torch
 
 from benchmarks.attribution.peers.cases import CASES, LONG, WORKLOADS
 from thresher.artifacts import build
-from thresher.data.images.image_examples import LabelledImage, prepare_images
-from thresher.data.token_files import save_rows
-from thresher.proxies.models.spec import build_model
-from thresher.proxies.models.weights import save_model
+from thresher.data import LabelledImage, prepare_images, save_rows
+from thresher.proxies import build_model, save_model
 
 CLASSES = [str(label) for label in range(10)]
 VOCABULARY, LENGTH = 4096, 128

@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.attribution.peers.__main__ import TABLE, machine
 from benchmarks.attribution.peers.report import merge, write_table
-from thresher.attribution.quality.lds import lds_table, noise_ceiling, predict_outputs
-from thresher.studies.experiments.retraining import open_retrainings
+from thresher.attribution import lds_table, noise_ceiling, predict_outputs
+from thresher.studies import open_retrainings
 
 
 def main() -> None:

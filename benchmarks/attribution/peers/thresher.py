@@ -9,11 +9,8 @@ import numpy as np
 from benchmarks.attribution.peers.child import plain_round
 from benchmarks.attribution.peers.common import Job
 from benchmarks.attribution.peers.data import batches, load_model, pool_of, targets_of
-from thresher.attribution.features.featurize import featurize
-from thresher.attribution.features.store import open_features
-from thresher.attribution.gradients.featurizer import Featurizer
-from thresher.attribution.scoring.scores import score_blocks
-from thresher.proxies.models.weights import loaders_of
+from thresher.attribution import Featurizer, featurize, open_features, score_blocks
+from thresher.proxies import loaders_of
 
 
 def rounds(job: Job) -> tuple[Callable[[], None], Callable[[], None]]:

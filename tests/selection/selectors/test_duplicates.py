@@ -5,8 +5,8 @@ import pytest
 
 from tests.selection.cases import NUM, evidence
 from thresher.errors import InputError
+from thresher.selection.choosing import select_by
 from thresher.selection.evidence import Evidence
-from thresher.selection.select import select_by
 from thresher.selection.selectors import duplicates
 from thresher.selection.selectors.semdedup import nearest_farther
 from thresher.vectors import clusters, directions

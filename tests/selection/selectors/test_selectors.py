@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.selection.cases import NUM, TARGET_LIKE, evidence, facts, texts
+from thresher.selection.choosing import select_by
 from thresher.selection.evidence import Evidence
 from thresher.selection.methods import METHODS
-from thresher.selection.select import select_by
 from thresher.selection.selectors import dsir, sampling
 from thresher.selection.selectors.ngrams import hashed_ngrams
 
