@@ -23,7 +23,7 @@ from thresher.executors.workers import num_workers
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.models.weights import loaders_of
 from thresher.proxies.trials import Trial, check_trainable, train_trial, train_trials
-from thresher.seeds import derive, numpy_rng
+from thresher.seeds import numpy_rng, run_seed
 from thresher.selection.budget import Budget
 from thresher.selection.evidence import FROM_MODELS
 from thresher.selection.methods import needs_of
@@ -113,7 +113,7 @@ def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, workspace: Wo
         Trial(
             "proxy",
             m,
-            derive(seed, "proxy", m) % 2**31,
+            run_seed(seed, "proxy", m),
             np.sort(amount.take(order, pool.domains).kept),
             amount.total,
             folder="proxies",

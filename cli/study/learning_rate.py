@@ -1,25 +1,19 @@
 """`thresher study learning-rate`: at which learning rate can a proxy's ranking of recipes be trusted?"""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from thresher.cli.command import Command, made, named_paths
+from thresher.cli.command import made
+from thresher.cli.study.options import StudyOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningRate(Command):
+class LearningRate(StudyOptions):
     """Rank recipes with a proxy at several learning rates, against the reference with each recipe's own best rate.
 
     Says which rate to train proxies at: the largest below which the ranking does not change. Every run is an artefact
     under --out; run the same command again to resume, or with more rates to go on.
     """
 
-    pool: Path
-    """A prepared pool."""
-    test_sets: tuple[str, ...]
-    """NAME=PREPARED of the validation data."""
-    recipes: tuple[str, ...]
-    """NAME=KIND:ARGUMENT of each training set, as for `thresher study transfer`."""
     proxy: str
     """The proxy's size."""
     reference: str
@@ -28,52 +22,29 @@ class LearningRate(Command):
     """Learning rates of the proxy."""
     reference_rates: tuple[float, ...]
     """Learning rates of the reference, of which every recipe gets its best."""
-    out: Path
     standard: float | None = None
     """The proxy's usual rate, which the reduced one is compared with; none: the ladder's rule."""
-    tokens: int | None = None
-    """Each recipe is trained on so many tokens an epoch; none: a fifth of the pool."""
-    examples: int | None = None
-    """Or on what so many average examples of the pool hold; of images, so many."""
-    seeds: int = 2
-    targets: tuple[str, ...] = ()
-    """NAME=PREPARED for recipes that select by targets."""
-    models: tuple[str, ...] = ()
-    """Proxies for recipes that select by features, losses or embeddings."""
-    epochs: float = 1.0
-    batch_size: int | None = None
-    optimizer: str | None = None
-    resamples: int = 1000
-    workers: int | None = None
-    """Trainings at once; None: one a core, or one on a GPU."""
-    executor: str = "processes"
-    """Where runs are done: processes (of this machine), or ray (a cluster, see docs/training.md)."""
-    seed: int = 0
-    device: str = "auto"
 
     def run(self, progress):
-        from thresher.cli.study.options import draw_recipes
         from thresher.proxies.settings import ModelSettings, usual_rate
         from thresher.studies.experiments.learning_rate import learning_rate
 
-        pool, sources, draws, budget = draw_recipes(self, progress)
+        drawn = self.drawn(progress)
         common = {"epochs": self.epochs, "batch_size": self.batch_size, "optimizer": self.optimizer}
         proxy = ModelSettings(size=self.proxy, **common)
-        from thresher.data.examples import open_examples
-
         artifact = learning_rate(
-            pool,
-            draws,
-            {name: open_examples(path) for name, path in named_paths(self.test_sets, "--test-sets").items()},
+            drawn.pool,
+            drawn.training_sets,
+            self.opened_test_sets(),
             proxy=proxy,
             rates=self.rates,
             reference=ModelSettings(size=self.reference, **common),
             reference_rates=self.reference_rates,
-            standard=self.standard or usual_rate(proxy, pool),
-            budget=budget,
+            standard=self.standard or usual_rate(proxy, drawn.pool),
+            budget=drawn.budget,
             seed=self.seed,
             workers=self.workers,
-            workspace=sources.workspace,
+            workspace=drawn.sources.workspace,
             num_resamples=self.resamples,
         )
         return made(artifact)

@@ -1,42 +1,72 @@
-"""What the studies of proxies share on the command line."""
+"""What the studies that train proxies share on the command line."""
 
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from thresher.cli.command import named_paths
-from thresher.data.examples import Examples, open_examples
-from thresher.errors import InputError
-from thresher.progress import Progress
-from thresher.seeds import derive
-from thresher.studies.experiments.recipes import budget_of, draw_recipe, parse_recipes
-from thresher.studies.experiments.training_sets import TrainingSet
-from thresher.studies.selections.sources import Sources
-from thresher.workspace import Workspace
+from thresher.cli.command import Command, named_paths
+
+if TYPE_CHECKING:
+    from thresher.data.examples import Examples
+    from thresher.progress import Progress
+    from thresher.studies.experiments.recipes import Drawn
 
 
-def draw_recipes(settings: Any, progress: Progress) -> tuple[Examples, Sources, list[TrainingSet], int]:
-    """The pool, what recipes are made from, what each repeat of every recipe is trained on, and how much of it.
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions(Command):
+    """The options of a study that trains models of several kinds on several recipes."""
 
-    `settings` has the study commands' pool, recipes, tokens, examples, seeds, targets, models, seed, out, device and
-    executor.
-    """
-    recipes, pool = parse_recipes(settings.recipes), open_examples(settings.pool)
-    budget = budget_of(pool, settings)
-    targets = named_paths(settings.targets, "--targets") if settings.targets else {}
-    sources = Sources(
-        workspace=Workspace(settings.out, settings.device, progress, settings.executor),
-        pool=pool,
-        targets={name: open_examples(path) for name, path in targets.items()},
-        models=settings.models,
-        seed=settings.seed,
-    )
-    if len(recipes) < 3 or settings.seeds < 1:
-        raise InputError(
-            f"{len(recipes)} recipes and {settings.seeds} repeats; decisions are judged on 3 recipes or more"
+    pool: Path
+    """A prepared pool."""
+    test_sets: tuple[str, ...]
+    """NAME=PREPARED of what every model is measured on."""
+    recipes: tuple[str, ...]
+    """NAME=KIND:ARGUMENT of each training set (or files of such lines): all, domain:A+B, class:A, mixture:A=.5,B=.5,
+    select:SPEC, selection:PATH, or remove: before one of these."""
+    out: Path
+    """A folder for all runs and the result."""
+    tokens: int | None = None
+    """Each recipe is trained on so many tokens an epoch; none: a fifth of the pool."""
+    examples: int | None = None
+    """Or on what so many average examples of the pool hold; of images, so many."""
+    seeds: int = 2
+    """Repeats of every recipe with every model, draws and initialisations paired."""
+    targets: tuple[str, ...] = ()
+    """NAME=PREPARED for recipes that select by targets."""
+    models: tuple[str, ...] = ()
+    """Proxies for recipes that select by features, losses or embeddings."""
+    epochs: float = 1.0
+    batch_size: int | None = None
+    optimizer: str | None = None
+    resamples: int = 1000
+    workers: int | None = None
+    """Trainings at once; None: one a core, or one on a GPU."""
+    executor: str = "processes"
+    """Where runs are done: processes (of this machine), or ray (a cluster, see docs/training.md)."""
+    seed: int = 0
+    device: str = "auto"
+
+    def drawn(self, progress: "Progress") -> "Drawn":
+        """The pool, and what each repeat of every recipe is trained on."""
+        from thresher.data.examples import open_examples
+        from thresher.studies.experiments.recipes import budget_of, draw_recipes, parse_recipes
+        from thresher.studies.selections.sources import Sources
+        from thresher.workspace import Workspace
+
+        recipes, pool = parse_recipes(self.recipes), open_examples(self.pool)
+        budget = budget_of(pool, self.tokens, self.examples)
+        targets = named_paths(self.targets, "--targets") if self.targets else {}
+        sources = Sources(
+            workspace=Workspace(self.out, self.device, progress, self.executor),
+            pool=pool,
+            targets={name: open_examples(path) for name, path in targets.items()},
+            models=self.models,
+            seed=self.seed,
         )
-    seeds = [derive(settings.seed, "recipe", repeat) % 2**31 for repeat in range(settings.seeds)]
-    # What may need models comes last, so that what cannot be drawn is refused before anything is computed.
-    draws = {
-        recipe.name: [draw_recipe(recipe, budget, sources, seed=seed) for seed in seeds]
-        for recipe in sorted(recipes, key=lambda recipe: "select:" in f"{recipe.kind}:{recipe.argument}")
-    }
-    return pool, sources, [TrainingSet(recipe.name, draws[recipe.name]) for recipe in recipes], budget
+        return draw_recipes(recipes, sources, budget=budget, num_repeats=self.seeds, seed=self.seed)
+
+    def opened_test_sets(self) -> "dict[str, Examples]":
+        """The test sets by name."""
+        from thresher.data.examples import open_examples
+
+        return {name: open_examples(path) for name, path in named_paths(self.test_sets, "--test-sets").items()}

@@ -17,16 +17,24 @@ are more, in passes where there are fewer, in whole documents; then it is traine
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from thresher.data.examples import Examples, ImageExamples
 from thresher.errors import InputError
+from thresher.seeds import run_seed
 from thresher.selection.budget import Budget
 from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.selection import open_selection
-from thresher.studies.experiments.training_sets import Draw, Positions, check_domains, draw_members, kept_positions
+from thresher.studies.experiments.training_sets import (
+    Draw,
+    Positions,
+    TrainingSet,
+    check_domains,
+    draw_members,
+    kept_positions,
+)
 from thresher.studies.selections.select import select_from
 from thresher.studies.selections.sources import Sources
 
@@ -137,22 +145,51 @@ def _shares(recipe: Recipe) -> Mapping[str, float]:
     return {name: share / total for name, share in shares.items()}
 
 
-def budget_of(pool: Examples, settings: Any) -> int:
+def budget_of(pool: Examples, tokens: int | None, examples: int | None) -> int:
     """Tokens (images) that each recipe is trained on an epoch: `tokens`, or what `examples` average ones hold, or a
     fifth of the pool.
+
+    Raises InputError for both at once, for tokens of images, and for more than the pool has.
     """
     lengths = np.asarray(pool.lengths())
     supply, holds_images = int(lengths.sum()), isinstance(pool, ImageExamples)
-    if settings.tokens is not None and settings.examples is not None:
-        raise InputError(f"--tokens {settings.tokens} and --examples {settings.examples} are two budgets; give one")
-    if settings.tokens is not None:
+    if tokens is not None and examples is not None:
+        raise InputError(f"--tokens {tokens} and --examples {examples} are two budgets; give one")
+    if tokens is not None:
         if holds_images:
-            raise InputError(f"--tokens {settings.tokens}: the pool holds images; pass --examples")
-        if not 1 <= settings.tokens <= supply:
-            raise InputError(f"{settings.tokens:,} tokens a recipe; pass 1 to {supply:,}, the size of the pool")
-        return settings.tokens
-    if settings.examples is not None:
-        if not 1 <= settings.examples <= len(pool):
-            raise InputError(f"{settings.examples} examples a recipe; pass 1 to {len(pool)}, the size of the pool")
-        return max(1, round(settings.examples * supply / len(pool)))
+            raise InputError(f"--tokens {tokens}: the pool holds images; pass --examples")
+        if not 1 <= tokens <= supply:
+            raise InputError(f"{tokens:,} tokens a recipe; pass 1 to {supply:,}, the size of the pool")
+        return tokens
+    if examples is not None:
+        if not 1 <= examples <= len(pool):
+            raise InputError(f"{examples} examples a recipe; pass 1 to {len(pool)}, the size of the pool")
+        return max(1, round(examples * supply / len(pool)))
     return Budget(fraction=0.2).of(lengths).total
+
+
+class Drawn(NamedTuple):
+    """A pool, what it is drawn from, and the training sets that recipes make of it."""
+
+    pool: Examples
+    sources: Sources
+    training_sets: list[TrainingSet]
+    budget: int
+    """Tokens (images) of an epoch, the same for every training set."""
+
+
+def draw_recipes(recipes: Sequence[Recipe], sources: Sources, *, budget: int, num_repeats: int, seed: int) -> Drawn:
+    """Every recipe drawn once a repeat; the draws of one repeat share a seed.
+
+    What may need models comes last, so that what cannot be drawn is refused before anything is computed. Raises
+    InputError for fewer than 3 recipes, which no decision can be judged on.
+    """
+    if len(recipes) < 3 or num_repeats < 1:
+        raise InputError(f"{len(recipes)} recipes and {num_repeats} repeats; decisions are judged on 3 recipes or more")
+    seeds = [run_seed(seed, "recipe", repeat) for repeat in range(num_repeats)]
+    draws = {
+        recipe.name: [draw_recipe(recipe, budget, sources, seed=seed) for seed in seeds]
+        for recipe in sorted(recipes, key=lambda recipe: "select:" in f"{recipe.kind}:{recipe.argument}")
+    }
+    training_sets = [TrainingSet(recipe.name, draws[recipe.name]) for recipe in recipes]
+    return Drawn(sources.given_pool, sources, training_sets, budget)

@@ -30,7 +30,7 @@ from thresher.proxies.settings import ModelSettings, train_config_of
 from thresher.proxies.training.stacked import Member, train_stack
 from thresher.proxies.training.trainer import TrainConfig
 from thresher.proxies.trials import groups_of_trials
-from thresher.seeds import derive, numpy_rng
+from thresher.seeds import numpy_rng, run_seed
 from thresher.selection.budget import Budget, take
 from thresher.workspace import Workspace
 
@@ -127,7 +127,7 @@ def retrain(
                 folder=draft.state / f"run-{s:04d}-{r}",
                 result=draft.state / f"run-{s:04d}-{r}.safetensors",
                 indices=np.flatnonzero(subsets[s]),
-                seed=derive(seed, "retraining", r, s) % 2**31,
+                seed=run_seed(seed, "retraining", r, s),
                 budget=budget,
             )
             for s, r in np.ndindex(num_subsets, repeats)

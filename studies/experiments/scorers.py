@@ -23,7 +23,7 @@ from thresher.proxies.models.spec import task_of
 from thresher.proxies.models.weights import loaders_of
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import Trial, train_trials
-from thresher.seeds import derive
+from thresher.seeds import run_seed
 from thresher.studies.experiments.retraining import Retrainings
 from thresher.workspace import Workspace
 
@@ -50,7 +50,7 @@ def train_checkpoints(
         raise InputError(f"checkpoints={count}; pass 1 or more")
     everything = np.arange(len(pool))
     trials = [
-        Trial("whole", m, derive(seed, "checkpoint", m) % 2**31, everything, folder="checkpoints") for m in range(count)
+        Trial("whole", m, run_seed(seed, "checkpoint", m), everything, folder="checkpoints") for m in range(count)
     ]
     models = train_trials(pool, table, trials, label="checkpoints", workers=workers, workspace=workspace)
     return [model.path for model in models]

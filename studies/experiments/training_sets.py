@@ -11,7 +11,7 @@ from jaxtyping import Int
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.trials import Trial
-from thresher.seeds import derive, numpy_rng
+from thresher.seeds import numpy_rng, run_seed
 from thresher.selection.budget import draw
 from thresher.selection.selection import open_selection
 from thresher.studies.study import BASELINE
@@ -56,7 +56,7 @@ def plan_trials(
         Trial(
             training_set.name,
             repeat,
-            derive(seed, stream, repeat) % 2**31,
+            run_seed(seed, stream, repeat),
             training_set.draw(repeat).positions,
             budget,
             training_set.draw(repeat).mixture,

@@ -23,7 +23,7 @@ from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.order import Drawn, Order
 from thresher.proxies.training.trainer import Trainer
 from thresher.proxies.trials import Trial, train_trial
-from thresher.seeds import derive
+from thresher.seeds import run_seed
 from thresher.selection.mixture.baselines import natural
 from thresher.selection.mixture.doremi import begin, mean_excess, summarise
 from thresher.studies.experiments.training_sets import supply
@@ -65,7 +65,7 @@ def reweight_by_doremi(pool: Examples, settings: DoReMiSettings, workspace: Work
     paths, flops = [], 0
     with workspace.progress.task("DoReMi", 2 * settings.seeds) as advance:
         for repeat in range(settings.seeds):
-            seed = derive(settings.seed, "doremi", repeat) % 2**31
+            seed = run_seed(settings.seed, "doremi", repeat)
             trial = Trial("uniform", repeat, seed, np.arange(len(pool)), budget, uniform)
             reference = train_trial(pool, settings.model, trial, workspace)
             advance(1)
@@ -79,7 +79,7 @@ def reweight_by_doremi(pool: Examples, settings: DoReMiSettings, workspace: Work
                 budget=budget,
                 eta=settings.eta,
                 smoothing=settings.smoothing,
-                seed=derive(seed, "proxy") % 2**31,
+                seed=run_seed(seed, "proxy"),
                 device=workspace.device,
                 progress=workspace.progress,
             )

@@ -7,7 +7,7 @@ from typing import Any
 from thresher.artifacts import Artifact
 from thresher.attribution.features.store import FeatureStore
 from thresher.errors import InputError
-from thresher.seeds import derive
+from thresher.seeds import run_seed
 from thresher.selection.budget import Budget
 from thresher.selection.choosing import check_spec, select_by
 from thresher.selection.evidence import Evidence
@@ -132,7 +132,7 @@ def _selections(study: Study) -> Iterator[tuple[str, int, int]]:
     """(method, repeat, seed) of every selection."""
     for method in dict.fromkeys([study.select.method, *study.validate.controls, BASELINE]):
         for repeat in range(study.reference.seeds if method == BASELINE else 1):
-            yield method, repeat, derive(study.seed, method, repeat) % 2**31
+            yield method, repeat, run_seed(study.seed, method, repeat)
 
 
 def _weights(study: Study) -> dict[str, float]:
