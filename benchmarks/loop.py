@@ -20,7 +20,7 @@ from pathlib import Path
 
 def run_demo(task: str, seed: int, out: Path) -> dict:
     """One demo as a person starts it, in a process of its own."""
-    command = [sys.executable, "-m", "thresher.cli.main", "demo", "--task", task, "--seed", str(seed)]
+    command = [sys.executable, "-m", "thresher", "demo", "--task", task, "--seed", str(seed)]
     start = time.perf_counter()
     done = subprocess.run(
         [*command, "--out", str(out), "--json", "--quiet"], capture_output=True, text=True, check=True

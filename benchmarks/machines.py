@@ -36,10 +36,9 @@ SETTINGS: dict[str, dict[str, str]] = {
     "lowest precision": {PRECISION: "medium", "ONEDNN_DEFAULT_FPMATH_MODE": "BF16"},
 }
 DEMO = f"""
-import os, sys, torch
+import os, runpy, torch
 torch.set_float32_matmul_precision(os.environ.get({PRECISION!r}, "highest"))
-from thresher.cli.main import main
-sys.exit(main(sys.argv[1:]))
+runpy.run_module("thresher", run_name="__main__")
 """
 RESULTS = Path("benchmarks/results/machines.json")
 

@@ -14,7 +14,7 @@ class Train(ModelOptions):
     """Train a proxy (or any model) on a prepared pool, on a subset, a weighting or a mixture of it.
 
     Started by torchrun, several processes share every batch:
-    torchrun --nproc-per-node 2 -m thresher.cli.main train ...
+    torchrun --nproc-per-node 2 -m thresher train ...
     """
 
     pool: Path

@@ -7,12 +7,12 @@ for an image), k the features of an example, n and m the numbers of pool and tar
     training          (2 + trained share) x forward, a unit seen  6 p a token seen (`training_flops`)
     gradients         as training, a unit of pool and targets     6 p T (n + m)
     projection        not counted                                 2 k p (n + m), a dense matrix
-    kernel, scores    2 k n (k + target sets) + k^3               4 k^2 n + k^3
+    kernel, scores    2 k n (k + vectors solved for) + k^3        4 k^2 n + k^3
 
-The measured costs are those of a study: a forward pass is counted from the shapes of its matrix products, attention
-included (`proxies.flops`), the kernel is solved for one vector a target set, and all is summed over the proxies, each a
-checkpoint. The closed form is Small-to-Large's model (arXiv 2505.16260, appendix on compute) of one checkpoint, which
-needs no model at hand. They differ in attention and in projection, so compare only costs of one kind.
+Every cost that a study reports is measured: a forward pass is counted from the shapes of its matrix products, attention
+included (`proxies.flops`), and all is summed over the proxies, each a checkpoint. The closed form is Small-to-Large's
+model (arXiv 2505.16260, appendix on compute) of one checkpoint, which needs no model at hand: for costs of runs that
+are only planned. They differ in attention and in projection, so compare only costs of one kind.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,17 +64,24 @@ def longest_sequence(examples: Examples) -> tuple[Batch, int]:
 
 
 def selection_flops(
-    proxies: Sequence[Artifact], *, pool: Examples, targets: Mapping[str, Examples], k: int | None
+    proxies: Sequence[Artifact],
+    *,
+    pool: Examples,
+    targets: Mapping[str, Examples],
+    k: int | None,
+    num_solved: int | None = None,
 ) -> dict[str, float]:
     """FLOPs of a selection by stage, as measured: `train` the proxies, `featurize` pool and targets, `score` the pool.
 
-    k: features of an example; None where nothing was featurised, which leaves `train` alone.
+    k: features of an example; None where nothing was featurised, which leaves `train` alone. num_solved: the vectors
+    that the kernel is solved for; None: one a target set.
     """
     flops = {"train": float(sum(proxy.facts["flops"] for proxy in proxies))}
     if k is not None:
         a_unit = sum(proxy.facts["flops"] / units_seen(proxy) for proxy in proxies)
         flops["featurize"] = a_unit * float(sum(examples.lengths().sum() for examples in (pool, *targets.values())))
-        flops["score"] = len(proxies) * (2.0 * len(pool) * k * (k + len(targets)) + k**3)
+        solved = len(targets) if num_solved is None else num_solved
+        flops["score"] = len(proxies) * (2.0 * len(pool) * k * (k + solved) + k**3)
     return flops
 
 

@@ -27,8 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.attribution.peers.common import ROOT
+from benchmarks.command import thresher
 from thresher.attribution import lds_table, noise_ceiling, predict_outputs, score_blocks
-from thresher.cli.main import main as thresher
 from thresher.data import open_examples
 from thresher.proxies import ModelSettings
 from thresher.studies import Attribution, Scorers, retrain, train_checkpoints

@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-from thresher.cli.main import main as thresher
+from benchmarks.command import thresher
 
 FOLDS = 5
 WRONG = 0.25

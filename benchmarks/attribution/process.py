@@ -77,7 +77,7 @@ def measure(folder: Path, num: int) -> dict:
     alone = in_process(["-m", "benchmarks.attribution.process", "--alone", str(folder), str(num)])
     alone = json.loads(alone["printed"])
     inputs = ["--models", str(folder / "model"), "--examples", str(folder / f"pool{num}"), "--k", str(K)]
-    command = ["-m", "thresher.cli.main", "featurize", *inputs, "--out", str(folder / f"features{num}"), "--quiet"]
+    command = ["-m", "thresher", "featurize", *inputs, "--out", str(folder / f"features{num}"), "--quiet"]
     whole = in_process(command)
     return {
         "num_sequences": num,

@@ -143,7 +143,7 @@ def write_large(corpus: Path, out: Path, gigabytes: float) -> float:
 def memory(corpus: Path, folder: Path, gigabytes: float, ending: str, tokenizer: Path | None) -> dict:
     large = folder / f"large.{ending}"
     size = write_large(corpus, large, gigabytes)
-    command = [sys.executable, "-m", "thresher.cli.main", "prepare", "--data", str(large), "--id", "id", "--quiet"]
+    command = [sys.executable, "-m", "thresher", "prepare", "--data", str(large), "--id", "id", "--quiet"]
     command += ["--domain", "domain", "--sequence-length", str(LENGTH), "--out", str(folder / "large")]
     command += ["--tokenizer", str(tokenizer)] if tokenizer else ["--vocab-size", "4096"]
     done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True)

@@ -29,7 +29,7 @@ PROPOSALS = {"joint": TARGETS, **{target: (target,) for target in TARGETS}}
 
 
 def thresher(*arguments) -> None:
-    command = [sys.executable, "-m", "thresher.cli.main", *map(str, arguments), "--quiet", "--json"]
+    command = [sys.executable, "-m", "thresher", *map(str, arguments), "--quiet", "--json"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.command import thresher
 from benchmarks.loop import machine
-from thresher.cli.main import main as thresher
 from thresher.data import Examples, open_examples
 from thresher.executors.jobs import run_jobs
 from thresher.proxies import ModelSettings, Shape, Trial, language_learning_rate, means, measure, train_trial

@@ -14,8 +14,6 @@ minutes of two cores; every run is kept, so run it again to go on.
 """
 
 import argparse
-import contextlib
-import io
 import json
 import time
 from collections.abc import Sequence
@@ -25,9 +23,9 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks.command import result_of
 from benchmarks.loop import machine
 from benchmarks.selection.table import TARGETS
-from thresher.cli.main import main as thresher
 
 RATE = 0.05
 """Of SGD at RN-1/16; the others follow by muP."""
@@ -120,12 +118,7 @@ def _held_out(data: Path, table: Path) -> dict[str, Path]:
 
 def _result(*arguments: object) -> dict[str, Any]:
     """What a command prints with --json; its progress stays on the screen."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        status = thresher([*map(str, arguments), "--json"])
-    if status:
-        raise SystemExit(status)
-    return json.loads(out.getvalue())
+    return json.loads(result_of([*map(str, arguments), "--json"]))
 
 
 def main() -> None:

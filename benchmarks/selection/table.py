@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import thresher
 from benchmarks.loop import machine
 from thresher.artifacts import Artifact
 from thresher.attribution import open_features
-from thresher.cli.main import main as thresher
-from thresher.cli.progress_bar import progress_for
 from thresher.data import Examples, open_examples
+from thresher.progress import SILENT
 from thresher.proxies import ModelSettings, selection_flops
 from thresher.selection import open_selection
 from thresher.studies import (
@@ -129,7 +129,7 @@ def select_all(study: Study, budget: int) -> tuple[dict[str, Artifact], dict[str
 
 def run(data: Path, out: Path, num_seeds: int) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
-    study = prepare(data, out, Workspace(out, "cpu", progress_for(quiet=False)))
+    study = prepare(data, out, Workspace(out, "cpu", SILENT))
     budget = int(SHARE * study.pool.artifact.facts["num_tokens"])
     start = time.perf_counter()
     chosen, costs = select_all(study, budget)

@@ -18,7 +18,7 @@ from thresher.attribution.quality.agreement import jaccard, rank_biased_overlap,
 from thresher.attribution.quality.lds import lds_table, noise_ceiling, predict_outputs
 from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.proxies.costs import attribution_flops
+from thresher.proxies.costs import selection_flops
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import check_trainable
 from thresher.studies.experiments.retraining import retrain
@@ -146,9 +146,6 @@ def _matrix(scorers: Scorers, num_pool: int, num_targets: int) -> Float[np.ndarr
 
 
 def _cost(models: Sequence[Artifact], pool: Examples, target: Examples, attribution: Attribution) -> float:
-    """FLOPs of training all checkpoints and of attributing with them, once a view; a unit is a token, or an image."""
-    parameters = models[0].facts["num_parameters"]["total"]
-    length = round(float(np.mean(pool.lengths())))
-    passes = len(models) * prod(len(VIEWS[name]) for name in attribution.views)
-    scoring = attribution_flops(parameters, length, len(pool), len(target), attribution.k) * passes
-    return float(sum(model.facts["flops"] for model in models) + scoring)
+    """FLOPs of training all checkpoints and of attributing with them, every view a pass of its own."""
+    flops = selection_flops(models, pool=pool, targets={"target": target}, k=attribution.k, num_solved=len(target))
+    return flops["train"] + flops["score"] + flops["featurize"] * prod(len(VIEWS[name]) for name in attribution.views)

@@ -25,7 +25,7 @@ def rounds(job: Job) -> tuple[Callable[[], None], Callable[[], None]]:
 
 
 def prepare(job: Job) -> dict:
-    command = [sys.executable, "-m", "thresher.cli.main", "featurize", "--models", *job.models]
+    command = [sys.executable, "-m", "thresher", "featurize", "--models", *job.models]
     command += ["--examples", job.pool, "--out", str(Path(job.out) / "features"), "--device", "cpu"]
     return {"command": [*command, "--projection", job.method, "--k", str(job.k)]}
 
