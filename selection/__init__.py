@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from thresher.selection.evidence import Evidence
     from thresher.selection.methods import METHODS, stages_of
     from thresher.selection.selection import Selected, Selection, open_selection, write_selection
-    from thresher.selection.statistics.comparison import POOLED, Comparison, Run, compare_arms, standings
+    from thresher.selection.statistics.comparison import POOLED, Comparison, Measurement, compare_arms, standings
     from thresher.selection.statistics.decisions import judge
     from thresher.selection.statistics.loss_table import LossColumns, LossTable, read_losses
     from thresher.selection.statistics.multiplier import Multiplier, compute_multiplier
@@ -38,7 +38,7 @@ _HOMES = {
     "write_selection": "thresher.selection.selection",
     "POOLED": "thresher.selection.statistics.comparison",
     "Comparison": "thresher.selection.statistics.comparison",
-    "Run": "thresher.selection.statistics.comparison",
+    "Measurement": "thresher.selection.statistics.comparison",
     "compare_arms": "thresher.selection.statistics.comparison",
     "standings": "thresher.selection.statistics.comparison",
     "judge": "thresher.selection.statistics.decisions",
@@ -63,8 +63,8 @@ __all__ = [
     "Evidence",
     "LossColumns",
     "LossTable",
+    "Measurement",
     "Multiplier",
-    "Run",
     "Selected",
     "Selection",
     "Verdict",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from thresher.studies.experiments.retraining import open_retrainings, retrain
     from thresher.studies.experiments.scorers import Attribution, Scorers, train_checkpoints
     from thresher.studies.experiments.training_sets import TrainingSet, random_set, supply
-    from thresher.studies.experiments.validation import Plan, read_runs, validate
+    from thresher.studies.experiments.validation import ValidationPlan, read_runs, validate
     from thresher.studies.experiments.validation_facts import compare
     from thresher.studies.loop import POOL, featurize_study, run_study, train_proxies
     from thresher.studies.selections.evidence import evidence_of
@@ -34,7 +34,6 @@ __all__ = [
     "POOL",
     "Attribution",
     "AttributionTable",
-    "Plan",
     "PoolTable",
     "ProxyTable",
     "ReferenceTable",
@@ -45,6 +44,7 @@ __all__ = [
     "TargetTable",
     "TrainingSet",
     "ValidateTable",
+    "ValidationPlan",
     "compare",
     "evidence_of",
     "featurize_study",
@@ -78,7 +78,7 @@ _HOMES = {
     "evidence_of": "thresher.studies.selections.evidence",
     "select_from": "thresher.studies.selections.select",
     "Sources": "thresher.studies.selections.sources",
-    "Plan": "thresher.studies.experiments.validation",
+    "ValidationPlan": "thresher.studies.experiments.validation",
     "read_runs": "thresher.studies.experiments.validation",
     "validate": "thresher.studies.experiments.validation",
     "compare": "thresher.studies.experiments.validation_facts",

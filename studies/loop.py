@@ -30,7 +30,7 @@ from thresher.selection.methods import needs_of
 from thresher.selection.selection import open_selection
 from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
 from thresher.studies.experiments.transfer import Ladder, compare_sizes
-from thresher.studies.experiments.validation import Plan, check_plan, run_reference, validate
+from thresher.studies.experiments.validation import ValidationPlan, check_plan, run_reference, validate
 from thresher.studies.preparation import Prepared, prepare
 from thresher.studies.selections.select import amount_of, select_ahead, select_arms
 from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
@@ -237,9 +237,9 @@ def validate_study(
     )
 
 
-def plan_of(study: Study, prepared: Prepared, costs: Mapping[str, float]) -> Plan:
+def plan_of(study: Study, prepared: Prepared, costs: Mapping[str, float]) -> ValidationPlan:
     """What the validation of a study trains, all of it known before anything is."""
-    return Plan(
+    return ValidationPlan(
         num_seeds=study.reference.seeds,
         budget=amount_of(study, prepared),
         random_budgets=study.validate.random_budgets,

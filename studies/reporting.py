@@ -9,7 +9,7 @@ import torch
 from thresher.artifacts import LIBRARIES, Artifact, library_version
 from thresher.proxies.costs import selection_flops
 from thresher.selection.selection import open_selection
-from thresher.selection.statistics.comparison import Run
+from thresher.selection.statistics.comparison import Measurement
 from thresher.studies.experiments.transfer import read_rows
 from thresher.studies.experiments.validation import read_runs
 from thresher.studies.loop import StudyResult
@@ -47,7 +47,7 @@ def make_report(
     runs = read_runs(result.validation.path)
     arms = result.validation.meta["config"]["arms"]
     as_run = [
-        (row["off_target"], Run(row["arm"], row["seed"], row["task"], row["loss"]))
+        (row["off_target"], Measurement(row["arm"], row["seed"], row["task"], row["loss"]))
         for row in runs
         if row["arm"] in arms
     ]

@@ -30,7 +30,7 @@ def clusters(
     """Spherical k-means: the cluster of each unit vector and its cosine with that cluster's centre."""
     # FAISS draws its own sample and start; the rest would only warn on stderr about few points a cluster.
     options = {"niter": ROUNDS, "seed": seed % 2**31, "spherical": True, "min_points_per_centroid": 1}
-    kmeans = load_faiss().Kmeans(vectors.shape[1], num, **options)
+    kmeans = load_faiss("clustering").Kmeans(vectors.shape[1], num, **options)
     kmeans.train(vectors)
     cosines, labels = kmeans.index.search(vectors, 1)
     return labels[:, 0], cosines[:, 0]
@@ -38,17 +38,17 @@ def clusters(
 
 def nearest(queries: Float[np.ndarray, "m d"], among: Float[np.ndarray, "t d"], num: int) -> Float[np.ndarray, "m num"]:
     """The `num` largest inner products of each query, exactly, largest first."""
-    index = load_faiss().IndexFlatIP(among.shape[1])
+    index = load_faiss("a search for neighbours").IndexFlatIP(among.shape[1])
     index.add(among)
     return index.search(queries, num)[0]
 
 
-def load_faiss() -> ModuleType:
+def load_faiss(use: str) -> ModuleType:
     """The module faiss, which comes in two builds and so is an optional extra.
 
-    Raises InputError where it is not installed.
+    Raises InputError, which names the `use`, where it is not installed.
     """
     try:
         return importlib.import_module("faiss")
     except ImportError:
-        raise InputError("neighbours need FAISS; pip install 'thresher[cpu]', or 'thresher[gpu]' on a GPU") from None
+        raise InputError(f"{use} needs FAISS; pip install 'thresher[cpu]', or 'thresher[gpu]' on a GPU") from None

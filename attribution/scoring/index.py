@@ -8,7 +8,6 @@ Both sides are whitened alike (rather than all of K^{-1} on one), so that near v
 holds M k float32 numbers an example in memory; for a pool beyond that, `score` streams.
 """
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +27,7 @@ from thresher.attribution.scoring.weighting import resolve_q
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.seeds import numpy_rng
+from thresher.vectors import load_faiss
 
 KINDS = ("auto", "flat", "ivf")
 # Exact search below this many examples: 0.1 s a query at k=512 and less.
@@ -63,7 +63,7 @@ def build_index(
     q = resolve_q(q, convention)
     if kind not in KINDS:
         raise InputError(f"index kind {kind!r} is unknown; pass one of: {', '.join(KINDS)}")
-    faiss = load_faiss()
+    faiss = load_faiss("an index")
     resolved = ("flat" if pool.num_examples <= FLAT_LIMIT else "ivf") if kind == "auto" else kind
 
     def write(draft: Draft) -> dict:
@@ -95,7 +95,7 @@ class Index:
 
     def __init__(self, path: Path | Artifact) -> None:
         self.artifact = path if isinstance(path, Artifact) else open_artifact(path, "index")
-        self._faiss = load_faiss().read_index(str(self.artifact.file("index.faiss")))
+        self._faiss = load_faiss("an index").read_index(str(self.artifact.file("index.faiss")))
         stored = load_file(self.artifact.file("kernels.safetensors"))
         self._kernels = [
             Kernel(stored[f"factor {m}"], damping=0.0, mean_diagonal=1.0, norm=float(norm))
@@ -122,17 +122,6 @@ class Index:
 def search(index: Path | Artifact | Index, target: FeatureStore, example: int | str, k: int = 10) -> Neighbours:
     """Search an index as `Index.search` does; load an `Index` once where there are many queries."""
     return (index if isinstance(index, Index) else Index(index)).search(target, example, k)
-
-
-def load_faiss() -> ModuleType:
-    """The module faiss, which comes in two builds and so is nobody's plain dependency.
-
-    Raises InputError where it is not installed.
-    """
-    try:
-        return importlib.import_module("faiss")
-    except ImportError:
-        raise InputError("an index needs FAISS; pip install 'thresher[cpu]', or 'thresher[gpu]' on a GPU") from None
 
 
 def _row_of(target: FeatureStore, example: int | str) -> int:

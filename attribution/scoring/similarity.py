@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from thresher.attribution.features.store import FeatureStore, check_space
 from thresher.attribution.scoring.kernel import Damping, fit_kernel
+from thresher.vectors import directions
 
 
 def mean_cosines(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> dict[str, Float[np.ndarray, "n"]]:
@@ -22,7 +23,7 @@ def mean_cosines(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> dic
     for checkpoint in range(pool.num_checkpoints):
         means = {name: _mean_direction(store, checkpoint) for name, store in targets.items()}
         for start, block in pool.blocks(checkpoint):
-            rows = _unit(block)
+            rows = directions(block)
             for name, mean in means.items():
                 cosines[name][start : start + len(rows)] += rows @ mean / pool.num_checkpoints
     return cosines
@@ -33,26 +34,21 @@ def kernel_directions(pool: FeatureStore, damping: Damping = None) -> Float[np.n
 
     How much training on c does to z, whatever the sizes of their gradients. All n in memory, k numbers a checkpoint.
     """
-    directions = np.empty((pool.num_examples, pool.num_checkpoints * pool.k), dtype=np.float32)
+    vectors = np.empty((pool.num_examples, pool.num_checkpoints * pool.k), dtype=np.float32)
     for checkpoint in range(pool.num_checkpoints):
         kernel = fit_kernel(pool, checkpoint, damping=damping)
         columns = slice(checkpoint * pool.k, (checkpoint + 1) * pool.k)
         for start, block in pool.blocks(checkpoint):
             whitened = kernel.whiten(torch.from_numpy(block).T).T.float().numpy()
-            directions[start : start + len(block), columns] = _unit(whitened) / pool.num_checkpoints**0.5
-    return directions
+            vectors[start : start + len(block), columns] = directions(whitened) / pool.num_checkpoints**0.5
+    return vectors
 
 
 def _mean_direction(store: FeatureStore, checkpoint: int) -> Float[np.ndarray, "k"]:
     total = np.zeros(store.k)
     for _, block in store.blocks(checkpoint):
-        total += _unit(block).sum(axis=0, dtype=np.float64)
+        total += directions(block).sum(axis=0, dtype=np.float64)
     return (total / store.num_examples).astype(np.float32)
-
-
-def _unit(rows: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1)
 
 
 def gradient_norms(store: FeatureStore) -> Float[np.ndarray, "n"]:

@@ -25,10 +25,10 @@ from thresher.selection import open_selection
 from thresher.studies import (
     POOL,
     AttributionTable,
-    Plan,
     ProxyTable,
     Sources,
     TrainingSet,
+    ValidationPlan,
     compare,
     evidence_of,
     featurize_study,
@@ -142,7 +142,7 @@ def run(data: Path, out: Path, num_seeds: int) -> dict[str, Any]:
         study.heldout,
         {"off-target": study.off_target},
         model=REFERENCE,
-        plan=Plan(num_seeds=num_seeds, budget=budget, random_budgets=RANDOM_BUDGETS),
+        plan=ValidationPlan(num_seeds=num_seeds, budget=budget, random_budgets=RANDOM_BUDGETS),
         seed=0,
         workspace=study.workspace,
     )

@@ -17,7 +17,7 @@ POOLED = "all tasks"
 
 
 @dataclass(frozen=True)
-class Run:
+class Measurement:
     """The held-out loss of one trained model on one task."""
 
     arm: str
@@ -40,7 +40,7 @@ class Comparison:
     """The seeds that both have."""
 
 
-def compare_arms(runs: Iterable[Run], *, baseline: str) -> list[Comparison]:
+def compare_arms(runs: Iterable[Measurement], *, baseline: str) -> list[Comparison]:
     """Every other arm against `baseline`, for each task and, with several tasks, for their mean (task POOLED).
 
     The seeds that both arms have are paired. The pooled row takes, seed by seed, the mean over the tasks, so that its n
@@ -62,7 +62,7 @@ def compare_arms(runs: Iterable[Run], *, baseline: str) -> list[Comparison]:
     return rows
 
 
-def losses_of(runs: Iterable[Run]) -> dict[tuple[str, str], dict[int, float]]:
+def losses_of(runs: Iterable[Measurement]) -> dict[tuple[str, str], dict[int, float]]:
     """The loss of each seed, by arm and task. Raises InputError for a run that is there twice."""
     losses: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for run in runs:

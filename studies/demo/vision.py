@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
+from PIL import Image
 from scipy.stats import rankdata
+from sklearn.datasets import load_digits
 
 from thresher.artifacts import atomic_file
 from thresher.seeds import numpy_rng
@@ -20,8 +22,6 @@ NUM_POOL = 1000
 
 def write_vision_demo(folder: Path, *, seed: int) -> None:
     """`pool.parquet` (id, image, label, flipped) and `target.parquet` (clean) in `folder`; images as PNG bytes."""
-    from sklearn.datasets import load_digits
-
     images, classes = load_digits(return_X_y=True)
     images = np.asarray(images).reshape(-1, 8, 8)
     classes = np.asarray(classes)
@@ -76,8 +76,6 @@ def _write(path: Path, images: np.ndarray, labels: np.ndarray, ids: np.ndarray, 
 
 
 def _png(image: np.ndarray) -> bytes:
-    from PIL import Image
-
     buffer = io.BytesIO()
     Image.fromarray((image * (255 / 16)).astype(np.uint8)).save(buffer, format="PNG")
     return buffer.getvalue()

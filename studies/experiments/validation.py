@@ -27,7 +27,7 @@ from thresher.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ValidationPlan:
     """What is trained beside the arms, and what choosing them cost."""
 
     num_seeds: int = 3
@@ -48,7 +48,7 @@ def validate(
     off_targets: Mapping[str, Examples],
     *,
     model: ModelSettings,
-    plan: Plan,
+    plan: ValidationPlan,
     seed: int,
     workspace: Workspace,
 ) -> Artifact:
@@ -143,7 +143,7 @@ def run_reference(
     return run_trials(pool, model, trials, tasks, label="reference runs", workers=workers, workspace=workspace)
 
 
-def _plan(arms: Sequence[TrainingSet], plan: Plan, budget: int, seed: int) -> list[Trial]:
+def _plan(arms: Sequence[TrainingSet], plan: ValidationPlan, budget: int, seed: int) -> list[Trial]:
     return plan_trials(arms, plan.num_seeds, budget=budget, seed=seed, stream="reference")
 
 
@@ -157,7 +157,7 @@ def unit_of(pool: Examples) -> str:
     return "images" if isinstance(pool, ImageExamples) else "tokens"
 
 
-def _others(plan: Plan) -> list[float]:
+def _others(plan: ValidationPlan) -> list[float]:
     """How many times the budget random data is trained on as well."""
     return [times for times in dict.fromkeys(plan.random_budgets) if times != 1]
 
@@ -198,7 +198,7 @@ def _costs(results: Sequence[TrialResult], pool: Examples, model: ModelSettings,
 
 def check_plan(
     arms: Sequence[str],
-    plan: Plan,
+    plan: ValidationPlan,
     pool: Examples,
     targets: Mapping[str, Examples],
     off_targets: Mapping[str, Examples],

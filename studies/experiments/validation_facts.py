@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from thresher.intervals import interval
-from thresher.selection.statistics.comparison import POOLED, Run, compare_arms, standings
+from thresher.selection.statistics.comparison import POOLED, Measurement, compare_arms, standings
 from thresher.selection.statistics.multiplier import compute_multiplier
 from thresher.studies.study import BASELINE
 
@@ -71,7 +71,7 @@ def _paired(rows: Rows, arms: Sequence[str], value: str) -> list[dict[str, Any]]
     found = []
     for off_target in (False, True):
         group = [
-            Run(row["arm"], row["seed"], row["task"], row[value])
+            Measurement(row["arm"], row["seed"], row["task"], row[value])
             for row in rows
             if row["off_target"] == off_target and row["arm"] in arms and row.get(value) is not None
         ]

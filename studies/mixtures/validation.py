@@ -18,7 +18,7 @@ from thresher.intervals import interval
 from thresher.progress import SILENT, Progress
 from thresher.seeds import derive
 from thresher.selection.mixture.baselines import natural, uniform
-from thresher.selection.statistics.comparison import Run, compare_arms
+from thresher.selection.statistics.comparison import Measurement, compare_arms
 from thresher.studies.experiments.training_sets import supply
 from thresher.studies.mixtures.runs import Bench, mixture_trial, run_budget, run_mixtures
 from thresher.studies.report.content import Model, Report, Reproduction, Results
@@ -74,7 +74,7 @@ def validate_mixtures(
     ]
     facts = run_mixtures(trials, bench, workers=workers, progress=progress)
     runs = [
-        Run(trial.training_set, trial.repeat, task, loss)
+        Measurement(trial.training_set, trial.repeat, task, loss)
         for trial, facts_of_run in zip(trials, facts, strict=True)
         for task, loss in facts_of_run["losses"].items()
     ]
@@ -104,7 +104,7 @@ def read_mixtures(paths: Mapping[str, Path]) -> Mixtures:
     return mixtures if best_observed is None else {**mixtures, "best-observed": best_observed}
 
 
-def compare_mixtures(runs: Sequence[Run], mixtures: Sequence[str]) -> dict[str, Any]:
+def compare_mixtures(runs: Sequence[Measurement], mixtures: Sequence[str]) -> dict[str, Any]:
     """Every mixture's mean losses, and the differences of the proposals to each baseline.
 
     `arms`: mixture -> task -> mean loss with its interval; `paired`: a row a proposal, baseline and task, the loss of
@@ -128,7 +128,7 @@ def compare_mixtures(runs: Sequence[Run], mixtures: Sequence[str]) -> dict[str, 
 
 
 def _write(
-    runs: Sequence[Run],
+    runs: Sequence[Measurement],
     mixtures: Mixtures,
     facts: Sequence[Mapping[str, Any]],
     bench: Bench,
@@ -167,7 +167,7 @@ def _write(
     return build(out, kind="mixture-validation", config=config, seed=settings.seed, inputs=inputs, write=write)
 
 
-def _page(runs: Sequence[Run], mixtures: Mixtures, facts: Sequence[Mapping[str, Any]], command: str) -> str:
+def _page(runs: Sequence[Measurement], mixtures: Mixtures, facts: Sequence[Mapping[str, Any]], command: str) -> str:
     count = len(facts)
     model = Model(
         name="reference",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
-from thresher.selection.statistics.comparison import Run
+from thresher.selection.statistics.comparison import Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,8 @@ class Point:
 class Results:
     """What the reference models did: one row a trained model and task, and which arms the verdict is about."""
 
-    runs: Sequence[Run]
-    off_target: Sequence[Run] = ()
+    runs: Sequence[Measurement]
+    off_target: Sequence[Measurement] = ()
     """The same models on tasks that the selection was not made for."""
     chosen: str = "dsdm"
     baseline: str = "random"

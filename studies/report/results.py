@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from thresher.intervals import MeanInterval, interval
-from thresher.selection.statistics.comparison import POOLED, Comparison, Run, compare_arms, losses_of
+from thresher.selection.statistics.comparison import POOLED, Comparison, Measurement, compare_arms, losses_of
 from thresher.studies.report.content import Choice, Report, Results
 from thresher.studies.report.numbers import fixed, signed
 
@@ -29,7 +29,7 @@ class Row:
     """Paired, to the baseline."""
 
 
-def rows_of(runs: Sequence[Run], results: Results) -> list[Row]:
+def rows_of(runs: Sequence[Measurement], results: Results) -> list[Row]:
     """Every arm on every task, and on their mean: the baseline first, then the chosen arm, then the controls.
 
     Runs whose loss is not finite are counted and left out of the means.
@@ -43,7 +43,7 @@ def rows_of(runs: Sequence[Run], results: Results) -> list[Row]:
     return [_row(results, arm, task, losses[arm, task], compared.get((arm, task))) for arm, task in places]
 
 
-def comparisons(runs: Sequence[Run], results: Results) -> list[Comparison]:
+def comparisons(runs: Sequence[Measurement], results: Results) -> list[Comparison]:
     """`compare_arms` for the arms that share two finite seeds with the baseline on all tasks; others are left out."""
     finite = [run for run in runs if np.isfinite(run.loss)]
     losses = losses_of(finite)
@@ -57,7 +57,7 @@ def comparisons(runs: Sequence[Run], results: Results) -> list[Comparison]:
     return found
 
 
-def overall(runs: Sequence[Run], results: Results) -> dict[str, Comparison]:
+def overall(runs: Sequence[Measurement], results: Results) -> dict[str, Comparison]:
     """Arm -> its comparison over all tasks together (over the one task, if there is one)."""
     # The pooled row of an arm, where there is one, comes last and so stays.
     return {row.arm: row for row in comparisons(runs, results)}
@@ -153,14 +153,14 @@ def _without_results(report: Report) -> list[str]:
     ]
 
 
-def _pooled(runs: Sequence[Run]) -> list[Run]:
+def _pooled(runs: Sequence[Measurement]) -> list[Measurement]:
     """The mean over all tasks of each arm and seed that has them all; nothing for a single task."""
     num_tasks = len({run.task for run in runs})
     by_model: dict[tuple[str, int], list[float]] = {}
     for run in runs:
         by_model.setdefault((run.arm, run.seed), []).append(run.loss)
     return [
-        Run(arm, seed, POOLED, float(np.mean(losses)))
+        Measurement(arm, seed, POOLED, float(np.mean(losses)))
         for (arm, seed), losses in by_model.items()
         if 1 < num_tasks == len(losses)
     ]

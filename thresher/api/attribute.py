@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from thresher.api.loaders import Data, data_of, hash_of_tensors, own_randomness
 from thresher.api.measuring import Task, Variation, measure
 from thresher.api.plain import PlainFeaturizer
-from thresher.api.planning import EXACT, HELD, Plan, plan_of
+from thresher.api.planning import EXACT, HELD, AttributionPlan, plan_of
 from thresher.api.reading import Loss, Readable, form_of
 from thresher.api.result import Attribution
 from thresher.api.weights import Checkpoints, bare, borrowed, num_trainable
@@ -104,7 +104,7 @@ class _Work:
     models: Checkpoints
     sides: tuple[Data, Data]
     task: Task
-    plan: Plan
+    plan: AttributionPlan
     device: torch.device
     progress: Progress
 

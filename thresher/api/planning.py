@@ -31,7 +31,7 @@ HELD = 2**28
 
 
 @dataclass(frozen=True)
-class Plan:
+class AttributionPlan:
     """How scores are made: all of it is part of the result's identity."""
 
     method: str
@@ -55,11 +55,11 @@ def plan_of(
     q: str,
     parameters: str | None,
     seed: int,
-) -> Plan:
+) -> AttributionPlan:
     """The plan for a model that is borrowed. Raises InputError for options that are unknown or do not fit the task."""
     method, k = _resolved(method, k, task, model, sides)
     check_q(q)
-    return Plan(
+    return AttributionPlan(
         method=method,
         k=k,
         damping=_damping(damping, method),

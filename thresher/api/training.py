@@ -124,7 +124,9 @@ def validate(
         lengths = examples.lengths()
         smallest = min(min(held) for held in held_by(sets, lengths, 1).values())
         sets.append(random_set(lengths, smallest, num_repeats=seeds, seed=seed))
-    plan = validation.Plan(num_seeds=seeds, random_budgets=random_budgets, costs=dict(costs or {}), workers=workers)
+    plan = validation.ValidationPlan(
+        num_seeds=seeds, random_budgets=random_budgets, costs=dict(costs or {}), workers=workers
+    )
     artifact = validation.validate(
         examples,
         sets,

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from tests.attribution.cases import dense_scores, synthetic_store
-from thresher.attribution.scoring import index as module
 from thresher.attribution.scoring.index import Index, build_index, search
 from thresher.errors import InputError
 
@@ -79,7 +78,7 @@ def test_without_faiss_the_message_says_what_to_install(tmp_path, stores, monkey
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(module.importlib, "import_module", missing)
+    monkeypatch.setattr("thresher.vectors.importlib.import_module", missing)
     with pytest.raises(InputError, match=r"pip install 'thresher\[cpu\]'") as error:
         build_index(stores[0], out=tmp_path / "index")
     assert "\n" not in str(error.value) and not (tmp_path / "index").exists()

@@ -19,7 +19,7 @@ from thresher.proxies import TrainConfig, model_spec, train
 from thresher.proxies.settings import ModelSettings
 from thresher.studies.experiments.retraining import retrain
 from thresher.studies.experiments.training_sets import TrainingSet, random_set
-from thresher.studies.experiments.validation import Plan, validate
+from thresher.studies.experiments.validation import ValidationPlan, validate
 from thresher.studies.loop import featurize_study, train_proxies
 from thresher.studies.study import AttributionTable, ProxyTable
 from thresher.workspace import Workspace
@@ -122,7 +122,7 @@ def test_retrainings_checkpoints_features_and_arms_are_the_same_artefacts(cluste
         proxies = train_proxies(pool, proxy, seed=0, workspace=workspace)
         stores = featurize_study(proxies, pool, {"t": target}, AttributionTable(k=16), 0, workspace)
         arms = [TrainingSet.of("first", np.arange(50)), random_set(pool.lengths(), 50, num_repeats=2, seed=0)]
-        plan = Plan(num_seeds=2, workers=workers)
+        plan = ValidationPlan(num_seeds=2, workers=workers)
         compared = validate(pool, arms, {"t": target}, {}, model=TABLE, plan=plan, seed=0, workspace=workspace)
         made[executor] = [truth.artifact, compared, *proxies, *stores.values()]
     for one, other in zip(*made.values(), strict=True):

@@ -6,7 +6,7 @@ from scipy import stats
 
 from thresher.errors import InputError
 from thresher.intervals import interval, paired
-from thresher.selection.statistics.comparison import POOLED, Run, compare_arms
+from thresher.selection.statistics.comparison import POOLED, Measurement, compare_arms
 
 LOSSES = {
     ("random", "squad"): [6.75, 6.80, 6.71, 6.77],
@@ -16,7 +16,7 @@ LOSSES = {
     ("bottom", "squad"): [7.07, 7.00, 7.11, 7.05],
     ("bottom", "gsm8k"): [6.36, 6.40, 6.31, 6.38],
 }
-RUNS = [Run(arm, seed, task, x) for (arm, task), losses in LOSSES.items() for seed, x in enumerate(losses)]
+RUNS = [Measurement(arm, seed, task, x) for (arm, task), losses in LOSSES.items() for seed, x in enumerate(losses)]
 
 
 @pytest.mark.parametrize("n", [2, 3, 9])
@@ -84,6 +84,6 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(InputError, match="'control' has no runs; pass one of: random, dsdm, bottom"):
         compare_arms(RUNS, baseline="control")
     with pytest.raises(InputError, match="'dsdm', seed 0, task 'squad' is there twice"):
-        compare_arms([*RUNS, Run("dsdm", 0, "squad", 1.0)], baseline="random")
+        compare_arms([*RUNS, Measurement("dsdm", 0, "squad", 1.0)], baseline="random")
     with pytest.raises(InputError, match="share 1 seeds on squad"):
         compare_arms([run for run in RUNS if run.seed == 0], baseline="random")

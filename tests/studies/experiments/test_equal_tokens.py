@@ -12,7 +12,7 @@ from thresher.proxies import TrainConfig
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.order import Order
 from thresher.studies.experiments.training_sets import TrainingSet, plan_trials, random_set
-from thresher.studies.experiments.validation import Plan, read_runs, run_reference, validate
+from thresher.studies.experiments.validation import ValidationPlan, read_runs, run_reference, validate
 from thresher.studies.report.sentences import held_lines
 from thresher.workspace import Workspace
 
@@ -73,7 +73,7 @@ def test_a_validation_of_unequal_arms_trains_equally_and_says_what_they_hold(mad
         {"t": target},
         {},
         model=model,
-        plan=Plan(num_seeds=2, workers=1, random_budgets=(0.5, 2)),
+        plan=ValidationPlan(num_seeds=2, workers=1, random_budgets=(0.5, 2)),
         seed=0,
         workspace=Workspace(tmp_path, "cpu"),
     )

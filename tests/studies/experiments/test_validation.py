@@ -7,7 +7,7 @@ from tests.attribution.cases import digits
 from thresher.errors import InputError
 from thresher.proxies.settings import ModelSettings
 from thresher.studies.experiments.training_sets import TrainingSet, random_set
-from thresher.studies.experiments.validation import Plan, read_runs, validate
+from thresher.studies.experiments.validation import ValidationPlan, read_runs, validate
 from thresher.studies.report.sentences import validation_lines
 from thresher.workspace import Workspace
 
@@ -32,7 +32,7 @@ def run(data, root, plan, **options):
 
 
 def test_clean_data_beats_half_wrong_labels_and_is_worth_more_compute(data, tmp_path):
-    plan = Plan(num_seeds=2, random_budgets=(0.5, 2, 4), costs={"clean": 1e6}, workers=1)
+    plan = ValidationPlan(num_seeds=2, random_budgets=(0.5, 2, 4), costs={"clean": 1e6}, workers=1)
     made = run(data, tmp_path / "runs", plan)
     (row,) = made.facts["paired"]
     assert row["arm"] == "clean" and row["mean"] < 0
@@ -48,20 +48,20 @@ def test_clean_data_beats_half_wrong_labels_and_is_worth_more_compute(data, tmp_
 
 
 def test_two_processes_train_the_same_models_and_a_second_call_none(data, tmp_path, monkeypatch):
-    alone = run(data, tmp_path / "alone", Plan(num_seeds=2, workers=1))
-    together = run(data, tmp_path / "together", Plan(num_seeds=2, workers=2))
+    alone = run(data, tmp_path / "alone", ValidationPlan(num_seeds=2, workers=1))
+    together = run(data, tmp_path / "together", ValidationPlan(num_seeds=2, workers=2))
     for one, other in zip(read_runs(alone.path), read_runs(together.path), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-4)  # they are trained as one, in other company
         assert {**one, "loss": 0} == {**other, "loss": 0}
     monkeypatch.setattr("thresher.proxies.trials.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0]))
-    again = run(data, tmp_path / "together", Plan(num_seeds=2, workers=2))
+    again = run(data, tmp_path / "together", ValidationPlan(num_seeds=2, workers=2))
     assert not again.built
 
 
 def test_arms_that_hold_more_are_trained_on_as_much_as_the_smallest(data, tmp_path):
     pool, _ = data
     longer = [*arms(pool), TrainingSet.of("longer", np.arange(150))]
-    made = run(data, tmp_path / "runs", Plan(num_seeds=2, workers=1), arms=longer)
+    made = run(data, tmp_path / "runs", ValidationPlan(num_seeds=2, workers=1), arms=longer)
     assert made.facts["budget"] == 100 and made.facts["unit"] == "images"
     assert made.facts["held"]["longer"] == {"mean": 150.0, "smallest": 150, "largest": 150}
     assert {row["seen"] for row in read_runs(made.path)} == {12 * 100}
@@ -72,14 +72,14 @@ def test_arms_that_hold_more_are_trained_on_as_much_as_the_smallest(data, tmp_pa
 def test_what_cannot_be_compared_is_refused_before_anything_is_trained(data, tmp_path, monkeypatch):
     monkeypatch.setattr("thresher.proxies.trials.run_jobs", lambda work, jobs, **where: iter(jobs and [1 / 0]))
     with pytest.raises(InputError, match="an arm holds 100, less than the budget of 101"):
-        run(data, tmp_path / "a", Plan(num_seeds=2, budget=101))
+        run(data, tmp_path / "a", ValidationPlan(num_seeds=2, budget=101))
     with pytest.raises(InputError, match="no target to measure on"):
-        run(data, tmp_path / "a", Plan(num_seeds=2), targets={})
+        run(data, tmp_path / "a", ValidationPlan(num_seeds=2), targets={})
     with pytest.raises(InputError, match=r"random budgets \[-1, 2\] must be above 0"):
-        run(data, tmp_path / "a", Plan(num_seeds=2, random_budgets=(-1, 2)))
+        run(data, tmp_path / "a", ValidationPlan(num_seeds=2, random_budgets=(-1, 2)))
     with pytest.raises(InputError, match="the pool has 400"):
-        run(data, tmp_path / "b", Plan(num_seeds=2, random_budgets=(2, 5)))
+        run(data, tmp_path / "b", ValidationPlan(num_seeds=2, random_budgets=(2, 5)))
     with pytest.raises(InputError, match="2 amounts"):
-        run(data, tmp_path / "c", Plan(num_seeds=2, random_budgets=(2,)))
+        run(data, tmp_path / "c", ValidationPlan(num_seeds=2, random_budgets=(2,)))
     with pytest.raises(InputError, match="no arm"):
-        run(data, tmp_path / "d", Plan(num_seeds=2, costs={"other": 1.0}))
+        run(data, tmp_path / "d", ValidationPlan(num_seeds=2, costs={"other": 1.0}))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from thresher.errors import InputError
-from thresher.selection.statistics.comparison import Run
+from thresher.selection.statistics.comparison import Measurement
 from thresher.studies.report import charts, numbers
 from thresher.studies.report.content import (
     Choice,
@@ -32,12 +32,12 @@ from thresher.studies.report.results import rows_of, verdict
 LONG = "A sentence that is told again. " * 40
 
 
-def runs(tasks=("squad", "gsm8k"), seeds=4, **shift: float) -> list[Run]:
+def runs(tasks=("squad", "gsm8k"), seeds=4, **shift: float) -> list[Measurement]:
     """Losses with a seed effect that pairing cancels, and a little noise that it does not."""
     rng = np.random.default_rng(0)
     effect = rng.normal(size=seeds)
     return [
-        Run(arm, seed, task, float(6 + by + effect[seed] + rng.normal(scale=0.001)))
+        Measurement(arm, seed, task, float(6 + by + effect[seed] + rng.normal(scale=0.001)))
         for task in tasks
         for arm, by in {"random": 0.0, **shift}.items()
         for seed in range(seeds)
@@ -154,7 +154,7 @@ def test_rows_hold_the_means_and_paired_differences_of_the_runs():
 
 
 def test_a_run_that_diverged_stays_in_the_table():
-    measured = [*runs(["squad"], dsdm=-0.2), *[Run("bm25", seed, "squad", float("nan")) for seed in range(4)]]
+    measured = [*runs(["squad"], dsdm=-0.2), *[Measurement("bm25", seed, "squad", float("nan")) for seed in range(4)]]
     measured[5] = dataclasses.replace(measured[5], loss=float("inf"))  # dsdm, seed 1
     rows = {row.arm: row for row in rows_of(measured, Results(runs=measured))}
     assert (rows["bm25"].num_diverged, rows["bm25"].difference) == (4, None)
@@ -254,7 +254,7 @@ def test_the_json_beside_the_page_replays_it(tmp_path):
 
 
 def test_a_diverged_run_is_null_in_the_json_and_replays(tmp_path):
-    measured = [*runs(["squad"], dsdm=-0.2), *[Run("bm25", seed, "squad", float("nan")) for seed in range(4)]]
+    measured = [*runs(["squad"], dsdm=-0.2), *[Measurement("bm25", seed, "squad", float("nan")) for seed in range(4)]]
     report = full_report(results=Results(runs=measured))
     write_report(report, tmp_path / "report.html")
     assert "NaN" not in (tmp_path / "report.json").read_text()
