@@ -28,7 +28,7 @@ SCHEMA = 2
 CHECK_ON_OPEN = 256 * 2**20
 # A full disk, a quota, a limit on file sizes.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-LOCK, REQUEST = ".lock", ".request.json"
+LOCK, REQUEST, STATE = ".lock", ".request.json", ".state"
 LIBRARIES = ("thresher", "torch", "numpy", "transformers", "datasets")
 
 
@@ -70,7 +70,7 @@ class Draft:
     @property
     def state(self) -> Path:
         """A folder for what a resumed run needs and the finished artefact does not hold."""
-        folder = self.path / ".state"
+        folder = self.path / STATE
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -123,6 +123,7 @@ def build(
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         artifact = open_artifact(path)
         _refuse_other(path, {key: artifact.meta[key] for key in request}, request)
+        _clear_work(path)
         return artifact
 
     scratch = path.parent / f".{path.name}.partial"
@@ -188,10 +189,13 @@ def hash_file(path: Path) -> str:
 
 
 def _publish(scratch: Path, path: Path, request: Mapping, facts: Mapping) -> None:
-    shutil.rmtree(scratch / ".state", ignore_errors=True)
     for leftover in scratch.rglob(".*.tmp*"):
         leftover.unlink()
-    names = sorted(file.relative_to(scratch).as_posix() for file in scratch.rglob("*") if file.is_file())
+    names = sorted(
+        file.relative_to(scratch).as_posix()
+        for file in scratch.rglob("*")
+        if file.is_file() and scratch / STATE not in file.parents
+    )
     files = {
         name: {"bytes": (scratch / name).stat().st_size, "sha256": hash_file(scratch / name)}
         for name in names
@@ -212,7 +216,16 @@ def _publish(scratch: Path, path: Path, request: Mapping, facts: Mapping) -> Non
         file.write_text(json.dumps(meta, indent=1))
     os.rename(scratch, path)
     _fsync(path.parent)
-    # Only now: until the rename, a killed run's folder must still say whose it is.
+    _clear_work(path)
+
+
+def _clear_work(path: Path) -> None:
+    """Take what only the work needed out of a published artefact.
+
+    Only after the rename: until then a killed run needs its state, and its folder must say whose it is. A process that
+    ends between the two leaves it to whoever opens the artefact by the same request.
+    """
+    shutil.rmtree(path / STATE, ignore_errors=True)
     for name in (LOCK, REQUEST):
         (path / name).unlink(missing_ok=True)
 

@@ -184,3 +184,42 @@ def test_a_disk_error_in_another_library_s_words_is_an_oserror(tmp_path):
     with pytest.raises(OSError) as error, atomic_file(tmp_path / "x"):
         raise RuntimeError("I/O error: No space left on device (os error 28)")
     assert error.value.errno == errno.ENOSPC and not (tmp_path / "x").exists()
+
+
+class Killed(BaseException):
+    """What nothing catches."""
+
+
+@pytest.mark.parametrize("module, function", [("os", "rename"), ("shutil", "rmtree")])
+@pytest.mark.parametrize("after", [False, True])
+def test_ended_around_the_rename_the_same_request_finishes_and_leaves_nothing_over(
+    tmp_path, monkeypatch, module, function, after
+):
+    """The work is not in vain: its state is there until the artefact is."""
+
+    def write(draft):
+        state = draft.state / "facts.json"
+        if not draft.has("data.txt"):
+            with draft.file("data.txt") as file:
+                file.write_text("hello")
+            state.write_text('{"num_rows": 1}')
+        return json.loads(state.read_text())
+
+    def again(place):
+        return build(place, kind="thing", config={"a": 1}, seed=0, inputs={"pool": "1"}, write=write)
+
+    real = getattr(__import__(module), function)
+
+    def dies(*arguments, **options):
+        if after:
+            real(*arguments, **options)
+        raise Killed
+
+    monkeypatch.setattr(f"thresher.artifacts.{module}.{function}", dies)
+    with pytest.raises(Killed):
+        again(tmp_path / "x")
+    monkeypatch.undo()
+    artifact, undisturbed = again(tmp_path / "x"), again(tmp_path / "y")
+    assert artifact.facts["num_rows"] == 1 and artifact.content_hash == undisturbed.content_hash
+    assert sorted(file.name for file in artifact.path.iterdir()) == ["data.txt", "meta.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["x", "y"]
