@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,14 @@ class _Setup:
     pool: Examples
     settings: ModelSettings
     workspace: Workspace
-    spec: Spec = field(init=False)
-    config: TrainConfig = field(init=False)
+    spec: Spec
+    config: TrainConfig
 
-    def __post_init__(self) -> None:
-        spec = model_spec(self.settings.size, self.pool)
-        object.__setattr__(self, "spec", spec)
-        object.__setattr__(self, "config", train_config_of(self.settings, spec))
+    @classmethod
+    def of(cls, pool: Examples, settings: ModelSettings, workspace: Workspace) -> "_Setup":
+        """Raises InputError for a model or settings that cannot be."""
+        spec = model_spec(settings.size, pool)
+        return cls(pool, settings, workspace, spec, train_config_of(settings, spec))
 
     def place(self, trial: Trial) -> Path:
         """Where the model of `trial` lies, whether it is there or not."""
@@ -113,7 +114,7 @@ class _Setup:
 
 def train_trial(pool: Examples, settings: ModelSettings, trial: Trial, workspace: Workspace) -> Artifact:
     """The model of one trial; what is there already is only opened."""
-    return _Setup(pool, settings, workspace).train(trial)
+    return _Setup.of(pool, settings, workspace).train(trial)
 
 
 def train_trials(
@@ -129,8 +130,8 @@ def train_trials(
 
     `label` names the work in the progress bar. `workers` None: one a core, or one on a GPU.
     """
-    _train_missing(pool, settings, trials, {}, label=label, workers=workers, workspace=workspace)
-    setup = _Setup(pool, settings, workspace)
+    setup = _Setup.of(pool, settings, workspace)
+    _train_missing(setup, trials, {}, label=label, workers=workers)
     return [setup.train(trial) for trial in trials]
 
 
@@ -149,10 +150,11 @@ def run_trials(
     Raises InputError, before anything is trained, for a model or tasks that do not fit the pool. Each model and each
     evaluation is an artefact of its own, so a killed call goes on with the first that is missing.
     """
-    check_trainable(pool, settings, tasks)
-    _train_missing(pool, settings, trials, tasks, label=label, workers=workers, workspace=workspace)
-    setup = _Setup(pool, settings, Workspace(workspace.root, workspace.device, SILENT))
-    return [setup.result(trial, tasks) for trial in trials]
+    setup = _Setup.of(pool, settings, workspace)
+    check_all(setup.spec, (pool, *tasks.values()))
+    _train_missing(setup, trials, tasks, label=label, workers=workers)
+    silent = replace(setup, workspace=Workspace(workspace.root, workspace.device, SILENT))
+    return [silent.result(trial, tasks) for trial in trials]
 
 
 def check_trainable(pool: Examples, settings: ModelSettings, tasks: Mapping[str, Examples]) -> None:
@@ -187,20 +189,13 @@ class _Job:
 
 
 def _train_missing(
-    pool: Examples,
-    settings: ModelSettings,
-    trials: Sequence[Trial],
-    tasks: Mapping[str, Examples],
-    *,
-    label: str,
-    workers: int | None,
-    workspace: Workspace,
+    setup: _Setup, trials: Sequence[Trial], tasks: Mapping[str, Examples], *, label: str, workers: int | None
 ) -> None:
-    setup = _Setup(pool, settings, workspace)
+    pool, workspace = setup.pool.artifact.path, setup.workspace
     missing = [trial for trial in trials if not is_artifact(setup.place(trial))]
     places = {name: examples.artifact.path for name, examples in tasks.items()}
     jobs = [
-        _Job(group, settings, pool.artifact.path, places, workspace.root, workspace.device)
+        _Job(group, setup.settings, pool, places, workspace.root, workspace.device)
         for group in groups_of_trials(setup.spec, setup.config, missing, workers, workspace)
     ]
     where = {"workers": workers, "executor": workspace.executor, "device": workspace.device}
@@ -211,7 +206,7 @@ def _train_missing(
 
 
 def _carry_out(job: _Job) -> None:
-    setup = _Setup(open_examples(job.pool), job.settings, Workspace(job.root, job.device, SILENT))
+    setup = _Setup.of(open_examples(job.pool), job.settings, Workspace(job.root, job.device, SILENT))
     setup.train_together(job.trials)
     if job.tasks:
         tasks = {name: open_examples(path) for name, path in job.tasks.items()}

@@ -123,7 +123,8 @@ def build(
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         artifact = open_artifact(path)
         _refuse_other(path, {key: artifact.meta[key] for key in request}, request)
-        _clear_work(path)
+        if os.access(path, os.W_OK):  # on a disk that is read-only what is left over stays
+            _clear_work(path)
         return artifact
 
     scratch = path.parent / f".{path.name}.partial"

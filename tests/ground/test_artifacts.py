@@ -186,6 +186,17 @@ def test_a_disk_error_in_another_library_s_words_is_an_oserror(tmp_path):
     assert error.value.errno == errno.ENOSPC and not (tmp_path / "x").exists()
 
 
+def test_a_finished_artefact_opens_on_a_disk_that_cannot_be_written(tmp_path, monkeypatch):
+    make(tmp_path / "x")
+
+    def refused(*arguments, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("thresher.artifacts.os.access", lambda path, mode: False)
+    monkeypatch.setattr("pathlib.Path.unlink", refused)
+    assert not make(tmp_path / "x").built
+
+
 class Killed(BaseException):
     """What nothing catches."""
 
