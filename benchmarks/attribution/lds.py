@@ -5,7 +5,8 @@
 cifar           2,000 images, ResNet-9 of 0.4 M parameters, 12 epochs, 200 targets
 mnist-logistic  5,000 images, logistic regression trained as in dattri's benchmark, 500 targets
 mnist-mlp       the same with dattri's MLP (dropout .1), 50 epochs
-language        287,000 tokens of a 13-domain corpus, GPT-2 of 0.3 M parameters, 4 epochs, 284 targets of the corpus
+language        287,000 tokens of a 13-domain corpus, GPT-2 of 0.3 M parameters, 4 epochs, targets of the same corpus
+language-2      the same with another draw of pool and targets
 
 Subsets are halves. About two hours on 2 cores the first time; the retrainings are kept under runs/lds, and what is
 there is not made again. `traker` is its recipe (its projection, kernel, Q; damping 0) with its package's own numbers
@@ -19,7 +20,8 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +145,7 @@ def _rows(judge: Judge, outputs, setting: Setting) -> list[dict]:
         predicted["ours, exact kernel"] = judge.exact()
     predicted |= {
         name: judge.plain(name)
-        for name in ("cosine", "embedding", "random", *(["bm25"] if setting.data == "text" else []))
+        for name in ("cosine", "embedding", "random", *(["bm25"] if setting.data.startswith("text") else []))
     }
     table = lds_table(predicted, outputs, baseline="traker", num_resamples=200)
     shared = {"checkpoints": judge.num_checkpoints, "k": judge.k}
@@ -183,7 +185,7 @@ def _idx(data: Path, name: str) -> bytes:
     return gzip.decompress((data / "mnist" / f"{name}-ubyte.gz").read_bytes())
 
 
-def _text_corpus(data: Path, folder: Path) -> None:
+def _text_corpus(data: Path, folder: Path, pool: float = 0.0, target: float = 0.5) -> None:
     # In pieces that a model reads at once: the other packages know no documents of several windows.
     table = pq.read_table(data / "corpus" / "documents.parquet", columns=["domain", "text"]).to_pylist()
     pieces = folder / "pieces.jsonl"
@@ -195,8 +197,8 @@ def _text_corpus(data: Path, folder: Path) -> None:
     options = ["--data", str(pieces), "--id", "id", "--domain", "domain", "--group", "group", "--quiet"]
     options += ["--sequence-length", "256"]
     own = ["--tokenizer", str(folder / "pool-tokenizer")]
-    _run(["prepare", *options, "--part", "0", ".017", "--vocab-size", "2048", "--out", str(folder / "pool")])
-    _run(["prepare", *options, "--part", ".5", ".501", *own, "--out", str(folder / "target")])
+    _run(["prepare", *options, "--part", f"{pool:g}", f"{pool + 0.017:g}", "--vocab-size", "2048", "--out", str(folder / "pool")])
+    _run(["prepare", *options, "--part", f"{target:g}", f"{target + 0.001:g}", *own, "--out", str(folder / "target")])
 
 
 def _prepare_images(folder: Path, name: str) -> None:
@@ -210,6 +212,14 @@ def _run(arguments: list[str]) -> None:
 
 
 MODELS = "benchmarks.attribution.models"
+LANGUAGE = Setting(
+    prepare=_text_corpus,
+    data="text",
+    table=ModelSettings(size="0.3M", epochs=4, batch_size=16),
+    num_subsets=160,
+    repeats=1,
+    ks=(512,),
+)
 SETTINGS = {
     "cifar": Setting(
         prepare=_cifar,
@@ -238,14 +248,8 @@ SETTINGS = {
         ks=(512, 2048),
         exact=True,
     ),
-    "language": Setting(
-        prepare=_text_corpus,
-        data="text",
-        table=ModelSettings(size="0.3M", epochs=4, batch_size=16),
-        num_subsets=40,
-        repeats=1,
-        ks=(512,),
-    ),
+    "language": LANGUAGE,
+    "language-2": replace(LANGUAGE, prepare=partial(_text_corpus, pool=0.1, target=0.6), data="text-2"),
 }
 
 
