@@ -9,4 +9,6 @@ PROGRAMS = {
     "power_cuts": 100,
     "damage": 1000,
     "concurrency": 50,
+    "kills": 100,
+    "limits": 300,
 }

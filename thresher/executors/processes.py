@@ -84,9 +84,7 @@ _idle: dict[object, list[Worker]] = {}
 """The workers of the last call, which the next one finds warm: to start one takes as long as a small training."""
 
 
-def run_in_processes(
-    work: Callable[[Any], Any], jobs: Sequence[Any], *, workers: int
-) -> Iterator[tuple[int, Any]]:
+def run_in_processes(work: Callable[[Any], Any], jobs: Sequence[Any], *, workers: int) -> Iterator[tuple[int, Any]]:
     """Yield (position in `jobs`, `work(job)`) as `workers` processes finish them, as `run_jobs` does.
 
     A job whose worker dies is begun again, RETRIES times, the last time with no other beside it; after a SIGKILL, which

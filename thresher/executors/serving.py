@@ -27,6 +27,7 @@ def serve(channel: Connection, parent_lives_as_thread: bool) -> None:
     # Ctrl-C reaches every process of a terminal; the one that started us says what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent(parent_lives_as_thread)
+    os.environ["OMP_NUM_THREADS"] = "1"  # a process a core, each on one thread
     sys.stdout = sys.stderr  # stdout is for the result alone
     with contextlib.suppress(OSError):  # nobody listens any more
         while (answer := _answer(channel)) is not None:
@@ -45,9 +46,8 @@ def _answer(channel: Connection) -> tuple[bool, Any] | None:
     except Exception as error:  # such as a module that cannot be imported here
         return False, _sendable(error)
     try:
-        import torch  # takes seconds, in which this process watches its parent already
-
-        torch.set_num_threads(1)
+        if "torch" in sys.modules:  # what the job needs is loaded by now; OpenMP may have been before its variable
+            sys.modules["torch"].set_num_threads(1)
         return True, work(job)
     except BaseException as error:
         return False, _sendable(error)
