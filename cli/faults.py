@@ -1,10 +1,13 @@
 """What a machine cannot do, in one line: what was refused, where, and what to do. Everything else is our bug."""
 
 import errno
+import importlib
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+
+from thresher.errors import InputError
 
 RESUME = "then run the same command again to resume"
 # What to do about each; the path is said before it.
@@ -23,7 +26,7 @@ ACTIONS = {
 LOWER = {
     "prepare": "a part of the data (--part 0 0.5, --limit)",
     "train": "--accumulate 4, --activation-checkpointing, or a smaller --model",
-    "featurize": "a smaller --batch-tokens or --k, or --projection one-sided where it applies",
+    "featurize": "a smaller --batch-tokens or --k",
     "score": "a smaller --batch-tokens, --sample or --memory-gb",
     "attribute": "a smaller --batch-size or --k",
     "lds": "--workers 1, a smaller --k or --accumulate 4",
@@ -47,6 +50,30 @@ REFUSED = [
         r"can't start new thread|Resource temporarily unavailable",
     )
 ]
+
+
+# With less address space than this beside the libraries, code of theirs that cannot report a refusal ends the process
+# by a signal: at 4 MiB in tokenizers, at 32 MiB in torch, on stages that need little themselves (tests/reliability).
+ROOM = 128 * 2**20
+
+
+def refuse_too_little_memory() -> None:
+    """Raise InputError where a limit on address space leaves too little for any command."""
+    size = Path("/proc/self/statm")
+    if os.name != "posix" or not size.exists():
+        return
+    import resource  # not on every system
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return
+    importlib.import_module("torch")  # by far the largest of the libraries
+    mapped = int(size.read_text().split()[0]) * resource.getpagesize()
+    if limit - mapped < ROOM:
+        raise InputError(
+            f"the limit on address space (ulimit -v) leaves {max(0, limit - mapped) >> 20} MiB beside the libraries, "
+            f"which take {mapped >> 20} MiB; allow {mapped + ROOM >> 20} MiB or more"
+        )
 
 
 def line_of(error: BaseException, command: str) -> str | None:

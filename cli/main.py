@@ -93,8 +93,10 @@ def _run(name: str, arguments: list[str], stop: Stopping) -> int:
     module = importlib.import_module(f"thresher.cli.{name}")
     command = tyro.cli(module.COMMAND, args=arguments, prog=f"thresher {name}", description=module.COMMAND.__doc__)
     from thresher.cli.command import Warnings
+    from thresher.cli.faults import refuse_too_little_memory
     from thresher.cli.progress_bar import progress_for
 
+    refuse_too_little_memory()
     logging.getLogger("thresher").handlers = [Warnings()]
     with contextlib.redirect_stdout(sys.stderr), stop.unwinding():  # stdout is for the result alone
         result = command.run(progress_for(command.quiet))
