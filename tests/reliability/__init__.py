@@ -11,4 +11,5 @@ PROGRAMS = {
     "concurrency": 50,
     "kills": 100,
     "limits": 300,
+    "soak": 60,  # minutes
 }
