@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from thresher.artifacts import atomic_file
 from thresher.cli.command import Command
 from thresher.progress import Progress
 
@@ -61,7 +62,8 @@ class Attribute(Command):
             table = self._table(result)
         path = None if self.out is None else str(result.save(self.out))
         if self.out is not None:
-            table.to_csv(self.out.with_suffix(".csv"), index=False)
+            with atomic_file(self.out.with_suffix(".csv")) as file:
+                table.to_csv(file, index=False)
         sizes = dict(zip(("num_train", "num_test"), result.shape, strict=True))
         facts = {"method": result.method, "num_checkpoints": result.num_checkpoints, "quality": result.quality}
         return {

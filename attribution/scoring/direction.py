@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from thresher.artifacts import Artifact, Draft, atomic_file, build
+from thresher.artifacts import Artifact, Draft, build, is_sound, piece
 from thresher.attribution.gradients.factored import GradientReader
 from thresher.attribution.gradients.pairwise import Read, gram, num_pairs
 from thresher.attribution.gradients.slopes import Slopes, mean_gradients, weighted_gradients
@@ -109,9 +109,9 @@ class _Task:
             model = self.models[m][1]()
             label = f"checkpoint {m + 1} of {len(self.models)}"
             vectors = draft.state / f"vectors{m:03d}.safetensors"
-            if not vectors.exists():
+            if not is_sound(vectors):
                 direction = self._direction(model, m, f"kernel of the sample, {label}", progress)
-                with atomic_file(vectors) as file:
+                with piece(vectors) as file:
                     save_file(direction, file)
             self._score(draft, model, vectors, missing, f"scores, {label}", progress)
         stored = [load_state(draft, name) for name in shards]
