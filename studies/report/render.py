@@ -11,7 +11,7 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 from markupsafe import Markup
 
 from thresher import __version__
-from thresher.artifacts import atomic_file
+from thresher.artifacts import atomic_file, read_checked, write_checked
 from thresher.errors import InputError
 from thresher.studies.report import charts
 from thresher.studies.report.content import Choice, Report, Trust
@@ -56,8 +56,7 @@ def write_report(report: Report, out: Path) -> None:
     page = render(report)
     # JSON has no NaN: the loss of a run that diverged is null there.
     plain = json.loads(json.dumps(asdict(report)), parse_constant=lambda _: None)
-    with atomic_file(Path(out).with_suffix(".json")) as file:
-        file.write_text(json.dumps(plain, indent=1, allow_nan=False), encoding="utf-8")
+    write_checked(Path(out).with_suffix(".json"), plain)
     with atomic_file(Path(out)) as file:
         file.write_text(page, encoding="utf-8")
 
@@ -65,12 +64,13 @@ def write_report(report: Report, out: Path) -> None:
 def read_report(path: Path) -> Report:
     """The report that `write_report` left in a JSON file."""
     try:
-        return _revive(Report, json.loads(Path(path).read_text(encoding="utf-8")))
+        return _revive(Report, read_checked(Path(path)))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the .json file beside a report's page") from None
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InputError(
-            f"{path} is not a report's .json file; give the one that was written beside the page"
+            f"{path} is not a report's .json file, or was changed; give the one that was written beside the page, or "
+            "run the study again"
         ) from None
 
 

@@ -20,7 +20,7 @@ request continues there, another is refused, both values said. Whoever opens an 
 
 from thresher.artifacts.artifact import SCHEMA, Artifact, is_artifact, open_artifact
 from thresher.artifacts.building import Draft, build
-from thresher.artifacts.files import FULL, atomic_file, hash_file
+from thresher.artifacts.files import FULL, atomic_file, hash_file, read_checked, write_checked
 from thresher.artifacts.libraries import LIBRARIES, library_version
 from thresher.artifacts.pieces import is_sound, piece
 
@@ -38,4 +38,6 @@ __all__ = [
     "library_version",
     "open_artifact",
     "piece",
+    "read_checked",
+    "write_checked",
 ]
