@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.reliability import forked
 from tests.reliability.ground import STAGES, Ground, Report, differing, leftovers, not_one_line, run, tree
 
+FAST = {"count": 8, "stages": ("prepare", "score"), "kinds": ("full:0.3", "large:5000", "files:16", "memory:32")}
 PAGE = 4096
 MIB = 2**20
 ALL = STAGES | {
