@@ -160,10 +160,11 @@ class _LongLived:
     def _go_on(self, ground: Ground, folder: Path) -> None:
         from thresher.cli.main import main
 
+        program = os.getppid()
         os.setsid()
         for number, path in enumerate(["/dev/null", "/dev/null", folder.with_suffix(".stderr")]):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-        while True:
+        while os.getppid() == program:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             codes = [main([*ground.stage(name, folder), "--quiet"]) for name in STEPS]
