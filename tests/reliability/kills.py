@@ -119,7 +119,7 @@ def _signal(ground: Ground, kind: str, name: str, out: Path, seconds: float, dra
             time.sleep(draw.uniform(0, 0.3))
             os.killpg(target, number)
     try:
-        _, err = process.communicate(timeout=600 if kind == "worker" else 30)
+        _, err = process.communicate(timeout=600 if kind == "worker" else 120)
     except TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
