@@ -42,7 +42,7 @@ KINDS = {
 # The interpreter itself starts before any line of ours is run; a signal in this time ends it in its own way.
 INTERPRETER_SECONDS = 0.3
 FAST = {"count": 2, "kinds": ("interrupt", "group"), "lines": ("prepare",)}
-SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = "/dev/shm/"
 
 
 def check(
@@ -61,14 +61,11 @@ def check(
         name = draw.choice([name for name in KINDS[kind][1] if name in lines])
         wanted, seconds = whole.of(name)
         out = ground.fresh(f"kills/{kind}-{name}")
-        shared = _shared_memory()
         outcome, fault = _signal(ground, kind, name, out, seconds, draw)
         if outcome == "too late":
             report.outcomes["too late, not counted"] += 1
             continue
         where = f"{kind} {name}"
-        if left := _not_in_use(_shared_memory() - shared):
-            fault = fault or f"shared memory left: {sorted(left)[:3]}"
         code, _, err, _ = run(ground.line(LINES[name], out), out, timeout=600)
         if code != 0:
             outcome, fault = "lost", f"the second run ends with {code}: {err.strip()[-300:]}"
@@ -112,6 +109,7 @@ def _signal(ground: Ground, kind: str, name: str, out: Path, seconds: float, dra
     if process.poll() is not None or not target:
         process.communicate()
         return "too late", ""
+    shared = _shared_memory(process.mark)  # type: ignore[attr-defined]
     everyone = kind in ("group", "interrupt", "twice", "hangup")
     with suppress(ProcessLookupError):
         (os.killpg if everyone else os.kill)(target, number)
@@ -126,6 +124,8 @@ def _signal(ground: Ground, kind: str, name: str, out: Path, seconds: float, dra
         return "does not end", "does not end"
     if not _wait_until(lambda: not marked(process.mark), 3.0):
         return "orphans", f"{len(marked(process.mark))} processes live on"
+    if left := [file for file in shared if file.exists()]:
+        return "shared memory left", f"{len(left)} files of shared memory are left"
     return _judge(kind, process.returncode, err)
 
 
@@ -158,16 +158,11 @@ def _wait_until(is_so: Callable[[], bool], seconds: float = 120) -> bool:
     return so
 
 
-def _shared_memory() -> set[str]:
-    return set(os.listdir(SHARED_MEMORY)) if SHARED_MEMORY.is_dir() else set()
-
-
-def _not_in_use(names: set[str]) -> set[str]:
-    """Those that no living process has mapped: other programs of this machine have some of their own."""
-    if not names:
-        return names
-    mapped = ""
-    for maps in Path("/proc").glob("[0-9]*/maps"):
+def _shared_memory(mark: str) -> set[Path]:
+    """Files of shared memory that our processes have; others on this machine have some of their own."""
+    files = set()
+    for pid in marked(mark):
         with suppress(OSError):
-            mapped += maps.read_text()
-    return {name for name in names & _shared_memory() if f"/dev/shm/{name}" not in mapped}
+            lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+            files |= {Path(line.split()[-1]) for line in lines if SHARED_MEMORY in line}
+    return files

@@ -37,9 +37,9 @@ OF_A_PROCESS = ("large:5000", "files:16", "files:64", "memory:4", "memory:32", "
 # Of the surroundings: the stage starts cold, because libraries look at them as they are imported.
 OF_SURROUNDINGS = ("home:none", "home:unwritable", "temporary:unwritable", "shared:none")
 COLD = {
-    "cold prepare": STAGES["prepare"],
-    "cold run": STAGES["run"],
-    "cold workers": STAGES["validate"].replace("--workers 1", "--workers 2"),
+    "cold-prepare": STAGES["prepare"],
+    "cold-run": STAGES["run"],
+    "cold-workers": STAGES["validate"].replace("--workers 1", "--workers 2"),
 }
 NO_SHARED_MEMORY = ("unshare", "-m", "sh", "-c", 'umount -l /dev/shm && exec "$@"', "sh")
 
