@@ -1,0 +1,38 @@
+"""The ways to score a pool for a target, by name: what each is, needs and costs, known without loading any of them."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from thresher.errors import InputError
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One way to score."""
+
+    about: str
+    needs: tuple[str, ...]
+    """Of `models` (checkpoints), `texts` and `training` (models that can be trained again, step by step)."""
+    cost: str
+    """In passes: one is a forward and a backward pass over the pool."""
+
+
+SCORERS: dict[str, Scorer] = {
+    "trak": Scorer("TRAK, the kernel of projected gradients (2303.14186)", ("models",), "1 a model, kept as features"),
+    "dual": Scorer("TRAK without a projection, exact", ("models",), "n / batch a model: up to some ten thousand"),
+    "direction": Scorer("TRAK without a projection, one direction a target", ("models",), "1 to 1.3 a model"),
+    "trackstar": Scorer("cosine of whitened projected gradients (2410.17413)", ("models",), "as trak"),
+    "grad-cosine": Scorer("cosine of projected gradients", ("models",), "as trak"),
+    "embedding": Scorer("cosine of hidden states", ("models",), "a third: forward alone"),
+    "bm25": Scorer("shared rare words (Robertson et al. 1994)", ("texts",), "none"),
+    "random": Scorer("random numbers, what any other must beat", (), "none"),
+}
+
+
+def scorer_named(name: str, what: str = "scorer") -> Scorer:
+    """The scorer of a name. Raises InputError for one that is not there, with the nearest and all that are."""
+    if name not in SCORERS:
+        near = get_close_matches(name, SCORERS, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise InputError(f"{what} {name!r} is unknown{meant}; pass one of: {', '.join(SCORERS)}")
+    return SCORERS[name]
