@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from thresher.lazy import lazy
 
 if TYPE_CHECKING:
+    from thresher.studies.experiments.replay import replay_of
     from thresher.studies.experiments.retraining import open_retrainings, retrain
     from thresher.studies.experiments.scorers import Attribution, Scorers, train_checkpoints
     from thresher.studies.experiments.training_sets import TrainingSet, random_set, supply
@@ -52,6 +53,7 @@ __all__ = [
     "random_set",
     "read_runs",
     "read_study",
+    "replay_of",
     "retrain",
     "run_study",
     "select_from",
@@ -88,6 +90,7 @@ _HOMES = {
     "Attribution": "thresher.studies.experiments.scorers",
     "Scorers": "thresher.studies.experiments.scorers",
     "train_checkpoints": "thresher.studies.experiments.scorers",
+    "replay_of": "thresher.studies.experiments.replay",
     "open_retrainings": "thresher.studies.experiments.retraining",
     "retrain": "thresher.studies.experiments.retraining",
 }
