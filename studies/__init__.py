@@ -12,6 +12,7 @@ from thresher.lazy import lazy
 if TYPE_CHECKING:
     from thresher.studies.experiments.lds import judge, train_checkpoints
     from thresher.studies.experiments.left_out import leave_out
+    from thresher.studies.experiments.replay import replay_of
     from thresher.studies.experiments.retraining import open_retrainings, retrain
     from thresher.studies.experiments.training_sets import TrainingSet, random_set, supply
     from thresher.studies.experiments.validation import ValidationPlan, read_runs, validate
@@ -60,6 +61,7 @@ __all__ = [
     "random_set",
     "read_runs",
     "read_study",
+    "replay_of",
     "retrain",
     "run_study",
     "score_by",
@@ -101,6 +103,7 @@ _HOMES = {
     "judge": "thresher.studies.experiments.lds",
     "leave_out": "thresher.studies.experiments.left_out",
     "train_checkpoints": "thresher.studies.experiments.lds",
+    "replay_of": "thresher.studies.experiments.replay",
     "open_retrainings": "thresher.studies.experiments.retraining",
     "retrain": "thresher.studies.experiments.retraining",
 }
