@@ -21,6 +21,12 @@ SCORERS: dict[str, Scorer] = {
     "trak": Scorer("TRAK, the kernel of projected gradients (2303.14186)", ("models",), "1 a model, kept as features"),
     "dual": Scorer("TRAK without a projection, exact", ("models",), "n / batch a model: up to some ten thousand"),
     "direction": Scorer("TRAK without a projection, one direction a target", ("models",), "1 to 1.3 a model"),
+    "ekfac": Scorer("influence by the EK-FAC inverse (2308.03296)", ("models",), "2 to 2.5 a model"),
+    "ekfac-cg": Scorer("EK-FAC, improved by conjugate gradients", ("models",), "3 to 4 a model"),
+    "metagradient": Scorer(
+        "exact, back through training (MAGIC, 2504.16430)", ("training",), "3 to 5 trainings a target"
+    ),
+    "adamw-influence": Scorer("back through AdamW without double backward", ("training",), "3 trainings a target"),
     "trackstar": Scorer("cosine of whitened projected gradients (2410.17413)", ("models",), "as trak"),
     "grad-cosine": Scorer("cosine of projected gradients", ("models",), "as trak"),
     "embedding": Scorer("cosine of hidden states", ("models",), "a third: forward alone"),

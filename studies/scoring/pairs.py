@@ -9,14 +9,14 @@ from typing import cast
 import numpy as np
 
 from thresher.attribution.quality import baselines
+from thresher.attribution.scoring.curvature import curvature_scores
 from thresher.attribution.scoring.dual import dual_scores
-from thresher.attribution.scoring.options import Options
 from thresher.attribution.scoring.scores import score_blocks
 from thresher.attribution.scoring.similarity import whitened_cosines
 from thresher.data.examples import Examples, TokenExamples
 from thresher.errors import InputError
 from thresher.proxies.models.spec import task_of
-from thresher.scorers import scorer_named
+from thresher.scorers import SCORERS, scorer_named
 from thresher.studies.scoring.basis import Basis
 
 Pairs = Callable[[Basis, Examples], baselines.Blocks]
@@ -28,9 +28,13 @@ def pairs_by(name: str, basis: Basis, target: Examples) -> baselines.Blocks:
     return PAIRS[name](basis, target)
 
 
-def check_scorers(names: Sequence[str], pool: Examples) -> None:
-    """Refuse scorers that are unknown or do not apply to this pool."""
+def check_scorers(names: Sequence[str], pool: Examples, *, pairs: bool = True) -> None:
+    """Refuse scorers that are unknown or do not apply to this pool; `pairs`: and those of whole targets alone."""
     for name in names:
+        if pairs and name in SCORERS and name not in PAIRS:
+            raise InputError(
+                f"scorer {name!r} goes back through training once a target, not once an example; score whole targets"
+            )
         if "texts" in scorer_named(name).needs and task_of(pool) != "language":
             raise InputError(f"scorer {name!r} compares texts, and this pool is images; leave it out")
 
@@ -41,9 +45,15 @@ def _trak(basis: Basis, target: Examples) -> baselines.Blocks:
 
 
 def _dual(basis: Basis, target: Examples) -> baselines.Blocks:
-    damping = basis.settings.damping if isinstance(basis.settings.damping, float | int) else None
-    options = Options(damping=damping, q=basis.settings.q, device=basis.workspace.device)
-    yield 0, dual_scores(basis.loaders, basis.pool, target, options=options, progress=basis.workspace.progress)
+    yield 0, dual_scores(basis.loaders, basis.pool, target, **basis.reading)
+
+
+def _curvature(steps: bool) -> Pairs:
+    def pairs(basis: Basis, target: Examples) -> baselines.Blocks:
+        own = {"solving": basis.solving(steps), "seed": basis.settings.seed}
+        yield 0, curvature_scores(basis.loaders, basis.pool, target, **own, **basis.reading)
+
+    return pairs
 
 
 def _grad_cosine(basis: Basis, target: Examples) -> baselines.Blocks:
@@ -72,6 +82,8 @@ PAIRS: Mapping[str, Pairs] = {
     "trak": _trak,
     "dual": _dual,
     "direction": _dual,
+    "ekfac": _curvature(steps=False),
+    "ekfac-cg": _curvature(steps=True),
     "trackstar": _trackstar,
     "grad-cosine": _grad_cosine,
     "embedding": _embedding,

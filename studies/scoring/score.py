@@ -11,17 +11,20 @@ from thresher.attribution.scoring.score_table import saved, write_scores
 from thresher.data.examples import Examples
 from thresher.scores import check_names
 from thresher.studies.scoring.basis import Basis
+from thresher.studies.scoring.columns import COLUMNS
 from thresher.studies.scoring.pairs import PAIRS, check_scorers
 
 
 def score_by(name: str, basis: Basis, targets: Mapping[str, Examples], *, out: Path) -> Artifact:
     """Scores of the basis's pool for each target by the scorer called `name`: the mean over the target's examples.
 
-    A killed run continues with the target it was at. Raises InputError for a scorer that is unknown or does not apply,
+    A killed run continues where it was. Raises InputError for a scorer that is unknown or does not apply,
     and for targets that the models cannot read.
     """
-    check_scorers([name], basis.pool)
+    check_scorers([name], basis.pool, pairs=False)
     check_names(targets)
+    if name in COLUMNS:
+        return COLUMNS[name](basis, targets, out)
 
     def write(draft: Draft) -> dict:
         columns = {}
