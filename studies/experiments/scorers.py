@@ -18,7 +18,7 @@ from thresher.attribution.scoring.dual import dual_scores
 from thresher.attribution.scoring.options import Options
 from thresher.attribution.scoring.scores import score_blocks
 from thresher.data.examples import Examples
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.proxies.models.spec import task_of
 from thresher.proxies.models.weights import loaders_of
 from thresher.proxies.settings import ModelSettings
@@ -164,7 +164,7 @@ def check_scorers(names: Sequence[str], pool: Examples) -> None:
     """Refuse scorers that are unknown or do not apply to this pool."""
     for name in names:
         if name not in SCORERS:
-            raise InputError(f"scorer {name!r} is unknown; pass some of: {', '.join(SCORERS)}")
+            raise unknown("scorer", name, SCORERS)
     if "bm25" in names and task_of(pool) != "language":
         raise InputError("scorer 'bm25' compares texts, and this pool is images; leave it out")
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.examples import Examples, TokenExamples
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.selection.selection import Selection
 from thresher.studies.selections.typed_columns import Types, arrow_types, schema_of, table_of
 
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 def check_export(format: str, rows_per_shard: int, pool: Examples | None) -> None:
     """Refuse, before anything is selected, what cannot be exported."""
     if format not in FORMATS:
-        raise InputError(f"format {format!r} is unknown; pass one of: {', '.join(FORMATS)}")
+        raise unknown("format", format, FORMATS)
     if rows_per_shard < 1:
         raise InputError(f"{rows_per_shard} rows a shard hold nothing; pass 1 or more")
     if format != "ids" and pool is None:
