@@ -122,7 +122,7 @@ def named_numbers(entries: Sequence[str], option: str) -> dict[str, float]:
             name, number = "", 0.0
         if not name or name in found or not math.isfinite(number):
             raise InputError(
-                f"{option} {entry!r} cannot be read; write {option} NAME=NUMBER NAME=NUMBER, each name once, each number finite"
+                f"{option} {entry!r} cannot be read; write {option} NAME=NUMBER NAME=NUMBER, each name once, finite"
             )
         found[name] = number
     return found

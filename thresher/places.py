@@ -149,6 +149,12 @@ def _check_around(out: Path, inputs: Iterable[Path]) -> None:
     long = next((part for part in out.parts if len(part.encode(errors="surrogateescape")) > MOST_BYTES), None)
     if long is not None:
         raise InputError(f"{long[:40]}... is a name of {len(long)} characters; give one of {MOST_BYTES} bytes at most")
+    partial = out.with_name(f".{out.name}.partial") if out.name else out
+    for link in (partial, partial / ".lock"):
+        if link.is_symlink():
+            raise InputError(f"{link} is a link, and work is not done through one; remove it")
+    if out.is_symlink() and not is_artifact(out):
+        raise InputError(f"{out} is a link; give the place that it leads to")
     place = out.resolve()
     outer = next((parent for parent in place.parents if is_artifact(parent)), None)
     if outer is not None:

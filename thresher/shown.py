@@ -1,4 +1,4 @@
-"""Names and texts of strangers, written so that nothing in them is obeyed: by a terminal, a reader's eye, a spreadsheet."""
+"""Names and texts of strangers, written so that no terminal, spreadsheet or reader's eye obeys what is in them."""
 
 import unicodedata
 
@@ -13,8 +13,8 @@ LONGEST = 2000
 def shown(text: str, keep: str = "") -> str:
     """`text` with what a terminal would obey or nobody would see written as an escape; `keep` stays as it is.
 
-    Escape sequences, other control characters, bidirectional overrides and zero-width characters come as `\\x1b`,
-    `\\u202e`, so that a name cannot colour, erase or reorder the line that it stands in.
+    Escape sequences, other control characters, bidirectional overrides and zero-width characters come as
+    escapes of their numbers, so that a name cannot colour, erase or reorder the line that it stands in.
     """
     if text.isprintable():
         return text

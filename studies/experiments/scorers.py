@@ -170,7 +170,13 @@ def check_scorers(names: Sequence[str], pool: Examples) -> None:
 
 
 def _matrix(path: Path, scorers: Scorers) -> np.ndarray:
-    scores, wanted = np.load(path, allow_pickle=False), (len(scorers.pool), len(scorers.target))
+    wanted = (len(scorers.pool), len(scorers.target))
+    try:
+        scores = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header's shape asks for no memory
+    except (ValueError, EOFError, AttributeError) as error:
+        raise InputError(f"{path} is no .npy file of numbers ({error}); write it by numpy.save") from None
+    if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "iuf":
+        raise InputError(f"{path} holds no array of numbers; write it by numpy.save of floats")
     if scores.shape != wanted:
         raise InputError(f"{path} has shape {scores.shape}; scores [pool, target] are {wanted} here")
     return scores

@@ -9,4 +9,6 @@ PROGRAMS = {
     "power_cuts": 100,
     "damage": 1000,
     "concurrency": 50,
+    "bad_inputs": 300,
+    "hostile": 1,
 }

@@ -15,7 +15,12 @@ TRAINING = ("train", "validate", "run")
 
 def check(ground: Ground, *, count: int, seed: int, stages: tuple[str, ...] = tuple(STAGES)) -> Report:
     """`count` ends, spread evenly over the stages and drawn over the touches of each."""
-    base, work, draw, report = ground.finish("select"), ground.fresh("crash"), random.Random(seed), Report("crash_points")
+    base, work, draw, report = (
+        ground.finish("select"),
+        ground.fresh("crash"),
+        random.Random(seed),
+        Report("crash_points"),
+    )
     for number, name in enumerate(stages):
         before = forked.eager if name in TRAINING else None
         whole = work / f"{name}-whole"

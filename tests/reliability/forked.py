@@ -65,9 +65,7 @@ def spawn(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     Child.number += 1
-    child = Child(
-        [folder.parent / f".{folder.name}.{Child.number}.{what}" for what in ("stdout", "stderr", "touches")]
-    )
+    child = Child([folder.parent / f".{folder.name}.{Child.number}.{what}" for what in ("stdout", "stderr", "touches")])
     child.pid = os.fork()
     if child.pid == 0:
         os._exit(_in_child(arguments, folder, child.files, die_at, stop_at, count_in, before))
