@@ -121,7 +121,7 @@ def _path_text(value: str, beside: Path) -> str:
 
 def _write_table(table: Mapping[str, Any], name: list[str], lines: list[str]) -> None:
     if name:
-        lines += ["", f"[{'.'.join(part if part.isalnum() else _toml(part) for part in name)}]"]
+        lines += ["", f"[{'.'.join(part if part.isascii() and part.isalnum() else _toml(part) for part in name)}]"]
     for key, value in table.items():
         if not isinstance(value, Mapping) and value is not None:
             lines.append(f"{key} = {_toml(value)}")

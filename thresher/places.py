@@ -81,7 +81,7 @@ def check_name(name: str, what: str) -> str:
     rule = None
     if not name.strip() or name != name.strip():
         rule = "a name has no spaces around it and is not empty"
-    elif "/" in name or "\\" in name or name.startswith("."):
+    elif "/" in name or name.startswith("."):
         rule = "a name cannot hold / or begin with a dot"
     elif shown(name) != name:
         rule = "a name holds no control characters and none that nobody sees"

@@ -87,7 +87,7 @@ def check(ground: Ground, *, count: int, seed: int, light: bool = False) -> Repo
         if study is not None:
             (folder / "study.toml").write_text(study, encoding="utf-8")
         words = [word.replace("{b}", str(base)).replace("{t}", str(things)) for word in words]
-        code, _, err, seconds, _ = forked.run(words, folder, timeout=SECONDS, before=_limit_memory)
+        code, _, err, *_ = forked.run(words, folder, timeout=SECONDS, before=_limit_memory)
         wrong = "" if code == 0 else not_one_line(code, err)
         changed = [name for name, state in _state(base).items() if before.get(name) != state]
         hidden = leftovers(folder) if code == 2 else []
