@@ -18,6 +18,8 @@ class Lds(ModelOptions):
     other scorers, options or checkpoints find again. Everything is under --out; run the same command again to resume.
     """
 
+    makes = "workspace"
+
     pool: Path
     """A prepared pool."""
     target: Path

@@ -7,9 +7,11 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from thresher.artifacts import FULL
-from thresher.errors import InputError
+from thresher.errors import InputError, near
+from thresher.shown import as_line, shown
 
 # Kept as text, so that `thresher --help` loads no command and none of their libraries.
 COMMANDS = {
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        return _fail(f"{name!r} is no command; the commands are {', '.join(COMMANDS)}")
+        return _fail(f"{name!r} is no command{near(name, COMMANDS)}; the commands are {', '.join(COMMANDS)}")
     try:
         return _run(name, rest)
     except InputError as error:
@@ -75,13 +77,12 @@ def _run(name: str, arguments: list[str]) -> int:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    import tyro
 
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1" and name not in TOGETHER:
         raise InputError(f"{name} runs in one process, not in {processes}; start it without torchrun")
-    module = importlib.import_module(f"thresher.cli.{name}")
-    command = tyro.cli(module.COMMAND, args=arguments, prog=f"thresher {name}", description=module.COMMAND.__doc__)
+    command = _command(name, arguments)
+    command.check()
     from thresher.cli.command import Warnings
     from thresher.cli.progress_bar import progress_for
 
@@ -93,8 +94,37 @@ def _run(name: str, arguments: list[str]) -> int:
     if command.json:
         print(json.dumps(result, default=str))
     else:
-        print(command.show(result))
+        print(shown(command.show(result), keep="\n\t"))
     return 0
+
+
+def _command(name: str, arguments: list[str]) -> Any:
+    """The command that the arguments describe, or its help and the end of the process."""
+    module = importlib.import_module(f"thresher.cli.{name}")
+    actions = getattr(module, "ACTIONS", None)
+    if "--help" in arguments or "-h" in arguments:
+        _explain(name, module, [word for word in arguments[:1] if actions and word in actions])
+    from thresher.cli.arguments import read
+
+    if actions is None:
+        return read(module.COMMAND, arguments, name)
+    if not arguments or arguments[0] not in actions:
+        given = repr(arguments[0]) if arguments else "nothing"
+        hint = near(arguments[0], actions) if arguments else ""
+        raise InputError(f"{name} {given} is no action{hint}; the actions of {name} are {', '.join(actions)}")
+    return read(actions[arguments[0]], arguments[1:], f"{name} {arguments[0]}")
+
+
+def _explain(name: str, module: Any, action: list[str]) -> NoReturn:
+    import tyro
+
+    prog = f"thresher {name}"
+    if hasattr(module, "ACTIONS"):
+        about = {"args": [*action, "--help"], "description": module.DESCRIPTION}
+        tyro.extras.subcommand_cli_from_dict(module.ACTIONS, prog=prog, **about)
+    else:
+        tyro.cli(module.COMMAND, args=["--help"], prog=prog, description=module.COMMAND.__doc__)
+    sys.exit(0)
 
 
 def _help() -> str:
@@ -108,12 +138,12 @@ def _help() -> str:
 
 
 def _fail(message: str) -> int:
-    _say(f"error: {' '.join(message.split())}")
+    _say(f"error: {message}")
     return 2
 
 
 def _say(message: str) -> None:
-    print(f"thresher: {message}", file=sys.stderr)
+    print(f"thresher: {as_line(message)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

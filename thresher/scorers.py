@@ -1,9 +1,8 @@
 """The ways to score a pool for a target, by name: what each is, needs and costs, known without loading any of them."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from thresher.errors import InputError
+from thresher.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,5 @@ SCORERS: dict[str, Scorer] = {
 def scorer_named(name: str, what: str = "scorer") -> Scorer:
     """The scorer of a name. Raises InputError for one that is not there, with the nearest and all that are."""
     if name not in SCORERS:
-        near = get_close_matches(name, SCORERS, 1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
-        raise InputError(f"{what} {name!r} is unknown{meant}; pass one of: {', '.join(SCORERS)}")
+        raise unknown(what, name, SCORERS)
     return SCORERS[name]

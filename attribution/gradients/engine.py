@@ -223,7 +223,7 @@ def _choose(model: nn.Module, pattern: str | None) -> dict[str, nn.Parameter]:
     """The trainable parameters whose name, or another name of the same parameter (tied weights), matches."""
     try:
         matches = re.compile(pattern or "").search
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise InputError(f"parameters {pattern!r} is no regular expression: {error}; correct it") from None
     every = list(model.named_parameters(remove_duplicate=False))
     matching = {id(parameter) for name, parameter in every if parameter.requires_grad and matches(name)}

@@ -87,7 +87,13 @@ def judge(
 
 
 def _matrix(path: Path, num_pool: int, num_targets: int) -> np.ndarray:
-    scores, wanted = np.load(path, allow_pickle=False), (num_pool, num_targets)
+    wanted = (num_pool, num_targets)
+    try:
+        scores = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header's shape asks for no memory
+    except (ValueError, EOFError, AttributeError) as error:
+        raise InputError(f"{path} is no .npy file of numbers ({error}); write it by numpy.save") from None
+    if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "iuf":
+        raise InputError(f"{path} holds no array of numbers; write it by numpy.save of floats")
     if scores.shape != wanted:
         raise InputError(f"{path} has shape {scores.shape}; scores [pool, target] are {wanted} here")
     return scores
