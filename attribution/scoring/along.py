@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from thresher.artifacts import Draft, atomic_file
+from thresher.artifacts import Draft, is_sound, piece
 from thresher.attribution.gradients.engine import Directions
 from thresher.attribution.gradients.slopes import Slopes
 from thresher.attribution.scoring.options import Models
@@ -59,10 +59,10 @@ class AlongTask:
         vectors = draft.state / f"vectors{m:03d}.safetensors"
         if missing:
             model = self.models[m][1]()
-            if not vectors.exists():
+            if not is_sound(vectors):
                 directions, found = solve(model)
                 facts = {f"fact {name}": torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
-                with atomic_file(vectors) as file:
+                with piece(vectors) as file:
                     save_file({name: value.cpu().contiguous() for name, value in directions.items()} | facts, file)
             self._score(draft, model, vectors, missing, f"scores, checkpoint {m + 1} of {len(self.models)}", progress)
         stored = [load_state(draft, name) for name in shards]

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from thresher.artifacts import Artifact, Draft, build
+from thresher.artifacts import Artifact, Draft, build, is_sound, piece
 from thresher.attribution.curvature.factors import HELD, Factors, fit_factors
 from thresher.attribution.curvature.inverse import Solving, invert
 from thresher.attribution.curvature.store import CurvatureStore, load_factors, name_of, sampled, save_factors
@@ -132,8 +132,9 @@ class CurvatureTask:
     def solve(self, model: nn.Module, m: int, draft: Draft, progress: Progress) -> Solved:
         """The direction of each target's mean, and facts of the solve."""
         file = draft.state / f"factors-{name_of(m)}"
-        if self.curvature is None and not file.exists():
-            save_factors(self._fit(model, m, progress), file)
+        if self.curvature is None and not is_sound(file):
+            with piece(file) as scratch:
+                save_factors(self._fit(model, m, progress), scratch)
         factors = self._stored(m) if self.curvature is not None else load_factors(file, self.reading["device"])
         with closing(GradientEngine(model, **self.reading)) as engine:
             by_confidence = self.options.goal == "labels"
