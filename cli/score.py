@@ -11,10 +11,12 @@ from thresher.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Command):
-    """TRAK scores of a pool for one or several targets: one column a target, higher = more helpful.
+    """Scores of a pool for one or several targets: one column a target, higher = more helpful.
 
     Give features (from `thresher featurize`), or prepared examples and --models; then features are made beside --out,
-    or none at all with --method direction or dual.
+    or none at all with --method direction or dual. Scorers other than trak take prepared examples:
+
+    thresher score --scorer ekfac --pool pool --targets squad=squad --models proxy-0 proxy-1 --out scores
     """
 
     pool: Path
@@ -25,9 +27,13 @@ class Score(Command):
     """Where the scores artefact goes (scores.parquet: id, domain, a column a target)."""
     models: tuple[str, ...] = ()
     """With prepared examples: the proxies to attribute with."""
+    scorer: str = "trak"
+    """trak; ekfac or ekfac-cg (influence by inverse curvature); metagradient or adamw-influence (back through the
+    training of --models, exactly or by first order); trackstar or grad-cosine (cosines of gradients); embedding; bm25
+    (texts, no models); random."""
     method: str = "features"
-    """features: of projected gradients; dual: exact, no projection, for pools of up to some ten thousand examples;
-    direction: no projection and nothing stored, for pools too large to featurise and a few targets."""
+    """Of trak: features, of projected gradients; dual: exact, no projection, for pools of up to some ten thousand
+    examples; direction: no projection and nothing stored, for pools too large to featurise and a few targets."""
     self_influence: bool = False
     """In place of targets: what each pool example does to itself (large: rare, hard or mislabelled)."""
     backend: str = "thresher"
@@ -55,7 +61,12 @@ class Score(Command):
     parameters: str | None = None
     """With prepared examples: a regular expression; only the gradients of the parameters it finds."""
     sample: int = 2000
-    """With direction: pool examples that stand for the pool in the kernel; all of them: exact."""
+    """Pool examples that stand for the pool, with direction in the kernel (all of them: exact), with ekfac in the
+    curvature."""
+    steps: int = 20
+    """With ekfac-cg: conjugate gradients at most."""
+    window: int | None = None
+    """With metagradient and adamw-influence: the last so many steps of training; None: all."""
     memory_gb: float = 4.0
     """With direction and dual: for the kernel and the gradients held at once."""
     batch_tokens: int | None = None
@@ -71,7 +82,7 @@ class Score(Command):
 
         if self.self_influence and self.targets:
             raise InputError("--self-influence scores each example for itself; leave out --targets")
-        fitting = {"damping": self.damping, "convention": self.convention, "top": self.top}
+        fitting = {"damping": self.damping, "convention": self.convention, "top": self.top, "scorer": self.scorer}
         check_methods(self.method, self.backend, self_influence=self.self_influence, **fitting)
         shared = {
             "out": self.out,
@@ -95,6 +106,9 @@ class Score(Command):
         scores = score(
             self.pool,
             targets,
+            scorer=self.scorer,
+            steps=self.steps,
+            window=self.window,
             method=self.method,
             backend=self.backend,
             goal=self.goal,

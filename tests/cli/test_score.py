@@ -18,7 +18,7 @@ def made(tmp_path_factory):
     commands = [
         (*data, "--part", 0.2, 1, "--vocab-size", 300, "--out", folder / "pool"),
         (*data, "--part", 0, 0.2, "--tokenizer", folder / "pool-tokenizer", "--out", folder / "target"),
-        ("train", "--pool", folder / "pool", "--model", "20k", "--out", folder / "proxy"),
+        ("train", "--pool", folder / "pool", "--model", "20k", "--precision", "float32", "--out", folder / "proxy"),
     ]
     for command in commands:
         assert main([*map(str, command), "--quiet"]) == 0
@@ -104,3 +104,31 @@ def test_the_methods_without_features_need_prepared_examples(made, tmp_path, sco
     assert main([*map(str, ("featurize", *arguments)), "--quiet"]) == 0
     status, _, error = score("--method", "dual", "--pool", tmp_path / "features", "--out", tmp_path / "scores")
     assert status == 2 and "holds 'features'" in error
+
+
+@pytest.mark.parametrize("name", ["ekfac", "ekfac-cg", "metagradient", "trackstar", "grad-cosine", "embedding", "bm25"])
+def test_every_scorer_writes_the_same_kind_of_scores(made, tmp_path, score, name):
+    status, result, error = score("--scorer", name, "--steps", 2, "--k", 32, "--out", tmp_path / "scores")
+    assert status == 0 and result["kind"] == "scores", error
+    values = column(tmp_path / "scores")
+    assert np.isfinite(values).all() and values.std() > 0
+
+
+def test_bm25_takes_no_model(made, tmp_path):
+    arguments = ["score", "--scorer", "bm25", "--pool", made / "pool", "--targets", f"t={made / 'target'}"]
+    assert main([*map(str, arguments), "--out", str(tmp_path / "scores"), "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--scorer", "ekfak"), "nearest: 'ekfac'"),
+        (("--scorer", "ekfac", "--method", "dual"), "--method dual does not go with --scorer ekfac"),
+        (("--scorer", "bm25", "--top", 3), "--top does not go with --scorer bm25"),
+        (("--scorer", "metagradient", "--window", 0), "window"),
+    ],
+)
+def test_what_does_not_go_with_a_scorer_is_refused(made, tmp_path, score, options, said):
+    status, _, error = score(*options, "--out", tmp_path / "scores")
+    assert status == 2 and said in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "scores").exists()
