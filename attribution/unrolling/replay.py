@@ -63,6 +63,8 @@ class Replay(ABC):
     """The weight of each example from the next step on; 1 in training as it was."""
     clip: float | None
     """Largest norm of the whole gradient."""
+    seconds: float = 0.0
+    """That the plain training took; 0 where nobody knows."""
 
     @abstractmethod
     def advance(self) -> float:
@@ -95,7 +97,9 @@ class Replay(ABC):
         weights, (parts, total) = self.weights, self.parts()
         begun: list[list[Tensor]] = []
         device = next(iter(parameters.values())).device
-        hook = self.model.register_forward_pre_hook(lambda *_: begun.append(randomness(device)))
+        # A language model's loss may be computed from its body alone.
+        body: nn.Module = getattr(self.model, "base_model", self.model)
+        hook = body.register_forward_pre_hook(lambda *_: begun.append(randomness(device)))
         try:
             norm = self.advance()
         finally:
@@ -155,8 +159,8 @@ class ModelReplay(Replay):
         """Take the next step; the norm of its gradient before clipping."""
         if self.seed is not None:
             torch.manual_seed(self.seed + self.step)
-        for group in self.optimizer.param_groups if self._rate is not None else []:
-            group["lr"] = self._rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["lr"] if self._rate is None else self._rate(self.step)
         (part,), total = self.parts()
         self.optimizer.zero_grad(set_to_none=True)
         losses, owners = predictions_of(self.model, {}, part.batch, part.owners)
