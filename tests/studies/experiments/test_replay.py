@@ -145,7 +145,7 @@ def test_low_smoothness_is_said_with_what_to_do(model, pool, target, tmp_path, m
     monkeypatch.setattr("thresher.attribution.unrolling.scores.smoothness_of", lambda *_, **__: 0.1)
     with caplog.at_level(logging.WARNING):
         scored(model, pool, target, tmp_path / "scores", window=2)
-    assert "metasmoothness 0.10" in caplog.text and "eps_root" in caplog.text
+    assert "metasmoothness is 0.10" in caplog.text and "eps_root" in caplog.text
 
 
 def test_a_killed_run_goes_on_with_the_states_it_kept(model, pool, target, tmp_path, monkeypatch):
