@@ -26,7 +26,7 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from thresher.artifacts import atomic_file
+from thresher.artifacts import is_sound, piece
 from thresher.attribution.unrolling.curvature import CURVATURES, Directions, gradient_of
 from thresher.attribution.unrolling.replay import Replay, Step
 from thresher.attribution.unrolling.rules import pull_through_clipping
@@ -111,7 +111,7 @@ def keep_states(replay: Replay, window: Window, folder: Path, progress: Progress
     States that are there already are not made again. The replay then stands at the end.
     """
     wanted = [*window.kept, replay.num_steps]
-    there = [step for step in wanted if state_file(folder, step).exists()]
+    there = [step for step in wanted if is_sound(state_file(folder, step))]
     if there:
         replay.restore(state_file(folder, max(there)))
     elif replay.step:
@@ -119,8 +119,8 @@ def keep_states(replay: Replay, window: Window, folder: Path, progress: Progress
     with progress.task("training again", replay.num_steps) as advance:
         advance(replay.step)
         while True:
-            if replay.step in wanted and not state_file(folder, replay.step).exists():
-                with atomic_file(state_file(folder, replay.step)) as file:
+            if replay.step in wanted and not is_sound(state_file(folder, replay.step)):
+                with piece(state_file(folder, replay.step)) as file:
                     replay.save(file)
             if replay.step == replay.num_steps:
                 return
@@ -184,7 +184,7 @@ class _Sweep:
         self.step = self.replay.num_steps
         self.cotangents: dict[str, list[Tensor]] = {name: [gradients[name]] for name in self.replay.names}
         self.slopes = torch.zeros(len(first), self.replay.num_examples, dtype=torch.float64, device=first.device)
-        if self.file.exists():
+        if is_sound(self.file):
             kept = load_file(self.file, device=str(first.device))
             self.step, self.slopes = int(kept.pop("step")), kept.pop("slopes")
             for name in self.cotangents:
@@ -214,7 +214,7 @@ class _Sweep:
         """Keep everything in the file."""
         tensors = {f"{name}/{i}": value for name, values in self.cotangents.items() for i, value in enumerate(values)}
         tensors |= {"slopes": self.slopes, "step": torch.tensor(self.step)}
-        with atomic_file(self.file) as file:
+        with piece(self.file) as file:
             save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, file)
 
     def check_finite(self) -> None:

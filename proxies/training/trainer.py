@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from thresher.artifacts import Artifact, Draft, build, open_artifact
+from thresher.artifacts import Artifact, Draft, build, is_sound, open_artifact
 from thresher.data.examples import Examples, TokenExamples
 from thresher.devices import autocast, full_float32, has_bf16
 from thresher.errors import InputError
@@ -142,10 +142,10 @@ class Trainer:
     def run(self, file: Path, checkpoint_every_seconds: float, progress: Progress) -> None:
         """Take all the steps that are left, writing the state to `file` every `checkpoint_every_seconds`.
 
-        Raises InputError when the loss is no longer finite.
+        A damaged state is not believed: the training begins anew. Raises InputError when the loss is no longer finite.
         """
         state, num_steps, first = self.state, self.order.num_steps, self.ranks.is_first
-        if file.exists():
+        if is_sound(file):
             state.restore(file)
         self.module = self.ranks.wrap(self.objective)
         begun, saved = time.perf_counter() - state.seconds, time.perf_counter()

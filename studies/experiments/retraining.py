@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 from safetensors.numpy import load_file, save_file
 
-from thresher.artifacts import Artifact, Draft, atomic_file, build, open_artifact
+from thresher.artifacts import Artifact, Draft, build, is_sound, open_artifact, piece
 from thresher.attribution.quality.lds import draw_subsets
 from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
@@ -132,13 +132,15 @@ def retrain(
             )
             for s, r in np.ndindex(num_subsets, repeats)
         ]
-        missing = [run for run in runs if not run.result.exists()]
+        # Grouped before looking what is there: a model's last bits may depend on those it is trained with.
+        missing = {run.result for run in runs if not is_sound(run.result)}
         jobs = [
             _Job(spec, train_config, pool.artifact.path, target.artifact.path, workspace.device, group)
-            for group in groups_of_trials(spec, train_config, missing, workers, workspace)
+            for group in groups_of_trials(spec, train_config, runs, workers, workspace)
+            if any(run.result in missing for run in group)
         ]
         with workspace.progress.task("retrainings", len(runs)) as advance:
-            advance(len(runs) - len(missing))
+            advance(len(runs) - sum(len(job.runs) for job in jobs))
             for position, _ in run_jobs(_run, jobs, **where):
                 advance(len(jobs[position].runs))
         results = [load_file(run.result) for run in runs]
@@ -171,6 +173,6 @@ def _run(job: _Job) -> None:
     models = train_stack(job.spec, pool, members, config=job.train_config, device=job.device)
     for run, trained in zip(job.runs, models, strict=True):
         outputs = evaluate(open_model(trained.path), target, device=job.device)
-        with atomic_file(run.result) as file:
+        with piece(run.result) as file:
             save_file(outputs | {"flops": np.array([trained.facts["flops"]], dtype=np.int64)}, file)
         shutil.rmtree(run.folder)
