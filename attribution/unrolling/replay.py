@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from thresher.artifacts import piece
 from thresher.attribution.unrolling.losses import predictions_of, randomness
 from thresher.attribution.unrolling.rules import Rule, rules_of
 from thresher.outputs import Batch
@@ -76,7 +77,7 @@ class Replay(ABC):
 
     @abstractmethod
     def save(self, file: Path) -> None:
-        """Keep the state in a file."""
+        """Keep the state in a file, as a `piece`."""
 
     @abstractmethod
     def restore(self, file: Path) -> None:
@@ -173,9 +174,9 @@ class ModelReplay(Replay):
 
     def save(self, file: Path) -> None:
         """Keep parameters, buffers and the optimiser's state."""
-        torch.save(
-            {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}, file
-        )
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        with piece(file) as scratch:
+            torch.save(state, scratch)
 
     def restore(self, file: Path) -> None:
         """Go on from what `save` kept."""

@@ -120,8 +120,7 @@ def keep_states(replay: Replay, window: Window, folder: Path, progress: Progress
         advance(replay.step)
         while True:
             if replay.step in wanted and not is_sound(state_file(folder, replay.step)):
-                with piece(state_file(folder, replay.step)) as file:
-                    replay.save(file)
+                replay.save(state_file(folder, replay.step))
             if replay.step == replay.num_steps:
                 return
             replay.advance()
