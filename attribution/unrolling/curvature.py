@@ -48,9 +48,11 @@ def hessian(model: nn.Module, step: Step, directions: Directions, most: int | No
         loss = (losses * factors).sum()
         gradients = torch.autograd.grad(loss, list(leaves.values()), create_graph=True, materialize_grads=True)
         for d in range(len(made.slopes)):
-            along = sum((g * directions[name][d]).sum() for name, g in zip(leaves, gradients, strict=True))
+            terms = [(g * directions[name][d]).sum() for name, g in zip(leaves, gradients, strict=True)]
             wanted = [*leaves.values(), factors]
-            *second, slopes = torch.autograd.grad(along, wanted, retain_graph=True, materialize_grads=True)
+            *second, slopes = torch.autograd.grad(
+                torch.stack(terms).sum(), wanted, retain_graph=True, materialize_grads=True
+            )
             _add(made, d, leaves, second)
             made.slopes[d].index_add_(0, owners, slopes.to(made.slopes) / step.total)
     return made

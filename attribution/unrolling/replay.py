@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from thresher.artifacts import piece
 from thresher.attribution.unrolling.losses import predictions_of, randomness
 from thresher.attribution.unrolling.rules import Rule, rules_of
 from thresher.outputs import Batch
@@ -63,6 +64,8 @@ class Replay(ABC):
     """The weight of each example from the next step on; 1 in training as it was."""
     clip: float | None
     """Largest norm of the whole gradient."""
+    seconds: float = 0.0
+    """That the plain training took; 0 where nobody knows."""
 
     @abstractmethod
     def advance(self) -> float:
@@ -74,7 +77,7 @@ class Replay(ABC):
 
     @abstractmethod
     def save(self, file: Path) -> None:
-        """Keep the state in a file."""
+        """Keep the state in a file, as a `piece`."""
 
     @abstractmethod
     def restore(self, file: Path) -> None:
@@ -95,7 +98,9 @@ class Replay(ABC):
         weights, (parts, total) = self.weights, self.parts()
         begun: list[list[Tensor]] = []
         device = next(iter(parameters.values())).device
-        hook = self.model.register_forward_pre_hook(lambda *_: begun.append(randomness(device)))
+        # A language model's loss may be computed from its body alone.
+        body: nn.Module = getattr(self.model, "base_model", self.model)
+        hook = body.register_forward_pre_hook(lambda *_: begun.append(randomness(device)))
         try:
             norm = self.advance()
         finally:
@@ -155,8 +160,8 @@ class ModelReplay(Replay):
         """Take the next step; the norm of its gradient before clipping."""
         if self.seed is not None:
             torch.manual_seed(self.seed + self.step)
-        for group in self.optimizer.param_groups if self._rate is not None else []:
-            group["lr"] = self._rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["lr"] if self._rate is None else self._rate(self.step)
         (part,), total = self.parts()
         self.optimizer.zero_grad(set_to_none=True)
         losses, owners = predictions_of(self.model, {}, part.batch, part.owners)
@@ -169,9 +174,9 @@ class ModelReplay(Replay):
 
     def save(self, file: Path) -> None:
         """Keep parameters, buffers and the optimiser's state."""
-        torch.save(
-            {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}, file
-        )
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        with piece(file) as scratch:
+            torch.save(state, scratch)
 
     def restore(self, file: Path) -> None:
         """Go on from what `save` kept."""

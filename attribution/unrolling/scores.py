@@ -7,18 +7,19 @@ to the weight that the example had in every step of the window; one that no step
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.gradients.slopes import weighted_gradients
-from thresher.attribution.scoring.score_table import load_state, saved, write_scores
+from thresher.attribution.scoring.score_table import saved, write_scores
 from thresher.attribution.unrolling.curvature import CURVATURES, Directions
 from thresher.attribution.unrolling.replay import Replay
 from thresher.attribution.unrolling.smoothness import ADVICE, LOW, smoothness_of
@@ -29,6 +30,8 @@ from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 
 METHODS = {"metagradient": "hessian", "adamw-influence": "gauss-newton"}
+Replays = Sequence[tuple[str, Callable[[], Replay]]]
+"""(content hash, maker of a replay that stands at its start) of each model."""
 log = logging.getLogger(__name__)
 
 
@@ -73,7 +76,7 @@ class Unrolling:
 
 
 def score_by_unrolling(
-    replays: Sequence[tuple[str, Any]],
+    replays: Replays,
     pool: Examples,
     targets: Mapping[str, Examples],
     *,
@@ -83,11 +86,9 @@ def score_by_unrolling(
 ) -> Artifact:
     """Scores as `scoring.scores.score` writes them, the mean over replays; no features and no gradients are stored.
 
-    replays   the content hash of each model, and a function that makes its replay, standing at its start
-    targets   each is one column: its examples count alike
-
-    A killed call goes on with the state or the step it was at. Raises InputError where a replay does not end as its
-    model, for a window longer than the training, and for derivatives that are not finite.
+    Each target is one column, in which its examples count alike. A killed call goes on with the state or the step that
+    it was at. Raises InputError where a replay does not end as its model, for a window longer than the training, and
+    for derivatives that are not finite.
     """
     if not replays:
         raise InputError("no model given; pass at least one whose training can be replayed")
@@ -99,11 +100,16 @@ def score_by_unrolling(
         total, facts = np.zeros((len(targets), len(pool))), []
         for m, (_, make) in enumerate(replays):
             label = f"model {m + 1} of {len(replays)}"
-            slopes, found = _of_model(draft, m, make, list(targets.values()), options, label, progress)
-            total += slopes / len(replays)
-            facts.append(found)
-        columns = dict(zip(targets, total, strict=True))
-        return {"replays": facts} | write_scores(draft, pool, columns, len(replays), targets)
+
+            def made(m: int = m, make: Callable = make, label: str = label) -> dict[str, np.ndarray]:
+                return _of_model(draft, m, make(), list(targets.values()), options, label, progress)
+
+            found = saved(draft, f"slopes{m:03d}", made)
+            shutil.rmtree(draft.state / f"replay{m:03d}", ignore_errors=True)
+            total += found.pop("slopes") / len(replays)
+            facts.append({name.removeprefix("fact "): value.item() for name, value in found.items()})
+        scores = dict(zip(targets, total, strict=True))
+        return {"replays": facts} | write_scores(draft, pool, scores, len(replays), targets)
 
     inputs = {"pool": pool.content_hash} | {f"target {name}": one.content_hash for name, one in targets.items()}
     inputs |= {f"model {m}": content_hash for m, (content_hash, _) in enumerate(replays)}
@@ -112,37 +118,34 @@ def score_by_unrolling(
 
 
 def _of_model(
-    draft: Draft, m: int, make: Any, targets: list[Examples], options: Unrolling, label: str, progress: Progress
-) -> tuple[Float[np.ndarray, "d n"], dict[str, Any]]:
-    """The scores by one replay, and the facts of it; kept as soon as they are there."""
+    draft: Draft, m: int, replay: Replay, targets: list[Examples], options: Unrolling, label: str, progress: Progress
+) -> dict[str, np.ndarray]:
+    """The scores by one replay, `slopes` [d, n], and the facts of it; states and cotangents are kept on the way."""
+    begun, folder = time.perf_counter(), draft.state / f"replay{m:03d}"
+    folder.mkdir(exist_ok=True, parents=True)
+    window = Window.of(replay.num_steps, options.window, options.spacing)
+    cost = Cost.of(replay, window, len(targets), options.kind, is_checked=options.check_smoothness)
+    about = f", about {cost.passes * replay.seconds:.0f} s" if replay.seconds else ""
+    log.info("%s: %s through the last %d steps, %s%s", label, options.method, window.steps, cost, about)
+    keep_states(replay, window, folder, progress)
+    facts: dict[str, float] = {"difference": replay.difference()}
+    if options.check_smoothness:
 
-    def made() -> dict[str, np.ndarray]:
-        replay: Replay = make()
-        folder = draft.state / f"replay{m:03d}"
-        folder.mkdir(exist_ok=True, parents=True)
-        facts: dict[str, float] = {}
-        window = Window.of(replay.num_steps, options.window, options.spacing)
-        cost = Cost.of(replay, window, len(targets), options.kind)
-        log.info("%s: %s of %d steps, %s", label, options.method, window.steps, cost)
-        keep_states(replay, window, folder, progress)
-        facts["difference"] = replay.difference()
-        if options.check_smoothness:
-            found = smoothness_of(replay, window, folder, progress=progress)
-            facts["metasmoothness"] = found
-            if not found >= LOW:
-                log.warning("metasmoothness %.2f (below %.1f): scores will say little; %s", found, LOW, ADVICE)
-            replay.restore(state_file(folder, replay.num_steps))
-        gradients = outcome_gradients(replay, [all_of(target) for target in targets], options.output)
-        where = {"curvature": options.kind, "most": options.rows, "progress": progress}
-        slopes = unroll(replay, gradients, window, folder, **where).numpy()
-        facts |= asdict(cost) | {"num_steps": replay.num_steps, "window": window.steps}
-        return {"slopes": slopes if options.output == "margin" else -slopes} | {
-            f"fact {name}": np.array(value) for name, value in facts.items()
-        }
+        def measured() -> dict[str, np.ndarray]:
+            return {"metasmoothness": np.array(smoothness_of(replay, window, folder, progress=progress))}
 
-    saved(draft, f"slopes{m:03d}", made)
-    kept = load_state(draft, f"slopes{m:03d}")
-    return kept.pop("slopes"), {name.removeprefix("fact "): value.item() for name, value in kept.items()}
+        facts["metasmoothness"] = found = saved(draft, f"smoothness{m:03d}", measured)["metasmoothness"].item()
+        if not found >= LOW:
+            log.warning("metasmoothness is %.2f, below %.1f: the scores may say little; %s", found, LOW, ADVICE)
+        replay.restore(state_file(folder, replay.num_steps))
+    gradients = outcome_gradients(replay, [all_of(target) for target in targets], options.output)
+    where = {"curvature": options.kind, "most": options.rows, "progress": progress}
+    slopes = unroll(replay, gradients, window, folder, **where).numpy()
+    facts |= asdict(cost) | {"num_steps": replay.num_steps, "window": window.steps}
+    facts["seconds"] = time.perf_counter() - begun
+    return {"slopes": slopes if options.output == "margin" else -slopes} | {
+        f"fact {name}": np.array(value) for name, value in facts.items()
+    }
 
 
 def outcome_gradients(replay: Replay, targets: Sequence[Part], output: str = "loss") -> Directions:

@@ -81,8 +81,10 @@ class Cost:
     """Times a plain training, where all its steps cost the same."""
 
     @classmethod
-    def of(cls, replay: Replay, window: Window, num_targets: int, curvature: str) -> "Cost":
-        """From the sizes of the trained parameters, and the passes that `PASSES` says."""
+    def of(
+        cls, replay: Replay, window: Window, num_targets: int, curvature: str, *, is_checked: bool = False
+    ) -> "Cost":
+        """From the sizes of the trained parameters, and the passes that `PASSES` says; with a check of smoothness."""
         names = replay.names
         size = sum(
             replay.model.get_parameter(name).numel() * replay.model.get_parameter(name).element_size() for name in names
@@ -91,7 +93,9 @@ class Cost:
         share, (first, more) = window.steps / replay.num_steps, PASSES[curvature]
         products = first + more * (num_targets - 1)
         held = window.spacing * (copies + 1) + 2 * copies * num_targets
-        return cls(len(window.kept) * copies * size / 1e9, held * size / 1e9, 1 + share * (1 + products))
+        return cls(
+            len(window.kept) * copies * size / 1e9, held * size / 1e9, 1 + share * (1 + products + 2 * is_checked)
+        )
 
     def __str__(self) -> str:
         return f"{self.passes:.1f} times a training, {self.memory:.2g} GB of memory, {self.disk:.2g} GB of disk"
@@ -116,8 +120,7 @@ def keep_states(replay: Replay, window: Window, folder: Path, progress: Progress
         advance(replay.step)
         while True:
             if replay.step in wanted and not is_sound(state_file(folder, replay.step)):
-                with piece(state_file(folder, replay.step)) as file:
-                    replay.save(file)
+                replay.save(state_file(folder, replay.step))
             if replay.step == replay.num_steps:
                 return
             replay.advance()

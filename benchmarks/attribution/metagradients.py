@@ -2,7 +2,7 @@
 
     python -m benchmarks.attribution.metagradients [--only fine-tuning ...] [--json FILE]
 
-fine-tuning    GPT-2 of 0.3 M parameters, trained on a pool of 290,000 tokens, trained on about 300 further documents
+fine-tuning    GPT-2 of 0.1 M parameters, trained on a pool of 290,000 tokens, trained on about 240 further documents
                with AdamW's eps_root at 1e-6; the weights of the whole run
 scratch-*      the same model from its initialisation on those documents, 4 epochs; the weights of the last epoch, and
                of the whole run; eps_root, batch size and window as the name says
@@ -43,7 +43,8 @@ from thresher.seeds import numpy_rng
 from thresher.studies import replay_of
 
 RUNS, TEXT = ROOT / "runs" / "metagradients", ROOT / "runs" / "lds" / "text"
-NUM_TARGETS = 12
+NUM_TARGETS = 4
+SIZE = "0.1M"
 SMOOTH = {"eps": 1e-6, "betas": (0.95, 0.975)}
 CURVATURES = {"metagradient": "hessian", "adamw-influence": "gauss-newton", "adamw-influence, fisher": "fisher"}
 
@@ -68,7 +69,7 @@ def scratch(eps_root: float, batch_size: int, window: float) -> Setting:
 SETTINGS = {
     "fine-tuning": Setting(
         config=TrainConfig.for_language(
-            epochs=2.0, batch_size=8, learning_rate=5e-4, eps_root=1e-6, precision="float32", **SMOOTH
+            epochs=2.0, batch_size=4, learning_rate=5e-4, eps_root=1e-6, precision="float32", **SMOOTH
         ),
         is_pretrained=True,
         left_out=0.01,
@@ -100,7 +101,7 @@ def measure(name: str, setting: Setting, data: Path) -> dict:
     pool, target = prepared(data)
     folder = RUNS / name
     folder.mkdir(parents=True, exist_ok=True)
-    spec = model_spec(str(base_model()) if setting.is_pretrained else "0.3M", pool)
+    spec = model_spec(str(base_model()) if setting.is_pretrained else SIZE, pool)
     model = train(spec, pool, out=folder / "model", config=setting.config, seed=0, device="cpu")
     replay = replay_of(folder / "model", pool, device="cpu")
     window = Window.of(replay.num_steps, max(1, round(setting.window * replay.num_steps)))
@@ -142,11 +143,11 @@ def measure(name: str, setting: Setting, data: Path) -> dict:
 
 
 def prepared(data: Path):
-    """About 300 documents to train on, and some to judge by, read with the tokenizer of the text setting's pool."""
+    """About 240 documents to train on, and some to judge by, read with the tokenizer of the text setting's pool."""
     if not (TEXT / "target").exists():
         TEXT.mkdir(parents=True, exist_ok=True)
         _text_corpus(data, TEXT)
-    for name, part in {"pool": ("0.3", "0.302"), "target": ("0.7", "0.7003")}.items():
+    for name, part in {"pool": ("0.3", "0.3015"), "target": ("0.7", "0.7003")}.items():
         if not (RUNS / name).exists():
             options = ["--data", str(TEXT / "pieces.jsonl"), "--id", "id", "--domain", "domain", "--group", "group"]
             options += ["--sequence-length", "256", "--tokenizer", str(TEXT / "pool-tokenizer"), "--quiet"]
@@ -159,7 +160,7 @@ def base_model() -> Path:
     """The proxy that is trained further: two epochs of the text setting's pool."""
     pool = open_examples(TEXT / "pool")
     config = TrainConfig.for_language(epochs=2.0, precision="float32")
-    return train(model_spec("0.3M", pool), pool, out=RUNS / "base", config=config, seed=0, device="cpu").path
+    return train(model_spec(SIZE, pool), pool, out=RUNS / "base", config=config, seed=0, device="cpu").path
 
 
 def retrained(replay, window: Window, folder: Path, held: np.ndarray, target) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A model's training as attribution can go back through it, made from what the model's artefact says of it."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class TrainingReplay(Replay):
         self.model, self.optimizer = trainer.state.model, trainer.state.optimizer
         self.num_steps, self.num_examples = trainer.order.num_steps, len(trainer.examples)
         self.clip, self.content_hash = trainer.config.clip, artifact.content_hash
-        self.plain_seconds = float(artifact.facts.get("seconds", 0.0))
+        self.seconds = float(artifact.facts.get("seconds", 0.0))
         self._start = {name: self.model.get_parameter(name).detach().clone() for name in self.names}
 
     @property
@@ -44,19 +45,25 @@ class TrainingReplay(Replay):
         return self.trainer.state.step
 
     @property
+    def steps_in_epoch(self) -> int:
+        """Steps in an epoch, for a window of the last one."""
+        order = self.trainer.order
+        return min(self.num_steps, math.ceil(self.num_steps * order.budget / order.num_units))
+
+    @property
     def weights(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The weight of each example of the pool from the next step on."""
         weights = self.trainer.weights
         return (torch.ones(self.num_examples) if weights is None else weights).to(self.trainer.device)
 
     @weights.setter
-    def weights(self, weights: Tensor) -> None:
+    def weights(self, weights: Tensor) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         # Without weights some losses are summed in another order; the plain training must stay itself.
         self.trainer.weights = None if bool((weights == 1).all()) else weights.float().cpu()
 
     @full_float32()
     def advance(self) -> float:
-        """Take the next step; the norm of its gradient before clipping, infinite where nothing clips it."""
+        """Take the next step; the norm of its gradient before clipping, 0 where nothing clips it."""
         with private_randomness():
             self.trainer.take_step()
         norm = self.trainer.state.norm

@@ -66,7 +66,7 @@ def optimizer_of(kind: str, groups: list[dict], rate: float) -> torch.optim.Opti
 def probe_of(replay: ModelReplay) -> tuple[Batch, Tensor]:
     """What the end is judged by: two targets, the first two rows of a batch that is drawn anew."""
     draw = torch.Generator().manual_seed(9)
-    batch, owners = replay._batches[0]
+    batch, _ = replay._batches[0]
     if "input_ids" in batch:
         tokens = torch.randint(0, 11, (2, 6), generator=draw)
         return {"input_ids": tokens, "labels": tokens.clone()}, torch.arange(2)

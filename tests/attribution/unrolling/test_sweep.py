@@ -178,7 +178,7 @@ def per_example(model: nn.Module, step: Step, names: list[str]) -> Tensor:
 @pytest.mark.parametrize("kind", ["sgd", "smooth"])
 @pytest.mark.parametrize(("curvature", "dense"), [("gauss-newton", dense_gauss_newton), ("fisher", dense_fisher)])
 def test_other_curvatures_are_the_dense_unrolled_product(kind, curvature, dense, tmp_path):
-    """Every step as a function of (parameters, moments) with a linear gradient, its Jacobian by autograd, multiplied."""
+    """Every step is a function of parameters and moments with a linear gradient; its Jacobian is by autograd."""
     replay = perceptron(kind)
     replay.clip = None  # linearised below is the update without it
     names = replay.names

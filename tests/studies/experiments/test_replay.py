@@ -69,6 +69,22 @@ def test_scores_are_what_retraining_with_other_weights_does(model, pool, target,
     assert facts["window"] == facts["num_steps"] == 6
 
 
+def test_the_same_random_numbers_are_drawn_backwards(pool, target, tmp_path):
+    spec = model_spec("60k", pool)
+    spec["config"] |= {"resid_pdrop": 0.1, "embd_pdrop": 0.1}
+    model = train(spec, pool, out=tmp_path / "model", config=LANGUAGE, seed=3, device="cpu")
+    _, scores = scored(model, pool, target, tmp_path / "scores", check_smoothness=False)
+    found, i = [], int(np.argmax(scores))
+    for weight in (0.95, 1.05):
+        replay = replay_of(model.path, pool, device="cpu")
+        weights = replay.weights
+        weights[i] = weight
+        replay.weights = weights
+        replay.run()
+        found.append(evaluate(replay.model.eval(), target, device="cpu")["loss"].mean())
+    assert (found[0] - found[1]) / 0.1 == pytest.approx(scores[i], rel=0.03)
+
+
 def test_a_margin_is_upwards_and_a_loss_downwards(model, pool, target, tmp_path):
     quick = {"check_smoothness": False, "method": "adamw-influence"}
     _, by_loss = scored(model, pool, target, tmp_path / "loss", **quick)
@@ -129,7 +145,7 @@ def test_low_smoothness_is_said_with_what_to_do(model, pool, target, tmp_path, m
     monkeypatch.setattr("thresher.attribution.unrolling.scores.smoothness_of", lambda *_, **__: 0.1)
     with caplog.at_level(logging.WARNING):
         scored(model, pool, target, tmp_path / "scores", window=2)
-    assert "metasmoothness 0.10" in caplog.text and "eps_root" in caplog.text
+    assert "metasmoothness is 0.10" in caplog.text and "eps_root" in caplog.text
 
 
 def test_a_killed_run_goes_on_with_the_states_it_kept(model, pool, target, tmp_path, monkeypatch):
