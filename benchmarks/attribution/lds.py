@@ -197,7 +197,19 @@ def _text_corpus(data: Path, folder: Path, pool: float = 0.0, target: float = 0.
     options = ["--data", str(pieces), "--id", "id", "--domain", "domain", "--group", "group", "--quiet"]
     options += ["--sequence-length", "256"]
     own = ["--tokenizer", str(folder / "pool-tokenizer")]
-    _run(["prepare", *options, "--part", f"{pool:g}", f"{pool + 0.017:g}", "--vocab-size", "2048", "--out", str(folder / "pool")])
+    _run(
+        [
+            "prepare",
+            *options,
+            "--part",
+            f"{pool:g}",
+            f"{pool + 0.017:g}",
+            "--vocab-size",
+            "2048",
+            "--out",
+            str(folder / "pool"),
+        ]
+    )
     _run(["prepare", *options, "--part", f"{target:g}", f"{target + 0.001:g}", *own, "--out", str(folder / "target")])
 
 

@@ -34,8 +34,8 @@ SCORERS = ("trak", "dual", "cosine", "embedding", "bm25", "random")
 class Attribution:
     """How checkpoints are turned into scores."""
 
-    k: int = 512
-    projection: str = "two-sided"
+    k: int | None = None
+    projection: str = "auto"
     views: tuple[str, ...] = ()
     damping: float | str | None = None
     q: str = "sqrt"

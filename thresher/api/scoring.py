@@ -19,7 +19,9 @@ from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.scores import check_names
 
-METHODS = ("features", "direction", "dual")
+METHODS = ("auto", "features", "direction", "dual")
+FEW_TARGETS = 4
+"""Slopes along so many directions take about two plain passes: docs/log.md, slopes along directions."""
 Damping = float | Literal["loo"] | None
 
 
@@ -29,8 +31,8 @@ def featurize(
     *,
     out: str | Path,
     windows: bool = False,
-    k: int = 512,
-    projection: str = "two-sided",
+    k: int | None = None,
+    projection: str = "auto",
     output: str = "margin",
     parameters: str | None = None,
     precision: str = "float32",
@@ -45,8 +47,8 @@ def featurize(
 
     models      one or several: what `train` gave, names and paths, modules, or `Checkpoint`s
     windows     of documents, every window that a model reads is an example of its own, ID:0, ID:1, ...
-    k           numbers that a gradient is projected to
-    projection  two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity
+    k           numbers that a gradient is projected to; None: 8,192 of text under a language model, else 512
+    projection  auto (sjlt for such text, else two-sided), two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity
     views       of images: flip and shift, which features are averaged over
     executor    processes, or ray
 
@@ -82,15 +84,15 @@ def score(
     *,
     out: str | Path,
     models: Any = (),
-    method: str = "features",
+    method: str = "auto",
     backend: str = "thresher",
     damping: Damping = None,
     q: str | None = None,
     convention: str = "thresher",
     goal: str = "auto",
     top: int = 0,
-    k: int = 512,
-    projection: str = "two-sided",
+    k: int | None = None,
+    projection: str = "auto",
     output: str = "margin",
     parameters: str | None = None,
     sample: int = 2000,
@@ -104,7 +106,7 @@ def score(
 
     pool, targets  features (from `featurize`), or prepared examples with `models`, whose features are then made beside
                    `out`; targets by name, or one by itself
-    method         features; dual (exact, no projection, for up to some ten thousand examples); direction (nothing
+    method         auto (direction for prepared examples and at most 4 targets, else features); features; dual (exact, no projection, for up to some ten thousand examples); direction (nothing
                    stored, for pools too large to featurise and a few targets)
     goal           labels, selection or auto (labels where all are labelled with classes)
     top            also keep so many most helpful and most harmful examples of every single target example
@@ -113,12 +115,15 @@ def score(
     """
     check_methods(method, backend, damping=damping, convention=convention, top=top)
     others = named(targets)
+    if method == "auto":
+        needs_features = backend == "traker" or damping == "loo" or convention != "thresher" or top > 0
+        method = "features" if needs_features else _method_for(pool, others)
     if goal == "auto" and convention != "thresher" and method == "features" and backend == "thresher":
         goal = "selection"
     reading = {"output": output, "parameters": parameters, "batch_tokens": batch_tokens, "device": device}
     if backend == "traker":
         given = _given(models, pool, others)
-        return Scores(score_with_traker(*given, out=Path(out), k=k, seed=seed, progress=progress))
+        return Scores(score_with_traker(*given, out=Path(out), k=k or 512, seed=seed, progress=progress))
     if method == "features":
         making = {"projection": projection, "k": k, "seed": seed, **reading}
         stores = _stores(pool, others, models, Path(out), making, progress)
@@ -141,8 +146,8 @@ def self_influence(
     damping: Damping = None,
     q: str | None = None,
     convention: str = "thresher",
-    k: int = 512,
-    projection: str = "two-sided",
+    k: int | None = None,
+    projection: str = "auto",
     output: str = "margin",
     parameters: str | None = None,
     batch_tokens: int | None = None,
@@ -207,7 +212,7 @@ def check_methods(
         raise InputError(f"backend {backend!r} is unknown; pass thresher or traker")
     if method not in METHODS:
         raise InputError(f"method {method!r} is unknown; pass one of: {', '.join(METHODS)}")
-    direct = method != "features"
+    direct = method in ("direction", "dual")
     unfit = {
         "--backend traker": (direct or self_influence) and backend == "traker",
         "--self-influence": direct and self_influence,
@@ -219,6 +224,12 @@ def check_methods(
         if is_unfit:
             what = "--self-influence" if self_influence and not direct else f"--method {method}"
             raise InputError(f"{option} does not go with {what}; leave one of them out")
+
+
+def _method_for(pool: Source, targets: Mapping[str, Source]) -> str:
+    """Without a projection where that is cheap: prepared examples, of which nothing else is asked, and few targets."""
+    is_made = Handle.of(pool).artifact.kind == "features"
+    return "features" if is_made or len(targets) > FEW_TARGETS else "direction"
 
 
 def _stores(
