@@ -14,7 +14,8 @@ class Score(Command):
     """Scores of a pool for one or several targets: one column a target, higher = more helpful.
 
     Give features (from `thresher featurize`), or prepared examples and --models; then features are made beside --out,
-    or none at all with --method direction or dual. Scorers other than trak take prepared examples:
+    or none at all (--method direction, which a few targets get by themselves, and dual). Scorers other than trak take
+    prepared examples:
 
     thresher score --scorer ekfac --pool pool --targets squad=squad --models proxy-0 proxy-1 --out scores
     """
@@ -31,16 +32,17 @@ class Score(Command):
     """trak; ekfac or ekfac-cg (influence by inverse curvature); metagradient or adamw-influence (back through the
     training of --models, exactly or by first order); trackstar or grad-cosine (cosines of gradients); embedding; bm25
     (texts, no models); random."""
-    method: str = "features"
-    """Of trak: features, of projected gradients; dual: exact, no projection, for pools of up to some ten thousand
+    method: str = "auto"
+    """Of trak: auto, direction for prepared examples and at most 4 targets where nothing is asked that needs features,
+    else features; features, of projected gradients; dual: exact, no projection, for pools of up to some ten thousand
     examples; direction: no projection and nothing stored, for pools too large to featurise and a few targets."""
     self_influence: bool = False
     """In place of targets: what each pool example does to itself (large: rare, hard or mislabelled)."""
     backend: str = "thresher"
     """thresher, or traker: the traker package (slow; with prepared examples and --models)."""
     damping: float | Literal["loo"] | None = None
-    """A multiple of the kernel's mean diagonal (None: 1 with features, 3 with direction and dual, whose kernel is that
-    of examples); loo, with features: chosen on the pool by leave-one-out prediction."""
+    """A multiple of the kernel's mean diagonal (None: 3 with direction and dual, whose kernel is that of examples; with
+    features 1, but at least as much as these have); loo, with features: chosen on the pool by leave-one-out prediction."""
     q: str | None = None
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
     none (1), square; None: sqrt, none where labels are the goal, square with --self-influence, or mean with another
@@ -53,9 +55,9 @@ class Score(Command):
     text prepared by --classify), with another convention selection."""
     top: int = 0
     """Also keep the so many most helpful and most harmful examples for every single target example (top.parquet)."""
-    k: int = 512
-    """With features to be made: numbers a gradient is projected to."""
-    projection: str = "two-sided"
+    k: int | None = None
+    """With features to be made: numbers a gradient is projected to; None: 8,192 of text under a language model, else 512."""
+    projection: str = "auto"
     output: str = "margin"
     """With prepared examples: margin (log p / (1 - p), TRAK's) or loss."""
     parameters: str | None = None
@@ -127,6 +129,8 @@ class Score(Command):
             line = f"{name}: mean {found['mean']:.4g}, standard deviation {found['sd']:.4g}"
             if found["tied"]:
                 line += f"; {found['tied']:,} examples share their score with others: the order among them says nothing"
+            if (agreement := result.get("agreement", {}).get(name)) is not None:
+                line += f"; agreement with scores without projection about {agreement:.2f}"
             lines.append(line)
         return "\n".join(lines)
 

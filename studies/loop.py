@@ -15,6 +15,7 @@ import numpy as np
 from thresher.artifacts import Artifact
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import open_features
+from thresher.attribution.gradients.projection import CLASSES
 from thresher.attribution.scoring.index import build_index
 from thresher.attribution.scoring.scores import score
 from thresher.attribution.scoring.traker_backend import score_with_traker
@@ -187,7 +188,7 @@ def score_by_traker(
         pool,
         targets,
         out=workspace.place("scores-traker", made_from, table.k, seed),
-        k=table.k,
+        k=table.k or CLASSES[1],
         seed=seed,
         progress=workspace.progress,
     )

@@ -87,7 +87,7 @@ def _point(row: Mapping[str, Any]) -> Point:
 
 
 def _settings(study: Study, result: StudyResult) -> dict[str, str]:
-    prepared, proxy, reference, table = result.prepared, study.proxy, study.reference, study.attribution
+    prepared, proxy, reference = result.prepared, study.proxy, study.reference
     pool = prepared.pool.artifact.facts
     size = f"{pool['num_examples']:,} examples" + (f", {pool['num_tokens']:,} tokens" if "num_tokens" in pool else "")
     facts = result.validation.facts
@@ -101,7 +101,7 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
             for name, examples in prepared.targets.items()
         ),
         "Proxies": f"{proxy.count} of size {proxy.size}, each on a random {proxy.fraction:.0%} of the pool",
-        "Attribution": f"TRAK, {table.projection} projection to k = {table.k}, backend {table.backend}",
+        "Attribution": _attribution(study, result),
         "Selection": f"{study.select.method}, "
         + (
             f"{study.select.tokens:,} tokens"
@@ -115,6 +115,18 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
         "Machine": f"{result.proxies[0].facts['device']}, {torch.get_num_threads()} threads",
         "Seed": str(study.seed),
     }
+
+
+def _attribution(study: Study, result: StudyResult) -> str:
+    """The projection as it was made, and how far scores from it are those without one."""
+    if not result.features:
+        return f"TRAK, backend {study.attribution.backend}"
+    projection, k = result.features[0].meta["config"]["projection"], result.features[0].facts["k"]
+    agreement = result.scores.facts.get("agreement", {})
+    held = ", ".join(f"{name} {value:.2f}" for name, value in agreement.items())
+    return f"TRAK, {projection} projection to k = {k:,}" + (
+        f"; agreement with scores without projection, estimated from halves of the features: {held}" if held else ""
+    )
 
 
 def _total(facts: Mapping[str, Any]) -> int:

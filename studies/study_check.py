@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from thresher.attribution.gradients.projection import PROJECTIONS
+from thresher.attribution.gradients.projection import AUTO, PROJECTIONS
 from thresher.attribution.gradients.views import VIEWS
 from thresher.attribution.scoring.weighting import Q_CHOICES
 from thresher.data.sources.skipped import POLICIES
@@ -41,7 +41,7 @@ def check_study(study: Study, where: str = "study") -> Study:
         raise InputError(
             f"{where}: validate.random_budgets = {budgets}; give at least two above 0 beside 1, such as [0.5, 2, 4]"
         )
-    _known(f"{where}: attribution.projection", table.projection, PROJECTIONS)
+    _known(f"{where}: attribution.projection", table.projection, (AUTO, *PROJECTIONS))
     _known(f"{where}: attribution.q", table.q, Q_CHOICES)
     _known(f"{where}: attribution.output", table.output, ("margin", "loss"))
     _known(f"{where}: attribution.backend", table.backend, BACKENDS)
@@ -49,7 +49,7 @@ def check_study(study: Study, where: str = "study") -> Study:
         _known(f"{where}: attribution.views", view, VIEWS)
     if table.views and study.task != "vision":
         raise InputError(f"{where}: attribution.views = {table.views} are of images; leave them out for text")
-    if table.damping != "loo" and not isinstance(table.damping, float):
+    if table.damping not in (None, "loo") and not isinstance(table.damping, float):
         raise InputError(f'{where}: attribution.damping = {table.damping!r}; give a number, or "loo"')
     _share(f"{where}: select.fraction", study.select.fraction)
     _share(f"{where}: proxy.fraction", study.proxy.fraction)

@@ -19,8 +19,8 @@ from thresher.workspace import Workspace
 class Attribution:
     """How checkpoints are turned into scores."""
 
-    k: int = 512
-    projection: str = "two-sided"
+    k: int | None = None
+    projection: str = "auto"
     views: tuple[str, ...] = ()
     damping: float | str | None = None
     q: str | None = "sqrt"

@@ -24,7 +24,9 @@ from thresher.studies.scoring.basis import Attribution, Basis
 from thresher.studies.scoring.score import score_by
 from thresher.workspace import Workspace
 
-METHODS = ("features", "direction", "dual")
+METHODS = ("auto", "features", "direction", "dual")
+FEW_TARGETS = 4
+"""Slopes along so many directions take about two plain passes: docs/log.md, slopes along directions."""
 Damping = float | Literal["loo"] | None
 
 
@@ -34,8 +36,8 @@ def featurize(
     *,
     out: str | Path,
     windows: bool = False,
-    k: int = 512,
-    projection: str = "two-sided",
+    k: int | None = None,
+    projection: str = "auto",
     output: str = "margin",
     parameters: str | None = None,
     precision: str = "float32",
@@ -50,8 +52,8 @@ def featurize(
 
     models      one or several: what `train` gave, names and paths, modules, or `Checkpoint`s
     windows     of documents, every window that a model reads is an example of its own, ID:0, ID:1, ...
-    k           numbers that a gradient is projected to
-    projection  two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity
+    k           numbers that a gradient is projected to; None: 8,192 of text under a language model, else 512
+    projection  auto (sjlt for such text, else two-sided), two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity
     views       of images: flip and shift, which features are averaged over
     executor    processes, or ray
 
@@ -88,15 +90,15 @@ def score(
     out: str | Path,
     models: Any = (),
     scorer: str = "trak",
-    method: str = "features",
+    method: str = "auto",
     backend: str = "thresher",
     damping: Damping = None,
     q: str | None = None,
     convention: str = "thresher",
     goal: str = "auto",
     top: int = 0,
-    k: int = 512,
-    projection: str = "two-sided",
+    k: int | None = None,
+    projection: str = "auto",
     output: str = "margin",
     parameters: str | None = None,
     sample: int = 2000,
@@ -113,8 +115,8 @@ def score(
     pool, targets  features (from `featurize`), or prepared examples with `models`, whose features are then made beside
                    `out`; targets by name, or one by itself
     scorer         a name of `thresher.scorers`: trak, or of prepared examples ekfac, ekfac-cg, metagradient, ...
-    method         of trak: features; dual (exact, no projection, for up to some ten thousand examples); direction
-                   (nothing stored, for pools too large to featurise and a few targets)
+    method         of trak: auto (direction for prepared examples and at most 4 targets, else features); features; dual
+                   (exact, no projection, for up to some ten thousand examples); direction (nothing stored)
     goal           labels, selection or auto (labels where all are labelled with classes)
     top            also keep so many most helpful and most harmful examples of every single target example
     steps          of conjugate gradients, in ekfac-cg
@@ -131,12 +133,15 @@ def score(
             memory_gb=memory_gb, batch_tokens=batch_tokens,
         )  # fmt: skip
         return Scores(_by_scorer(scorer, pool, others, models, Path(out), settings, device, progress))
+    if method == "auto":
+        needs_features = backend == "traker" or damping == "loo" or convention != "thresher" or top > 0
+        method = "features" if needs_features else _method_for(pool, others)
     if goal == "auto" and convention != "thresher" and method == "features" and backend == "thresher":
         goal = "selection"
     reading = {"output": output, "parameters": parameters, "batch_tokens": batch_tokens, "device": device}
     if backend == "traker":
         given = _given(models, pool, others)
-        return Scores(score_with_traker(*given, out=Path(out), k=k, seed=seed, progress=progress))
+        return Scores(score_with_traker(*given, out=Path(out), k=k or 512, seed=seed, progress=progress))
     if method == "features":
         making = {"projection": projection, "k": k, "seed": seed, **reading}
         stores = _stores(pool, others, models, Path(out), making, progress)
@@ -159,8 +164,8 @@ def self_influence(
     damping: Damping = None,
     q: str | None = None,
     convention: str = "thresher",
-    k: int = 512,
-    projection: str = "two-sided",
+    k: int | None = None,
+    projection: str = "auto",
     output: str = "margin",
     parameters: str | None = None,
     batch_tokens: int | None = None,
@@ -233,7 +238,7 @@ def check_methods(
         raise InputError(f"backend {backend!r} is unknown; pass thresher or traker")
     if method not in METHODS:
         raise unknown("method", method, METHODS)
-    direct = method != "features"
+    direct = method in ("direction", "dual")
     unfit = {
         "--backend traker": (direct or self_influence) and backend == "traker",
         "--self-influence": direct and self_influence,
@@ -243,7 +248,7 @@ def check_methods(
     }
     if scorer != "trak":
         unfit = {
-            f"--method {method}": method != "features",
+            f"--method {method}": method != "auto",
             f"--backend {backend}": backend != "thresher",
             f"--convention {convention}": convention != "thresher",
             "--damping loo": damping == "loo",
@@ -277,6 +282,12 @@ def _by_scorer(
     names = names_of(models) if "training" in needs else []
     workspace = Workspace(out.with_name(f"{out.name}-work"), device, progress)
     return score_by(scorer, Basis(names, examples, settings, workspace, loaders=loaders), others, out=out)
+
+
+def _method_for(pool: Source, targets: Mapping[str, Source]) -> str:
+    """Without a projection where that is cheap: prepared examples, of which nothing else is asked, and few targets."""
+    is_made = Handle.of(pool).artifact.kind == "features"
+    return "features" if is_made or len(targets) > FEW_TARGETS else "direction"
 
 
 def _stores(
