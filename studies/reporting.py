@@ -1,6 +1,7 @@
 """A study's numbers, as its report takes them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,13 @@ def make_report(
     command: str,
     flips: NoisyLabels | None,
     trust: Mapping[str, Any] | None,
+    *,
+    root: Path,
 ) -> Report:
-    """The study's numbers, as the report page takes them; `trust` is what `trusted` says of the proxy."""
+    """The study's numbers, as the report page takes them; `trust` is what `trusted` says of the proxy.
+
+    `root` is the folder of the page: paths in the study that replays it are written as they are reached from there.
+    """
     runs = read_runs(result.validation.path)
     arms = result.validation.meta["config"]["arms"]
     as_run = [
@@ -69,7 +75,7 @@ def make_report(
         trust=_trust(trust, result.trust, study.reference.seeds) if trust and result.trust else None,
         reproduction=Reproduction(
             command=command,
-            study=study_text(study),
+            study=study_text(study, root),
             versions={name: library_version(name) or "missing" for name in LIBRARIES},
         ),
         notes=_notes(study, result),

@@ -8,7 +8,9 @@ from thresher.attribution.scoring.weighting import Q_CHOICES
 from thresher.data.sources.skipped import POLICIES
 from thresher.data.text.text_examples import check_shape
 from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
+from thresher.places import check_name
+from thresher.rules import check_numbers
 from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.study import BASELINE, OFF_TARGET, Study, TargetTable
@@ -20,6 +22,8 @@ RESERVED = ("id", "domain", POOLED, OFF_TARGET)
 def check_study(study: Study, where: str = "study") -> Study:
     """`study` as it is, or an InputError that names the first setting that cannot be used; `where` it was written."""
     table = study.attribution
+    check_name(study.name, f"{where}: name")
+    _numbers(where, study)
     _known(f"{where}: task", study.task, ("language", "vision"))
     if study.task == "language":
         _check_text(where, study)
@@ -69,6 +73,17 @@ def check_study(study: Study, where: str = "study") -> Study:
     return study
 
 
+def _numbers(where: str, study: Study) -> None:
+    """Every number of every table keeps the rule of its name, whatever table it stands in."""
+    tables = {
+        name: getattr(study, name) for name in ("pool", "proxy", "reference", "attribution", "select", "validate")
+    }
+    tables |= {f"target.{name}": target for name, target in study.target.items()}
+    check_numbers(vars(study), f"{where}: {{}} =")
+    for name, table in tables.items():
+        check_numbers(vars(table), f"{where}: {name}.{{}} =")
+
+
 def _check_text(where: str, study: Study) -> None:
     try:
         check_shape(study.sequence_length, None)
@@ -83,8 +98,7 @@ def _check_text(where: str, study: Study) -> None:
 def _check_target(where: str, name: str, target: TargetTable) -> None:
     if name in RESERVED:
         raise InputError(f"{where} cannot be named {name!r}, which stands for something else; give it another name")
-    if "/" in name or name.startswith("."):
-        raise InputError(f"{where} {name!r}: the name cannot be part of a file name; leave out / and a leading .")
+    check_name(name, where)
     if not 0 < target.holdout < 1:
         raise InputError(f"{where}.{name}.holdout = {target.holdout}; give a share above 0 and below 1")
     if target.limit is not None and target.limit < 1:
@@ -113,7 +127,7 @@ def _spec(setting: str, spec: str) -> None:
 
 def _known(setting: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
-        raise InputError(f"{setting} = {value!r} is unknown; write one of: {', '.join(choices)}")
+        raise unknown(f"{setting} =", value, choices)
 
 
 def _share(setting: str, value: float) -> None:

@@ -36,7 +36,7 @@ from thresher.attribution.gradients.views import check_views, featurize_views
 from thresher.data.batches import balanced_batches
 from thresher.data.examples import Examples, add_shares
 from thresher.devices import keep_memory, pick_device
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.executors.jobs import run_jobs
 from thresher.progress import SILENT, Progress
 
@@ -251,4 +251,4 @@ def _check(
         if value is not None and value < 1:
             raise InputError(f"{name}={value} is out of range; pass a positive number")
     if store_dtype not in STORE_DTYPES:
-        raise InputError(f"store_dtype {store_dtype!r} is unknown; pass one of: {', '.join(STORE_DTYPES)}")
+        raise unknown("store_dtype", store_dtype, STORE_DTYPES)

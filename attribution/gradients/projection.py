@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thresher.devices import full_float32, memory_of, onednn_keeps_float32
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.seeds import torch_rng
 
 # traker's BasicProjector: columns in blocks of this many, each drawn from a seed of its own.
@@ -196,7 +196,7 @@ PROJECTIONS = (
 def check_request(projection: str, k: int) -> None:
     """Raise InputError on an unknown projection or k < 1."""
     if projection not in PROJECTIONS:
-        raise InputError(f"projection {projection!r} is unknown; pass one of: {', '.join(PROJECTIONS)}")
+        raise unknown("projection", projection, PROJECTIONS)
     if k < 1:
         raise InputError(f"k={k} features were asked for; pass 1 or more")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from thresher.attribution.features.store import FeatureStore
 from thresher.attribution.scoring.damping import choose_damping
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 
 CONVENTIONS = ("thresher", "traker", "dattri")
 DAMPING = 1.0
@@ -97,7 +97,7 @@ def fit_kernel(
     prediction (`choose_damping`); in traker and dattri it is lambda itself, None meaning 0.
     """
     if convention not in CONVENTIONS:
-        raise InputError(f"convention {convention!r} is unknown; pass one of: {', '.join(CONVENTIONS)}")
+        raise unknown("convention", convention, CONVENTIONS)
     if damping == "loo" and convention != "thresher":
         raise InputError(f"damping 'loo' is not part of convention {convention!r}; pass a number, 0 or more")
     if isinstance(damping, str) and damping != "loo":

@@ -15,7 +15,7 @@ from thresher.attribution.scoring.kernel import DAMPING
 from thresher.attribution.scoring.options import DAMPING as EXACT_DAMPING
 from thresher.attribution.scoring.weighting import check_q
 from thresher.canonical import hash_json
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 
 EXACT = "exact"
 METHODS = ("auto", EXACT, *(name for name in PROJECTIONS if name != "identity"))
@@ -76,7 +76,7 @@ def _resolved(
 ) -> tuple[str, int | None]:
     """The method, and the numbers of a feature (None for exact)."""
     if method not in METHODS:
-        raise InputError(f"method {method!r} is unknown; pass one of: {', '.join(METHODS)}")
+        raise unknown("method", method, METHODS)
     if k is not None and k < 1:
         raise InputError(f"k={k} is too small; pass the numbers a gradient is projected to, 512 is usual")
     if method == EXACT and k is not None:

@@ -15,7 +15,7 @@ from thresher.attribution.scoring.dual import score_dual
 from thresher.attribution.scoring.options import Options
 from thresher.attribution.scoring.traker_backend import score_with_traker
 from thresher.data.examples import TokenExamples
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.progress import SILENT, Progress
 from thresher.scores import check_names
 
@@ -206,7 +206,7 @@ def check_methods(
     if backend not in ("thresher", "traker"):
         raise InputError(f"backend {backend!r} is unknown; pass thresher or traker")
     if method not in METHODS:
-        raise InputError(f"method {method!r} is unknown; pass one of: {', '.join(METHODS)}")
+        raise unknown("method", method, METHODS)
     direct = method != "features"
     unfit = {
         "--backend traker": (direct or self_influence) and backend == "traker",
