@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from thresher.artifacts import atomic_file, is_artifact
+from thresher.artifacts import atomic_file, checked_json, is_artifact, read_checked
 from thresher.errors import InputError
 from thresher.shown import shown
 
@@ -102,19 +102,18 @@ def own_file(path: Path) -> Iterator[Path]:
 
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:
-    """`value` as JSON that says that we wrote it, beside its own keys; `read_json` takes that out again.
+    """`value` as JSON that says that we wrote it, with a checksum; `read_json` takes both out again.
 
     JSON has no NaN: the loss of a run that diverged is null there.
     """
     plain = json.loads(json.dumps({ABOUT: MARK, **value}), parse_constant=lambda _: None)
     with own_file(path) as file:
-        file.write_text(json.dumps(plain, indent=1, allow_nan=False), encoding="utf-8")
+        file.write_text(checked_json(plain), encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """What `write_json` wrote. Raises ValueError for what is no JSON."""
-    value = json.loads(path.read_text(encoding="utf-8"))
-    return {key: item for key, item in value.items() if key != ABOUT} if isinstance(value, dict) else value
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote. Raises ValueError for anything else, and where a byte has changed."""
+    return {key: item for key, item in read_checked(path).items() if key != ABOUT}
 
 
 def published(path: Path | str, beside: Path) -> str:
@@ -150,7 +149,7 @@ def _check_around(out: Path, inputs: Iterable[Path]) -> None:
     if long is not None:
         raise InputError(f"{long[:40]}... is a name of {len(long)} characters; give one of {MOST_BYTES} bytes at most")
     partial = out.with_name(f".{out.name}.partial") if out.name else out
-    for link in (partial, partial / ".lock"):
+    for link in (partial, out.with_name(f".{out.name}.lock") if out.name else out):
         if link.is_symlink():
             raise InputError(f"{link} is a link, and work is not done through one; remove it")
     if out.is_symlink() and not is_artifact(out):

@@ -20,6 +20,8 @@ MORE = {
 # Trainings whose state is kept after every step, so that ends come within it.
 TRAINING = ("train", "validate", "run", "retrainings")
 
+FAST = {"count": 6, "stages": ("prepare", "train")}
+
 
 def check(ground: Ground, *, count: int, seed: int, stages: tuple[str, ...] = (*STAGES, *MORE)) -> Report:
     """`count` ends, spread evenly over the stages and drawn over the touches of each."""

@@ -180,8 +180,8 @@ def links_are_not_followed_when_writing(ground: Ground, draw: random.Random) -> 
         (work / name).mkdir()
     (work / "victim" / "notes.txt").write_text("precious")
     (work / ".tgt.partial").symlink_to(work / "victim")
-    (work / "lock" / ".tgt.partial").mkdir(parents=True)
-    (work / "lock" / ".tgt.partial" / ".lock").symlink_to(work / "victim" / "notes.txt")
+    (work / "lock").mkdir()
+    (work / "lock" / ".tgt.lock").symlink_to(work / "victim" / "notes.txt")
     (work / "place").mkdir()
     (work / "place" / "tgt").symlink_to(work / "real")
     for folder in (work, work / "lock", work / "place"):
