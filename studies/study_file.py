@@ -27,7 +27,7 @@ def read_study(path: Path) -> Study:
         raise InputError(f"{path} is a folder; give the study's TOML file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, a number of thousands of digits, deep nesting
         raise InputError(f"{path} is not TOML: {error}; repair it") from None
     return check_study(_from_table(Study, table, str(path), base=path.parent), str(path))
 
