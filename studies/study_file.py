@@ -116,7 +116,8 @@ def _published(table: Mapping[str, Any], beside: Path) -> dict[str, Any]:
 def _path_text(value: str, beside: Path) -> str:
     """A setting with the path in it, if one is, as it is reached from `beside`."""
     kind, mark, path = value.rpartition("hf:")
-    return kind + mark + published(path, beside) if Path(path).is_absolute() else value
+    is_path = Path(path).is_absolute() or ("/" in path and Path(path).exists())
+    return kind + mark + published(path, beside) if is_path else value
 
 
 def _write_table(table: Mapping[str, Any], name: list[str], lines: list[str]) -> None:
