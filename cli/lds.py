@@ -29,8 +29,8 @@ class Lds(ModelOptions):
     model: str = "0.4M"
     """Parameters ("0.4M"), or a name (rn-1/16, mlp-64x2, module:function): of checkpoints and ground truth alike."""
     scorers: tuple[str, ...] = ()
-    """Some of trak, dual (exact, no projection), cosine (of gradients), embedding, bm25 (text), random; none: all that
-    apply but dual."""
+    """Some of trak, dual (exact, no projection), trackstar, grad-cosine, embedding, bm25 (text), random; none: trak and
+    the cheap ones."""
     scores: tuple[str, ...] = ()
     """NAME=FILE.npy of more scores to judge, [pool, target] in their order, higher = more helpful."""
     subsets: int = 100

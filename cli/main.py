@@ -2,14 +2,12 @@
 
 import contextlib
 import importlib
-import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
-from thresher.artifacts import FULL
+from thresher.cli.stopping import Stopping, stopping
 from thresher.errors import InputError, near
 from thresher.shown import as_line, shown
 
@@ -40,43 +38,53 @@ TOGETHER = ("train",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit status: 0 done, 2 bad input, 130 interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command line; returns the exit status.
+
+    0: done; 2: bad input, or a machine that cannot; 128 + n: ended by signal n, such as 130 for Ctrl-C, 141 for a
+    reader of the result that went away.
+    """
+    with stopping(is_program=arguments is None) as stop:
+        arguments = list(sys.argv[1:] if arguments is None else arguments)
+        try:
+            return _main(arguments, stop)
+        except InputError as error:
+            return _fail(str(error))
+        except KeyboardInterrupt:
+            stop.say()
+            return stop.status
+        except SystemExit:  # of the parser: its own words are said
+            _show("")
+            raise
+        except BaseException as error:
+            from thresher.cli.faults import line_of  # only where it is needed
+
+            line = line_of(error, arguments[0] if arguments else "")
+            if line is None:
+                raise
+            return _fail(line)
+
+
+def _main(arguments: list[str], stop: Stopping) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
-        return 0
+        return _show(_help())
     if arguments[0] in ("-V", "--version"):
         from thresher import __version__
 
-        print(f"thresher {__version__}")
-        return 0
+        return _show(f"thresher {__version__}")
     name, *rest = arguments
     if name not in COMMANDS:
         return _fail(f"{name!r} is no command{near(name, COMMANDS)}; the commands are {', '.join(COMMANDS)}")
-    try:
-        return _run(name, rest)
-    except InputError as error:
-        return _fail(str(error))
-    except OSError as error:
-        if error.errno in FULL:
-            where = error.filename or "to the disk"
-            return _fail(
-                f"cannot write {where}: {error.strerror}; make room, then run the same command again to resume"
-            )
-        if error.filename is None:
-            raise
-        return _fail(f"cannot open {error.filename}: {error.strerror}; check the path and its permissions")
-    except KeyboardInterrupt:
-        _say("interrupted; run the same command again to resume")
-        return 130
+    return _run(name, rest, stop)
 
 
-def _run(name: str, arguments: list[str]) -> int:
+def _run(name: str, arguments: list[str], stop: Stopping) -> int:
     # Telemetry-free and quiet, before any library reads these.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    import json
+    import logging
 
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1" and name not in TOGETHER:
@@ -84,18 +92,36 @@ def _run(name: str, arguments: list[str]) -> int:
     command = _command(name, arguments)
     command.check()
     from thresher.cli.command import Warnings
+    from thresher.cli.faults import refuse_too_little_memory
     from thresher.cli.progress_bar import progress_for
 
+    refuse_too_little_memory()
     logging.getLogger("thresher").handlers = [Warnings()]
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone, whatever a library prints
+    with contextlib.redirect_stdout(sys.stderr), stop.unwinding():  # stdout is for the result alone
         result = command.run(progress_for(command.quiet))
     if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks
         return 0
-    if command.json:
-        print(json.dumps(result, default=str))
-    else:
-        print(shown(command.show(result), keep="\n\t"))
-    return 0
+    return _show(json.dumps(result, default=str) if command.json else shown(command.show(result), keep="\n\t"))
+
+
+def _show(text: str) -> int:
+    """Print a result; 141 where its reader is gone, as `head` is after its ten lines."""
+    if sys.stdout is None:  # closed by whoever started this
+        return 0
+    try:
+        print(text, end="\n" if text else "", flush=True)
+        return 0
+    except OSError as error:
+        _abandon(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            return 141
+        raise OSError(error.errno, error.strerror, "the result to stdout") from error
+
+
+def _abandon(stream: TextIO) -> None:
+    """What could not be written is dropped, so that the interpreter does not try again as it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _command(name: str, arguments: list[str]) -> Any:
@@ -143,7 +169,12 @@ def _fail(message: str) -> int:
 
 
 def _say(message: str) -> None:
-    print(f"thresher: {as_line(message)}", file=sys.stderr)
+    if sys.stderr is None:
+        return
+    try:
+        print(f"thresher: {as_line(message)}", file=sys.stderr, flush=True)
+    except OSError:
+        _abandon(sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class _Setup:
 
     def place(self, trial: Trial) -> Path:
         """Where the model of `trial` lies, whether it is there or not."""
-        made_from = [self.spec, asdict(self.config), self.pool.content_hash, hash_array(trial.indices)]
+        made_from = [self.spec, self.config.record, self.pool.content_hash, hash_array(trial.indices)]
         mixture = None if trial.mixture is None else dict(trial.mixture)
         name = f"{trial.folder}/{trial.name}"
         return self.workspace.place(name, *made_from, trial.seed, trial.budget, mixture)
@@ -192,15 +192,16 @@ def _train_missing(
     setup: _Setup, trials: Sequence[Trial], tasks: Mapping[str, Examples], *, label: str, workers: int | None
 ) -> None:
     pool, workspace = setup.pool.artifact.path, setup.workspace
-    missing = [trial for trial in trials if not is_artifact(setup.place(trial))]
     places = {name: examples.artifact.path for name, examples in tasks.items()}
+    # Grouped before looking what is there: a model's last bits may depend on those it is trained with.
     jobs = [
         _Job(group, setup.settings, pool, places, workspace.root, workspace.device)
-        for group in groups_of_trials(setup.spec, setup.config, missing, workers, workspace)
+        for group in groups_of_trials(setup.spec, setup.config, trials, workers, workspace)
+        if not all(is_artifact(setup.place(trial)) for trial in group)
     ]
     where = {"workers": workers, "executor": workspace.executor, "device": workspace.device}
     with workspace.progress.task(label, len(trials)) as advance:
-        advance(len(trials) - len(missing))
+        advance(len(trials) - sum(len(job.trials) for job in jobs))
         for position, _ in run_jobs(_carry_out, jobs, **where):
             advance(len(jobs[position].trials))
 

@@ -27,7 +27,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 from torch import nn
 
-from thresher.artifacts import Artifact, Draft, atomic_file, build
+from thresher.artifacts import Artifact, Draft, build, is_sound, piece
 from thresher.attribution.features.packing import OUTPUTS, pack, pack_outputs
 from thresher.attribution.features.store import SHARD_NUMBERS, STORE_DTYPES, TOTALS, _shard_name
 from thresher.attribution.gradients.blocks import SKETCHES
@@ -39,6 +39,9 @@ from thresher.devices import keep_memory, pick_device
 from thresher.errors import InputError, unknown
 from thresher.executors.jobs import run_jobs
 from thresher.progress import SILENT, Progress
+
+# What the featuriser of the last shard says of itself.
+FACTS = "featurizer.json"
 
 
 def featurize(
@@ -120,7 +123,10 @@ class _Work:
         return self.batch_tokens or (8192 if is_sequence else 256)
 
     def missing(self, draft: Draft, checkpoint: int) -> list[int]:
-        return [index for index in range(self.num_shards) if not draft.has(_shard_name(checkpoint, index))]
+        """The shards of a checkpoint that are still to be made; the first one too where it has to say its facts."""
+        missing = [index for index in range(self.num_shards) if not draft.has(_shard_name(checkpoint, index))]
+        is_last = checkpoint == len(self.models) - 1
+        return missing or ([0] if is_last and not is_sound(draft.state / FACTS) else [])
 
     def run_all(self, draft: Draft) -> None:
         for checkpoint in range(len(self.models)):
@@ -151,7 +157,7 @@ class _Work:
             for index in missing:
                 tensors = self._featurize(featurizer, self._rows(index), checkpoint, advance)
                 facts = {"k": featurizer.num_features, "coverage": featurizer.coverage, "blocks": featurizer.layout}
-                with atomic_file(draft.state / "featurizer.json") as file:
+                with piece(draft.state / FACTS) as file:
                     file.write_text(json.dumps(facts))
                 with draft.file(_shard_name(checkpoint, index)) as file:
                     save_file(tensors, file)
@@ -207,7 +213,7 @@ class _Work:
             "padding": round(1 - float(self.lengths.sum()) / padded, 4),
             "reads": self.examples.reading,
             "outputs": [self._outputs(draft, checkpoint) for checkpoint in range(len(self.models))],
-            **json.loads((draft.state / "featurizer.json").read_text()),
+            **json.loads((draft.state / FACTS).read_text()),
         }
 
     def _outputs(self, draft: Draft, checkpoint: int) -> dict[str, float]:

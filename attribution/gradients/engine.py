@@ -33,6 +33,8 @@ Directions = Mapping[str, Tensor]
 """Vectors in parameter space, by parameter: [d, *shape]."""
 Plan = Callable[[Mapping[str, nn.Parameter]], dict[str, Block]]
 """What is kept of the gradients of these parameters, and where it stands in a row."""
+LogitGradients = Callable[[Tensor, Batch], Tensor]
+"""From the logits of a batch, detached, and the batch to the gradient at each logit: the pull-back of other outputs."""
 
 
 class GradientEngine:
@@ -102,12 +104,12 @@ class GradientEngine:
 
     @torch.no_grad()
     @full_float32()
-    def read(self, batch: Batch, rows: Rows) -> Outputs:
+    def read(self, batch: Batch, rows: Rows, at_logits: LogitGradients | None = None) -> Outputs:
         """Add the gradients of a batch to `rows`; the outputs of its examples, detached.
 
-        Raises InputError for what the fallback would have to take over only now: `rows` hold a part of it already.
+        They are those of the output, or pull back what `at_logits` gives. Raises InputError for what the fallback would have to take over only now: `rows` hold a part of it already.
         """
-        outputs = self._add(self._place(batch), rows)
+        outputs = self._add(self._place(batch), rows, at_logits)
         if missed := self._missed():
             raise InputError(
                 f"the model uses {', '.join(sorted(missed)[:3])} in other ways for some examples than for others; "
@@ -141,13 +143,16 @@ class GradientEngine:
     def _new_rows(self, batch: Batch) -> Rows:
         return Rows(len(batch["labels"]), self.size, dtype=self.dtype, device=self.device)
 
-    def _add(self, batch: Batch, rows: Rows) -> Outputs:
+    def _add(self, batch: Batch, rows: Rows, at_logits: LogitGradients | None = None) -> Outputs:
         with torch.enable_grad(), self._capture.recording(rows):
             with autocast(self.device, self._precision):
                 logits = logits_of(self.model, batch)
             leaf = logits.detach().requires_grad_()
             outputs = outputs_of(leaf, batch["labels"])
-            (logit_gradients,) = torch.autograd.grad(getattr(outputs, self._output).sum(), leaf)
+            if at_logits is None:
+                (logit_gradients,) = torch.autograd.grad(getattr(outputs, self._output).sum(), leaf)
+            else:
+                logit_gradients = at_logits(logits.detach(), batch)
             factors = None
             if self._precision == "fp16":
                 factors = _factors(logit_gradients)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 from safetensors.numpy import load_file, save_file
 
-from thresher.artifacts import Draft, atomic_file
+from thresher.artifacts import Draft, is_sound, piece
 from thresher.data.examples import Examples
 
 ROWS_A_GROUP = 2**16
@@ -60,15 +60,15 @@ def saved(draft: Draft, name: str, make: Callable[[], dict[str, np.ndarray]]) ->
     """What `make` gives, kept in the draft's state: made once, read by a run that resumes."""
     if not is_saved(draft, name):
         arrays = make()
-        with atomic_file(_state(draft, name)) as file:
+        with piece(_state(draft, name)) as file:
             # safetensors writes the bytes as they lie, whatever the strides say.
             save_file({key: np.asarray(value, order="C") for key, value in arrays.items()}, file)
     return load_state(draft, name)
 
 
 def is_saved(draft: Draft, name: str) -> bool:
-    """Whether `saved` has kept something under this name."""
-    return _state(draft, name).exists()
+    """Whether `saved` has kept something under this name, and it is sound."""
+    return is_sound(_state(draft, name))
 
 
 def load_state(draft: Draft, name: str) -> dict[str, np.ndarray]:

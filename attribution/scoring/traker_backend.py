@@ -8,6 +8,7 @@ number. Its features are n x k in memory.
 
 import io
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -23,7 +24,7 @@ from trak.modelout_functions import AbstractModelOutput
 from trak.projectors import BasicProjector, NoOpProjector, ProjectionType
 
 from thresher.artifacts import Artifact, Draft, build
-from thresher.attribution.scoring.score_table import write_scores
+from thresher.attribution.scoring.score_table import saved, write_scores
 from thresher.attribution.scoring.weighting import check_q, q_of
 from thresher.data.examples import Examples
 from thresher.devices import full_float32
@@ -54,24 +55,30 @@ def score_with_traker(
 
     `models` are (content hash, loader) pairs of one architecture; `damping` is traker's `lambda_reg`, in the units of
     its kernel. Any model works whose parameters are all trainable and used: gradients are taken example by example.
-    A killed run continues with the checkpoints and batches that traker had not done.
+    A killed run continues with the checkpoint it was at: what traker itself leaves on disk has no checksum.
     """
     _check(models, targets, projection, q, k)
 
     def write(draft: Draft) -> dict:
-        windows = pool.windows
-        traker = _Traker(models[0][1](), len(windows.example), draft.state / "traker", projection, k, seed, damping)
+        windows, folder = pool.windows, draft.state / "traker"
+        shutil.rmtree(folder, ignore_errors=True)
+        traker = _Traker(models[0][1](), len(windows.example), folder, projection, k, seed, damping)
         total = np.zeros((len(windows.example), len(targets)))
         doubt = np.zeros(len(windows.example))
-        num_batches = len(models) * sum(len(list(_batches(e))) for e in (pool, *targets.values()))
-        with progress.task("traker", num_batches) as advance:
-            for model_id, (_, load) in enumerate(models):
-                traker.featurize(load().state_dict(), model_id, pool, advance)
+        num_batches = sum(len(list(_batches(e))) for e in (pool, *targets.values()))
+
+        def of_checkpoint(model_id: int) -> dict[str, np.ndarray]:
+            with progress.task(f"traker, checkpoint {model_id + 1} of {len(models)}", num_batches) as advance:
+                traker.featurize(models[model_id][1]().state_dict(), model_id, pool, advance)
                 # Before `finalize`, which frees a projection that traker draws again only where it has several blocks.
                 means = [traker.mean_gradient(target, model_id, advance) for target in targets.values()]
                 features, doubts = traker.finalize(model_id)
-                total += features @ np.stack(means, axis=1) / len(models)
-                doubt += doubts / len(models)
+            return {"scores": features @ np.stack(means, axis=1), "doubt": doubts}
+
+        for model_id in range(len(models)):
+            made = saved(draft, f"checkpoint{model_id:03d}", lambda model_id=model_id: of_checkpoint(model_id))
+            total += made["scores"] / len(models)
+            doubt += made["doubt"] / len(models)
         total *= q_of([1 - doubt], q, "margin")[:, None]
         columns = [np.bincount(windows.example, windows.weights * column, len(pool)) for column in total.T]
         return write_scores(draft, pool, dict(zip(targets, columns, strict=True)), len(models), targets)
@@ -126,7 +133,7 @@ class GradientComputer(IterativeGradientComputer):
 
 
 class _Traker:
-    """A TRAKer whose work on disk is continued."""
+    """A TRAKer for the windows of a pool."""
 
     def __init__(
         self, model: nn.Module, num_pool: int, folder: Path, projection: str, k: int, seed: int, damping: float
@@ -152,14 +159,10 @@ class _Traker:
             )
 
     def featurize(self, state: dict, model_id: int, pool: Examples, advance: Callable) -> None:
-        """Load a checkpoint and featurise what of the pool is not featurised yet."""
+        """Load a checkpoint and featurise the pool."""
         self.traker.load_checkpoint(state, model_id=model_id)
-        store = self.traker.saver.current_store
         for rows in _batches(pool):
-            # traker drops finished rows from the indices but not from the batch, so whole batches are dropped here.
-            if not store["is_featurized"][rows].all():
-                store["is_featurized"][rows] = 0
-                self.traker.featurize(self._tuple(pool.batch(rows)), inds=rows)
+            self.traker.featurize(self._tuple(pool.batch(rows)), inds=rows)
             advance(1)
 
     def mean_gradient(self, target: Examples, model_id: int, advance: Callable) -> Float[np.ndarray, "k"]:

@@ -33,7 +33,7 @@ from benchmarks.command import thresher
 from thresher.attribution import lds_table, noise_ceiling, predict_outputs, score_blocks
 from thresher.data import open_examples
 from thresher.proxies import ModelSettings
-from thresher.studies import Attribution, Scorers, retrain, train_checkpoints
+from thresher.studies import Attribution, Basis, pairs_by, retrain, train_checkpoints
 from thresher.workspace import Workspace
 
 RUNS = ROOT / "runs" / "lds"
@@ -108,22 +108,21 @@ class Judge:
 
     def __init__(self, models, pool, target, k, workspace, subsets, views) -> None:
         self.num_checkpoints, self.k, self.subsets = len(models), k, subsets
-        self.ours = Scorers(models, pool, target, Attribution(k=k), workspace)
-        self.dense = Scorers(models, pool, target, Attribution(k=k, projection="normal"), workspace)
+        self.models, self.pool, self.target, self.workspace = models, pool, target, workspace
+        self.ours, self.dense = self.basis(), self.basis(projection="normal")
         self.viewed = {
-            "ours, views " + " + ".join(group): Scorers(models, pool, target, Attribution(k=k, views=group), workspace)
-            for group in (views, views[:1])[: len(views)]
+            "ours, views " + " + ".join(group): self.basis(views=group) for group in (views, views[:1])[: len(views)]
         }
 
-    def trak(self, scorers: Scorers, **options):
-        return predict_outputs(score_blocks(*scorers.stores, **options), self.subsets)
+    def basis(self, **options) -> Basis:
+        return Basis(self.models, self.pool, Attribution(k=self.k, **options), self.workspace)
 
-    def exact(self):
-        """Without projection, at its default damping."""
-        return predict_outputs(self.ours.blocks("dual"), self.subsets)
+    def trak(self, basis: Basis, **options):
+        stores = basis.pool_features, basis.features("target", self.target)
+        return predict_outputs(score_blocks(*stores, **options), self.subsets)
 
     def plain(self, name: str):
-        return predict_outputs(self.ours.blocks(name), self.subsets)
+        return predict_outputs(pairs_by(name, self.ours, self.target), self.subsets)
 
 
 def _rows(judge: Judge, outputs, setting: Setting) -> list[dict]:
@@ -140,12 +139,12 @@ def _rows(judge: Judge, outputs, setting: Setting) -> list[dict]:
         "ours, dense projection": judge.trak(judge.dense),
         "ours, dense projection, loo": judge.trak(judge.dense, damping="loo"),
     }
-    predicted |= {name: judge.trak(scorers) for name, scorers in judge.viewed.items()}
+    predicted |= {name: judge.trak(basis) for name, basis in judge.viewed.items()}
     if setting.exact:
-        predicted["ours, exact kernel"] = judge.exact()
+        predicted["ours, exact kernel"] = judge.plain("dual")
     predicted |= {
         name: judge.plain(name)
-        for name in ("cosine", "embedding", "random", *(["bm25"] if setting.data.startswith("text") else []))
+        for name in ("grad-cosine", "embedding", "random", *(["bm25"] if setting.data.startswith("text") else []))
     }
     table = lds_table(predicted, outputs, baseline="traker", num_resamples=200)
     shared = {"checkpoints": judge.num_checkpoints, "k": judge.k}

@@ -76,22 +76,25 @@ def train_stack(
 ) -> list[Artifact]:
     """Train all members as one, and write the artefacts that `train` makes of each by itself, up to rounding.
 
-    Artefacts that are there already are only opened. A stack that is killed begins again with the members that are
-    missing. Raises InputError unless all members have the same number of indices and the same budget, and where a
-    training diverges.
+    Where a member is missing, all are trained, since a model's last bits may depend on those beside it in the stack;
+    artefacts that are there already stay as they are. Raises InputError unless all members have the same number of
+    indices and the same budget, and where a training diverges.
     """
     if len({(len(member.indices), member.budget) for member in members}) > 1:
         raise InputError("the runs of a stack must have the same number of examples; train others by themselves")
-    missing = [member for member in members if not is_artifact(member.out)]
+    if all(is_artifact(member.out) for member in members):
+        return [open_artifact(member.out, "model") for member in members]
     options: dict[str, Any] = {"config": config, "device": device, "progress": progress}
-    if len(missing) < 2 or not can_stack(spec, config):
+    if len(members) < 2 or not can_stack(spec, config):
         return [
             train(spec, examples, out=m.out, seed=m.seed, indices=m.indices, budget=m.budget, **options)
             for m in members
         ]
     with private_randomness():
-        trainers = _train(spec, examples, missing, **options)
-    for member, trainer in zip(missing, trainers, strict=True):
+        trainers = _train(spec, examples, members, **options)
+    for member, trainer in zip(members, trainers, strict=True):
+        if is_artifact(member.out):
+            continue
 
         def write(draft: Draft, trainer: Trainer = trainer) -> dict[str, Any]:
             save_model(trainer.state.model, spec, draft)

@@ -1,16 +1,15 @@
-"""The state of an unfinished training: one file, replaced atomically, from which it goes on bit for bit."""
+"""The state of an unfinished training: one sealed file, replaced whole, from which it goes on bit for bit."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from thresher.artifacts import atomic_file
-from thresher.errors import InputError
+from thresher.artifacts import piece
 
 
 @dataclass
@@ -22,6 +21,8 @@ class TrainState:
     losses: Float[Tensor, "steps"]
     """The loss of each step so far, float32 [num_steps]."""
     step: int = 0
+    norm: Tensor | None = None
+    """Of the last step's whole gradient before it was clipped, where it is."""
     seconds: float = 0.0
     """Time spent training, in all the parts of a training that was interrupted."""
 
@@ -34,20 +35,14 @@ class TrainState:
         plain = {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
         }
-        with atomic_file(file) as scratch:
+        with piece(file) as scratch:
             save_file(plain, scratch, {"step": str(self.step), "seconds": repr(self.seconds)})
 
     def restore(self, file: Path) -> None:
-        """Put everything back as `save` found it, into a model and an optimiser made by the same configuration.
-
-        Raises InputError where the file is damaged.
-        """
-        try:
-            with safe_open(file, framework="pt") as stored:
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-                metadata = stored.metadata()
-        except SafetensorError as error:
-            raise InputError(f"{file} is damaged ({error}); delete it to train from the beginning") from None
+        """Put everything back as `save` found it, into a model and an optimiser made by the same configuration."""
+        with safe_open(file, framework="pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            metadata = stored.metadata()
         with torch.no_grad():
             for name, tensor in self._model_tensors().items():
                 tensor.copy_(tensors[f"model/{name}"])

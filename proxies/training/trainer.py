@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from thresher.artifacts import Artifact, Draft, build, open_artifact
+from thresher.artifacts import Artifact, Draft, build, is_sound, open_artifact
 from thresher.data.examples import Examples, TokenExamples
 from thresher.devices import autocast, full_float32, has_bf16
 from thresher.errors import InputError
@@ -142,18 +142,17 @@ class Trainer:
     def run(self, file: Path, checkpoint_every_seconds: float, progress: Progress) -> None:
         """Take all the steps that are left, writing the state to `file` every `checkpoint_every_seconds`.
 
-        Raises InputError when the loss is no longer finite.
+        A damaged state is not believed: the training begins anew. Raises InputError when the loss is no longer finite.
         """
         state, num_steps, first = self.state, self.order.num_steps, self.ranks.is_first
-        if file.exists():
+        if is_sound(file):
             state.restore(file)
         self.module = self.ranks.wrap(self.objective)
         begun, saved = time.perf_counter() - state.seconds, time.perf_counter()
         with (progress if first else SILENT).task("train", num_steps) as advance:
             advance(state.step)
             while state.step < num_steps:
-                self._step(state.step)
-                state.step += 1
+                self.take_step()
                 advance(1)
                 due = time.perf_counter() - saved >= checkpoint_every_seconds
                 if due or state.step % STEPS_BETWEEN_CHECKS == 0 or state.step == num_steps:
@@ -194,14 +193,16 @@ class Trainer:
             **({"num_processes": self.ranks.count} if self.ranks.count > 1 else {}),
         }
 
-    def _step(self, step: int) -> None:
-        state, drawn = self.state, self.order.batch(step)
+    def take_step(self) -> None:
+        """Take the next step, and leave its gradients in the parameters."""
+        state, step = self.state, self.state.step
+        drawn = self.order.batch(step)
         # Dropout and the like draw from (seed, step), so there is no generator's state to keep.
         seed_everything(self.seed, "step", step, *([self.ranks.index] if self.ranks.index else []))
         for group in state.optimizer.param_groups:
             group["lr"] = group["multiplier"] * self.peak * self.config.rate(step, self.order.num_steps)
         whole, owners = drawn
-        parts = self._parts(len(owners))
+        parts = self.parts(len(owners))
         # The loss is over all predictions of the whole batch, however it is cut; uncut, its own mean.
         is_cut = len(parts) > 1 or self.ranks.count > 1
         total = num_predictions(whole) if is_cut else None
@@ -217,10 +218,11 @@ class Trainer:
             state.losses[step] += loss.detach()
         self.ranks.sum(state.losses[step])
         if self.config.clip is not None:
-            torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip)
+            state.norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip)
         state.optimizer.step()
+        state.step += 1
 
-    def _parts(self, size: int) -> list[tuple[int, int]]:
+    def parts(self, size: int) -> list[tuple[int, int]]:
         """Where the parts of this process's share of a batch start and stop."""
         start, stop = self.ranks.part(size)
         count = min(self.config.accumulate, stop - start)

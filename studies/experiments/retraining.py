@@ -6,7 +6,7 @@ An artefact of kind "retrainings": `subsets.npy` [m, n] (bool), `margin.npy`, `l
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 from safetensors.numpy import load_file, save_file
 
-from thresher.artifacts import Artifact, Draft, atomic_file, build, open_artifact
+from thresher.artifacts import Artifact, Draft, build, is_sound, open_artifact, piece
 from thresher.attribution.quality.lds import draw_subsets
 from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
@@ -115,7 +115,7 @@ def retrain(
     spec = model_spec(table.size, pool)
     check_all(spec, (pool, target))
     train_config = train_config_of(table, spec)
-    config = {"spec": spec, "train_config": asdict(train_config), "num_subsets": num_subsets, "fraction": fraction}
+    config = {"spec": spec, "train_config": train_config.record, "num_subsets": num_subsets, "fraction": fraction}
     config |= {"repeats": repeats}
     inputs = {"pool": pool.content_hash, "target": target.content_hash}
     where = {"workers": workers, "executor": workspace.executor, "device": workspace.device}
@@ -132,13 +132,15 @@ def retrain(
             )
             for s, r in np.ndindex(num_subsets, repeats)
         ]
-        missing = [run for run in runs if not run.result.exists()]
+        # Grouped before looking what is there: a model's last bits may depend on those it is trained with.
+        missing = {run.result for run in runs if not is_sound(run.result)}
         jobs = [
             _Job(spec, train_config, pool.artifact.path, target.artifact.path, workspace.device, group)
-            for group in groups_of_trials(spec, train_config, missing, workers, workspace)
+            for group in groups_of_trials(spec, train_config, runs, workers, workspace)
+            if any(run.result in missing for run in group)
         ]
         with workspace.progress.task("retrainings", len(runs)) as advance:
-            advance(len(runs) - len(missing))
+            advance(len(runs) - sum(len(job.runs) for job in jobs))
             for position, _ in run_jobs(_run, jobs, **where):
                 advance(len(jobs[position].runs))
         results = [load_file(run.result) for run in runs]
@@ -160,7 +162,7 @@ def retrain(
             "num_targets": len(target),
         }
 
-    out = workspace.place("retrainings", spec, asdict(train_config), inputs, num_subsets, fraction, repeats, seed)
+    out = workspace.place("retrainings", spec, train_config.record, inputs, num_subsets, fraction, repeats, seed)
     return Retrainings(build(out, kind="retrainings", config=config, seed=seed, inputs=inputs, write=write))
 
 
@@ -171,6 +173,6 @@ def _run(job: _Job) -> None:
     models = train_stack(job.spec, pool, members, config=job.train_config, device=job.device)
     for run, trained in zip(job.runs, models, strict=True):
         outputs = evaluate(open_model(trained.path), target, device=job.device)
-        with atomic_file(run.result) as file:
+        with piece(run.result) as file:
             save_file(outputs | {"flops": np.array([trained.facts["flops"]], dtype=np.int64)}, file)
         shutil.rmtree(run.folder)

@@ -11,4 +11,7 @@ PROGRAMS = {
     "concurrency": 50,
     "bad_inputs": 300,
     "hostile": 1,
+    "kills": 100,
+    "limits": 300,
+    "soak": 60,  # minutes
 }

@@ -7,44 +7,55 @@ import random
 import shutil
 
 from tests.reliability import forked
-from tests.reliability.ground import STAGES, Ground, Report, differing, leftovers, tree
+from tests.reliability.ground import STAGES, Ground, Report, differing, leftovers, tree, write_pictures
 
+# Work whose unfinished state is not that of a stage.
+MORE = {
+    "direction": "score --pool {b}/tgt --targets t={b}/tgt --method direction --models {b}/proxy --out {o}/scores",
+    "retrainings": "lds --pool {b}/tgt --target {b}/tgt --model 20K --subsets 4 --repeats 1 --checkpoints 1 --k 8"
+    " --workers 1 --scorers random --out {o}/lds",
+    "stacked": "validate --pool {b}/pictures/pool --arms a={b}/pictures/subset --targets t={b}/pictures/target"
+    " --model mlp-16x1 --seeds 3 --epochs 2 --workers 1 --out {o}/val",
+}
 # Trainings whose state is kept after every step, so that ends come within it.
-TRAINING = ("train", "validate", "run")
+TRAINING = ("train", "validate", "run", "retrainings")
 
 
-def check(ground: Ground, *, count: int, seed: int, stages: tuple[str, ...] = tuple(STAGES)) -> Report:
+def check(ground: Ground, *, count: int, seed: int, stages: tuple[str, ...] = (*STAGES, *MORE)) -> Report:
     """`count` ends, spread evenly over the stages and drawn over the touches of each."""
-    base, work, draw, report = (
-        ground.finish("select"),
-        ground.fresh("crash"),
-        random.Random(seed),
-        Report("crash_points"),
-    )
+    work, draw, report = ground.fresh("crash"), random.Random(seed), Report("crash_points")
     for number, name in enumerate(stages):
-        before = forked.eager if name in TRAINING else None
-        whole = work / f"{name}-whole"
-        code, _, err, _, touches = forked.run(ground.stage(name, whole), whole, count_in=whole, before=before)
-        if code != 0:
-            raise RuntimeError(f"the undisturbed {name} ends with {code}: {err.strip()[-500:]}")
-        wanted = tree(whole)
         share = (number + 1) * count // len(stages) - number * count // len(stages)
-        for point in sorted(draw.sample(range(1, touches + 1), min(share, touches))):
-            out = work / f"{name}-{point}"
-            killed, *_ = forked.run(ground.stage(name, out), out, die_at=point, count_in=out, before=before)
-            code, _, err, *_ = forked.run(ground.stage(name, out), out, before=before)
-            where = f"{name} at touch {point} of {touches}"
-            if killed != -9:
-                report.add("not killed", f"{where}: was not killed ({killed})")
-            elif code != 0:
-                report.add("lost", f"{where}: the second run ends with {code}: {err.strip()[-250:]}")
-            elif hidden := leftovers(out):
-                report.add("left over", f"{where}: left over {hidden[:4]}")
-            elif others := differing(wanted, tree(out)):
-                report.add("differing", f"{where}: differing {others[:4]}")
-            else:
-                report.add("survived")
-            shutil.rmtree(out, ignore_errors=True)
-        shutil.rmtree(whole)
-    assert base.exists()
+        if share:
+            _end_and_repeat(ground, name, work, draw, report, share)
     return report
+
+
+def _end_and_repeat(ground: Ground, name: str, work, draw: random.Random, report: Report, count: int) -> None:
+    if name == "stacked":
+        write_pictures(ground)
+    ground.finish_for(name if name in STAGES else "select")
+    line = (STAGES | MORE)[name]
+    before = forked.eager if name in TRAINING else None
+    whole = work / f"{name}-whole"
+    code, _, err, _, touches = forked.run(ground.line(line, whole), whole, count_in=whole, before=before)
+    if code != 0:
+        raise RuntimeError(f"the undisturbed {name} ends with {code}: {err.strip()[-500:]}")
+    wanted = tree(whole)
+    for point in sorted(draw.sample(range(1, touches + 1), min(count, touches))):
+        out = work / f"{name}-{point}"
+        killed, *_ = forked.run(ground.line(line, out), out, die_at=point, count_in=out, before=before)
+        code, _, err, *_ = forked.run(ground.line(line, out), out, before=before)
+        where = f"{name} at touch {point} of {touches}"
+        if killed != -9:
+            report.add("not killed", f"{where}: was not killed ({killed})")
+        elif code != 0:
+            report.add("lost", f"{where}: the second run ends with {code}: {err.strip()[-250:]}")
+        elif hidden := leftovers(out):
+            report.add("left over", f"{where}: left over {hidden[:4]}")
+        elif others := differing(wanted, tree(out)):
+            report.add("differing", f"{where}: differing {others[:4]}")
+        else:
+            report.add("survived")
+        shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(whole)

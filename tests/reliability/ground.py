@@ -106,6 +106,10 @@ class Ground:
                 done.touch()
         return self.base
 
+    def finish_for(self, name: str) -> Path:
+        """The base, with all that a stage reads finished."""
+        return self.finish(*NEEDS.get(name, []))
+
     def stage(self, name: str, out: Path) -> list[str]:
         """The command line of a stage that writes into `out`."""
         return self.line(STAGES[name], out)
@@ -167,6 +171,27 @@ def write_sources(folder: Path, rows: int = 300) -> Path:
     (folder / "table.csv").write_text("\n".join(["size,recipe,test_set,loss", *losses]) + "\n")
     (folder / "study.toml").write_text(STUDY.format(src=folder))
     return folder
+
+
+def write_pictures(ground: Ground) -> None:
+    """Write the vision demo's pool, target and a random subset, prepared, into the base's `pictures`."""
+    from thresher.studies.demo.vision import write_vision_demo
+
+    folder = ground.base / "pictures"
+    if (folder / "subset").exists():
+        return
+    forked.warm()
+    write_vision_demo(folder / "src", seed=0)
+    for line in (
+        *(
+            f"prepare --task vision --data {folder}/src/{x}.parquet --id id --out {folder}/{x}"
+            for x in ("pool", "target")
+        ),
+        f"select --pool {folder}/pool --method random --fraction 0.3 --out {folder}/subset",
+    ):
+        code, _, err, *_ = forked.run(line.split(), ground.base / "cwd")
+        if code != 0:
+            raise RuntimeError(f"{line} ends with {code}: {err.strip()[-500:]}")
 
 
 def tree(folder: Path) -> dict[str, str]:

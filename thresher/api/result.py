@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from thresher.artifacts import Artifact, atomic_file
+from thresher.artifacts import Artifact, Draft, atomic_file, build
 from thresher.errors import InputError
 from thresher.selection.combination import combine
 
@@ -132,9 +132,15 @@ class Attribution:
             with atomic_file(path) as file:
                 np.save(file, self.scores)
             return path
-        scratch = path.with_name(f".{path.name}.partial")
-        shutil.copytree(self.path, scratch, dirs_exist_ok=True)
-        scratch.rename(path)
+        meta = self.artifact.meta
+
+        def write(draft: Draft) -> Mapping[str, Any]:
+            for name in meta["files"]:
+                with draft.file(name) as file:
+                    shutil.copyfile(self.artifact.file(name), file)
+            return meta["facts"]
+
+        build(path, **{key: meta[key] for key in ("kind", "config", "seed", "inputs")}, write=write)
         return path
 
     def __len__(self) -> int:

@@ -4,10 +4,9 @@ Small models do not fill two cores with one training: a process a core is faster
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, wait
 from typing import TypeVar
 
-from thresher.executors.processes import forget_processes, processes
+from thresher.executors.processes import run_in_processes
 from thresher.executors.ray_cluster import run_on_ray
 from thresher.executors.workers import num_workers
 
@@ -26,9 +25,10 @@ def run_jobs(
     """Yield (position in `jobs`, `work(job)`) as jobs finish; `work` and the jobs must be picklable.
 
     `workers` is how many jobs are done at once (None: see `num_workers`). With one worker it all runs here, in order.
-    A job's exception is raised here, and what was not begun is dropped;
-    results that were yielded stand. Workers are kept for the next call, and end with this process, however it ends.
-    `executor` "ray" runs the jobs on a cluster instead (`run_on_ray`), where one whose worker dies is begun again.
+    A job's exception is raised here: what was not begun is dropped, what is at work is ended, results that were yielded
+    stand. A job whose worker dies is begun again; one that ends its workers again and again is an InputError. Workers
+    are kept for the next call, and end with this process, however it ends.
+    `executor` "ray" runs the jobs on a cluster instead (`run_on_ray`).
     """
     workers = num_workers(workers, device, executor)
     if executor == "ray":
@@ -38,13 +38,4 @@ def run_jobs(
     if workers == 1 or len(jobs) < 2:
         yield from ((position, work(job)) for position, job in enumerate(jobs))
         return
-    pool = processes(workers)
-    try:
-        running = {pool.submit(work, job): position for position, job in enumerate(jobs)}
-        while running:
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                yield running.pop(future), future.result()
-    except BaseException:
-        forget_processes()
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise
+    yield from run_in_processes(work, jobs, workers=workers)

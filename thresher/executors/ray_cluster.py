@@ -3,10 +3,13 @@
 What a job makes is an artefact on a disk that every node shares, and only its small result travels; so a job whose
 worker dies is given to another, which goes on where the first one was. Paths may be relative to the folder that the
 caller runs in, where the nodes have it too.
+
+Ray pickles whatever it carries, functions too, and its ports trust whoever reaches them: a cluster is for a network of
+one's own. Nothing here unpickles anything by itself.
 """
 
+import copy
 import os
-import pickle
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +44,8 @@ def run_on_ray(
         while waiting or running:
             while waiting and (workers is None or len(running) < workers):
                 position, job = waiting.popleft()
-                running[task.remote(ray.cloudpickle.dumps((work, job)), os.getcwd(), sys.path)] = position
+                # In a list, a reference arrives as it is: it is opened where what it names can be imported.
+                running[task.remote([ray.put((work, job))], os.getcwd(), sys.path)] = position
             for reference in ray.wait(list(running), num_returns=1)[0]:
                 position = running.pop(reference)
                 yield position, _result(ray, reference, position)
@@ -50,13 +54,14 @@ def run_on_ray(
             ray.cancel(reference, force=True)
 
 
-def _work(packed: bytes, folder: str, path: list[str]) -> Any:
+def _work(stored: list, folder: str, path: list[str]) -> Any:
     """One job, in a worker: on one thread, as the processes of this machine are, with what the caller can import."""
     torch.set_num_threads(1)
     sys.path += [entry for entry in path if entry not in sys.path]
     if os.path.isdir(folder):
         os.chdir(folder)
-    work, job = pickle.loads(packed)
+    # Ray's copy cannot be written to: its arrays lie in shared memory.
+    work, job = copy.deepcopy(_ray().get(stored[0]))
     return work(job)
 
 

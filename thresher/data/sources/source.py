@@ -20,6 +20,7 @@ from thresher.data.sources.readers import READ, common_folder
 from thresher.data.sources.rows import Row
 from thresher.data.sources.seen import Seen
 from thresher.data.sources.skipped import BadRows, Skipped
+from thresher.data.sources.unchanged import Unchanged
 from thresher.data.sources.values import no_column, take
 from thresher.errors import InputError
 
@@ -55,12 +56,19 @@ class Source:
         found = self._found
         if found is None:
             return hash_json([self.data, self.split or "train", self.subset, self._revision])
+        self._unchanged.check()  # files are stamped before they are hashed
         hashes = [hash_file(file) for file in [*found.files, *found.metadata]]
+        self._unchanged.check()
         if self.natural_id is None:
             return hash_json(hashes)
         # The folder above is part of it: it may name a class.
         common = common_folder(found.files)
         return hash_json([hashes, common.name, [file.relative_to(common).as_posix() for file in found.files]])
+
+    @cached_property
+    def _unchanged(self) -> Unchanged:
+        found = self._found
+        return Unchanged([*found.files, *found.metadata] if found else [])
 
     @cached_property
     def _revision(self) -> str:
@@ -85,7 +93,8 @@ class Source:
         A column `meta.source` is the field `source` of the objects in `meta`. Labels are given by name, images
         undecoded ({"bytes", "path"}). A row that cannot be read is handled as `bad_rows` says: InputError, naming the
         file and where in it, or counted in `skipped` and given without values. A file that cannot be read, or has not
-        the columns at all, is always an InputError. Files of a folder that are not read are listed in `skipped` too.
+        the columns at all, is always an InputError, and so is one that changes before all rows are read. Files of a
+        folder that are not read are listed in `skipped` too.
         """
         found, skipped = self._found, skipped or Skipped()
         bad = BadRows(self.bad_rows, skipped)
@@ -95,9 +104,10 @@ class Source:
         for file, reason in found.left_out:
             skipped.add(f"file {reason}", file=str(file))
         if found.reader == "imagefolder":
-            yield from read_image_folder(found, columns, bad)
+            rows = read_image_folder(found, columns, bad)
         else:
-            yield from READ[found.reader](found.files, columns, bad, whole_rows)
+            rows = READ[found.reader](found.files, columns, bad, whole_rows)
+        yield from self._unchanged.watch(rows)
 
     def _from_hub(self, columns: Sequence[str], whole_rows: bool) -> Iterator[Row]:
         try:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from thresher.artifacts import Artifact, Draft, build
+from thresher.artifacts import Artifact, Draft, build, is_artifact, open_artifact
 from thresher.canonical import hash_json
 from thresher.checkpoints import HUB, locate
 from thresher.data.text.begin_token import begin_token_of
@@ -116,6 +116,8 @@ def _read(name: str) -> tuple[Tokenizer, ReadFile]:
     given, name = name, name.removeprefix(HUB)
     path = Path(name).expanduser()
     file = path / "tokenizer.json" if path.is_dir() else path
+    if is_artifact(file.parent):
+        open_artifact(file.parent)  # refuses a damaged one
     try:
         if file.is_file():
             beside = files_beside(file.parent) if file.name == "tokenizer.json" else _nothing

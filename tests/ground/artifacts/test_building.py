@@ -10,6 +10,7 @@ import time
 import pytest
 
 from thresher.artifacts import atomic_file, build, open_artifact
+from thresher.artifacts.files import write_checked
 from thresher.errors import InputError
 
 
@@ -115,8 +116,7 @@ def test_the_wrong_kind_and_a_newer_schema_are_refused(tmp_path):
     make(tmp_path / "x")
     with pytest.raises(InputError, match="holds 'thing', but 'scores' is needed"):
         open_artifact(tmp_path / "x", "scores")
-    meta = json.loads((tmp_path / "x/meta.json").read_text())
-    (tmp_path / "x/meta.json").write_text(json.dumps(meta | {"schema": 99}))
+    write_checked(tmp_path / "x/meta.json", json.loads((tmp_path / "x/meta.json").read_text()) | {"schema": 99})
     with pytest.raises(InputError, match="schema 99"):
         open_artifact(tmp_path / "x")
 
@@ -192,7 +192,7 @@ def test_a_finished_artefact_opens_on_a_disk_that_cannot_be_written(tmp_path, mo
     def refused(*arguments, **options):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("thresher.artifacts.os.access", lambda path, mode: False)
+    monkeypatch.setattr("thresher.artifacts.building.os.access", lambda path, mode: False)
     monkeypatch.setattr("pathlib.Path.unlink", refused)
     assert not make(tmp_path / "x").built
 
@@ -226,7 +226,7 @@ def test_ended_around_the_rename_the_same_request_finishes_and_leaves_nothing_ov
             real(*arguments, **options)
         raise Killed
 
-    monkeypatch.setattr(f"thresher.artifacts.{module}.{function}", dies)
+    monkeypatch.setattr(f"thresher.artifacts.building.{module}.{function}", dies)
     with pytest.raises(Killed):
         again(tmp_path / "x")
     monkeypatch.undo()
