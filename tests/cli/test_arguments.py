@@ -3,7 +3,7 @@
 import importlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, get_origin
 
 import hypothesis.strategies as st
 import pytest
@@ -97,8 +97,13 @@ def test_every_command_can_be_read():
     for name in COMMANDS:
         module = importlib.import_module(f"thresher.cli.{name}")
         for command in getattr(module, "ACTIONS", {"": getattr(module, "COMMAND", None)}).values():
-            names = [option.name for option in options_of(command)]
-            assert {"json", "quiet"} <= set(names)
+            options = list(options_of(command))
+            assert {"json", "quiet"} <= {option.name for option in options}
+            for option in options:
+                kinds = set(option.parts) - {Ellipsis} or {option.kind}
+                leaves = {leaf for kind in kinds for leaf in get_args(kind) or (kind,)}
+                leaves = {leaf for leaf in leaves if get_origin(leaf) is not Literal and not isinstance(leaf, str)}
+                assert leaves <= {bool, str, int, float, Path, type(None)}, (name, option.name)
 
 
 @pytest.mark.parametrize(
