@@ -23,7 +23,6 @@ def check_study(study: Study, where: str = "study") -> Study:
     """`study` as it is, or an InputError that names the first setting that cannot be used; `where` it was written."""
     table = study.attribution
     check_name(study.name, f"{where}: name")
-    _numbers(where, study)
     _known(f"{where}: task", study.task, ("language", "vision"))
     if study.task == "language":
         _check_text(where, study)
@@ -70,6 +69,7 @@ def check_study(study: Study, where: str = "study") -> Study:
         raise InputError(f"{where}: proxy.count = {study.proxy.count}; at least 1 proxy is needed")
     if study.reference.seeds < 2:
         raise InputError(f"{where}: reference.seeds = {study.reference.seeds}; an interval needs at least 2")
+    _numbers(where, study)
     return study
 
 

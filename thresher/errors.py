@@ -14,7 +14,7 @@ class InputError(ValueError):
 def unknown(what: str, value: object, known: Iterable[str]) -> InputError:
     """The error for a name that is none of `known`: says the nearest one, then all of them."""
     names = [str(name) for name in known]
-    return InputError(f"{what} {value!r} is unknown{near(str(value), names)}; write one of: {', '.join(names)}")
+    return InputError(f"{what} {value!r} is unknown{near(str(value), names)}; pass one of: {', '.join(names)}")
 
 
 def near(word: str, known: Iterable[str]) -> str:

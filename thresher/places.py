@@ -49,8 +49,7 @@ def check_workspace(root: Path, inputs: Iterable[Path] = (), known: Iterable[str
         return
     if not root.is_dir():
         raise InputError(f"{root} is a file; give a folder for everything that is made")
-    if is_artifact(root):
-        raise InputError(f"{root} is an artefact, and nothing is written into one; give another folder")
+    check_outside_artifacts(root)
     known = set(known)
     there = [path for path in root.iterdir() if not path.name.startswith(".") or OWN.fullmatch(path.name)]
     if all(path.name in known for path in there) or is_workspace(root) or not any(_is_filled(path) for path in there):
@@ -143,6 +142,13 @@ def is_ours(file: Path) -> bool:
     return not start or any(mark.encode() in start for mark in MARKS)
 
 
+def check_outside_artifacts(folder: Path, out: Path | None = None) -> None:
+    """Raise InputError if `folder` is an artefact: nothing is written into one, such as `out`."""
+    if is_artifact(folder):
+        what = f"{folder} is an artefact" if out is None else f"{out} lies in the artefact {folder}"
+        raise InputError(f"{what}, and nothing is written into one; give another place")
+
+
 def _check_around(out: Path, inputs: Iterable[Path]) -> None:
     """What holds for every place: it can be a name, lies in no artefact, and is neither an input nor around one."""
     long = next((part for part in out.parts if len(part.encode(errors="surrogateescape")) > MOST_BYTES), None)
@@ -155,9 +161,8 @@ def _check_around(out: Path, inputs: Iterable[Path]) -> None:
     if out.is_symlink() and not is_artifact(out):
         raise InputError(f"{out} is a link; give the place that it leads to")
     place = out.resolve()
-    outer = next((parent for parent in place.parents if is_artifact(parent)), None)
-    if outer is not None:
-        raise InputError(f"{out} lies in the artefact {outer}, and nothing is written into one; give another place")
+    for parent in place.parents:
+        check_outside_artifacts(parent, out)
     blocked = next((parent for parent in place.parents if parent.exists() and not parent.is_dir()), None)
     if blocked is not None:
         raise InputError(f"{out} cannot be made: {blocked} is no folder; give another place")
