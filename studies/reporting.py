@@ -8,12 +8,11 @@ import numpy as np
 import torch
 
 from thresher.artifacts import LIBRARIES, Artifact, library_version
-from thresher.proxies.costs import selection_flops
 from thresher.selection.selection import open_selection
 from thresher.selection.statistics.comparison import Measurement
 from thresher.studies.experiments.transfer import read_rows
 from thresher.studies.experiments.validation import read_runs
-from thresher.studies.loop import StudyResult
+from thresher.studies.loop import StudyResult, selection_costs
 from thresher.studies.preparation import cut_lines
 from thresher.studies.report.content import (
     Choice,
@@ -218,13 +217,9 @@ def _stages(result: StudyResult) -> list[Stage]:
 
 def _flops(result: StudyResult) -> dict[str, float]:
     """Of each stage that counts."""
-    prepared = result.prepared
-    return {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])} | selection_flops(
-        result.proxies,
-        pool=prepared.pool,
-        targets=prepared.targets,
-        k=result.scores.facts["k"] if result.features else None,
-    )
+    k = result.scores.facts["k"] if result.features else None
+    others = {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])}
+    return others | selection_costs(result.scorer, result.prepared, result.proxies, k)
 
 
 def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trust:

@@ -108,6 +108,8 @@ class AttributionTable:
     """A multiple of the kernel's mean diagonal, or "loo": chosen on the pool by leave-one-out prediction. None: 1, but
     at least 3 mean squared lengths of a feature, which is what the exact kernel has."""
     q: str = "sqrt"
+    scorer: str = "trak"
+    """A name of `thresher.scorers`: trak, ekfac, ekfac-cg, metagradient, adamw-influence, trackstar, ..."""
     backend: str = "thresher"
 
 

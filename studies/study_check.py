@@ -11,6 +11,7 @@ from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
 from thresher.errors import InputError, unknown
 from thresher.places import check_name
 from thresher.rules import check_numbers
+from thresher.scorers import SCORERS
 from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.study import BASELINE, OFF_TARGET, Study, TargetTable
@@ -44,6 +45,7 @@ def check_study(study: Study, where: str = "study") -> Study:
     _known(f"{where}: attribution.q", table.q, Q_CHOICES)
     _known(f"{where}: attribution.output", table.output, ("margin", "loss"))
     _known(f"{where}: attribution.backend", table.backend, BACKENDS)
+    _check_scorer(where, study)
     for view in table.views:
         _known(f"{where}: attribution.views", view, VIEWS)
     if table.views and study.task != "vision":
@@ -93,6 +95,20 @@ def _check_text(where: str, study: Study) -> None:
             open_tokenizer(study.tokenizer)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def _check_scorer(where: str, study: Study) -> None:
+    table = study.attribution
+    _known(f"{where}: attribution.scorer", table.scorer, SCORERS)
+    if table.scorer != "trak" and table.backend != "thresher":
+        raise InputError(f"{where}: attribution.scorer = {table.scorer!r} is not of {table.backend}; leave out backend")
+    if "texts" in SCORERS[table.scorer].needs and study.task == "vision":
+        raise InputError(f"{where}: attribution.scorer = {table.scorer!r} compares texts; name another for images")
+    if "training" in SCORERS[table.scorer].needs and study.proxy.precision != "float32":
+        raise InputError(
+            f"{where}: attribution.scorer = {table.scorer!r} goes back through training, which bf16 rounds away; set "
+            'proxy.precision = "float32"'
+        )
 
 
 def _check_target(where: str, name: str, target: TargetTable) -> None:

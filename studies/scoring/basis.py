@@ -6,12 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from thresher.attribution.curvature.inverse import Solving
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import FeatureStore, open_features
 from thresher.attribution.scoring.options import Options
 from thresher.data.examples import Examples
 from thresher.proxies.models.weights import Loaders, loaders_of
+from thresher.studies.study import AttributionTable
 from thresher.workspace import Workspace
 
 
@@ -41,6 +44,12 @@ class Attribution:
     batch_tokens: int | None = None
 
 
+def attribution_of(table: AttributionTable, seed: int) -> Attribution:
+    """What a study's `[attribution]` says of scoring."""
+    same = {name: getattr(table, name) for name in ("k", "projection", "damping", "q", "output")}
+    return Attribution(views=tuple(table.views), seed=seed, **same)
+
+
 class Basis:
     """Models and a pool, whose features are made when a scorer first needs them and found again by the next."""
 
@@ -52,9 +61,11 @@ class Basis:
         workspace: Workspace,
         *,
         loaders: Loaders | None = None,
+        indices: Sequence[np.ndarray] | None = None,
     ) -> None:
-        """`loaders` are those of models that have no name, such as modules in memory."""
+        """`loaders`: of models that have no name; `indices`: what of the pool each was trained on, where not on all."""
         self.models, self._given = [str(model) for model in models], loaders
+        self.indices = [None] * len(self.models) if indices is None else list(indices)
         self.pool, self.settings, self.workspace = pool, settings, workspace
 
     @cached_property
