@@ -24,7 +24,8 @@ def main() -> int:
         for name in arguments.only:
             begun = perf_counter()
             program = importlib.import_module(f"tests.reliability.{name}")
-            options = {"count": arguments.count or PROGRAMS[name]}
+            size = arguments.minutes if name == "soak" else arguments.count
+            options = {"count": size or PROGRAMS[name]}
             if arguments.fast:
                 if not hasattr(program, "FAST"):
                     continue
@@ -43,6 +44,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
     parser.add_argument("--count", type=int, help="cases of each program (default: its full size)")
+    parser.add_argument("--minutes", type=int, help="of the soak")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="a file for the reports")
     parser.add_argument("--fast", action="store_true", help="the few cases that `make test` runs")

@@ -37,7 +37,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def check(ground: Ground, *, count: int, seed: int, changes: int = len(CHANGES)) -> Report:
-    """`count` minutes of use of the first `changes` variants of the study."""
+    """`count` minutes (`--minutes`) of use of the first `changes` variants of the study."""
     ground.finish("select")
     report, draw, work = Report("soak"), random.Random(seed), ground.fresh("soak")
     studies = [_write(work / f"study-{number}.toml", change, ground) for number, change in enumerate(CHANGES[:changes])]
