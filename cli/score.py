@@ -27,7 +27,8 @@ class Score(Command):
     """With prepared examples: the proxies to attribute with."""
     method: str = "auto"
     """auto: direction for prepared examples and at most 4 targets, where nothing else is asked that needs features,
-    else features; features: of projected gradients; dual: exact, no projection, for pools of up to some ten thousand examples;
+    else features; features: of projected gradients; dual: exact, no projection, for pools of up to some ten thousand
+    examples;
     direction: no projection and nothing stored, for pools too large to featurise and a few targets."""
     self_influence: bool = False
     """In place of targets: what each pool example does to itself (large: rare, hard or mislabelled)."""
@@ -35,7 +36,8 @@ class Score(Command):
     """thresher, or traker: the traker package (slow; with prepared examples and --models)."""
     damping: float | Literal["loo"] | None = None
     """A multiple of the kernel's mean diagonal (None: 3 with direction and dual, whose kernel is that of examples; with
-    features 1, but at least as much as these have); loo, with features: chosen on the pool by leave-one-out prediction."""
+    features 1, but at least as much as these have); loo, with features: chosen on the pool by leave-one-out
+    prediction."""
     q: str | None = None
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
     none (1), square; None: sqrt, none where labels are the goal, square with --self-influence, or mean with another
@@ -49,7 +51,8 @@ class Score(Command):
     top: int = 0
     """Also keep the so many most helpful and most harmful examples for every single target example (top.parquet)."""
     k: int | None = None
-    """With features to be made: numbers a gradient is projected to; None: 8,192 of text under a language model, else 512."""
+    """With features to be made: numbers a gradient is projected to; None: 8,192 of text under a language model, else
+    512."""
     projection: str = "auto"
     output: str = "margin"
     """With prepared examples: margin (log p / (1 - p), TRAK's) or loss."""
@@ -114,8 +117,9 @@ class Score(Command):
             line = f"{name}: mean {found['mean']:.4g}, standard deviation {found['sd']:.4g}"
             if found["tied"]:
                 line += f"; {found['tied']:,} examples share their score with others: the order among them says nothing"
-            if (agreement := result.get("agreement", {}).get(name)) is not None:
-                line += f"; agreement with scores without projection about {agreement:.2f}"
+            for fact, word in (("agreement", "about"), ("agreement_at_most", "at most")):
+                if (agreement := result.get(fact, {}).get(name)) is not None:
+                    line += f"; agreement with scores without projection {word} {agreement:.2f}"
             lines.append(line)
         return "\n".join(lines)
 

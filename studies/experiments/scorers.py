@@ -108,7 +108,8 @@ class Scorers:
         return baselines.embedding_cosines(loaded, self.pool, self.target, device=self.workspace.device)
 
     def _bm25(self) -> baselines.Blocks:
-        texts = [[examples.preview(i) for i in range(len(examples))] for examples in (self.pool, self.target)]
+        # Whole texts as the source has them: previews add the end token and, where there are classes, their names.
+        texts = [examples.texts(range(len(examples))) for examples in (self.pool, self.target)]
         return baselines.bm25_scores(*texts)
 
 

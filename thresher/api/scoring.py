@@ -48,7 +48,8 @@ def featurize(
     models      one or several: what `train` gave, names and paths, modules, or `Checkpoint`s
     windows     of documents, every window that a model reads is an example of its own, ID:0, ID:1, ...
     k           numbers that a gradient is projected to; None: 8,192 of text under a language model, else 512
-    projection  auto (sjlt for such text, else two-sided), two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity
+    projection  auto (sjlt for such text, else two-sided), two-sided, two-sided-layers, factor-mask,
+                normal, rademacher, sjlt, mask+sjlt or identity
     views       of images: flip and shift, which features are averaged over
     executor    processes, or ray
 
@@ -106,8 +107,9 @@ def score(
 
     pool, targets  features (from `featurize`), or prepared examples with `models`, whose features are then made beside
                    `out`; targets by name, or one by itself
-    method         auto (direction for prepared examples and at most 4 targets, else features); features; dual (exact, no projection, for up to some ten thousand examples); direction (nothing
-                   stored, for pools too large to featurise and a few targets)
+    method         auto (direction for prepared examples and at most 4 targets, else features); features; dual (exact,
+                   no projection, for up to some ten thousand examples); direction (nothing stored, for pools too large
+                   to featurise and a few targets)
     goal           labels, selection or auto (labels where all are labelled with classes)
     top            also keep so many most helpful and most harmful examples of every single target example
 
