@@ -24,7 +24,8 @@ class Featurize(Command):
     k: int | None = None
     """Numbers a gradient is projected to; None: 8,192 of text under a language model, 512 where there are classes."""
     projection: str = "auto"
-    """auto (sjlt for text under a language model, two-sided where there are classes), two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity."""
+    """auto (sjlt for text under a language model, two-sided where there are classes), two-sided, two-sided-layers,
+    factor-mask, normal, rademacher, sjlt, mask+sjlt or identity."""
     output: str = "margin"
     """margin (log p / (1 - p), TRAK's) or loss."""
     parameters: str | None = None

@@ -42,7 +42,8 @@ class Score(Command):
     """thresher, or traker: the traker package (slow; with prepared examples and --models)."""
     damping: float | Literal["loo"] | None = None
     """A multiple of the kernel's mean diagonal (None: 3 with direction and dual, whose kernel is that of examples; with
-    features 1, but at least as much as these have); loo, with features: chosen on the pool by leave-one-out prediction."""
+    features 1, but at least as much as these have); loo, with features: chosen on the pool by leave-one-out
+    prediction."""
     q: str | None = None
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
     none (1), square; None: sqrt, none where labels are the goal, square with --self-influence, or mean with another
@@ -56,7 +57,8 @@ class Score(Command):
     top: int = 0
     """Also keep the so many most helpful and most harmful examples for every single target example (top.parquet)."""
     k: int | None = None
-    """With features to be made: numbers a gradient is projected to; None: 8,192 of text under a language model, else 512."""
+    """With features to be made: numbers a gradient is projected to; None: 8,192 of text under a language model, else
+    512."""
     projection: str = "auto"
     output: str = "margin"
     """With prepared examples: margin (log p / (1 - p), TRAK's) or loss."""
@@ -129,8 +131,9 @@ class Score(Command):
             line = f"{name}: mean {found['mean']:.4g}, standard deviation {found['sd']:.4g}"
             if found["tied"]:
                 line += f"; {found['tied']:,} examples share their score with others: the order among them says nothing"
-            if (agreement := result.get("agreement", {}).get(name)) is not None:
-                line += f"; agreement with scores without projection about {agreement:.2f}"
+            for fact, word in (("agreement", "about"), ("agreement_at_most", "at most")):
+                if (agreement := result.get(fact, {}).get(name)) is not None:
+                    line += f"; agreement with scores without projection {word} {agreement:.2f}"
             lines.append(line)
         return "\n".join(lines)
 

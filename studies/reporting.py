@@ -121,10 +121,13 @@ def _attribution(study: Study, result: StudyResult) -> str:
     if not result.features:
         return f"TRAK, backend {study.attribution.backend}"
     projection, k = result.features[0].meta["config"]["projection"], result.features[0].facts["k"]
-    agreement = result.scores.facts.get("agreement", {})
+    facts = result.scores.facts
+    agreement = facts.get("agreement") or facts.get("agreement_at_most") or {}
     held = ", ".join(f"{name} {value:.2f}" for name, value in agreement.items())
     return f"TRAK, {projection} projection to k = {k:,}" + (
-        f"; agreement with scores without projection, estimated from halves of the features: {held}" if held else ""
+        f"; agreement with scores without projection, {'about' if 'agreement' in facts else 'at most'}: {held}"
+        if held
+        else ""
     )
 
 

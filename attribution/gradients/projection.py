@@ -206,6 +206,7 @@ PROJECTIONS = (
 
 
 AUTO = "auto"
+SIDED = ("two-sided", "two-sided-layers", "factor-mask")
 LANGUAGE, CLASSES = ("sjlt", 8192), ("two-sided", 512)
 """Projection and k by task: those that keep about 95 % of the exact kernel's LDS at 5 checkpoints (docs/log.md)."""
 

@@ -57,7 +57,7 @@ class Kernel:
 
 
 def usual_damping(k: int, num_examples: int) -> float:
-    """The default lambda in multiples of mean(diag K): 1, but never less than the exact kernel's 3 mean squared lengths.
+    """The default lambda in multiples of mean(diag K): 1, but no less than the exact kernel's 3 mean squared lengths.
 
     The trace of K is n mean squared lengths whatever k is, so a fixed multiple of its mean over k falls as k grows,
     while the kernel that features approximate stays the same: at k = 8,192 and n = 2,600 it would be a tenth of what

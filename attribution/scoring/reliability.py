@@ -23,6 +23,8 @@ from thresher.attribution.scoring.kernel import Damping, Kernel, factorise, usua
 
 LEAST = 0.9
 """Correlation with the scores that no projection would give, below which a warning is due."""
+PURE = ("sjlt", "normal", "rademacher")
+"""Projections that are nothing but that sketch."""
 HALVES = slice(0, None, 2), slice(1, None, 2)
 
 

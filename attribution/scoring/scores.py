@@ -29,7 +29,7 @@ from thresher.attribution.scoring.kernel import (
     gram,
     kernel_of,
 )
-from thresher.attribution.scoring.reliability import SplitHalf, warn_of_loss
+from thresher.attribution.scoring.reliability import PURE, SplitHalf, warn_of_loss
 from thresher.attribution.scoring.score_table import num_tied, write_lengths
 from thresher.attribution.scoring.top import TopExamples, write_top
 from thresher.attribution.scoring.weighting import q_of, resolve_q
@@ -62,8 +62,9 @@ def score(
     `goal`: selection; labels, which tells right labels from wrong ones (its q is none unless given); or auto, labels
     where the examples of pool and targets are labelled with classes (see `goal`). `top` is of single examples and the
     same for both.
-    The fact `agreement` is, by target, how far the scores are those without projection (see `reliability`); a warning
-    is logged where that is less than it should be.
+    The fact `agreement` is, by target, how far the scores are those without projection (see `reliability`); of a
+    projection that loses something before its last sketch it is `agreement_at_most`. A warning is logged where it is
+    less than it should be.
     Raises InputError for stores that were not made by the same models, projection and seed.
     """
     check_stores(pool, targets)
@@ -107,7 +108,9 @@ def score(
             extremes = {name: (targets[name].ids, examples.extremes) for name, examples in best.items()}
             write_top(draft, extremes, pool.ids_at)
         sizes = {name: store.num_examples for name, store in targets.items()}
-        made = {"kernels": facts, "targets": statistics, "num_target_examples": sizes, "agreement": agreement}
+        projection = pool.artifact.meta["config"]["projection"]
+        made = {"kernels": facts, "targets": statistics, "num_target_examples": sizes}
+        made["agreement" if projection in PURE else "agreement_at_most"] = agreement
         return made | common_facts(pool)
 
     inputs = {"pool": pool.content_hash} | {f"target {name}": store.content_hash for name, store in targets.items()}

@@ -49,7 +49,7 @@ def test_every_method_writes_the_same_kind_of_scores_and_they_agree(made, tmp_pa
         "dual": ("--method", "dual"),
         "direction": ("--method", "direction", "--sample", 10_000),
         "some": ("--method", "direction", "--sample", 60),
-        "features": ("--k", 4096, "--damping", 3 * 4096 / 300),
+        "features": ("--method", "features", "--k", 4096, "--damping", 3 * 4096 / 300),
     }
     for name, chosen in options.items():
         status, result, error = score(*chosen, "--q", "none", "--out", tmp_path / name)
@@ -60,6 +60,23 @@ def test_every_method_writes_the_same_kind_of_scores_and_they_agree(made, tmp_pa
     np.testing.assert_allclose(found["direction"], found["dual"], rtol=1e-2, atol=1e-3 * abs(found["dual"]).max())
     assert np.corrcoef(found["some"], found["dual"])[0, 1] > 0.8
     assert np.corrcoef(found["features"], found["dual"])[0, 1] > 0.8
+
+
+def test_a_few_targets_are_scored_without_projection_unless_something_needs_features(made, tmp_path, score):
+    status, result, error = score("--out", tmp_path / "few")
+    assert status == 0 and result["sample"] > 0 and not (tmp_path / "few-features").exists(), error
+    status, result, error = score("--top", 2, "--k", 64, "--out", tmp_path / "top")
+    assert status == 0 and result["k"] == 64 and 0 <= result["agreement"]["t"] <= 1, error
+    many = ["--targets", *(f"t{i}={made / 'target'}" for i in range(5))]
+    status, result, error = score("--k", 64, "--out", tmp_path / "many", targets=many)
+    assert status == 0 and result["k"] == 64 and (tmp_path / "many-features").exists(), error
+
+
+def test_a_projection_that_loses_too_much_is_warned_of(made, tmp_path, score):
+    _, result, error = score("--method", "features", "--k", 8, "--out", tmp_path / "bad")
+    assert result["agreement"]["t"] < 0.9 and "scores from k = 8 numbers agree to about" in error
+    _, result, error = score("--method", "features", "--k", 8192, "--out", tmp_path / "good")
+    assert result["agreement"]["t"] > 0.9 and "agree to about" not in error
 
 
 def test_self_influence_takes_no_targets(made, tmp_path, score):
@@ -77,7 +94,7 @@ def test_extremes_of_every_target_example_come_from_the_dual_too(made, tmp_path,
 @pytest.mark.parametrize(
     "options, message",
     [
-        (("--method", "magic"), "method 'magic' is unknown; pass one of: features, direction, dual"),
+        (("--method", "magic"), "method 'magic' is unknown; pass one of: auto, features, direction, dual"),
         (("--method", "dual", "--damping", "loo"), "--damping loo does not go with --method dual"),
         (("--method", "dual", "--backend", "traker"), "--backend traker does not go with --method dual"),
         (("--method", "direction", "--top", 3), "--top does not go with --method direction"),
