@@ -110,7 +110,8 @@ class GradientEngine:
     def read(self, batch: Batch, rows: Rows, at_logits: LogitGradients | None = None) -> Outputs:
         """Add the gradients of a batch to `rows`; the outputs of its examples, detached.
 
-        They are those of the output, or pull back what `at_logits` gives. Raises InputError for what the fallback would have to take over only now: `rows` hold a part of it already.
+        They are those of the output, or what `at_logits` gives, pulled back. Raises InputError for what the fallback
+        would have to take over only now: `rows` hold a part of it already.
         """
         outputs = self._add(self._place(batch), rows, at_logits)
         if missed := self._missed():
