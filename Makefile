@@ -9,7 +9,7 @@ TASK ?= language
 WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-slow check bench bench-attribution machines setup clean
+.PHONY: demo test test-slow soak check bench bench-attribution machines setup clean
 
 setup: $(ENV)/.ready-$(FAISS)
 
@@ -29,6 +29,11 @@ test: setup
 # Whole studies, killed ones, and what starts other machinery (Ray, torchrun): minutes.
 test-slow: setup
 	$(RUN)/python -m pytest -m slow $(PARALLEL) --durations=10 $(ARGS)
+
+# Everything that may go wrong with a process, a disk or a machine, at full size: hours; as root, all limits too.
+# ARGS="--only soak --minutes 20": a part of it.
+soak: setup
+	$(RUN)/python -m tests.reliability $(ARGS)
 
 check: setup
 	$(RUN)/ruff format --check .

@@ -110,7 +110,8 @@ class Option:
 def read(kind: type[Kind], arguments: Sequence[str], name: str) -> Kind:
     """The command `kind` that `arguments` describe; `name` is how a person calls it, such as `mix runs`.
 
-    Raises InputError for an option that is unknown, missing, given twice or has no such value, and for words too many.
+    Of an option that is given twice the last value counts. Raises InputError for one that is unknown, is missing or has
+    no such value, for lists in two places, and for words too many.
     """
     options = list(options_of(kind))
     flags = {flag: option for option in options for flag in option.flags}
@@ -125,9 +126,8 @@ def read(kind: type[Kind], arguments: Sequence[str], name: str) -> Kind:
                 raise InputError(f"{texts[1]!r} is a word too many; {name} takes one {option.label}")
         else:
             option = flags[flag]
-        if option.name in values:
-            several = "give all values after it" if option.parts else "give it once"
-            raise InputError(f"{option.label} is given twice; {several}")
+        if option.name in values and option.parts:
+            raise InputError(f"{option.label} is given twice; give all its values after one")
         if option.is_switch:
             values[option.name] = flag == option.flags[0]
         else:

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from thresher.artifacts import Artifact
+from thresher.checkpoints import locate
 from thresher.cli.arguments import options_of
 from thresher.errors import InputError
 from thresher.places import check_artifact_place, check_file_place, check_name, check_workspace
 from thresher.progress import Progress
+from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
 from thresher.shown import as_line
 
 OUTPUTS = ("out", "evidence", "export")
 NAMED = ("targets", "target_features", "arms", "off_targets", "test_sets", "compare")
 """Options of NAME=PATH entries."""
+MODELS = ("model", "models", "proxy", "ladder")
+"""Options that name models (`proxies.models.names`)."""
 MAKES = {"artifact": check_artifact_place, "workspace": check_workspace, "file": check_file_place}
 
 
@@ -43,6 +47,7 @@ class Command:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         check_numbers({name.replace("_", "-"): value for name, value in values.items()}, "--{}")
         options = {option.name: option for option in options_of(type(self))}
+        self._check_models(values)
         inputs = [path for name, value in values.items() for path in self._inputs(options[name].label, name, value)]
         places = {name: Path(values[name]) for name in OUTPUTS if values.get(name) is not None}
         for name, place in places.items():
@@ -51,6 +56,16 @@ class Command:
                 raise InputError(f"--{name} {place} is another output of this command; give each a place of its own")
             check = {"evidence": check_workspace, "export": check_artifact_place}.get(name, MAKES[self.makes])
             check(place, inputs)
+
+    def _check_models(self, values: Mapping[str, Any]) -> None:
+        """Names of models and tokenizers are of a known form, and their paths are there."""
+        for name in MODELS:
+            given = values.get(name)
+            for model in given if isinstance(given, tuple) else (given,):
+                if model is not None:
+                    parse_model(model, trained=name == "models")
+        if values.get("tokenizer") is not None:
+            locate(values["tokenizer"])
 
     def _inputs(self, label: str, name: str, value: Any) -> list[Path]:
         """The paths that the option `name` reads. Raises InputError for one that does not exist."""

@@ -40,8 +40,8 @@ class Lds(ModelOptions):
     """Retrainings of each subset, from other seeds: two or more give the noise ceiling."""
     checkpoints: int = 5
     """Models on the whole pool to attribute with."""
-    k: int = 512
-    projection: str = "two-sided"
+    k: int | None = None
+    projection: str = "auto"
     views: tuple[str, ...] = ()
     """Of images: flip and shift, which features are averaged over."""
     damping: float | Literal["loo"] | None = None

@@ -120,10 +120,10 @@ def _value(at: _At, name: str, parameter: Parameter) -> Any:
         value = float(at.word)
     except ValueError:
         at.refuse(f"{name}={at.word!r} is no number; write one")
-    if not math.isfinite(value):
-        at.refuse(f"{name}={at.word} is no finite number; write one")
     if parameter.kind is int:
         if not value.is_integer():
             at.refuse(f"{name}={at.word} is no whole number; write one")
         return int(value)
+    if not math.isfinite(value):
+        at.refuse(f"{name}={at.word} is no finite number; write one")
     return value

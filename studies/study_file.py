@@ -27,7 +27,7 @@ def read_study(path: Path) -> Study:
         raise InputError(f"{path} is a folder; give the study's TOML file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, a number of thousands of digits, deep nesting
         raise InputError(f"{path} is not TOML: {error}; repair it") from None
     return check_study(_from_table(Study, table, str(path), base=path.parent), str(path))
 
@@ -116,7 +116,8 @@ def _published(table: Mapping[str, Any], beside: Path) -> dict[str, Any]:
 def _path_text(value: str, beside: Path) -> str:
     """A setting with the path in it, if one is, as it is reached from `beside`."""
     kind, mark, path = value.rpartition("hf:")
-    return kind + mark + published(path, beside) if Path(path).is_absolute() else value
+    is_path = Path(path).is_absolute() or ("/" in path and Path(path).exists())
+    return kind + mark + published(path, beside) if is_path else value
 
 
 def _write_table(table: Mapping[str, Any], name: list[str], lines: list[str]) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from thresher.artifacts import atomic_file, is_artifact
+from thresher.artifacts import atomic_file, checked_json, is_artifact, read_checked
 from thresher.errors import InputError
 from thresher.shown import shown
 
@@ -49,8 +49,7 @@ def check_workspace(root: Path, inputs: Iterable[Path] = (), known: Iterable[str
         return
     if not root.is_dir():
         raise InputError(f"{root} is a file; give a folder for everything that is made")
-    if is_artifact(root):
-        raise InputError(f"{root} is an artefact, and nothing is written into one; give another folder")
+    check_outside_artifacts(root)
     known = set(known)
     there = [path for path in root.iterdir() if not path.name.startswith(".") or OWN.fullmatch(path.name)]
     if all(path.name in known for path in there) or is_workspace(root) or not any(_is_filled(path) for path in there):
@@ -102,19 +101,18 @@ def own_file(path: Path) -> Iterator[Path]:
 
 
 def write_json(value: Mapping[str, Any], path: Path) -> None:
-    """`value` as JSON that says that we wrote it, beside its own keys; `read_json` takes that out again.
+    """`value` as JSON that says that we wrote it, with a checksum; `read_json` takes both out again.
 
     JSON has no NaN: the loss of a run that diverged is null there.
     """
     plain = json.loads(json.dumps({ABOUT: MARK, **value}), parse_constant=lambda _: None)
     with own_file(path) as file:
-        file.write_text(json.dumps(plain, indent=1, allow_nan=False), encoding="utf-8")
+        file.write_text(checked_json(plain), encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """What `write_json` wrote. Raises ValueError for what is no JSON."""
-    value = json.loads(path.read_text(encoding="utf-8"))
-    return {key: item for key, item in value.items() if key != ABOUT} if isinstance(value, dict) else value
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote. Raises ValueError for anything else, and where a byte has changed."""
+    return {key: item for key, item in read_checked(path).items() if key != ABOUT}
 
 
 def published(path: Path | str, beside: Path) -> str:
@@ -144,21 +142,27 @@ def is_ours(file: Path) -> bool:
     return not start or any(mark.encode() in start for mark in MARKS)
 
 
+def check_outside_artifacts(folder: Path, out: Path | None = None) -> None:
+    """Raise InputError if `folder` is an artefact: nothing is written into one, such as `out`."""
+    if is_artifact(folder):
+        what = f"{folder} is an artefact" if out is None else f"{out} lies in the artefact {folder}"
+        raise InputError(f"{what}, and nothing is written into one; give another place")
+
+
 def _check_around(out: Path, inputs: Iterable[Path]) -> None:
     """What holds for every place: it can be a name, lies in no artefact, and is neither an input nor around one."""
     long = next((part for part in out.parts if len(part.encode(errors="surrogateescape")) > MOST_BYTES), None)
     if long is not None:
         raise InputError(f"{long[:40]}... is a name of {len(long)} characters; give one of {MOST_BYTES} bytes at most")
     partial = out.with_name(f".{out.name}.partial") if out.name else out
-    for link in (partial, partial / ".lock"):
+    for link in (partial, out.with_name(f".{out.name}.lock") if out.name else out):
         if link.is_symlink():
             raise InputError(f"{link} is a link, and work is not done through one; remove it")
     if out.is_symlink() and not is_artifact(out):
         raise InputError(f"{out} is a link; give the place that it leads to")
     place = out.resolve()
-    outer = next((parent for parent in place.parents if is_artifact(parent)), None)
-    if outer is not None:
-        raise InputError(f"{out} lies in the artefact {outer}, and nothing is written into one; give another place")
+    for parent in place.parents:
+        check_outside_artifacts(parent, out)
     blocked = next((parent for parent in place.parents if parent.exists() and not parent.is_dir()), None)
     if blocked is not None:
         raise InputError(f"{out} cannot be made: {blocked} is no folder; give another place")

@@ -197,7 +197,7 @@ class _Moments(Rows):
             sized = gradient if block.name in sums_a else gradient * entered.norm(dim=2, keepdim=True)
             sums_g[block.name] += _gram(sized)
 
-    def add_lookups(self, block: Block, indices: Int[Tensor, "b t"], values: Float[Tensor, "b t s"]) -> None:
+    def add_at(self, block: Block, indices: Int[Tensor, "b t"], values: Float[Tensor, "b t s"]) -> None:
         """Add g g^T: what enters is one-hot."""
         if block.name in self._right:
             self._right[block.name] += _gram(values.to(self.values))

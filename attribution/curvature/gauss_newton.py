@@ -2,9 +2,8 @@
 
     H v = mean_i sum_t w_t J_t^T (diag p_t - p_t p_t^T) J_t v,    J_t: from parameters to the logits of prediction t
 
-J v is forward mode, J^T u reverse mode (Schraudolph 2002; Martens 2010); w_t = 1 / n_i, so that H is the curvature of the
-mean over examples of their mean losses. The loss's own curvature is that of cross-entropy, for which the Gauss-Newton
-matrix is the true Fisher.
+J v is forward mode, J^T u reverse mode (Schraudolph 2002; Martens 2010). With w_t = 1 / n_i it is the curvature of the
+mean over examples of their mean losses; for cross-entropy the Gauss-Newton matrix is the true Fisher.
 """
 
 from collections.abc import Sequence

@@ -46,7 +46,7 @@ class Solving:
             raise InputError(f"damping={self.damping} is out of range; pass a finite number, more than 0")
         if self.steps < 0 or not 0 <= self.tolerance < 1:
             raise InputError(
-                f"steps={self.steps}, tolerance={self.tolerance}; pass 0 or more steps and a tolerance from 0 to below 1"
+                f"steps={self.steps}, tolerance={self.tolerance}; pass 0 or more steps, and a tolerance from 0 to 1"
             )
 
     @property

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from thresher.seeds import torch_rng
 
 # Changes when the same seed would give other sketches than before: features are then no longer of one space.
-SKETCHES = 2
+SKETCHES = 3
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Rows:
         # Not baddbmm_: on this strided target it runs one small product at a time.
         self.of(block).add_(torch.bmm(left.to(self.values.dtype), right.to(self.values.dtype)))
 
-    def add_lookups(self, block: Block, indices: Int[Tensor, "b t"], values: Float[Tensor, "b t s"]) -> None:
+    def add_at(self, block: Block, indices: Int[Tensor, "b t"], values: Float[Tensor, "b t s"]) -> None:
         """Add values[:, t], projected already, to the rows of the gradient that were looked up: indices[:, t]."""
         kept = self.of(block)
         for example, (places, gradients) in enumerate(zip(indices, values, strict=True)):

@@ -31,6 +31,8 @@ FP16_SIZE = 16.0
 User = TypeVar("User", bound="EngineUser")
 Directions = Mapping[str, Tensor]
 """Vectors in parameter space, by parameter: [d, *shape]."""
+NewRows = Callable[..., Rows]
+"""Makes rows from the arguments of `Rows`."""
 Plan = Callable[[Mapping[str, nn.Parameter]], dict[str, Block]]
 """What is kept of the gradients of these parameters, and where it stands in a row."""
 LogitGradients = Callable[[Tensor, Batch], Tensor]
@@ -86,19 +88,20 @@ class GradientEngine:
         return tuple(self.blocks)
 
     @full_float32()
-    def read_anew(self, batch: Batch) -> tuple[Rows, Outputs]:
+    def read_anew(self, batch: Batch, new_rows: NewRows = Rows) -> tuple[Rows, Outputs]:
         """New rows of a batch and its outputs, detached. Verifies the first batch.
 
         A parameter that the hooks turn out to miss is left to the fallback, and the batch is read again.
+        `new_rows` makes rows of another kind than those of all numbers.
         """
         batch = self._place(batch)
         if not self.verified:
             self._verify(batch)
-        rows = self._new_rows(batch)
+        rows = new_rows(len(batch["labels"]), self.size, dtype=self.dtype, device=self.device)
         outputs = self._add(batch, rows)
         if missed := self._missed():  # a use of a layer that the first batch did not have
             self._leave_to_fallback(missed)
-            rows = self._new_rows(batch)
+            rows = new_rows(len(batch["labels"]), self.size, dtype=self.dtype, device=self.device)
             outputs = self._add(batch, rows)
         return rows, outputs
 
@@ -107,7 +110,8 @@ class GradientEngine:
     def read(self, batch: Batch, rows: Rows, at_logits: LogitGradients | None = None) -> Outputs:
         """Add the gradients of a batch to `rows`; the outputs of its examples, detached.
 
-        They are those of the output, or pull back what `at_logits` gives. Raises InputError for what the fallback would have to take over only now: `rows` hold a part of it already.
+        They are those of the output, or what `at_logits` gives, pulled back. Raises InputError for what the fallback
+        would have to take over only now: `rows` hold a part of it already.
         """
         outputs = self._add(self._place(batch), rows, at_logits)
         if missed := self._missed():

@@ -148,7 +148,7 @@ def embedding(call: Call) -> Backward:
         if module.padding_idx is not None:
             came_back = came_back * torch.ne(indices, module.padding_idx)[..., None]
         if weight.rows is None:
-            rows.add_lookups(weight, indices, came_back)
+            rows.add_at(weight, indices, came_back)
         else:
             rows.add_outer(weight, weight.rows[indices].mT, came_back)
 

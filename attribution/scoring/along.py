@@ -57,14 +57,17 @@ class AlongTask:
         shards = {f"slopes{m:03d}-{start:012d}-{self.shard_size}": start for start in starts}
         missing = {name: start for name, start in shards.items() if not is_saved(draft, name)}
         vectors = draft.state / f"vectors{m:03d}.safetensors"
-        if missing:
+        if missing or not is_sound(vectors):
             model = self.models[m][1]()
             if not is_sound(vectors):
                 directions, found = solve(model)
                 facts = {f"fact {name}": torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
                 with piece(vectors) as file:
                     save_file({name: value.cpu().contiguous() for name, value in directions.items()} | facts, file)
-            self._score(draft, model, vectors, missing, f"scores, checkpoint {m + 1} of {len(self.models)}", progress)
+            if missing:
+                self._score(
+                    draft, model, vectors, missing, f"scores, checkpoint {m + 1} of {len(self.models)}", progress
+                )
         stored = [load_state(draft, name) for name in shards]
         slopes, confidence = (np.concatenate([shard[key] for shard in stored]) for key in ("slopes", "confidence"))
         return slopes, confidence, _facts(vectors)

@@ -87,7 +87,7 @@ def _place(text: str, name: str) -> ModelName:
         return ModelName(text, CHECKPOINT, place)
     if not place.is_dir():
         raise InputError(f"{place} is a file, not a model; give its folder, or torchvision:NAME@{place}")
-    if is_artifact(place):
+    if is_artifact(place) or (place / "spec.json").is_file():  # which is refused where it lost its meta.json
         return ModelName(text, ARTIFACT, str(place))
     if not (place / "config.json").is_file():
         inside = [

@@ -39,7 +39,7 @@ def read_columns(path: Path) -> Columns:
         given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not TOML ({str(error).splitlines()[0]}); correct it") from None
     patterns, names = ("weights", "losses"), ("index", "step", "size")
     if unknown := set(given) - {*patterns, *names}:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
+from thresher.attribution.gradients.projection import usual
 from thresher.attribution.gradients.views import VIEWS
 from thresher.attribution.quality.agreement import jaccard, rank_biased_overlap, top_k
 from thresher.attribution.quality.lds import lds_table, noise_ceiling, predict_outputs
@@ -149,5 +150,6 @@ def _matrix(basis: Basis, target: Examples) -> Float[np.ndarray, "n t"]:
 
 def _cost(models: Sequence[Artifact], pool: Examples, target: Examples, attribution: Attribution) -> float:
     """FLOPs of training all checkpoints and of attributing with them, every view a pass of its own."""
-    flops = selection_flops(models, pool=pool, targets={"target": target}, k=attribution.k, num_solved=len(target))
+    k = usual(attribution.projection, attribution.k, is_classified=pool.is_classified)[1]
+    flops = selection_flops(models, pool=pool, targets={"target": target}, k=k, num_solved=len(target))
     return flops["train"] + flops["score"] + flops["featurize"] * prod(len(VIEWS[name]) for name in attribution.views)

@@ -69,7 +69,8 @@ def read_report(path: Path) -> Report:
         raise InputError(f"{path} does not exist; give the .json file beside a report's page") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, IsADirectoryError):
         raise InputError(
-            f"{path} is not a report's .json file; give the one that was written beside the page"
+            f"{path} is not a report's .json file, or was changed; give the one that was written beside the page, or "
+            "run the study again"
         ) from None
 
 

@@ -6,12 +6,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from thresher.attribution.curvature.inverse import Solving
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import FeatureStore, open_features
 from thresher.attribution.scoring.options import Options
 from thresher.data.examples import Examples
 from thresher.proxies.models.weights import Loaders, loaders_of
+from thresher.studies.study import AttributionTable
 from thresher.workspace import Workspace
 
 
@@ -19,8 +22,8 @@ from thresher.workspace import Workspace
 class Attribution:
     """How checkpoints are turned into scores."""
 
-    k: int = 512
-    projection: str = "two-sided"
+    k: int | None = None
+    projection: str = "auto"
     views: tuple[str, ...] = ()
     damping: float | str | None = None
     q: str | None = "sqrt"
@@ -41,24 +44,45 @@ class Attribution:
     batch_tokens: int | None = None
 
 
+def attribution_of(table: AttributionTable, seed: int) -> Attribution:
+    """What a study's `[attribution]` says of scoring."""
+    same = {name: getattr(table, name) for name in ("k", "projection", "damping", "q", "output")}
+    return Attribution(views=tuple(table.views), seed=seed, **same)
+
+
 class Basis:
     """Models and a pool, whose features are made when a scorer first needs them and found again by the next."""
 
     def __init__(
-        self, models: Sequence[Path | str], pool: Examples, settings: Attribution, workspace: Workspace
+        self,
+        models: Sequence[Path | str],
+        pool: Examples,
+        settings: Attribution,
+        workspace: Workspace,
+        *,
+        loaders: Loaders | None = None,
+        indices: Sequence[np.ndarray] | None = None,
     ) -> None:
-        self.models = [str(model) for model in models]
+        """`loaders`: of models that have no name; `indices`: what of the pool each was trained on, where not on all."""
+        self.models, self._given = [str(model) for model in models], loaders
+        self.indices = [None] * len(self.models) if indices is None else list(indices)
         self.pool, self.settings, self.workspace = pool, settings, workspace
 
     @cached_property
     def loaders(self) -> Loaders:
         """(content hash, loader) of each model. Raises InputError for one that cannot read the pool."""
-        return loaders_of(self.models, self.pool)
+        return loaders_of(self.models, self.pool) if self._given is None else self._given
 
     @property
     def inputs(self) -> dict[str, str]:
         """The content hashes of pool and models, as artefacts record what they are made from."""
-        return {"pool": self.pool.content_hash} | {f"model {m}": hash for m, (hash, _) in enumerate(self.loaders)}
+        hashes = [hash for hash, _ in self.loaders] if self.num_models else []
+        return {"pool": self.pool.content_hash} | {f"model {m}": hash for m, hash in enumerate(hashes)}
+
+    @property
+    def num_models(self) -> int:
+        """How many models; texts are compared without."""
+        return len(self.models) if self._given is None else len(self._given)
 
     @cached_property
     def pool_features(self) -> FeatureStore:
@@ -87,7 +111,8 @@ class Basis:
 
     def features(self, name: str, examples: Examples) -> FeatureStore:
         """Features of `examples` under the models; `name` is that of their folder."""
-        loaders_of(self.models, examples)  # refuses what the models cannot read
+        if self._given is None:
+            loaders_of(self.models, self.pool, examples)  # refuses what the models cannot read
         options: dict[str, Any] = {key: getattr(self.settings, key) for key in ("k", "projection", "seed", "output")}
         options |= {key: value for key in ("parameters", "batch_tokens") if (value := getattr(self.settings, key))}
         options |= {"views": self.settings.views} if self.settings.views else {}

@@ -47,8 +47,8 @@ def _unrolling(method: str) -> Columns:
     def columns(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
         device = basis.workspace.device
         replays = [
-            (content_hash, lambda model=model: replay_of(model, basis.pool, device=device))
-            for model, (content_hash, _) in zip(basis.models, basis.loaders, strict=True)
+            (content_hash, lambda model=model, own=own: replay_of(model, basis.pool, indices=own, device=device))
+            for model, own, (content_hash, _) in zip(basis.models, basis.indices, basis.loaders, strict=True)
         ]
         options = Unrolling(method=method, window=basis.settings.window, output=basis.settings.output)
         return score_by_unrolling(

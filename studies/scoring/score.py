@@ -33,7 +33,7 @@ def score_by(name: str, basis: Basis, targets: Mapping[str, Examples], *, out: P
                 made = saved(draft, f"target{number:03d}", lambda examples=examples: {"mean": _means(examples)})
                 columns[target] = made["mean"]
                 advance(1)
-        return {"scorer": name} | write_scores(draft, basis.pool, columns, len(basis.models), targets)
+        return {"scorer": name} | write_scores(draft, basis.pool, columns, basis.num_models, targets)
 
     def _means(examples: Examples) -> np.ndarray:
         means = np.zeros(len(basis.pool))

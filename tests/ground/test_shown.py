@@ -44,7 +44,7 @@ def test_the_nearest_name_is_said():
     assert near("tarin", ["train", "select"]) == " (nearest: 'train')"
     assert near("--batch_sizes", ["--batch-size"]) == " (nearest: '--batch-size')"
     assert near("zzzz", ["train"]) == ""
-    assert "write one of: a, b" in str(unknown("method", "c", ["a", "b"]))
+    assert "pass one of: a, b" in str(unknown("method", "c", ["a", "b"]))
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -1,4 +1,4 @@
-"""Run the programs: `python -m tests.reliability [--only crash_points ...] [--count N] [--seed S] [--json FILE]`.
+"""Run the programs: `python -m tests.reliability [--only NAME ...] [--count N] [--seed S] [--json FILE] [--fast]`.
 
 Ends with status 1 when one of them found a fault.
 """
@@ -24,7 +24,13 @@ def main() -> int:
         for name in arguments.only:
             begun = perf_counter()
             program = importlib.import_module(f"tests.reliability.{name}")
-            report = program.check(ground, count=arguments.count or PROGRAMS[name], seed=arguments.seed)
+            size = arguments.minutes if name == "soak" else arguments.count
+            options = {"count": size or PROGRAMS[name]}
+            if arguments.fast:
+                if not hasattr(program, "FAST"):
+                    continue
+                options = program.FAST
+            report = program.check(ground, seed=arguments.seed, **options)
             reports.append(report.as_json() | {"seed": arguments.seed, "seconds": round(perf_counter() - begun, 1)})
             print(f"{name}: {report.tried} tried, {dict(report.outcomes)}, {len(report.faults)} faults", flush=True)
             for fault in report.faults:
@@ -38,8 +44,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
     parser.add_argument("--count", type=int, help="cases of each program (default: its full size)")
+    parser.add_argument("--minutes", type=int, help="of the soak")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="a file for the reports")
+    parser.add_argument("--fast", action="store_true", help="the few cases that `make test` runs")
     parser.add_argument("--folder", help="where to work, kept afterwards (default: a temporary folder)")
     return parser.parse_args()
 

@@ -43,19 +43,20 @@ COMMANDS = {
     "validate": "validate --pool {b}/pool --arms a={b}/subset --targets t={b}/tgt --model 20K --seeds 2 --epochs 0.1"
     " --workers 1 --batch-size 16 --learning-rate 0.001 --costs a=1e9 --seed 0 --executor processes --out o",
     "lds": "lds --pool {b}/tgt --target {b}/tgt --model 20K --subsets 3 --repeats 1 --checkpoints 1 --k 16 --fraction"
-    " 0.5 --epochs 0.1 --workers 1 --scorers trak random --damping 1 --q sqrt --output margin --baseline random --out o",
+    " 0.5 --epochs 0.1 --workers 1 --scorers trak random --damping 1 --q sqrt --output margin --baseline random --out"
+    " o",
     "mix table": "mix table {b}/src/table.csv --method ensemble --resamples 5 --seed 0",
     "mix plan": "mix plan a b c --runs 4 --prior a=1 b=1 c=1 --floors a=0.1 --ceilings b=0.9 --seed 0 --out plan.csv",
     "mix runs": "mix runs --pool {b}/pool --targets t={b}/tgt --model 20K --examples 40 --runs 4 --workers 1"
     " --resamples 5 --batch-size 16 --seed 0 --out o",
     "mix scores": "mix scores --scores {b}/scores --pool {b}/pool --kl-weight 1 --resamples 5",
-    "mix validate": "mix validate --pool {b}/pool --targets t={b}/tgt --mixtures a=s0:1 b=s1:1 --model 20K --examples 40"
-    " --seeds 2 --workers 1 --out o",
+    "mix validate": "mix validate --pool {b}/pool --targets t={b}/tgt --mixtures a=s0:1 b=s1:1 --model 20K --examples"
+    " 40 --seeds 2 --workers 1 --out o",
     "mix doremi": "mix doremi --pool {b}/pool --model 20K --examples 40 --eta 1 --smoothing 0.001 --seeds 1 --out o",
     "from-table": "study from-table {b}/src/table.csv --reference 4M --proxies 1M --criterion spearman --threshold 0.9"
     " --top 1 --resamples 20 --seed 0",
-    "transfer": f"study transfer {TRANSFER} --sizes 20K 30K --examples 40 --seeds 1 --epochs 1 --workers 1 --resamples 5"
-    " --threshold 0.9 --out o",
+    "transfer": f"study transfer {TRANSFER} --sizes 20K 30K --examples 40 --seeds 1 --epochs 1 --workers 1 --resamples"
+    " 5 --threshold 0.9 --out o",
     "learning-rate": f"study learning-rate {TRANSFER} --proxy 20K --reference 30K --rates 0.001 0.002 --reference-rates"
     " 0.001 --examples 40 --seeds 1 --workers 1 --resamples 5 --out o",
     "verdict": "study verdict {b}/scores --threshold 0.9 --top 1 --resamples 5",
@@ -64,19 +65,17 @@ COMMANDS = {
     "doctor": "doctor --device cpu",
     "demo": "demo --task vision --seed 0 --device cpu --out o",
 }
-# What reads fast enough for a test of every checkout: no stage of the loop has to be finished for it.
-LIGHT = ("prepare", "prepare vision", "overlap", "mix plan", "from-table", "run", "report")
 MEMORY = 12 * 2**30
 SECONDS = 60.0
 
 
-def check(ground: Ground, *, count: int, seed: int, light: bool = False) -> Report:
-    """`count` mistakes, half of them in studies; `light`: in commands that need nothing made before."""
-    base = ground.finish(*(("prepare",) if light else ("select", "index", "target")))
+def check(ground: Ground, *, count: int, seed: int) -> Report:
+    """`count` mistakes, half of them in studies."""
+    base = ground.finish("select", "index", "target")
     work, draw, report = ground.fresh("bad"), random.Random(seed), Report("bad_inputs")
-    things = broken_things(work / "things", base)
-    lines = {name: line for name, line in COMMANDS.items() if not light or name in LIGHT}
-    cases = [(f"{name}: {what}", words, None) for name, line in lines.items() for what, words in in_command(name, line)]
+    things = broken_things(work / "things", base / "pool-tokenizer")
+    drawn = ((name, *mistake) for name, line in COMMANDS.items() for mistake in in_command(name, line))
+    cases = [(f"{name}: {what}", words, None) for name, what, words in drawn]
     text = (base / "src" / "study.toml").read_text() + "[validate]\nworkers = 1\n"
     studies = [(f"study: {what}", ["run", "study.toml", "--out", "o"], changed) for what, changed in in_study(text)]
     half = min(count // 2, len(studies))
@@ -102,8 +101,8 @@ def check(ground: Ground, *, count: int, seed: int, light: bool = False) -> Repo
     return report
 
 
-def broken_things(folder: Path, base: Path) -> Path:
-    """Files and artefacts that are wrong in the ways that files are wrong."""
+def broken_things(folder: Path, artefact: Path) -> Path:
+    """Files, and copies of an artefact, that are wrong in the ways that files are wrong."""
     folder.mkdir(parents=True)
     (folder / "empty").mkdir()
     (folder / "text").write_text("hello\n")
@@ -115,9 +114,8 @@ def broken_things(folder: Path, base: Path) -> Path:
     (folder / "noheader.csv").write_text("1,2,3\n4,5,6\n")
     (folder / "null.bin").write_bytes(bytes(1000))
     (folder / "not.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
-    made = base / "pool-tokenizer"
     for name in ("flipped", "truncated", "nometa", "badmeta", "oldmeta"):
-        shutil.copytree(made, folder / name)
+        shutil.copytree(artefact, folder / name)
     inside = next(path for path in (folder / "flipped").iterdir() if path.name != "meta.json").name
     flipped = bytearray((folder / "flipped" / inside).read_bytes())
     flipped[len(flipped) // 2] ^= 255

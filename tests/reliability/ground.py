@@ -100,7 +100,7 @@ class Ground:
             self.finish(*NEEDS.get(name, []))
             done = self.base / f".{name}.done"
             if not done.exists():
-                code, _, err, *_ = forked.run(self.stage(name, self.base), self.base / "cwd")
+                code, _, err, *_ = forked.run(self.stage(name, self.base), self.base / "cwd", timeout=1200)
                 if code != 0:
                     raise RuntimeError(f"the undisturbed {name} ends with {code}: {err.strip()[-500:]}")
                 done.touch()

@@ -30,6 +30,8 @@ MARKUP = (
 ESCAPES = "\x1b]0;owned\x07\x1b[31m\u202e\u2066\x9b2J "
 DOMAINS = ["<script>alert(6)</script>", '=HYPERLINK("http://e")|x\n# heading', '"><svg onload=alert(7)>\u202e']
 SECRET = "hf_SECRETSECRET"
+SHORTEST = 6
+"""Names shorter than this stand in megabytes of numbers by chance; they are looked for in no file."""
 Check = Callable[[Ground, random.Random], str]
 
 
@@ -180,8 +182,8 @@ def links_are_not_followed_when_writing(ground: Ground, draw: random.Random) -> 
         (work / name).mkdir()
     (work / "victim" / "notes.txt").write_text("precious")
     (work / ".tgt.partial").symlink_to(work / "victim")
-    (work / "lock" / ".tgt.partial").mkdir(parents=True)
-    (work / "lock" / ".tgt.partial" / ".lock").symlink_to(work / "victim" / "notes.txt")
+    (work / "lock").mkdir()
+    (work / "lock" / ".tgt.lock").symlink_to(work / "victim" / "notes.txt")
     (work / "place").mkdir()
     (work / "place" / "tgt").symlink_to(work / "real")
     for folder in (work, work / "lock", work / "place"):
@@ -273,11 +275,12 @@ def what_is_published_names_nobody(ground: Ground, draw: random.Random) -> str:
     texts = {path.relative_to(work).as_posix(): path.read_bytes() for path in (work / "r").rglob("*") if path.is_file()}
     faults = []
     strange = {"a secret": SECRET, "the path": str(work), "the home": home.name, "the host": socket.gethostname()}
+    strange["the user"] = getpass.getuser()
     for what, text in strange.items():
+        if len(text) < SHORTEST:  # weights hold every pair of letters by chance
+            continue
         holding = sorted(name for name, raw in texts.items() if text.encode() in raw)
         faults += [f"{what} is in {holding[:4]}"] if holding else []
-    if getpass.getuser() not in ("root", "user"):
-        faults += [f"the user is in {name}" for name, raw in texts.items() if getpass.getuser().encode() in raw][:1]
     modes = {path.stat().st_mode & 0o777 for path in (work / "r").rglob("*") if path.is_file()}
     faults += [f"the umask is not kept: {sorted(map(oct, modes))}"] if modes - {0o600} else []
     code, _, err, *_ = forked.run(["run", work / "r" / "study.toml", "--out", work / "r"], work, before=before)

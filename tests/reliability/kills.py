@@ -24,8 +24,8 @@ from tests.reliability.ground import STAGES, Ground, Report, differing, leftover
 
 LINES = STAGES | {
     "fleet": STAGES["validate"].replace("--workers 1", "--workers 2"),
-    "transfer": "study transfer --pool {b}/pool --test-sets t={b}/tgt --recipes a=domain:s0 b=domain:s1 --sizes 20K 40K"
-    " --examples 100 --seeds 2 --workers 2 --out {o}/transfer",
+    "transfer": "study transfer --pool {b}/pool --test-sets t={b}/tgt --recipes a=domain:s0 b=domain:s1 c=domain:s2"
+    " --sizes 20K 40K --examples 100 --seeds 2 --workers 2 --out {o}/transfer",
     "lds": "lds --pool {b}/tgt --target {b}/tgt --model 20K --subsets 6 --repeats 1 --checkpoints 1 --k 8 --workers 2"
     " --scorers random --out {o}/lds",
 }
@@ -41,6 +41,7 @@ KINDS = {
 }
 # The interpreter itself starts before any line of ours is run; a signal in this time ends it in its own way.
 INTERPRETER_SECONDS = 0.3
+FAST = {"count": 2, "kinds": ("interrupt", "group"), "lines": ("prepare",)}
 SHARED_MEMORY = Path("/dev/shm")
 
 

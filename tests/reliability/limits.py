@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.reliability import forked
 from tests.reliability.ground import STAGES, Ground, Report, differing, leftovers, not_one_line, run, tree
 
+FAST = {"count": 8, "stages": ("prepare", "score"), "kinds": ("full:0.3", "large:5000", "files:16", "memory:32")}
 PAGE = 4096
 MIB = 2**20
 ALL = STAGES | {
@@ -70,7 +71,7 @@ def check(
 
 def _undisturbed(ground: Ground, name: str, whole: Path) -> tuple[dict, int]:
     """The files that the stage writes, and the room they take."""
-    code, _, err, *_ = forked.run(_line(ground, name, whole), whole.parent / "cwd")
+    code, _, err, *_ = forked.run(_line(ground, name, whole), whole.parent / "cwd", timeout=1200)
     if code != 0:
         raise RuntimeError(f"the undisturbed {name} ends with {code}: {err.strip()[-500:]}")
     files = [path for path in whole.rglob("*") if path.is_file()]
@@ -84,7 +85,7 @@ def _try(ground: Ground, report: Report, name: str, kind: str, wanted: dict, roo
         if name in COLD:
             code, _, err, _ = run(_line(ground, name, out), cwd, **_surroundings(limit, amount))
         else:
-            code, _, err, *_ = forked.run(_line(ground, name, out), cwd, before=_rlimit(limit, amount))
+            code, _, err, *_ = forked.run(_line(ground, name, out), cwd, timeout=600, before=_rlimit(limit, amount))
         wrong = "" if code == 0 else not_one_line(code, err)
         if code == 2 and not wrong and SAID.get(limit, "") not in err:
             wrong = "does not say what"
@@ -94,7 +95,7 @@ def _try(ground: Ground, report: Report, name: str, kind: str, wanted: dict, roo
             report.add(wrong, f"{where}: {wrong}: {_end(err)}")
             return
         widen()
-        second, _, err, *_ = forked.run(_line(ground, name, out), cwd)
+        second, _, err, *_ = forked.run(_line(ground, name, out), cwd, timeout=600)
         if second != 0:
             report.add("lost", f"{where}: with room it ends with {second}: {_end(err)}")
         elif others := differing(wanted, tree(out)):

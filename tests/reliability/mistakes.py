@@ -18,8 +18,8 @@ PATHS += [
 PATHS += [f"{{b}}/{name}" for name in ARTEFACTS]
 DATA = [*PATHS, "{t}/empty.jsonl", "{t}/json.jsonl", "{t}/latin.jsonl", "{t}/deep.jsonl", "{t}/not.parquet", "[", "**"]
 DATA += ["{t}/nan.csv", "{t}/noheader.csv", "{b}/src/*.nope", "{b}/src/table.csv", "https://example.com/x.jsonl", "a/b"]
-NUMBERS = "-1 0 nan inf -inf 1e30 1e400 1e-300 0.5 1.5 abc 0x10 １ None true 1000000000000 99999999999999999999".split()
-NUMBERS += ["", "9" * 400, "1_0", "- 1", "1,5"]
+NUMBERS = "-1 0 nan inf -inf 1e30 1e400 1e-300 0.5 1.5 abc 0x10 １ None true".split()
+NUMBERS += ["1" + "0" * 12, "9" * 20, "", "9" * 400, "1_0", "- 1", "1,5"]
 WORDS = [
     "",
     "xyz",
@@ -50,15 +50,16 @@ WRONG = ["[]", "{}", "true", "-1", "0", "1.5", "nan", "inf", "1e30", "1e400", '"
 WRONG += ["1979-05-27", '"a\\u0000b"', f'"{LONG}"', "99999999999999999999", '"\\u001b[31m"', '"\\u202e"', "[[[[]]]]"]
 TABLES = {
     "select": 'method = "nope";method = "dsdm | minhash";method = "dsdm:fraction=0.1";method = "";method = "|";'
-    'method = "dsdm:";method = "dsdm:x=y";fraction = 0;fraction = 2;fraction = nan;tokens = 0;tokens = 10000000000000000000',
-    "validate": 'controls = ["nope"];controls = [1];controls = "random";random_budgets = [0];random_budgets = [nan, 1, 2];'
-    "workers = 0;workers = -3;workers = 1000000;verdict = 1",
+    'method = "dsdm:";method = "dsdm:x=y";fraction = 0;fraction = 2;fraction = nan;tokens = 0;'
+    "tokens = 10000000000000000000",
+    "validate": 'controls = ["nope"];controls = [1];controls = "random";random_budgets = [0];'
+    "random_budgets = [nan, 1, 2];workers = 0;workers = -3;workers = 1000000;verdict = 1",
     "attribution": 'damping = "x";damping = -1;damping = nan;projection = "x";q = "x";views = ["flip"];k = 0;k = -1;'
     'k = 1000000000000;backend = "x";output = "x"',
-    "proxy": 'count = 0;count = 1000000000000;fraction = 0;fraction = nan;size = "x";size = "-1M";size = "0M";epochs = 0;'
-    'size = "1e99M";epochs = -1;epochs = nan;batch_size = 0;batch_size = 1000000000;learning_rate = -1.0;optimizer = "x";'
-    'learning_rate = 1e30;schedule = "x";precision = "x";size = "hf:nope";size = "os:system";size = "nope:nope";'
-    "momentum = 2;weight_decay = -1;accumulate = 0",
+    "proxy": 'count = 0;count = 1000000000000;fraction = 0;fraction = nan;size = "x";size = "-1M";size = "0M";'
+    'epochs = 0;size = "1e99M";epochs = -1;epochs = nan;batch_size = 0;batch_size = 1000000000;learning_rate = -1.0;'
+    'optimizer = "x";learning_rate = 1e30;schedule = "x";precision = "x";size = "hf:nope";size = "os:system";'
+    'size = "nope:nope";momentum = 2;weight_decay = -1;accumulate = 0',
     "reference": 'seeds = 1;seeds = 0;seeds = -5;seeds = 1000000;size = ""',
     "pool": 'share = 0;share = 2;holdout = 1;holdout = -1;holdout = nan;bad_rows = "x";ngram = 0;decontaminate = 1;'
     'text = "nope";domain = "nope";id = "source";group = "nope";subset = "x";data = "/nope";data = [];data = ["a", 1]',

@@ -18,6 +18,7 @@ CUT = ("prepare", "train", "featurize", "score", "index", "select", "run")
 # The last is the harshest: a rename does not flush what it names.
 MODES = ("data=ordered", "data=writeback", "data=ordered,nodelalloc", "data=writeback,noauto_da_alloc")
 SIZE = 48 * 2**20
+FAST = {"count": 2, "stages": ("prepare",)}
 
 
 def can_mount() -> bool:

@@ -37,7 +37,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def check(ground: Ground, *, count: int, seed: int, changes: int = len(CHANGES)) -> Report:
-    """`count` minutes of use of the first `changes` variants of the study."""
+    """`count` minutes (`--minutes`) of use of the first `changes` variants of the study."""
     ground.finish("select")
     report, draw, work = Report("soak"), random.Random(seed), ground.fresh("soak")
     studies = [_write(work / f"study-{number}.toml", change, ground) for number, change in enumerate(CHANGES[:changes])]
@@ -71,11 +71,18 @@ def _write(file: Path, change: dict[str, str], ground: Ground) -> Path:
 
 
 class _Undisturbed:
-    """Every file that any variant makes, by its hash, and the seconds that the longest takes."""
+    """The hashes that each file may have after any of the variants, and the seconds that the longest takes.
+
+    One hash each, except for what the folder keeps of its latest run, such as the study itself.
+    """
 
     def __init__(self) -> None:
-        self.files: dict[str, str] = {}
+        self.hashes: dict[str, set[str]] = {}
         self.seconds = 0.0
+
+    def add(self, files: dict[str, str]) -> None:
+        for name, value in files.items():
+            self.hashes.setdefault(name, set()).add(value)
 
 
 def _undisturbed(studies: list[Path], work: Path) -> _Undisturbed:
@@ -85,7 +92,7 @@ def _undisturbed(studies: list[Path], work: Path) -> _Undisturbed:
         if code != 0:
             raise RuntimeError(f"the undisturbed {study.name} ends with {code}: {err.strip()[-500:]}")
         wanted.seconds = max(wanted.seconds, seconds)
-    wanted.files = tree(work / "whole")
+        wanted.add(tree(work / "whole"))
     return wanted
 
 
@@ -112,7 +119,7 @@ def _use(study: Path, number: int | None, after: float, out: Path, wanted: _Undi
         return
     files = tree(out) if out.exists() else {}
     finished = {name: value for name, value in files.items() if not any(part[0] == "." for part in Path(name).parts)}
-    other = [name for name, value in finished.items() if wanted.files.get(name) != value]
+    other = [name for name, value in finished.items() if value not in wanted.hashes.get(name, ())]
     report.add("differing" if other else "as undisturbed", f"{what}: differing {other[:4]}" if other else "")
 
 
@@ -153,10 +160,11 @@ class _LongLived:
     def _go_on(self, ground: Ground, folder: Path) -> None:
         from thresher.cli.main import main
 
+        program = os.getppid()
         os.setsid()
         for number, path in enumerate(["/dev/null", "/dev/null", folder.with_suffix(".stderr")]):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-        while True:
+        while os.getppid() == program:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             codes = [main([*ground.stage(name, folder), "--quiet"]) for name in STEPS]

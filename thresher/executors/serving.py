@@ -13,6 +13,7 @@ import threading
 import traceback
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 # Of linux/prctl.h.
@@ -27,6 +28,7 @@ def serve(channel: Connection, parent_lives_as_thread: bool) -> None:
     # Ctrl-C reaches every process of a terminal; the one that started us says what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent(parent_lives_as_thread)
+    _be_ended_first()
     os.environ["OMP_NUM_THREADS"] = "1"  # a process a core, each on one thread
     sys.stdout = sys.stderr  # stdout is for the result alone
     with contextlib.suppress(OSError):  # nobody listens any more
@@ -62,6 +64,12 @@ def _sendable(error: BaseException) -> BaseException:
         sent = RuntimeError(f"{type(error).__name__}: {error}")
     sent.add_note(said)
     return sent
+
+
+def _be_ended_first() -> None:
+    """Where memory runs out the system should end a worker, whose job is begun again, and not the process it is for."""
+    with contextlib.suppress(OSError):  # not Linux
+        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _end_with_parent(parent_lives_as_thread: bool) -> None:

@@ -14,19 +14,7 @@ from thresher.data.sources import lines
 from thresher.data.sources.source import Source
 from thresher.errors import InputError
 
-ENDINGS = [
-    ".jsonl",
-    ".json",
-    ".csv",
-    ".tsv",
-    ".txt",
-    ".parquet",
-    ".arrow",
-    ".jsonl.gz",
-    ".csv.zst",
-    ".json.xz",
-    ".txt.bz2",
-]
+ENDINGS = ".jsonl .json .csv .tsv .txt .parquet .arrow .jsonl.gz .csv.zst .json.xz .txt.bz2".split()
 PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"), min_size=1, max_size=20)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
 KEYS = st.sampled_from(["text", "id", "a"])

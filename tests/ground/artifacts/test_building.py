@@ -10,7 +10,7 @@ import time
 import pytest
 
 from thresher.artifacts import atomic_file, build, open_artifact
-from thresher.artifacts.files import write_checked
+from thresher.artifacts.files import read_checked, write_checked
 from thresher.errors import InputError
 
 
@@ -116,7 +116,7 @@ def test_the_wrong_kind_and_a_newer_schema_are_refused(tmp_path):
     make(tmp_path / "x")
     with pytest.raises(InputError, match="holds 'thing', but 'scores' is needed"):
         open_artifact(tmp_path / "x", "scores")
-    write_checked(tmp_path / "x/meta.json", json.loads((tmp_path / "x/meta.json").read_text()) | {"schema": 99})
+    write_checked(tmp_path / "x/meta.json", read_checked(tmp_path / "x/meta.json") | {"schema": 99})
     with pytest.raises(InputError, match="schema 99"):
         open_artifact(tmp_path / "x")
 
