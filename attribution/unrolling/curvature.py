@@ -2,7 +2,7 @@
 
 All three give the same slopes; the curvature is
 
-    hessian        of the loss itself: differentiated twice (exact; about 4 plain passes for the first direction)
+    hessian        of the loss itself: differentiated twice (exact; about 5 plain passes for the first direction)
     gauss-newton   J^T H J, with J of the logits and H of the cross-entropy in them: forward mode, then a plain backward
                    pass (positive semi-definite; nothing is differentiated twice)
     fisher         N sum_z g_z g_z^T over the examples z of the batch, g_z an example's share of the loss's gradient

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tests.attribution.scoring import dual_cases
-from tests.attribution.scoring.dual_cases import cnn, gpt2, mlp
+from tests.attribution.scoring.dual_cases import cnn, gpt2, gradients, mlp
 from thresher.attribution.curvature import conjugate_gradients
 from thresher.attribution.curvature.ekfac import EKFAC
 from thresher.attribution.curvature.factors import fit_factors
@@ -66,9 +66,10 @@ def test_products_are_those_of_curvlinops(tmp_path):
 
 @pytest.mark.parametrize("make", [mlp, cnn, gpt2])
 def test_preconditioned_solves_are_dense_ones_and_objectives_fall(tmp_path, make):
-    pool, _ = dual_cases.examples(tmp_path, make)
+    pool, target = dual_cases.examples(tmp_path, make)
     model, part = make(0), all_of(pool)
-    right, ekfac = named(model, 3), EKFAC(fit_factors(model, part))
+    right = dual_cases.named(model, gradients(model, target)[0][:3])
+    ekfac = EKFAC(fit_factors(model, part), 0.5)
     names, newton = list(right), GaussNewton(model, list(right), part)
 
     def damped(rows):
