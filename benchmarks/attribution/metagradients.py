@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.attribution.lds import _text_corpus
+from benchmarks.attribution.grounds import text_corpus
 from benchmarks.attribution.peers.common import ROOT
 from benchmarks.command import thresher
 from thresher.attribution import lds_table, predict_outputs
@@ -146,7 +146,7 @@ def prepared(data: Path):
     """About 240 documents to train on, and some to judge by, read with the tokenizer of the text setting's pool."""
     if not (TEXT / "target").exists():
         TEXT.mkdir(parents=True, exist_ok=True)
-        _text_corpus(data, TEXT)
+        text_corpus(data, TEXT)
     for name, part in {"pool": ("0.3", "0.3015"), "target": ("0.7", "0.7003")}.items():
         if not (RUNS / name).exists():
             options = ["--data", str(TEXT / "pieces.jsonl"), "--id", "id", "--domain", "domain", "--group", "group"]

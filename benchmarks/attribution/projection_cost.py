@@ -2,7 +2,7 @@
 
     python -m benchmarks.attribution.projection_cost [--only language language-2 cifar] [--checkpoints 5] [--json FILE]
 
-Checkpoints and retrainings are those of `lds` (run it first). Each model's gradients are read once, whole: from them
+Each model's gradients are read once, whole: from them
 the exact kernel and every projection are made, so cells differ in nothing else. A sketch to fewer numbers is the
 largest one folded, which is a sketch of the same kind. Per checkpoint and model this takes 2 numbers x gradients of
 memory in bfloat16, 2 GB here, and what was made is kept under runs/projection-cost.
@@ -13,6 +13,7 @@ scores with the exact ones, and what halves of the features told of that (`attri
 
 import argparse
 import json
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.attribution.lds import RUNS, SETTINGS, Setting
+from benchmarks.attribution.grounds import SETTINGS, ground_of
 from benchmarks.attribution.peers.common import ROOT
 from thresher.attribution import Featurizer, lds_table, predict_outputs
 from thresher.attribution.gradients.blocks import two_sided_blocks
@@ -30,12 +31,9 @@ from thresher.attribution.gradients.projection import make_projector
 from thresher.attribution.gradients.streamed import SumOfSketches
 from thresher.attribution.scoring.kernel import EXACT_DAMPING, usual_damping
 from thresher.attribution.scoring.reliability import HALVES, agreement_of
-from thresher.data import open_examples
 from thresher.data.batches import balanced_batches
 from thresher.proxies.models.weights import loaders_of
 from thresher.seeds import derive
-from thresher.studies import retrain, train_checkpoints
-from thresher.workspace import Workspace
 
 MADE = ROOT / "runs" / "projection-cost"
 SKETCH = 8192
@@ -52,10 +50,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=["language", "language-2", "cifar"], choices=list(SETTINGS))
     parser.add_argument("--checkpoints", type=int, default=5)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("THRESHER_DATA", ROOT.parent / "shared/data")))
     arguments = parser.parse_args()
     results = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
     for name in arguments.only:
-        results[name] = measure(name, SETTINGS[name], arguments.checkpoints)
+        results[name] = measure(name, arguments.data, arguments.checkpoints)
         for row in results[name]["rows"]:
             shown = f"{row['lds']['mean']:.3f} [{row['lds']['low']:.3f}, {row['lds']['high']:.3f}]"
             told = "" if row["estimated"] is None else f", estimated {row['estimated']:.3f}"
@@ -64,13 +63,10 @@ def main() -> None:
             arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
-def measure(name: str, setting: Setting, num_checkpoints: int) -> dict[str, Any]:
-    pool, target = (open_examples(RUNS / setting.data / side) for side in ("pool", "target"))
-    workspace = Workspace(RUNS / setting.table.size.replace(":", "-"), "cpu")
-    training = {"seed": 0, "workers": None, "workspace": workspace}
-    models = train_checkpoints(pool, setting.table, count=num_checkpoints, **training)
-    truth = retrain(pool, target, setting.table, num_subsets=setting.num_subsets, repeats=setting.repeats, **training)
-    loaders = loaders_of([str(path) for path in models], pool, target)
+def measure(name: str, data: Path, num_checkpoints: int) -> dict[str, Any]:
+    ground = ground_of(name, data, num_checkpoints)
+    pool, target = ground.pool, ground.target
+    loaders = loaders_of([str(path) for path in ground.models], pool, target)
     made = [_made(MADE / f"{name}-{m}.pt", loaders[m][1], m, (pool, target)) for m in range(num_checkpoints)]
     num_pool = len(pool)
     doubt = 1 - torch.stack([each["confidence"][:num_pool] for each in made]).double().mean(dim=0).numpy()
@@ -88,8 +84,8 @@ def measure(name: str, setting: Setting, num_checkpoints: int) -> dict[str, Any]
         halves = [weights * np.mean([_scores(f[:, half], num_pool) for f in features], axis=0) for half in HALVES]
         pairs = zip(halves[0].T, halves[1].T, strict=True)
         estimated[label] = float(np.mean([agreement_of(first, second) for first, second in pairs]))
-    outputs = truth.outputs("margin")
-    predicted = {label: predict_outputs([(0, values)], truth.subsets) for label, values in scores.items()}
+    outputs = ground.outputs
+    predicted = {label: predict_outputs([(0, values)], ground.subsets) for label, values in scores.items()}
     table = lds_table(predicted, outputs, baseline="exact", num_resamples=200)
     rows = [
         {"scores": label, "agreement": _correlation(scores[label], scores["exact"]), "estimated": estimated.get(label)}
