@@ -80,6 +80,7 @@ SETTINGS = {
     "scratch-0-16-last": scratch(0.0, 16, 0.25),
     "scratch-1e-6-32-last": scratch(1e-6, 32, 0.25),
     "scratch-1e-6-16-whole": scratch(1e-6, 16, 1.0),
+    "scratch-0-16-whole": scratch(0.0, 16, 1.0),
 }
 
 
