@@ -59,7 +59,7 @@ class Claim:
         try:
             self._wait_for_others()
             self.token, self.beats = secrets.token_hex(8), 0
-            self._write()
+            self._write_first()
             if not locks_reach_others(file.parent):
                 time.sleep(SETTLE_SECONDS)
                 self.check()
@@ -111,6 +111,13 @@ class Claim:
                 self._write()
             except OSError:  # a network that hangs, a disk that is full: the next beat may get through
                 continue
+
+    def _write_first(self) -> None:
+        try:
+            self._write()
+        except OSError as error:  # such as a full disk
+            self.file.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(self.file)) from None
 
     def _write(self) -> None:
         record = {"machine": _machine(), "host": platform.node(), "pid": os.getpid(), "token": self.token}
