@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 2: bad input, or a machine that cannot; 128 + n: ended by signal n, such as 130 for Ctrl-C, 141 for a
     reader of the result that went away.
     """
-    with stopping(is_program=arguments is None) as stop:
+    is_program = arguments is None
+    with stopping(is_program=is_program) as stop:
         arguments = list(sys.argv[1:] if arguments is None else arguments)
         try:
             return _main(arguments, stop)
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(str(error))
         except KeyboardInterrupt:
             stop.say()
+            if is_program:  # without the second in which an interpreter takes itself apart
+                stop.end_now()
             return stop.status
         except SystemExit:  # of the parser: its own words are said
             _show("")
