@@ -17,7 +17,7 @@ from thresher.attribution.quality.lds import lds, lds_table, noise_ceiling, pred
 from thresher.attribution.scoring.dual import dual_scores
 from thresher.attribution.scoring.options import Options
 from thresher.attribution.scoring.scores import score_blocks
-from thresher.data.examples import Examples
+from thresher.data.examples import Examples, TokenExamples
 from thresher.errors import InputError
 from thresher.proxies.models.spec import task_of
 from thresher.proxies.models.weights import loaders_of
@@ -109,6 +109,7 @@ class Scorers:
 
     def _bm25(self) -> baselines.Blocks:
         # Whole texts as the source has them: previews add the end token and, where there are classes, their names.
+        assert isinstance(self.pool, TokenExamples) and isinstance(self.target, TokenExamples)
         texts = [examples.texts(range(len(examples))) for examples in (self.pool, self.target)]
         return baselines.bm25_scores(*texts)
 
