@@ -69,7 +69,7 @@ class _Disk:
 def _cut(ground: Ground, name: str, disk: _Disk, draw: random.Random, report: Report, count: int) -> None:
     ground.finish_for(name)
     before = forked.eager if name in ("train", "run") else None
-    whole = disk.work / "whole"
+    whole = disk.work / "whole" / "o"  # as deep as on the disk: a study that replays names its sources from there
     code, _, err, _, touches = forked.run(ground.stage(name, whole), whole, count_in=whole, before=before)
     if code != 0:
         raise RuntimeError(f"the undisturbed {name} ends with {code}: {err.strip()[-500:]}")
