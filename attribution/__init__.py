@@ -2,7 +2,8 @@
 
 `featurize` writes the projected gradients of a pool and of a target for some checkpoints, `open_features` reads them,
 and `score` says how much each pool example helps the target. `score_dual` and `score_by_direction` score without
-stored features. `lds_table` compares scores with what retraining does. `TRAKer` takes the place of traker's class.
+stored features, `score_by_unrolling` by going back through training. `lds_table` compares scores with what retraining
+does. `TRAKer` takes the place of traker's class.
 """
 
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from thresher.attribution.scoring.similarity import gradient_norms, kernel_directions, mean_cosines
     from thresher.attribution.scoring.traker_backend import score_with_traker
     from thresher.attribution.traker import TRAKer
+    from thresher.attribution.unrolling.replay import ModelReplay, Replay
+    from thresher.attribution.unrolling.scores import Unrolling, score_by_unrolling
     from thresher.scores import read_scores
 
 __all__ = [
@@ -36,9 +39,12 @@ __all__ = [
     "GradientEngine",
     "GradientReader",
     "Kernel",
+    "ModelReplay",
     "Options",
+    "Replay",
     "Slopes",
     "TRAKer",
+    "Unrolling",
     "build_index",
     "check_projection",
     "draw_subsets",
@@ -60,6 +66,7 @@ __all__ = [
     "score",
     "score_blocks",
     "score_by_direction",
+    "score_by_unrolling",
     "score_dual",
     "score_with_traker",
     "search",
@@ -75,6 +82,10 @@ __getattr__ = lazy(
         "GradientEngine": "thresher.attribution.gradients.engine",
         "GradientReader": "thresher.attribution.gradients.factored",
         "Kernel": "thresher.attribution.scoring.kernel",
+        "ModelReplay": "thresher.attribution.unrolling.replay",
+        "Replay": "thresher.attribution.unrolling.replay",
+        "Unrolling": "thresher.attribution.unrolling.scores",
+        "score_by_unrolling": "thresher.attribution.unrolling.scores",
         "Options": "thresher.attribution.scoring.options",
         "Slopes": "thresher.attribution.gradients.slopes",
         "TRAKer": "thresher.attribution.traker",

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from thresher.artifacts import atomic_file
 from thresher.cli.command import Command
+from thresher.places import own_file
 from thresher.progress import Progress
+from thresher.shown import cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,8 @@ class Attribute(Command):
             table = self._table(result)
         path = None if self.out is None else str(result.save(self.out))
         if self.out is not None:
-            with atomic_file(self.out.with_suffix(".csv")) as file:
-                table.to_csv(file, index=False)
+            with own_file(self.out.with_suffix(".csv")) as file:
+                table.assign(id=[cell(id) for id in table["id"]]).to_csv(file, index=False)
         sizes = dict(zip(("num_train", "num_test"), result.shape, strict=True))
         facts = {"method": result.method, "num_checkpoints": result.num_checkpoints, "quality": result.quality}
         return {

@@ -1,15 +1,29 @@
 """What every command shares: the two output options, how a result is shown, and how named paths are written."""
 
 import logging
+import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from thresher.artifacts import Artifact
+from thresher.checkpoints import locate
+from thresher.cli.arguments import options_of
 from thresher.errors import InputError
+from thresher.places import check_artifact_place, check_file_place, check_name, check_workspace
 from thresher.progress import Progress
+from thresher.proxies.models.names import parse as parse_model
+from thresher.rules import check_numbers
+from thresher.shown import as_line
+
+OUTPUTS = ("out", "evidence", "export")
+NAMED = ("targets", "target_features", "arms", "off_targets", "test_sets", "compare")
+"""Options of NAME=PATH entries."""
+MODELS = ("model", "models", "proxy", "ladder")
+"""Options that name models (`proxies.models.names`)."""
+MAKES = {"artifact": check_artifact_place, "workspace": check_workspace, "file": check_file_place}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +34,50 @@ class Command:
     """Print the result as one JSON object, and nothing else, on stdout."""
     quiet: bool = False
     """No progress on stderr."""
+    makes: ClassVar[str] = "artifact"
+    """What is at --out in the end: an artifact, a workspace (a folder of them), or a file."""
+    sources: ClassVar[tuple[str, ...]] = ()
+    """Fields whose paths may be globs or names on the hub, which only their readers can check."""
+
+    def check(self) -> None:
+        """Refuse, before anything is loaded, what can be seen to be wrong: numbers, missing inputs, the place to write.
+
+        Raises InputError.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        check_numbers({name.replace("_", "-"): value for name, value in values.items()}, "--{}")
+        options = {option.name: option for option in options_of(type(self))}
+        self._check_models(values)
+        inputs = [path for name, value in values.items() for path in self._inputs(options[name].label, name, value)]
+        places = {name: Path(values[name]) for name in OUTPUTS if values.get(name) is not None}
+        for name, place in places.items():
+            others = [other for key, other in places.items() if key != name]
+            if place.resolve() in [other.resolve() for other in others]:
+                raise InputError(f"--{name} {place} is another output of this command; give each a place of its own")
+            check = {"evidence": check_workspace, "export": check_artifact_place}.get(name, MAKES[self.makes])
+            check(place, inputs)
+
+    def _check_models(self, values: Mapping[str, Any]) -> None:
+        """Names of models and tokenizers are of a known form, and their paths are there."""
+        for name in MODELS:
+            given = values.get(name)
+            for model in given if isinstance(given, tuple) else (given,):
+                if model is not None:
+                    parse_model(model, trained=name == "models")
+        if values.get("tokenizer") is not None:
+            locate(values["tokenizer"])
+
+    def _inputs(self, label: str, name: str, value: Any) -> list[Path]:
+        """The paths that the option `name` reads. Raises InputError for one that does not exist."""
+        if name in OUTPUTS or name in self.sources:
+            return []
+        paths = [path for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, Path)]
+        if name in NAMED and isinstance(value, tuple):
+            paths += named_paths([entry for entry in value if "=" in entry], label, at_least=0).values()
+        for path in paths:
+            if not _exists(path):
+                raise InputError(f"{label} {path} does not exist; make it first, or check the path")
+        return paths
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Do the work; the result is what `--json` prints."""
@@ -40,7 +98,7 @@ class Warnings(logging.Handler):
 
 def warn(message: str) -> None:
     """Say on stderr what a person should know before they go on; --quiet silences progress, not this."""
-    print(f"thresher: warning: {message}", file=sys.stderr)
+    print(f"thresher: warning: {as_line(message)}", file=sys.stderr)
 
 
 def made(artifact: Artifact) -> dict[str, Any]:
@@ -54,18 +112,16 @@ def made(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def named_paths(entries: Sequence[str], option: str) -> dict[str, Path]:
-    """`NAME=PATH` entries by name; a plain PATH is named after its last part."""
+def named_paths(entries: Sequence[str], option: str, *, at_least: int = 1) -> dict[str, Path]:
+    """`NAME=PATH` entries by name; a plain PATH is named after its last part. Raises InputError for fewer."""
     named: dict[str, Path] = {}
     for entry in entries:
         name, separator, path = entry.partition("=")
         name, path = (name, path) if separator else (Path(entry).name, entry)
         if not name or not path or name in named:
             raise InputError(f"{option} {entry!r}: names must be there and differ; write {option} NAME=PATH NAME=PATH")
-        if "/" in name or name.startswith("."):
-            raise InputError(f"{option} {entry!r}: a name cannot hold / or begin with a dot; choose another")
-        named[name] = Path(path)
-    if not named:
+        named[check_name(name, option)] = Path(path)
+    if len(named) < at_least:
         raise InputError(f"{option} is empty; give at least one NAME=PATH")
     return named
 
@@ -79,12 +135,19 @@ def named_numbers(entries: Sequence[str], option: str) -> dict[str, float]:
             number = float(text)
         except ValueError:
             name, number = "", 0.0
-        if not name or name in found:
+        if not name or name in found or not math.isfinite(number):
             raise InputError(
-                f"{option} {entry!r} cannot be read; write {option} NAME=NUMBER NAME=NUMBER, each name once"
+                f"{option} {entry!r} cannot be read; write {option} NAME=NUMBER NAME=NUMBER, each name once, finite"
             )
         found[name] = number
     return found
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.expanduser().exists()
+    except (OSError, ValueError):  # a name too long, or with a zero byte
+        return False
 
 
 def _line(value: Any) -> str:

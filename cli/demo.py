@@ -5,6 +5,7 @@ from pathlib import Path
 
 from thresher.cli.command import Command
 from thresher.cli.lines import study_lines
+from thresher.places import check_study_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +16,8 @@ class Demo(Command):
     vision: scikit-learn's digits with a tenth of the labels flipped; attribution finds them.
     """
 
+    makes = "workspace"
+
     task: str = "language"
     """language or vision."""
     out: Path | None = None
@@ -23,16 +26,17 @@ class Demo(Command):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.errors import InputError
+        from thresher.errors import unknown
         from thresher.studies.demo.studies import DEMOS
         from thresher.studies.loop import run_study
         from thresher.studies.summary import finish
         from thresher.workspace import Workspace
 
         if self.task not in DEMOS:
-            raise InputError(f"task {self.task!r} is unknown; pass one of {', '.join(DEMOS)}")
+            raise unknown("task", self.task, DEMOS)
+        check_study_place(self._root, known=("source",))
         write_data, make_study, extra = DEMOS[self.task]
-        workspace = Workspace(self.out or Path("runs") / f"demo-{self.task}", self.device, progress)
+        workspace = Workspace(self._root, self.device, progress)
         write_data(workspace.root / "source", seed=self.seed)
         study = make_study(workspace.root / "source", self.seed)
         result = run_study(study, workspace)
@@ -40,6 +44,10 @@ class Demo(Command):
         return finish(
             study, result, workspace, command=f"thresher demo --task {self.task} --seed {self.seed}", flips=flips
         )
+
+    @property
+    def _root(self) -> Path:
+        return self.out or Path("runs") / f"demo-{self.task}"
 
     def show(self, result):
         return study_lines(result)

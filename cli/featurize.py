@@ -21,10 +21,11 @@ class Featurize(Command):
     windows: bool = False
     """Of documents: every window that a model reads is an example of its own, ID:0, ID:1, ...; their scores say which
     part of a document helps."""
-    k: int = 512
-    """Numbers a gradient is projected to."""
-    projection: str = "two-sided"
-    """two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity."""
+    k: int | None = None
+    """Numbers a gradient is projected to; None: 8,192 of text under a language model, 512 where there are classes."""
+    projection: str = "auto"
+    """auto (sjlt for text under a language model, two-sided where there are classes), two-sided, two-sided-layers,
+    factor-mask, normal, rademacher, sjlt, mask+sjlt or identity."""
     output: str = "margin"
     """margin (log p / (1 - p), TRAK's) or loss."""
     parameters: str | None = None

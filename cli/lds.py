@@ -18,6 +18,8 @@ class Lds(ModelOptions):
     other scorers, options or checkpoints find again. Everything is under --out; run the same command again to resume.
     """
 
+    makes = "workspace"
+
     pool: Path
     """A prepared pool."""
     target: Path
@@ -27,8 +29,8 @@ class Lds(ModelOptions):
     model: str = "0.4M"
     """Parameters ("0.4M"), or a name (rn-1/16, mlp-64x2, module:function): of checkpoints and ground truth alike."""
     scorers: tuple[str, ...] = ()
-    """Some of trak, dual (exact, no projection), cosine (of gradients), embedding, bm25 (text), random; none: all that
-    apply but dual."""
+    """Some of trak, dual (exact, no projection), trackstar, grad-cosine, embedding, bm25 (text), random; none: trak and
+    the cheap ones."""
     scores: tuple[str, ...] = ()
     """NAME=FILE.npy of more scores to judge, [pool, target] in their order, higher = more helpful."""
     subsets: int = 100
@@ -38,8 +40,8 @@ class Lds(ModelOptions):
     """Retrainings of each subset, from other seeds: two or more give the noise ceiling."""
     checkpoints: int = 5
     """Models on the whole pool to attribute with."""
-    k: int = 512
-    projection: str = "two-sided"
+    k: int | None = None
+    projection: str = "auto"
     views: tuple[str, ...] = ()
     """Of images: flip and shift, which features are averaged over."""
     damping: float | Literal["loo"] | None = None

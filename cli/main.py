@@ -5,10 +5,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, NoReturn, TextIO
 
 from thresher.cli.stopping import Stopping, stopping
-from thresher.errors import InputError
+from thresher.errors import InputError, near
+from thresher.shown import as_line, shown
 
 # Kept as text, so that `thresher --help` loads no command and none of their libraries.
 COMMANDS = {
@@ -75,7 +76,7 @@ def _main(arguments: list[str], stop: Stopping) -> int:
         return _show(f"thresher {__version__}")
     name, *rest = arguments
     if name not in COMMANDS:
-        return _fail(f"{name!r} is no command; the commands are {', '.join(COMMANDS)}")
+        return _fail(f"{name!r} is no command{near(name, COMMANDS)}; the commands are {', '.join(COMMANDS)}")
     return _run(name, rest, stop)
 
 
@@ -88,13 +89,11 @@ def _run(name: str, arguments: list[str], stop: Stopping) -> int:
     import json
     import logging
 
-    import tyro
-
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1" and name not in TOGETHER:
         raise InputError(f"{name} runs in one process, not in {processes}; start it without torchrun")
-    module = importlib.import_module(f"thresher.cli.{name}")
-    command = tyro.cli(module.COMMAND, args=arguments, prog=f"thresher {name}", description=module.COMMAND.__doc__)
+    command = _command(name, arguments)
+    command.check()
     from thresher.cli.command import Warnings
     from thresher.cli.faults import refuse_too_little_memory
     from thresher.cli.progress_bar import progress_for
@@ -105,7 +104,7 @@ def _run(name: str, arguments: list[str], stop: Stopping) -> int:
         result = command.run(progress_for(command.quiet))
     if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks
         return 0
-    return _show(json.dumps(result, default=str) if command.json else command.show(result))
+    return _show(json.dumps(result, default=str) if command.json else shown(command.show(result), keep="\n\t"))
 
 
 def _show(text: str) -> int:
@@ -128,6 +127,35 @@ def _abandon(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _command(name: str, arguments: list[str]) -> Any:
+    """The command that the arguments describe, or its help and the end of the process."""
+    module = importlib.import_module(f"thresher.cli.{name}")
+    actions = getattr(module, "ACTIONS", None)
+    if "--help" in arguments or "-h" in arguments:
+        _explain(name, module, [word for word in arguments[:1] if actions and word in actions])
+    from thresher.cli.arguments import read
+
+    if actions is None:
+        return read(module.COMMAND, arguments, name)
+    if not arguments or arguments[0] not in actions:
+        given = repr(arguments[0]) if arguments else "nothing"
+        hint = near(arguments[0], actions) if arguments else ""
+        raise InputError(f"{name} {given} is no action{hint}; the actions of {name} are {', '.join(actions)}")
+    return read(actions[arguments[0]], arguments[1:], f"{name} {arguments[0]}")
+
+
+def _explain(name: str, module: Any, action: list[str]) -> NoReturn:
+    import tyro
+
+    prog = f"thresher {name}"
+    if hasattr(module, "ACTIONS"):
+        about = {"args": [*action, "--help"], "description": module.DESCRIPTION}
+        tyro.extras.subcommand_cli_from_dict(module.ACTIONS, prog=prog, **about)
+    else:
+        tyro.cli(module.COMMAND, args=["--help"], prog=prog, description=module.COMMAND.__doc__)
+    sys.exit(0)
+
+
 def _help() -> str:
     lines = [f"  {name:<11}{text}" for name, text in COMMANDS.items()]
     return (
@@ -139,7 +167,7 @@ def _help() -> str:
 
 
 def _fail(message: str) -> int:
-    _say(f"error: {' '.join(message.split())}")
+    _say(f"error: {message}")
     return 2
 
 
@@ -147,7 +175,7 @@ def _say(message: str) -> None:
     if sys.stderr is None:
         return
     try:
-        print(f"thresher: {message}", file=sys.stderr, flush=True)
+        print(f"thresher: {as_line(message)}", file=sys.stderr, flush=True)
     except OSError:
         _abandon(sys.stderr)
 

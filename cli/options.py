@@ -12,6 +12,8 @@ class ModelOptions(Command):
 
     precision: str | None = None
     """float32 or bf16; None: bf16 where the chip has it."""
+    eps_root: float | None = None
+    """What AdamW adds inside of its root (1e-6), so that metagradients can go back through the training."""
     accumulate: int | None = None
     """A batch goes through the model in so many parts, for memory; the result is the whole batch's."""
     activation_checkpointing: bool = False
@@ -23,6 +25,7 @@ class ModelOptions(Command):
         """By the names of a study's model table; None for what is off."""
         return {
             "precision": self.precision,
+            "eps_root": self.eps_root or None,
             "accumulate": self.accumulate,
             "activation_checkpointing": self.activation_checkpointing or None,
             "compile": self.compile or None,

@@ -18,6 +18,8 @@ class Overlap(Command):
     `thresher prepare --decontaminate` does the same and leaves those documents out.
     """
 
+    sources = ("data", "targets")
+
     data: tuple[str, ...]
     """The pool: files, globs, a folder, or the name of a data set on the hub."""
     targets: tuple[str, ...]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from thresher.progress import SILENT, Progress
+from thresher.shown import shown
 
 
 def progress_for(quiet: bool) -> Progress:
@@ -39,10 +40,12 @@ class Bar:
 
     @contextmanager
     def task(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        from rich.markup import escape
+
         if self._open == 0:
             self._bar.start()
         self._open += 1
-        task = self._bar.add_task(label, total=total)
+        task = self._bar.add_task(escape(shown(label)), total=total)
         try:
             yield lambda done: self._bar.advance(task, done)
         finally:

@@ -12,6 +12,8 @@ from thresher.cli.command import Command
 class DrawReport(Command):
     """Draw a finished study's HTML page again, from the report.json that `thresher run` and `thresher demo` leave."""
 
+    makes = "file"
+
     study: tyro.conf.Positional[Path]
     """The folder of the study, or its report.json."""
     out: Path | None = None

@@ -1,5 +1,6 @@
 """`thresher run`: a whole study from one file."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,11 +8,14 @@ import tyro
 
 from thresher.cli.command import Command
 from thresher.cli.lines import study_lines
+from thresher.places import check_study_place
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Command):
     """Run a study: prepare, train proxies, featurise, score, index, select, validate, report. Rerun to resume."""
+
+    makes = "workspace"
 
     study: tyro.conf.Positional[Path]
     """The study's file; its keys and defaults are in the README."""
@@ -22,7 +26,6 @@ class Run(Command):
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.errors import InputError
         from thresher.studies.loop import run_study
         from thresher.studies.study_file import read_study
         from thresher.studies.summary import finish
@@ -30,11 +33,9 @@ class Run(Command):
 
         study = read_study(self.study)
         workspace = Workspace(self.out or Path("runs") / study.name, self.device, progress, self.executor)
-        if self.study.resolve() == (workspace.root / "study.toml").resolve():
-            raise InputError(
-                f"{self.study} would be written over by the copy that replays the run; choose another --out"
-            )
-        return finish(study, run_study(study, workspace), workspace, command=f"thresher run {self.study}")
+        check_study_place(workspace.root)
+        command = shlex.join(["thresher", "run", self.study.name])
+        return finish(study, run_study(study, workspace), workspace, command=command)
 
     def show(self, result):
         return study_lines(result)

@@ -11,10 +11,13 @@ from thresher.progress import Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Command):
-    """TRAK scores of a pool for one or several targets: one column a target, higher = more helpful.
+    """Scores of a pool for one or several targets: one column a target, higher = more helpful.
 
     Give features (from `thresher featurize`), or prepared examples and --models; then features are made beside --out,
-    or none at all with --method direction or dual.
+    or none at all (--method direction, which a few targets get by themselves, and dual). Scorers other than trak take
+    prepared examples:
+
+    thresher score --scorer ekfac --pool pool --targets squad=squad --models proxy-0 proxy-1 --out scores
     """
 
     pool: Path
@@ -25,16 +28,22 @@ class Score(Command):
     """Where the scores artefact goes (scores.parquet: id, domain, a column a target)."""
     models: tuple[str, ...] = ()
     """With prepared examples: the proxies to attribute with."""
-    method: str = "features"
-    """features: of projected gradients; dual: exact, no projection, for pools of up to some ten thousand examples;
-    direction: no projection and nothing stored, for pools too large to featurise and a few targets."""
+    scorer: str = "trak"
+    """trak; ekfac or ekfac-cg (influence by inverse curvature); metagradient or adamw-influence (back through the
+    training of --models, exactly or by first order); trackstar or grad-cosine (cosines of gradients); embedding; bm25
+    (texts, no models); random."""
+    method: str = "auto"
+    """Of trak: auto, direction for prepared examples and at most 4 targets where nothing is asked that needs features,
+    else features; features, of projected gradients; dual: exact, no projection, for pools of up to some ten thousand
+    examples; direction: no projection and nothing stored, for pools too large to featurise and a few targets."""
     self_influence: bool = False
     """In place of targets: what each pool example does to itself (large: rare, hard or mislabelled)."""
     backend: str = "thresher"
     """thresher, or traker: the traker package (slow; with prepared examples and --models)."""
     damping: float | Literal["loo"] | None = None
-    """A multiple of the kernel's mean diagonal (None: 1 with features, 3 with direction and dual, whose kernel is that
-    of examples); loo, with features: chosen on the pool by leave-one-out prediction."""
+    """A multiple of the kernel's mean diagonal (None: 3 with direction and dual, whose kernel is that of examples; with
+    features 1, but at least as much as these have); loo, with features: chosen on the pool by leave-one-out
+    prediction."""
     q: str | None = None
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
     none (1), square; None: sqrt, none where labels are the goal, square with --self-influence, or mean with another
@@ -47,15 +56,21 @@ class Score(Command):
     text prepared by --classify), with another convention selection."""
     top: int = 0
     """Also keep the so many most helpful and most harmful examples for every single target example (top.parquet)."""
-    k: int = 512
-    """With features to be made: numbers a gradient is projected to."""
-    projection: str = "two-sided"
+    k: int | None = None
+    """With features to be made: numbers a gradient is projected to; None: 8,192 of text under a language model, else
+    512."""
+    projection: str = "auto"
     output: str = "margin"
     """With prepared examples: margin (log p / (1 - p), TRAK's) or loss."""
     parameters: str | None = None
     """With prepared examples: a regular expression; only the gradients of the parameters it finds."""
     sample: int = 2000
-    """With direction: pool examples that stand for the pool in the kernel; all of them: exact."""
+    """Pool examples that stand for the pool, with direction in the kernel (all of them: exact), with ekfac in the
+    curvature."""
+    steps: int = 20
+    """With ekfac-cg: conjugate gradients at most."""
+    window: int | None = None
+    """With metagradient and adamw-influence: the last so many steps of training; None: all."""
     memory_gb: float = 4.0
     """With direction and dual: for the kernel and the gradients held at once."""
     batch_tokens: int | None = None
@@ -71,7 +86,7 @@ class Score(Command):
 
         if self.self_influence and self.targets:
             raise InputError("--self-influence scores each example for itself; leave out --targets")
-        fitting = {"damping": self.damping, "convention": self.convention, "top": self.top}
+        fitting = {"damping": self.damping, "convention": self.convention, "top": self.top, "scorer": self.scorer}
         check_methods(self.method, self.backend, self_influence=self.self_influence, **fitting)
         shared = {
             "out": self.out,
@@ -95,6 +110,9 @@ class Score(Command):
         scores = score(
             self.pool,
             targets,
+            scorer=self.scorer,
+            steps=self.steps,
+            window=self.window,
             method=self.method,
             backend=self.backend,
             goal=self.goal,
@@ -113,6 +131,9 @@ class Score(Command):
             line = f"{name}: mean {found['mean']:.4g}, standard deviation {found['sd']:.4g}"
             if found["tied"]:
                 line += f"; {found['tied']:,} examples share their score with others: the order among them says nothing"
+            for fact, word in (("agreement", "about"), ("agreement_at_most", "at most")):
+                if (agreement := result.get(fact, {}).get(name)) is not None:
+                    line += f"; agreement with scores without projection {word} {agreement:.2f}"
             lines.append(line)
         return "\n".join(lines)
 

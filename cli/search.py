@@ -7,6 +7,7 @@ from typing import Any
 
 from thresher.cli.command import Command
 from thresher.progress import Progress
+from thresher.shown import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Search(Command):
             lines.append(f"most {name} to {result['example']}")
             for hit in result[name]:
                 preview = " ".join(hit.get("preview", "").split())[:100]
-                lines.append(f"  {hit['score']:+.4g}\t{hit['id']}\t{preview}".rstrip())
+                lines.append(f"  {hit['score']:+.4g}\t{shown(hit['id'])}\t{preview}".rstrip())
         return "\n".join(lines)
 
 

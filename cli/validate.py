@@ -17,6 +17,8 @@ class Validate(ModelOptions):
     Every run is an artefact under --out; run the same command again to resume.
     """
 
+    makes = "workspace"
+
     pool: Path
     """The prepared pool that was selected from."""
     arms: tuple[str, ...]

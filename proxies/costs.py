@@ -70,15 +70,20 @@ def selection_flops(
     targets: Mapping[str, Examples],
     k: int | None,
     num_solved: int | None = None,
+    passes: float = 0.0,
+    trainings: float = 0.0,
 ) -> dict[str, float]:
     """FLOPs of a selection by stage, as measured: `train` the proxies, `featurize` pool and targets, `score` the pool.
 
-    k: features of an example; None where nothing was featurised, which leaves `train` alone. num_solved: the vectors
-    that the kernel is solved for; None: one a target set.
+    k: features of an example; None where nothing was featurised. num_solved: the vectors that the kernel is solved for;
+    None: one a target set. Without features scoring takes so many `passes` over the pool a proxy, and `trainings` of it
+    a target.
     """
     flops = {"train": float(sum(proxy.facts["flops"] for proxy in proxies))}
-    if k is not None:
-        a_unit = sum(proxy.facts["flops"] / units_seen(proxy) for proxy in proxies)
+    a_unit = sum(proxy.facts["flops"] / units_seen(proxy) for proxy in proxies)
+    if passes or trainings:
+        flops["score"] = passes * a_unit * float(pool.lengths().sum()) + trainings * len(targets) * flops["train"]
+    elif k is not None:
         flops["featurize"] = a_unit * float(sum(examples.lengths().sum() for examples in (pool, *targets.values())))
         solved = len(targets) if num_solved is None else num_solved
         flops["score"] = len(proxies) * (2.0 * len(pool) * k * (k + solved) + k**3)

@@ -1,6 +1,7 @@
 """What a model to be trained is asked to be: its size and how it is trained, before its data are known."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from thresher.data.examples import Examples
 from thresher.proxies.models.spec import Spec, model_spec, model_width, origin_of
@@ -24,6 +25,8 @@ class ModelSettings:
     schedule: str | None = None
     momentum: float | None = None
     weight_decay: float | None = None
+    eps_root: float | None = None
+    """What AdamW adds inside of its root, for trainings that metagradients go back through; 1e-6 is usual."""
     precision: str | None = None
     """float32 or bf16; None: bf16 where the chip has it."""
     accumulate: int | None = None
@@ -32,6 +35,12 @@ class ModelSettings:
     """Compute activations twice instead of keeping them."""
     compile: bool | None = None
     """Through torch.compile."""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Everything as an artefact's request holds it; what came later is there only where it is in use."""
+        settings = asdict(self)
+        return settings if self.eps_root else {name: settings[name] for name in settings if name != "eps_root"}
 
 
 def train_config_of(settings: ModelSettings, spec: Spec) -> TrainConfig:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class _Setup:
 
     def place(self, trial: Trial) -> Path:
         """Where the model of `trial` lies, whether it is there or not."""
-        made_from = [self.spec, asdict(self.config), self.pool.content_hash, hash_array(trial.indices)]
+        made_from = [self.spec, self.config.record, self.pool.content_hash, hash_array(trial.indices)]
         mixture = None if trial.mixture is None else dict(trial.mixture)
         name = f"{trial.folder}/{trial.name}"
         return self.workspace.place(name, *made_from, trial.seed, trial.budget, mixture)

@@ -12,7 +12,7 @@ from thresher.errors import InputError
 from thresher.scores import Scores
 from thresher.selection.budget import Amount, Budget
 from thresher.selection.evidence import FROM_MODELS, Evidence
-from thresher.selection.methods import BUDGET, METHODS, SAMPLING, Method, needs_no_model, stages_of
+from thresher.selection.methods import BUDGET, METHODS, SAMPLING, Method, needs_no_model, needs_of_stage, stages_of
 from thresher.selection.selection import Selected
 from thresher.selection.selectors.ranking import Filtered, Ranking
 from thresher.selection.selectors.sampling import repeated, tempered
@@ -93,7 +93,7 @@ def _planned(
     budgets = _budgets(spec, stages, given)
     for stage, budget in zip(stages, budgets, strict=True):
         asker = f"method {stage.name!r}"
-        for need in METHODS[stage.name].needs:
+        for need in needs_of_stage(stage):
             if not (ahead and need in FROM_MODELS):
                 evidence.require(need, asker)
         if budget is not None and budget.tokens is not None:

@@ -2,6 +2,7 @@
 
 name                what it is
 scores              {target: [n]} attribution scores, higher = more helpful
+scored_by           a function from the name of a scorer to such scores
 loss                [n] mean loss a token (an example) under a proxy
 gradient_norms      [n] norms of per-example gradients
 gradient_cosines    {target: [n]} mean cosine with the target examples' gradients
@@ -25,6 +26,7 @@ from thresher.selection import combination
 
 NEEDS = {
     "scores": "target scores",
+    "scored_by": "scores by other scorers",
     "loss": "losses of the pool",
     "gradient_norms": "gradient norms",
     "gradient_cosines": "gradient cosines with the targets",
@@ -36,7 +38,7 @@ NEEDS = {
     "lengths": "token counts of the pool",
 }
 FROM_MODELS = frozenset(
-    ("scores", "loss", "gradient_norms", "gradient_cosines", "features", "embeddings", "target_embeddings")
+    ("scores", "scored_by", "loss", "gradient_norms", "gradient_cosines", "features", "embeddings", "target_embeddings")
 )
 """The facts that take a trained proxy."""
 BY_TARGET = ("scores", "gradient_cosines", "target_embeddings", "target_texts")
@@ -84,6 +86,16 @@ class Evidence:
         if name not in self._made:
             fact = self._facts[name]
             self._made[name] = self._checked(name, fact() if callable(fact) else fact)
+        return self._made[name]
+
+    def scores_by(self, scorer: str) -> Mapping[str, Float[np.ndarray, "n"]]:
+        """Scores for each target by a scorer of a name; `given`: those that are there as `scores`."""
+        if scorer == "given":
+            return self["scores"]
+        self.require("scored_by", f"scorer {scorer!r}")
+        name = f"scored_by {scorer}"
+        if name not in self._made:
+            self._made[name] = self._checked("scores", self._facts["scored_by"](scorer))
         return self._made[name]
 
     def with_seed(self, seed: int) -> "Evidence":

@@ -88,11 +88,19 @@ def stages_of(spec: str) -> list[Stage]:
     return parse(spec, parameters, {name: method.main for name, method in METHODS.items() if method.main})
 
 
+def needs_of_stage(stage: Stage) -> tuple[str, ...]:
+    """The evidence that a stage looks at; a scorer of its own stands in the place of the given scores."""
+    needs = METHODS[stage.name].needs
+    if stage.values.get("scorer", "given") == "given":
+        return needs
+    return tuple("scored_by" if need == "scores" else need for need in needs)
+
+
 def needs_of(spec: str) -> list[str]:
     """The evidence that a spec looks at, by the names of `selection.evidence`."""
-    return list(dict.fromkeys(need for stage in stages_of(spec) for need in METHODS[stage.name].needs))
+    return list(dict.fromkeys(need for stage in stages_of(spec) for need in needs_of_stage(stage)))
 
 
 def needs_no_model(stages: Sequence[Stage]) -> bool:
     """Whether a selection by `stages` can be made before any proxy is trained."""
-    return not any(need in FROM_MODELS for stage in stages for need in METHODS[stage.name].needs)
+    return not any(need in FROM_MODELS for stage in stages for need in needs_of_stage(stage))

@@ -8,11 +8,12 @@ The first value of a stage may be plain: it is that of the stage's main paramete
 method that ranks. In names, - and _ are the same. Spaces do not matter.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from thresher.errors import InputError
+from thresher.errors import InputError, near
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _stage(at: _At, methods: Mapping[str, Mapping[str, Parameter]], main: Mappin
     if not name:
         named.refuse(f"a method is missing; write one of: {known}")
     if name not in methods:
-        named.refuse(f"{named.word!r} is unknown; write one of: {known}")
+        named.refuse(f"{named.word!r} is unknown{near(name, methods)}; write one of: {known}")
     if len(rest) > 1:
         rest[1].refuse("a second ':'; separate parameters by ','")
     values: dict[str, Any] = {}
@@ -98,7 +99,8 @@ def _stage(at: _At, methods: Mapping[str, Mapping[str, Parameter]], main: Mappin
         else:
             parameter, written = key.word.replace("-", "_"), value[0]
         if parameter not in methods[name]:
-            key.refuse(f"{name} has no parameter {key.word!r}; {_takes(name, methods[name])}")
+            hint = near(parameter, methods[name])
+            key.refuse(f"{name} has no parameter {key.word!r}{hint}; {_takes(name, methods[name])}")
         if parameter in values:
             key.refuse(f"{parameter} is given twice; give it once")
         values[parameter] = _value(written, parameter, methods[name][parameter])
@@ -118,10 +120,10 @@ def _value(at: _At, name: str, parameter: Parameter) -> Any:
         value = float(at.word)
     except ValueError:
         at.refuse(f"{name}={at.word!r} is no number; write one")
-    if value != value:
-        at.refuse(f"{name}=nan is no number; write one")
     if parameter.kind is int:
         if not value.is_integer():
             at.refuse(f"{name}={at.word} is no whole number; write one")
         return int(value)
+    if not math.isfinite(value):
+        at.refuse(f"{name}={at.word} is no finite number; write one")
     return value

@@ -1,7 +1,8 @@
 """Experiments that stand on all parts: the whole loop, its studies, their reports.
 
 A `Study` says everything of a run; `run_study` carries it out in a `Workspace`, stage by stage. `validate`, `retrain`
-and `Scorers` are its experiments by themselves; `Sources` and `select_from` make selections from artefacts.
+and `leave_out` are its experiments by themselves; `score_by` scores by any scorer, `Sources` and `select_from` make
+selections from artefacts.
 """
 
 from typing import TYPE_CHECKING
@@ -9,12 +10,17 @@ from typing import TYPE_CHECKING
 from thresher.lazy import lazy
 
 if TYPE_CHECKING:
+    from thresher.studies.experiments.lds import judge, train_checkpoints
+    from thresher.studies.experiments.left_out import leave_out
+    from thresher.studies.experiments.replay import replay_of
     from thresher.studies.experiments.retraining import open_retrainings, retrain
-    from thresher.studies.experiments.scorers import Attribution, Scorers, train_checkpoints
     from thresher.studies.experiments.training_sets import TrainingSet, random_set, supply
     from thresher.studies.experiments.validation import ValidationPlan, read_runs, validate
     from thresher.studies.experiments.validation_facts import compare
     from thresher.studies.loop import POOL, featurize_study, run_study, train_proxies
+    from thresher.studies.scoring.basis import Attribution, Basis
+    from thresher.studies.scoring.pairs import pairs_by
+    from thresher.studies.scoring.score import score_by
     from thresher.studies.selections.evidence import evidence_of
     from thresher.studies.selections.select import select_from
     from thresher.studies.selections.sources import Sources
@@ -34,10 +40,10 @@ __all__ = [
     "POOL",
     "Attribution",
     "AttributionTable",
+    "Basis",
     "PoolTable",
     "ProxyTable",
     "ReferenceTable",
-    "Scorers",
     "SelectTable",
     "Sources",
     "Study",
@@ -48,12 +54,17 @@ __all__ = [
     "compare",
     "evidence_of",
     "featurize_study",
+    "judge",
+    "leave_out",
     "open_retrainings",
+    "pairs_by",
     "random_set",
     "read_runs",
     "read_study",
+    "replay_of",
     "retrain",
     "run_study",
+    "score_by",
     "select_from",
     "supply",
     "train_checkpoints",
@@ -85,9 +96,14 @@ _HOMES = {
     "TrainingSet": "thresher.studies.experiments.training_sets",
     "random_set": "thresher.studies.experiments.training_sets",
     "supply": "thresher.studies.experiments.training_sets",
-    "Attribution": "thresher.studies.experiments.scorers",
-    "Scorers": "thresher.studies.experiments.scorers",
-    "train_checkpoints": "thresher.studies.experiments.scorers",
+    "Attribution": "thresher.studies.scoring.basis",
+    "Basis": "thresher.studies.scoring.basis",
+    "pairs_by": "thresher.studies.scoring.pairs",
+    "score_by": "thresher.studies.scoring.score",
+    "judge": "thresher.studies.experiments.lds",
+    "leave_out": "thresher.studies.experiments.left_out",
+    "train_checkpoints": "thresher.studies.experiments.lds",
+    "replay_of": "thresher.studies.experiments.replay",
     "open_retrainings": "thresher.studies.experiments.retraining",
     "retrain": "thresher.studies.experiments.retraining",
 }

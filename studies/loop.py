@@ -8,13 +8,14 @@ The commands call these; so can you:
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from thresher.artifacts import Artifact
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import open_features
+from thresher.attribution.gradients.projection import CLASSES
 from thresher.attribution.scoring.index import build_index
 from thresher.attribution.scoring.scores import score
 from thresher.attribution.scoring.traker_backend import score_with_traker
@@ -23,6 +24,7 @@ from thresher.executors.workers import num_workers
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.models.weights import loaders_of
 from thresher.proxies.trials import Trial, check_trainable, train_trial, train_trials
+from thresher.scorers import effort_of
 from thresher.seeds import numpy_rng, run_seed
 from thresher.selection.budget import Budget
 from thresher.selection.evidence import FROM_MODELS
@@ -32,6 +34,8 @@ from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
 from thresher.studies.experiments.transfer import Ladder, compare_sizes
 from thresher.studies.experiments.validation import ValidationPlan, check_plan, run_reference, validate
 from thresher.studies.preparation import Prepared, prepare
+from thresher.studies.scoring.basis import Basis, attribution_of
+from thresher.studies.scoring.score import score_by
 from thresher.studies.selections.select import amount_of, select_ahead, select_arms
 from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
 from thresher.studies.study_check import check_study
@@ -50,6 +54,8 @@ class StudyResult:
     features: Sequence[Artifact]
     """Of the pool, then of each target; none with the traker backend."""
     scores: Artifact
+    scorer: str
+    """What made them."""
     index: Artifact | None
     selections: Mapping[str, Sequence[Artifact]]
     """Of each method: one for all seeds, or one for each."""
@@ -68,7 +74,10 @@ def run_study(study: Study, workspace: Workspace) -> StudyResult:
     check_prepared(study, prepared, workspace)
     pool, targets = prepared.pool, prepared.targets
     proxies = train_proxies(pool, study.proxy, seed=seed, workspace=workspace)
-    if table.backend == "thresher":
+    if table.scorer != "trak":
+        stores, index = {}, None
+        scores = score_by_scorer(proxies, prepared, study, workspace)
+    elif table.backend == "thresher":
         stores = featurize_study(proxies, pool, targets, table, seed, workspace)
         scores = score_study(stores, table, workspace)
         index = index_study(stores[POOL], table, workspace)
@@ -77,7 +86,7 @@ def run_study(study: Study, workspace: Workspace) -> StudyResult:
         scores = score_by_traker(proxies, pool, targets, table, seed, workspace)
     opened = {name: open_features(artifact.path) for name, artifact in stores.items()}
     selections = select_arms(study, prepared, proxies, scores, opened.pop(POOL, None), opened, workspace)
-    cost = study_cost(study, prepared, proxies, scores) if stores else None
+    cost = study_cost(study, prepared, proxies, scores) if table.backend == "thresher" else None
     arms = arms_of(selections)
     validation = validate_study(study, prepared, arms, cost, workspace)
     trust = trust_study(study, prepared, arms, workspace) if asks_for_trust(study, arms) else None
@@ -86,6 +95,7 @@ def run_study(study: Study, workspace: Workspace) -> StudyResult:
         proxies=proxies,
         features=list(stores.values()),
         scores=scores,
+        scorer=table.scorer,
         index=index,
         selections=selections,
         validation=validation,
@@ -107,9 +117,18 @@ def check_prepared(study: Study, prepared: Prepared, workspace: Workspace) -> No
 
 def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, workspace: Workspace) -> list[Artifact]:
     """`table.count` proxies, each on its own random part of the pool's tokens and from its own initialisation."""
+    trials = proxy_trials(pool, table, seed)
+    if workspace.executor != "processes":
+        return train_trials(pool, table, trials, label="proxies", workers=None, workspace=workspace)
+    # One after another, all cores on each.
+    return [train_trial(pool, table, trial, workspace) for trial in trials]
+
+
+def proxy_trials(pool: Examples, table: ProxyTable, seed: int) -> list[Trial]:
+    """What each proxy is trained on, and from which seed."""
     amount = Budget(fraction=table.fraction).of(pool.lengths())
     orders = [numpy_rng(seed, "proxy", m).permutation(len(pool)) for m in range(table.count)]
-    trials = [
+    return [
         Trial(
             "proxy",
             m,
@@ -120,10 +139,6 @@ def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, workspace: Wo
         )
         for m, order in enumerate(orders)
     ]
-    if workspace.executor != "processes":
-        return train_trials(pool, table, trials, label="proxies", workers=None, workspace=workspace)
-    # One after another, all cores on each.
-    return [train_trial(pool, table, trial, workspace) for trial in trials]
 
 
 def featurize_study(
@@ -168,6 +183,17 @@ def score_study(stores: Mapping[str, Artifact], table: AttributionTable, workspa
     )
 
 
+def score_by_scorer(proxies: Sequence[Artifact], prepared: Prepared, study: Study, workspace: Workspace) -> Artifact:
+    """The scores of the pool for each target by the study's scorer, from the models themselves."""
+    table, pool = study.attribution, prepared.pool
+    indices = [trial.indices for trial in proxy_trials(pool, study.proxy, study.seed)]
+    settings = attribution_of(table, study.seed)
+    basis = Basis([proxy.path for proxy in proxies], pool, settings, workspace, indices=indices)
+    hashes = {name: examples.content_hash for name, examples in prepared.targets.items()}
+    out = workspace.place(f"scores-{table.scorer}", basis.inputs, hashes, asdict(settings))
+    return score_by(table.scorer, basis, prepared.targets, out=out)
+
+
 def score_by_traker(
     models: Sequence[Artifact],
     pool: Examples,
@@ -187,7 +213,7 @@ def score_by_traker(
         pool,
         targets,
         out=workspace.place("scores-traker", made_from, table.k, seed),
-        k=table.k,
+        k=table.k or CLASSES[1],
         seed=seed,
         progress=workspace.progress,
     )
@@ -208,8 +234,14 @@ def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], sc
     """FLOPs of models that the study's selection took: of all stages up to scores, or 0 where it looks at none."""
     if not set(needs_of(study.select.method)) & FROM_MODELS:
         return 0.0
-    k = scores.facts["k"]
-    return sum(selection_flops(proxies, pool=prepared.pool, targets=prepared.targets, k=k).values())
+    costs = selection_costs(study.attribution.scorer, prepared, proxies, scores.facts.get("k"))
+    return sum(costs.values())
+
+
+def selection_costs(scorer: str, prepared: Prepared, proxies: Sequence[Artifact], k: int | None) -> dict[str, float]:
+    """FLOPs of a selection by stage; k: features of an example, None where none were made (by us)."""
+    effort = {} if scorer == "trak" else effort_of(scorer)
+    return selection_flops(proxies, pool=prepared.pool, targets=prepared.targets, k=k, **effort)
 
 
 def arms_of(selections: Mapping[str, Sequence[Artifact]]) -> list[TrainingSet]:

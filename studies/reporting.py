@@ -1,18 +1,18 @@
 """A study's numbers, as its report takes them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from thresher.artifacts import LIBRARIES, Artifact, library_version
-from thresher.proxies.costs import selection_flops
 from thresher.selection.selection import open_selection
 from thresher.selection.statistics.comparison import Measurement
 from thresher.studies.experiments.transfer import read_rows
 from thresher.studies.experiments.validation import read_runs
-from thresher.studies.loop import StudyResult
+from thresher.studies.loop import StudyResult, selection_costs
 from thresher.studies.preparation import cut_lines
 from thresher.studies.report.content import (
     Choice,
@@ -42,8 +42,13 @@ def make_report(
     command: str,
     flips: NoisyLabels | None,
     trust: Mapping[str, Any] | None,
+    *,
+    root: Path,
 ) -> Report:
-    """The study's numbers, as the report page takes them; `trust` is what `trusted` says of the proxy."""
+    """The study's numbers, as the report page takes them; `trust` is what `trusted` says of the proxy.
+
+    `root` is the folder of the page: paths in the study that replays it are written as they are reached from there.
+    """
     runs = read_runs(result.validation.path)
     arms = result.validation.meta["config"]["arms"]
     as_run = [
@@ -69,7 +74,7 @@ def make_report(
         trust=_trust(trust, result.trust, study.reference.seeds) if trust and result.trust else None,
         reproduction=Reproduction(
             command=command,
-            study=study_text(study),
+            study=study_text(study, root),
             versions={name: library_version(name) or "missing" for name in LIBRARIES},
         ),
         notes=_notes(study, result),
@@ -81,7 +86,7 @@ def _point(row: Mapping[str, Any]) -> Point:
 
 
 def _settings(study: Study, result: StudyResult) -> dict[str, str]:
-    prepared, proxy, reference, table = result.prepared, study.proxy, study.reference, study.attribution
+    prepared, proxy, reference = result.prepared, study.proxy, study.reference
     pool = prepared.pool.artifact.facts
     size = f"{pool['num_examples']:,} examples" + (f", {pool['num_tokens']:,} tokens" if "num_tokens" in pool else "")
     facts = result.validation.facts
@@ -95,7 +100,7 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
             for name, examples in prepared.targets.items()
         ),
         "Proxies": f"{proxy.count} of size {proxy.size}, each on a random {proxy.fraction:.0%} of the pool",
-        "Attribution": f"TRAK, {table.projection} projection to k = {table.k}, backend {table.backend}",
+        "Attribution": _attribution(study, result),
         "Selection": f"{study.select.method}, "
         + (
             f"{study.select.tokens:,} tokens"
@@ -109,6 +114,21 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
         "Machine": f"{result.proxies[0].facts['device']}, {torch.get_num_threads()} threads",
         "Seed": str(study.seed),
     }
+
+
+def _attribution(study: Study, result: StudyResult) -> str:
+    """The projection as it was made, and how far scores from it are those without one."""
+    if not result.features:
+        return f"TRAK, backend {study.attribution.backend}"
+    projection, k = result.features[0].meta["config"]["projection"], result.features[0].facts["k"]
+    facts = result.scores.facts
+    agreement = facts.get("agreement") or facts.get("agreement_at_most") or {}
+    held = ", ".join(f"{name} {value:.2f}" for name, value in agreement.items())
+    return f"TRAK, {projection} projection to k = {k:,}" + (
+        f"; agreement with scores without projection, {'about' if 'agreement' in facts else 'at most'}: {held}"
+        if held
+        else ""
+    )
 
 
 def _total(facts: Mapping[str, Any]) -> int:
@@ -200,13 +220,9 @@ def _stages(result: StudyResult) -> list[Stage]:
 
 def _flops(result: StudyResult) -> dict[str, float]:
     """Of each stage that counts."""
-    prepared = result.prepared
-    return {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])} | selection_flops(
-        result.proxies,
-        pool=prepared.pool,
-        targets=prepared.targets,
-        k=result.scores.facts["k"] if result.features else None,
-    )
+    k = result.scores.facts["k"] if result.features else None
+    others = {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])}
+    return others | selection_costs(result.scorer, result.prepared, result.proxies, k)
 
 
 def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trust:

@@ -99,14 +99,17 @@ class ReferenceTable(ModelSettings):
 class AttributionTable:
     """`[attribution]`: how proxies are turned into scores."""
 
-    k: int = 512
-    projection: str = "two-sided"
+    k: int | None = None
+    projection: str = "auto"
     output: str = "margin"
     views: list[str] = field(default_factory=list)
     """Of images: "flip", "shift"; features are averaged over them."""
-    damping: float | str = 1.0
-    """A multiple of the kernel's mean diagonal, or "loo": chosen on the pool by leave-one-out prediction."""
+    damping: float | str | None = None
+    """A multiple of the kernel's mean diagonal, or "loo": chosen on the pool by leave-one-out prediction. None: 1, but
+    at least 3 mean squared lengths of a feature, which is what the exact kernel has."""
     q: str = "sqrt"
+    scorer: str = "trak"
+    """A name of `thresher.scorers`: trak, ekfac, ekfac-cg, metagradient, adamw-influence, trackstar, ..."""
     backend: str = "thresher"
 
 

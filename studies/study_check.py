@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable
 
-from thresher.attribution.gradients.projection import PROJECTIONS
+from thresher.attribution.gradients.projection import AUTO, PROJECTIONS
 from thresher.attribution.gradients.views import VIEWS
 from thresher.attribution.scoring.weighting import Q_CHOICES
 from thresher.data.sources.skipped import POLICIES
 from thresher.data.text.text_examples import check_shape
 from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
+from thresher.places import check_name
+from thresher.rules import check_numbers
+from thresher.scorers import SCORERS
 from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.study import BASELINE, OFF_TARGET, Study, TargetTable
@@ -20,6 +23,7 @@ RESERVED = ("id", "domain", POOLED, OFF_TARGET)
 def check_study(study: Study, where: str = "study") -> Study:
     """`study` as it is, or an InputError that names the first setting that cannot be used; `where` it was written."""
     table = study.attribution
+    check_name(study.name, f"{where}: name")
     _known(f"{where}: task", study.task, ("language", "vision"))
     if study.task == "language":
         _check_text(where, study)
@@ -37,15 +41,16 @@ def check_study(study: Study, where: str = "study") -> Study:
         raise InputError(
             f"{where}: validate.random_budgets = {budgets}; give at least two above 0 beside 1, such as [0.5, 2, 4]"
         )
-    _known(f"{where}: attribution.projection", table.projection, PROJECTIONS)
+    _known(f"{where}: attribution.projection", table.projection, (AUTO, *PROJECTIONS))
     _known(f"{where}: attribution.q", table.q, Q_CHOICES)
     _known(f"{where}: attribution.output", table.output, ("margin", "loss"))
     _known(f"{where}: attribution.backend", table.backend, BACKENDS)
+    _check_scorer(where, study)
     for view in table.views:
         _known(f"{where}: attribution.views", view, VIEWS)
     if table.views and study.task != "vision":
         raise InputError(f"{where}: attribution.views = {table.views} are of images; leave them out for text")
-    if table.damping != "loo" and not isinstance(table.damping, float):
+    if table.damping not in (None, "loo") and not isinstance(table.damping, float):
         raise InputError(f'{where}: attribution.damping = {table.damping!r}; give a number, or "loo"')
     _share(f"{where}: select.fraction", study.select.fraction)
     _share(f"{where}: proxy.fraction", study.proxy.fraction)
@@ -66,7 +71,19 @@ def check_study(study: Study, where: str = "study") -> Study:
         raise InputError(f"{where}: proxy.count = {study.proxy.count}; at least 1 proxy is needed")
     if study.reference.seeds < 2:
         raise InputError(f"{where}: reference.seeds = {study.reference.seeds}; an interval needs at least 2")
+    _numbers(where, study)
     return study
+
+
+def _numbers(where: str, study: Study) -> None:
+    """Every number of every table keeps the rule of its name, whatever table it stands in."""
+    tables = {
+        name: getattr(study, name) for name in ("pool", "proxy", "reference", "attribution", "select", "validate")
+    }
+    tables |= {f"target.{name}": target for name, target in study.target.items()}
+    check_numbers(vars(study), f"{where}: {{}} =")
+    for name, table in tables.items():
+        check_numbers(vars(table), f"{where}: {name}.{{}} =")
 
 
 def _check_text(where: str, study: Study) -> None:
@@ -80,11 +97,24 @@ def _check_text(where: str, study: Study) -> None:
         raise InputError(f"{where}: {error}") from None
 
 
+def _check_scorer(where: str, study: Study) -> None:
+    table = study.attribution
+    _known(f"{where}: attribution.scorer", table.scorer, SCORERS)
+    if table.scorer != "trak" and table.backend != "thresher":
+        raise InputError(f"{where}: attribution.scorer = {table.scorer!r} is not of {table.backend}; leave out backend")
+    if "texts" in SCORERS[table.scorer].needs and study.task == "vision":
+        raise InputError(f"{where}: attribution.scorer = {table.scorer!r} compares texts; name another for images")
+    if "training" in SCORERS[table.scorer].needs and study.proxy.precision != "float32":
+        raise InputError(
+            f"{where}: attribution.scorer = {table.scorer!r} goes back through training, which bf16 rounds away; set "
+            'proxy.precision = "float32"'
+        )
+
+
 def _check_target(where: str, name: str, target: TargetTable) -> None:
     if name in RESERVED:
         raise InputError(f"{where} cannot be named {name!r}, which stands for something else; give it another name")
-    if "/" in name or name.startswith("."):
-        raise InputError(f"{where} {name!r}: the name cannot be part of a file name; leave out / and a leading .")
+    check_name(name, where)
     if not 0 < target.holdout < 1:
         raise InputError(f"{where}.{name}.holdout = {target.holdout}; give a share above 0 and below 1")
     if target.limit is not None and target.limit < 1:
@@ -113,7 +143,7 @@ def _spec(setting: str, spec: str) -> None:
 
 def _known(setting: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
-        raise InputError(f"{setting} = {value!r} is unknown; write one of: {', '.join(choices)}")
+        raise unknown(f"{setting} =", value, choices)
 
 
 def _share(setting: str, value: float) -> None:

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import os
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -9,7 +10,8 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from thresher.errors import InputError
+from thresher.errors import InputError, near
+from thresher.places import published
 from thresher.studies.study import Study, TargetTable
 from thresher.studies.study_check import check_study
 
@@ -25,15 +27,15 @@ def read_study(path: Path) -> Study:
         raise InputError(f"{path} is a folder; give the study's TOML file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, a number of thousands of digits, deep nesting
         raise InputError(f"{path} is not TOML: {error}; repair it") from None
     return check_study(_from_table(Study, table, str(path), base=path.parent), str(path))
 
 
-def study_text(study: Study) -> str:
-    """The TOML that replays `study`."""
+def study_text(study: Study, beside: Path | None = None) -> str:
+    """The TOML that replays `study`; with `beside`, from that folder: paths are written as they are reached from it."""
     lines: list[str] = []
-    _write_table(asdict(study), [], lines)
+    _write_table(asdict(study) if beside is None else _published(asdict(study), beside), [], lines)
     return "\n".join(lines).strip() + "\n"
 
 
@@ -43,7 +45,8 @@ def _from_table(kind: type, table: Any, where: str, base: Path) -> Any:
     hints, known = get_type_hints(kind), {item.name for item in fields(kind)}
     unknown = sorted(set(table) - known)
     if unknown:
-        raise InputError(f"{where}: unknown key {unknown[0]!r}; the keys here are {', '.join(sorted(known))}")
+        hint = near(unknown[0], known)
+        raise InputError(f"{where}: unknown key {unknown[0]!r}{hint}; the keys here are {', '.join(sorted(known))}")
     values: dict[str, Any] = {}
     for name, value in table.items():
         hint = hints[name]
@@ -94,12 +97,32 @@ def _beside(base: Path, entry: str) -> str:
     path = Path(entry).expanduser()
     inside = base.resolve() / path
     there = not path.is_absolute() and (inside.exists() or bool(glob.glob(entry, root_dir=base, recursive=True)))
-    return str(inside) if there else entry
+    return os.path.normpath(inside) if there else entry
+
+
+def _published(table: Mapping[str, Any], beside: Path) -> dict[str, Any]:
+    return {
+        name: _published(value, beside)
+        if isinstance(value, Mapping)
+        else [_path_text(entry, beside) for entry in value]
+        if isinstance(value, list) and name == "data"
+        else _path_text(value, beside)
+        if isinstance(value, str) and name in ("data", "tokenizer", "size")
+        else value
+        for name, value in table.items()
+    }
+
+
+def _path_text(value: str, beside: Path) -> str:
+    """A setting with the path in it, if one is, as it is reached from `beside`."""
+    kind, mark, path = value.rpartition("hf:")
+    is_path = Path(path).is_absolute() or ("/" in path and Path(path).exists())
+    return kind + mark + published(path, beside) if is_path else value
 
 
 def _write_table(table: Mapping[str, Any], name: list[str], lines: list[str]) -> None:
     if name:
-        lines += ["", f"[{'.'.join(part if part.isalnum() else _toml(part) for part in name)}]"]
+        lines += ["", f"[{'.'.join(part if part.isascii() and part.isalnum() else _toml(part) for part in name)}]"]
     for key, value in table.items():
         if not isinstance(value, Mapping) and value is not None:
             lines.append(f"{key} = {_toml(value)}")

@@ -1,9 +1,9 @@
 """The end of a study: its files, its report, and its result as JSON."""
 
-import json
 from typing import Any
 
-from thresher.artifacts import Artifact, atomic_file
+from thresher.artifacts import Artifact
+from thresher.places import MARK, own_file, published, write_json
 from thresher.studies.experiments.trust import trusted
 from thresher.studies.loop import StudyResult
 from thresher.studies.preparation import cut_lines
@@ -19,15 +19,16 @@ def finish(
     study: Study, result: StudyResult, workspace: Workspace, *, command: str, flips: NoisyLabels | None = None
 ) -> dict[str, Any]:
     """Write `report.html` (with `report.json`, which replays it), `study.toml` and `result.json`; return the result."""
-    with atomic_file(workspace.root / "study.toml") as file:
-        file.write_text(study_text(study), encoding="utf-8")
+    with own_file(workspace.root / "study.toml") as file:
+        file.write_text(
+            f"# {MARK}: replays the study from here.\n" + study_text(study, workspace.root), encoding="utf-8"
+        )
     page = workspace.root / "report.html"
     trust = trusted(result.trust) if result.trust else None
-    report = make_report(study, result, command, flips, trust)
+    report = make_report(study, result, command, flips, trust, root=workspace.root)
     write_report(report, page)
     facts = result.validation.facts
     summary = {
-        "report": str(page.resolve()),
         "arms": facts["arms"],
         "accuracy": facts["accuracy"],
         "paired": facts["paired"],
@@ -50,11 +51,10 @@ def finish(
         ),
         **({"trust": trust} if trust else {}),
         "cut": cut_lines(result.prepared),
-        "artifacts": {name: str(artifact.path) for name, artifact in _artifacts(result).items()},
+        "artifacts": {name: published(artifact.path, workspace.root) for name, artifact in _artifacts(result).items()},
     }
-    with atomic_file(workspace.root / "result.json") as file:
-        file.write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    return summary
+    write_json(summary | {"report": page.name}, workspace.root / "result.json")
+    return {"report": str(page.resolve()), **summary}
 
 
 def _artifacts(result: StudyResult) -> dict[str, Artifact]:

@@ -4,11 +4,19 @@ import os
 import random
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 
 from tests.toy_corpus import write_corpus
+
+# The same few examples in every run; HYPOTHESIS_PROFILE=soak draws others, and many.
+SLOW = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture]
+SHARED = {"deadline": None, "database": None, "suppress_health_check": SLOW}
+hypothesis.settings.register_profile("fast", derandomize=True, max_examples=30, **SHARED)
+hypothesis.settings.register_profile("soak", max_examples=3000, **SHARED)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 # Each of several test processes keeps to one core: more threads and fleets would only be in each other's way.
 if "PYTEST_XDIST_WORKER" in os.environ:

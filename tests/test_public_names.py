@@ -19,7 +19,8 @@ PACKAGES = (
     "thresher.studies",
 )
 # Modules of the ground are one idea each, and public as they are.
-GROUND = {f"thresher.{file.stem}" for file in (ROOT / "thresher").glob("[a-z]*.py")} | {"thresher.executors.jobs"}
+GROUND = {f"thresher.{file.stem}" for file in (ROOT / "thresher").glob("[a-z]*.py")}
+GROUND |= {"thresher.artifacts", "thresher.executors.jobs"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

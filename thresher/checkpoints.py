@@ -44,11 +44,3 @@ def near_paths(path: Path) -> list[Path]:
         return []
     names = difflib.get_close_matches(path.name, [p.name for p in found], n=3, cutoff=0.6)
     return [path.parent / name for name in names]
-
-
-def nearest(value: str, known: list[str]) -> str:
-    """The end of a message that names the nearest of the known values; empty where none is near."""
-    found = difflib.get_close_matches(value, known, n=1, cutoff=0.6) or [
-        other for other in known if other.casefold() == value.casefold()
-    ]
-    return f" (nearest: {found[0]!r})" if found else ""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from thresher.canonical import hash_json
+from thresher.places import check_outside_artifacts
 from thresher.progress import SILENT, Progress
 
 
@@ -23,6 +24,7 @@ class Workspace:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
+        check_outside_artifacts(self.root)
 
     def place(self, name: str, *made_from: object) -> Path:
         """The path of the artefact `name` that is made from these plain values; its folder is made."""

@@ -11,6 +11,7 @@ own longest, whatever the model's context is; a window longer than that is the m
 """
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,11 +33,12 @@ from thresher.attribution.features.packing import OUTPUTS, pack, pack_outputs
 from thresher.attribution.features.store import SHARD_NUMBERS, STORE_DTYPES, TOTALS, _shard_name
 from thresher.attribution.gradients.blocks import SKETCHES
 from thresher.attribution.gradients.featurizer import Featurizer
+from thresher.attribution.gradients.projection import AUTO, SIDED, usual
 from thresher.attribution.gradients.views import check_views, featurize_views
 from thresher.data.batches import balanced_batches
 from thresher.data.examples import Examples, add_shares
 from thresher.devices import keep_memory, pick_device
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.executors.jobs import run_jobs
 from thresher.progress import SILENT, Progress
 
@@ -49,8 +51,8 @@ def featurize(
     examples: Examples,
     *,
     out: Path,
-    projection: str = "two-sided",
-    k: int = 512,
+    projection: str = AUTO,
+    k: int | None = None,
     seed: int = 0,
     output: str = "margin",
     parameters: str | None = None,
@@ -65,7 +67,8 @@ def featurize(
 ) -> Artifact:
     """Projected gradients and outputs of every example under every model, as a feature store at `out`.
 
-    `models` are (content hash, loader) pairs, one a checkpoint; a model is loaded when its turn comes. `views` of
+    `models` are (content hash, loader) pairs, one a checkpoint; a model is loaded when its turn comes. Projection auto
+    and k None are filled in by the task of the examples (`usual`). `views` of
     images (flip, shift) are averaged over: see `views`. `shard_size` is in examples; by default a shard holds 4 million
     numbers (give it where projection identity makes features longer than `k`). `batch_tokens` bounds the padded tokens,
     or images, of a batch. Neither it nor the device is part of the request: they change rounding at most, and a run
@@ -75,11 +78,17 @@ def featurize(
     Raises InputError on unknown options, for an example whose features are not finite, and for a model that no example
     moves.
     """
+    projection, k = usual(projection, k, is_classified=examples.is_classified)
     _check(models, examples, k, batch_tokens, shard_size, store_dtype)
     check_views(views)
     size = shard_size or max(64, SHARD_NUMBERS // k)
     options = {"projection": projection, "k": k, "output": output, "parameters": parameters, "precision": precision}
     featurizer_options = {**options, "seed": seed, "device": device}
+    if projection in SIDED and not examples.is_classified:
+        logging.getLogger(__name__).warning(
+            f"projection {projection} loses much of what texts differ by, at any k (agreement of scores at k = 4,096 "
+            "with those without projection: .58, of sjlt .84); pass projection sjlt"
+        )
     work = _Work(models, examples, batch_tokens, store_dtype, size, tuple(views), progress, featurizer_options)
 
     def write(draft: Draft) -> dict:
@@ -251,4 +260,4 @@ def _check(
         if value is not None and value < 1:
             raise InputError(f"{name}={value} is out of range; pass a positive number")
     if store_dtype not in STORE_DTYPES:
-        raise InputError(f"store_dtype {store_dtype!r} is unknown; pass one of: {', '.join(STORE_DTYPES)}")
+        raise unknown("store_dtype", store_dtype, STORE_DTYPES)

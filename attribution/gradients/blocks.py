@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from thresher.seeds import torch_rng
 
 # Changes when the same seed would give other sketches than before: features are then no longer of one space.
-SKETCHES = 2
+SKETCHES = 3
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,12 @@ class Rows:
         """Add sum_t left[:, t] right[t, :], both projected already."""
         # Not baddbmm_: on this strided target it runs one small product at a time.
         self.of(block).add_(torch.bmm(left.to(self.values.dtype), right.to(self.values.dtype)))
+
+    def add_at(self, block: Block, indices: Int[Tensor, "b t"], values: Float[Tensor, "b t s"]) -> None:
+        """Add values[:, t], projected already, to the rows of the gradient that were looked up: indices[:, t]."""
+        kept = self.of(block)
+        for example, (places, gradients) in enumerate(zip(indices, values, strict=True)):
+            kept[example].index_add_(0, places, gradients.to(kept.dtype))
 
     def add_whole(self, block: Block, gradients: Tensor) -> None:
         """Add whole gradients, not projected yet, [b, *shape] or flattened."""

@@ -31,8 +31,12 @@ FP16_SIZE = 16.0
 User = TypeVar("User", bound="EngineUser")
 Directions = Mapping[str, Tensor]
 """Vectors in parameter space, by parameter: [d, *shape]."""
+NewRows = Callable[..., Rows]
+"""Makes rows from the arguments of `Rows`."""
 Plan = Callable[[Mapping[str, nn.Parameter]], dict[str, Block]]
 """What is kept of the gradients of these parameters, and where it stands in a row."""
+LogitGradients = Callable[[Tensor, Batch], Tensor]
+"""From the logits of a batch, detached, and the batch to the gradient at each logit: the pull-back of other outputs."""
 
 
 class GradientEngine:
@@ -84,30 +88,32 @@ class GradientEngine:
         return tuple(self.blocks)
 
     @full_float32()
-    def read_anew(self, batch: Batch) -> tuple[Rows, Outputs]:
+    def read_anew(self, batch: Batch, new_rows: NewRows = Rows) -> tuple[Rows, Outputs]:
         """New rows of a batch and its outputs, detached. Verifies the first batch.
 
         A parameter that the hooks turn out to miss is left to the fallback, and the batch is read again.
+        `new_rows` makes rows of another kind than those of all numbers.
         """
         batch = self._place(batch)
         if not self.verified:
             self._verify(batch)
-        rows = self._new_rows(batch)
+        rows = new_rows(len(batch["labels"]), self.size, dtype=self.dtype, device=self.device)
         outputs = self._add(batch, rows)
         if missed := self._missed():  # a use of a layer that the first batch did not have
             self._leave_to_fallback(missed)
-            rows = self._new_rows(batch)
+            rows = new_rows(len(batch["labels"]), self.size, dtype=self.dtype, device=self.device)
             outputs = self._add(batch, rows)
         return rows, outputs
 
     @torch.no_grad()
     @full_float32()
-    def read(self, batch: Batch, rows: Rows) -> Outputs:
+    def read(self, batch: Batch, rows: Rows, at_logits: LogitGradients | None = None) -> Outputs:
         """Add the gradients of a batch to `rows`; the outputs of its examples, detached.
 
-        Raises InputError for what the fallback would have to take over only now: `rows` hold a part of it already.
+        They are those of the output, or what `at_logits` gives, pulled back. Raises InputError for what the fallback
+        would have to take over only now: `rows` hold a part of it already.
         """
-        outputs = self._add(self._place(batch), rows)
+        outputs = self._add(self._place(batch), rows, at_logits)
         if missed := self._missed():
             raise InputError(
                 f"the model uses {', '.join(sorted(missed)[:3])} in other ways for some examples than for others; "
@@ -141,13 +147,16 @@ class GradientEngine:
     def _new_rows(self, batch: Batch) -> Rows:
         return Rows(len(batch["labels"]), self.size, dtype=self.dtype, device=self.device)
 
-    def _add(self, batch: Batch, rows: Rows) -> Outputs:
+    def _add(self, batch: Batch, rows: Rows, at_logits: LogitGradients | None = None) -> Outputs:
         with torch.enable_grad(), self._capture.recording(rows):
             with autocast(self.device, self._precision):
                 logits = logits_of(self.model, batch)
             leaf = logits.detach().requires_grad_()
             outputs = outputs_of(leaf, batch["labels"])
-            (logit_gradients,) = torch.autograd.grad(getattr(outputs, self._output).sum(), leaf)
+            if at_logits is None:
+                (logit_gradients,) = torch.autograd.grad(getattr(outputs, self._output).sum(), leaf)
+            else:
+                logit_gradients = at_logits(logits.detach(), batch)
             factors = None
             if self._precision == "fp16":
                 factors = _factors(logit_gradients)
@@ -218,7 +227,7 @@ def _choose(model: nn.Module, pattern: str | None) -> dict[str, nn.Parameter]:
     """The trainable parameters whose name, or another name of the same parameter (tied weights), matches."""
     try:
         matches = re.compile(pattern or "").search
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise InputError(f"parameters {pattern!r} is no regular expression: {error}; correct it") from None
     every = list(model.named_parameters(remove_duplicate=False))
     matching = {id(parameter) for name, parameter in every if parameter.requires_grad and matches(name)}

@@ -24,6 +24,7 @@ from thresher.attribution.gradients.blocks import (
 )
 from thresher.attribution.gradients.engine import EngineUser, GradientEngine
 from thresher.attribution.gradients.projection import check_projection, check_request, make_projector
+from thresher.attribution.gradients.streamed import SketchedRows, SumOfSketches
 from thresher.devices import full_float32
 from thresher.outputs import Batch, Outputs
 from thresher.seeds import derive
@@ -65,7 +66,8 @@ class Featurizer(EngineUser):
 
         projection  two-sided: each side of each gradient, then sjlt (see `blocks`) | two-sided-layers: the same,
                     each layer by itself, to its share of k | factor-mask: two-sided by subsets of the coordinates |
-                    normal | rademacher | sjlt | mask+sjlt | identity (see `projection`; identity ignores k)
+                    normal | rademacher | sjlt (to no more than the D numbers there are; see `streamed`) | mask+sjlt |
+                    identity (see `projection`; identity ignores k)
         model_id    number of the checkpoint: each has its own projection
         output      what is differentiated: margin (log odds of the right class) or loss
         parameters  regular expression searched for in parameter names; None: all trainable ones
@@ -77,9 +79,13 @@ class Featurizer(EngineUser):
         self.engine = GradientEngine(
             model, plan, output=output, parameters=parameters, precision=precision, device=device
         )
-        layers = layer_sizes(self.engine.blocks)
-        size = self.engine.size
-        self._projector = make_projector(projection, size, k, seed=seed, model_id=model_id, layers=layers)
+        layers, size = layer_sizes(self.engine.blocks), self.engine.size
+        if projection == "sjlt":
+            k = min(k, size)
+            sizes = {name: block.size for name, block in self.engine.blocks.items()}
+            self._projector = SumOfSketches(sizes, k, seed=seed, names=(model_id,))
+        else:
+            self._projector = make_projector(projection, size, k, seed=seed, model_id=model_id, layers=layers)
         self.num_features = self._projector.num_features
         self.layout = getattr(self._projector, "layout", {"all": (0, self.num_features)})
 
@@ -98,8 +104,12 @@ class Featurizer(EngineUser):
         """Features and outputs of a batch. Raises InputError for a projection that this device computes wrongly."""
         if not self.engine.verified:
             check_projection(self._projector, self.engine.size, device=self.engine.device)
+        sketch = self._projector
+        if isinstance(sketch, SumOfSketches):
+            rows, outputs = self.engine.read_anew(batch, lambda n, _, **place: SketchedRows(n, sketch, **place))
+            return Featurized(rows.values, outputs)
         rows, outputs = self.engine.read_anew(batch)
-        return Featurized(self._projector(rows.values), outputs)
+        return Featurized(sketch(rows.values), outputs)
 
 
 def _blocks(projection: str, k: int, seed: int, parameters: Mapping[str, nn.Parameter]) -> dict[str, Block]:

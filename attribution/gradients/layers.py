@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 from transformers.pytorch_utils import Conv1D
@@ -148,7 +148,7 @@ def embedding(call: Call) -> Backward:
         if module.padding_idx is not None:
             came_back = came_back * torch.ne(indices, module.padding_idx)[..., None]
         if weight.rows is None:
-            _add_at(rows.of(weight), indices, came_back)
+            rows.add_at(weight, indices, came_back)
         else:
             rows.add_outer(weight, weight.rows[indices].mT, came_back)
 
@@ -248,11 +248,6 @@ def _add_affine(call: Call, gradient: Tensor, normalized: Callable[[], Tensor], 
     if "weight" in call.blocks:
         call.add_sum("weight", gradient * call.split(normalized().flatten(first_axis)), 1)
     call.add_sum("bias", gradient, 1)
-
-
-def _add_at(target: Float[Tensor, "b v n"], indices: Int[Tensor, "b t"], values: Float[Tensor, "b t n"]) -> None:
-    for example, (places, gradients) in enumerate(zip(indices, values, strict=True)):
-        target[example].index_add_(0, places, gradients.to(target.dtype))
 
 
 def _sums(gradient: Float[Tensor, "b t c"], x: Float[Tensor, "b t c"]) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from thresher.errors import InputError
+from thresher.errors import unknown
 
 GOALS = ("auto", "selection", "labels")
 
@@ -35,7 +35,7 @@ class Labelled(Protocol):
 def check_goal(goal: str) -> None:
     """Raises InputError for an unknown goal."""
     if goal not in GOALS:
-        raise InputError(f"goal={goal!r} is unknown; pass one of: {', '.join(GOALS)}")
+        raise unknown("goal", goal, GOALS)
 
 
 def resolve_goal(goal: str, pool: Labelled, targets: Mapping[str, Labelled]) -> str:

@@ -24,7 +24,7 @@ from thresher.attribution.features.store import FeatureStore, check_space
 from thresher.attribution.scoring.kernel import Damping, Kernel, fit_kernel
 from thresher.attribution.scoring.scores import common_facts, q_weights
 from thresher.attribution.scoring.weighting import resolve_q
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.progress import SILENT, Progress
 from thresher.seeds import numpy_rng
 from thresher.vectors import load_faiss
@@ -62,7 +62,7 @@ def build_index(
     """
     q = resolve_q(q, convention)
     if kind not in KINDS:
-        raise InputError(f"index kind {kind!r} is unknown; pass one of: {', '.join(KINDS)}")
+        raise unknown("index kind", kind, KINDS)
     faiss = load_faiss("an index")
     resolved = ("flat" if pool.num_examples <= FLAT_LIMIT else "ivf") if kind == "auto" else kind
 

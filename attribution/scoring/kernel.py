@@ -3,7 +3,7 @@
     score_m(z_i, t) = phi_m(z_i)^T K_m^{-1} phi_m(t),    score = mean_m(score_m) * mean_m(Q_m)
 
 (Park et al. 2023, TRAK, eq. 13 to 17). Three conventions of scale, which rank alike under one checkpoint:
-    thresher   lambda is a multiple of mean(diag K), 1 unless given
+    thresher   lambda is a multiple of mean(diag K), `usual_damping` unless given
     traker     lambda is absolute and 0 unless given; K^{-1} is divided by mean |K^{-1}| (package traker 0.3.2)
     dattri     as traker with features / sqrt(k) and no such division (package dattri 0.3)
 """
@@ -16,11 +16,13 @@ from torch import Tensor
 
 from thresher.attribution.features.store import FeatureStore
 from thresher.attribution.scoring.damping import choose_damping
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 
 CONVENTIONS = ("thresher", "traker", "dattri")
 DAMPING = 1.0
 """Near the best LDS, or better than leave-one-out's choice, wherever it was measured: docs/log.md, damping."""
+EXACT_DAMPING = 3.0
+"""The same in multiples of mean(diag G G^T), the mean squared length of a feature: best of the exact kernel."""
 Damping = float | int | str | None
 """A number, "loo", or None for the default of the convention."""
 
@@ -52,6 +54,16 @@ class Kernel:
         """What an artefact records of the kernel: damping, absolute and relative, and the shift of the diagonal."""
         relative = self.damping / self.mean_diagonal if self.mean_diagonal else 0.0
         return {"damping": self.damping, "relative_damping": relative, "diagonal_shift": self.shift}
+
+
+def usual_damping(k: int, num_examples: int) -> float:
+    """The default lambda in multiples of mean(diag K): 1, but no less than the exact kernel's 3 mean squared lengths.
+
+    The trace of K is n mean squared lengths whatever k is, so a fixed multiple of its mean over k falls as k grows,
+    while the kernel that features approximate stays the same: at k = 8,192 and n = 2,600 it would be a tenth of what
+    the exact kernel has (docs/log.md, projections of text).
+    """
+    return max(DAMPING, EXACT_DAMPING * k / num_examples)
 
 
 def at_unit_length(rows: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
@@ -93,22 +105,40 @@ def fit_kernel(
 ) -> Kernel:
     """The kernel of one checkpoint over all rows of `store`, with `unit` each at length 1.
 
-    `damping` is a multiple of mean(diag K) in convention thresher, None meaning 1 and "loo" the choice of leave-one-out
-    prediction (`choose_damping`); in traker and dattri it is lambda itself, None meaning 0.
+    `damping` is a multiple of mean(diag K) in convention thresher, None meaning `usual_damping` and "loo" the choice of
+    leave-one-out prediction (`choose_damping`); in traker and dattri it is lambda itself, None meaning 0.
     """
+    check_damping(damping, convention)
+    return kernel_of(store, checkpoint, gram(store, checkpoint, unit=unit), damping, convention, unit=unit)
+
+
+def check_damping(damping: Damping, convention: str) -> None:
+    """Raise InputError for a convention or a damping that is unknown, or that do not go together."""
     if convention not in CONVENTIONS:
-        raise InputError(f"convention {convention!r} is unknown; pass one of: {', '.join(CONVENTIONS)}")
+        raise unknown("convention", convention, CONVENTIONS)
     if damping == "loo" and convention != "thresher":
         raise InputError(f"damping 'loo' is not part of convention {convention!r}; pass a number, 0 or more")
     if isinstance(damping, str) and damping != "loo":
         raise InputError(f"damping {damping!r} is unknown; pass a number, 0 or more, or 'loo'")
     if isinstance(damping, float | int) and not 0 <= damping < float("inf"):
         raise InputError(f"damping={damping} is out of range; pass a finite number, 0 or more, or leave it out")
-    matrix = gram(store, checkpoint, unit=unit)
+
+
+def kernel_of(
+    store: FeatureStore,
+    checkpoint: int,
+    matrix: Float[Tensor, "k k"],
+    damping: Damping,
+    convention: str = "thresher",
+    *,
+    unit: bool = False,
+) -> Kernel:
+    """The kernel as `fit_kernel` gives it, of a Gram matrix that is there."""
     if damping == "loo":
         damping = choose_damping(store, checkpoint, gram(store, checkpoint) if unit else matrix)
     if convention == "thresher":
-        return factorise(matrix, (DAMPING if damping is None else damping) * float(matrix.diagonal().mean()))
+        multiple = usual_damping(store.k, store.num_examples) if damping is None else damping
+        return factorise(matrix, multiple * float(matrix.diagonal().mean()))
     if convention == "traker":
         return factorise(matrix, damping or 0.0, normalise=True)
     # (Phi^T Phi / k + lambda I)^{-1} between features / sqrt(k) is (Phi^T Phi + k lambda I)^{-1} between features.

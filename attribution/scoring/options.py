@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from thresher.attribution.scoring.goal import check_goal, resolve_goal
+from thresher.attribution.scoring.kernel import EXACT_DAMPING
 from thresher.attribution.scoring.weighting import check_q, resolve_q
 from thresher.data.batches import Part, all_of
 from thresher.data.examples import Examples
@@ -15,8 +16,6 @@ from thresher.devices import pick_device
 from thresher.errors import InputError
 from thresher.scores import check_names
 
-DAMPING = 3.0
-"""lambda in multiples of mean(diag G G^T), the mean squared gradient norm: best of the exact kernel on CIFAR-10."""
 GIGABYTE = 1e9
 # K, K with lambda on its diagonal, and its Cholesky factor, in float64; and of each right-hand side as many.
 BYTES_A_PAIR = 24
@@ -45,7 +44,7 @@ class Options:
     @property
     def multiple(self) -> float | int:
         """Damping as a multiple of mean(diag G G^T), with the default filled in."""
-        return DAMPING if self.damping is None else self.damping
+        return EXACT_DAMPING if self.damping is None else self.damping
 
     def for_goal(self, pool: Examples, targets: Mapping[str, Examples]) -> "Options":
         """The same with the goal and q that hold for these: nothing is left to be chosen."""

@@ -19,7 +19,17 @@ from torch import Tensor
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.features.store import FeatureStore, Shard, check_space
 from thresher.attribution.scoring.goal import resolve_goal, target_weights
-from thresher.attribution.scoring.kernel import Damping, Kernel, at_unit_length, fit_kernel
+from thresher.attribution.scoring.kernel import (
+    EXACT_DAMPING,
+    Damping,
+    Kernel,
+    at_unit_length,
+    check_damping,
+    fit_kernel,
+    gram,
+    kernel_of,
+)
+from thresher.attribution.scoring.reliability import PURE, SplitHalf, warn_of_loss
 from thresher.attribution.scoring.score_table import num_tied, write_lengths
 from thresher.attribution.scoring.top import TopExamples, write_top
 from thresher.attribution.scoring.weighting import q_of, resolve_q
@@ -52,6 +62,9 @@ def score(
     `goal`: selection; labels, which tells right labels from wrong ones (its q is none unless given); or auto, labels
     where the examples of pool and targets are labelled with classes (see `goal`). `top` is of single examples and the
     same for both.
+    The fact `agreement` is, by target, how far the scores are those without projection (see `reliability`); of a
+    projection that loses something before its last sketch it is `agreement_at_most`. A warning is logged where it is
+    less than it should be.
     Raises InputError for stores that were not made by the same models, projection and seed.
     """
     check_stores(pool, targets)
@@ -62,13 +75,18 @@ def score(
 
     def write(draft: Draft) -> dict:
         solved, best, facts = [], {name: TopExamples(store, top) for name, store in targets.items() if top}, []
+        halves = SplitHalf(pool, list(targets), damping) if _is_sketched(pool, convention) else None
+        check_damping(damping, convention)
         for checkpoint in range(pool.num_checkpoints):
-            kernel = fit_kernel(pool, checkpoint, damping=damping, convention=convention)
+            matrix = gram(pool, checkpoint)
+            kernel = kernel_of(pool, checkpoint, matrix, damping, convention)
             means = [
                 mean_features(store, checkpoint, target_weights(goal, store.outputs(checkpoint)["confidence"]))
                 for store in targets.values()
             ]
             solved.append(kernel.solve(torch.stack(means, dim=1)))
+            if halves is not None:
+                halves.add_checkpoint(matrix, kernel, torch.stack(means, dim=1))
             for examples in best.values():
                 examples.add_checkpoint(checkpoint, kernel)
             facts.append(kernel.facts)
@@ -77,20 +95,27 @@ def score(
             doubt = q_weights(pool, shards, q)
             for examples in best.values():
                 examples.merge(shards, doubt)
+            if halves is not None:
+                halves.merge(shards, doubt)
             parts = [torch.from_numpy(s.features).double() @ v for s, v in zip(shards, solved, strict=True)]
             values = (torch.stack(parts).mean(dim=0).numpy() * doubt[:, None]).astype(np.float32)
             return {name: values[:, column] for column, name in enumerate(targets)}
 
         statistics = stream_scores(draft, pool, list(targets), columns, progress)
+        agreement = halves.agreement() if halves is not None else {}
+        warn_of_loss(agreement, pool.k)
         if best:
             extremes = {name: (targets[name].ids, examples.extremes) for name, examples in best.items()}
             write_top(draft, extremes, pool.ids_at)
         sizes = {name: store.num_examples for name, store in targets.items()}
-        return {"kernels": facts, "targets": statistics, "num_target_examples": sizes} | common_facts(pool)
+        projection = pool.artifact.meta["config"]["projection"]
+        made = {"kernels": facts, "targets": statistics, "num_target_examples": sizes}
+        made["agreement" if projection in PURE else "agreement_at_most"] = agreement
+        return made | common_facts(pool)
 
     inputs = {"pool": pool.content_hash} | {f"target {name}": store.content_hash for name, store in targets.items()}
     config = {"damping": damping, "q": q, "convention": convention, "top": top, "targets": list(targets)}
-    config |= {"goal": goal}
+    config |= {"goal": goal} | ({"least_damping": EXACT_DAMPING} if damping is None else {})
     return build(out, kind="scores", config=config, seed=pool.artifact.meta["seed"], inputs=inputs, write=write)
 
 
@@ -156,6 +181,12 @@ def self_influence(
     config = {"damping": damping, "q": q, "convention": convention, "unit": unit, "targets": ["self_influence"]}
     inputs, seed = {"pool": pool.content_hash}, pool.artifact.meta["seed"]
     return build(out, kind="scores", config=config, seed=seed, inputs=inputs, write=write)
+
+
+def _is_sketched(pool: FeatureStore, convention: str) -> bool:
+    """Whether the features end with a sketch of independent numbers, scored with a damping that halves can share."""
+    projection = pool.artifact.meta["config"]["projection"]
+    return convention == "thresher" and projection != "identity" and pool.k > 1
 
 
 def mean_features(

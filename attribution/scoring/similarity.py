@@ -1,6 +1,6 @@
 """How alike examples' gradients are, streamed over feature stores: to targets on average, and to each other."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -58,3 +58,26 @@ def gradient_norms(store: FeatureStore) -> Float[np.ndarray, "n"]:
         for start, block in store.blocks(checkpoint):
             total[start : start + len(block)] += np.linalg.norm(block.astype(np.float64), axis=1)
     return total / store.num_checkpoints
+
+
+def whitened_cosines(
+    pool: FeatureStore, target: FeatureStore, damping: Damping = None
+) -> Iterator[tuple[int, Float[np.ndarray, "rows t"]]]:
+    """mean_m cos(W_m phi_m(z), W_m phi_m(t)) of every pair, W_m^T W_m = (K_m + lambda I)^-1, as blocks of the pool.
+
+    TrackStar (Chang et al. 2024, 2410.17413), whose second moments of the optimiser are left out: features are of plain
+    gradients. At unit length no example is helpful because its gradient is large.
+    """
+    check_space(pool.space, "target", target)
+    kernels = [fit_kernel(pool, m, damping=damping) for m in range(pool.num_checkpoints)]
+
+    def whitened(m: int, rows: np.ndarray) -> np.ndarray:
+        return directions(kernels[m].whiten(torch.from_numpy(rows).T).T.float().numpy())
+
+    queries = [
+        whitened(m, np.concatenate([block for _, block in target.blocks(m)])) for m in range(pool.num_checkpoints)
+    ]
+    for index in range(pool.num_shards):
+        shards = [pool.shard(m, index) for m in range(pool.num_checkpoints)]
+        parts = [whitened(m, shard.features) @ queries[m].T for m, shard in enumerate(shards)]
+        yield shards[0].start, np.mean(parts, axis=0)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from thresher.errors import InputError
+from thresher.errors import unknown
 
 Q_CHOICES = ("sqrt", "mean", "none", "square")
 Q = "sqrt"
@@ -29,7 +29,7 @@ def q_of(confidences: Sequence[Float[np.ndarray, "n"]], q: str, output: str) -> 
 def check_q(q: str) -> None:
     """Raises InputError for an unknown q."""
     if q not in Q_CHOICES:
-        raise InputError(f"q={q!r} is unknown; pass one of: {', '.join(Q_CHOICES)}")
+        raise unknown("q", q, Q_CHOICES)
 
 
 def resolve_q(q: str | None, convention: str, *, goal: str = "selection") -> str:

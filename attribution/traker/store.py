@@ -8,7 +8,6 @@ and a checkpoint leaves a fingerprint, so that features and targets of two diffe
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 from trak.savers import MmapSaver
 
+from thresher.artifacts import atomic_file
 from thresher.errors import InputError
 
 # Numbers of each tensor that its fingerprint looks at.
@@ -134,6 +134,5 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 
 def _replace(path: Path, content: dict) -> None:
     """A reader finds the old file or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content))
-    partial.replace(path)
+    with atomic_file(path) as file:
+        file.write_text(json.dumps(content))

@@ -19,6 +19,8 @@ class DoReMi(Command):
     DoReMi is known to end nearly one-hot and to depend on proxy and tokenizer.
     """
 
+    makes = "workspace"
+
     pool: Path
     """A prepared pool with domains."""
     out: Path

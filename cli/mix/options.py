@@ -10,6 +10,7 @@ from thresher.cli.command import Command, named_numbers, named_paths
 from thresher.cli.lines import proposal_lines
 from thresher.cli.options import ModelOptions
 from thresher.errors import InputError
+from thresher.places import published
 
 if TYPE_CHECKING:
     from thresher.selection.mixture.constraints import Constraints
@@ -132,14 +133,22 @@ POSITIONAL = ("files", "domains")
 
 
 def command_line(action: str, command: Command) -> str:
-    """The line that replays `command`: every option that differs from its default."""
+    """The line that replays `command` from the current folder: every option that differs from its default."""
     parts = ["thresher", "mix", action]
     # What has no name goes first: an option with several values would take it for one of them.
     for field in sorted(fields(command), key=lambda field: field.name not in POSITIONAL):
         value = getattr(command, field.name)
         if value == field.default or field.name in ("json", "quiet", "device", "workers", "executor"):
             continue
-        values = [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+        values = [_published(item) for item in value] if isinstance(value, tuple) else [_published(value)]
         option = [] if field.name in POSITIONAL else [f"--{field.name.replace('_', '-')}"]
         parts += option + ([] if value is True else values)
-    return shlex.join(parts)
+    # A ~ is for the shell, which takes it only where it is not quoted.
+    return " ".join(f"~/{shlex.quote(part[2:])}" if part.startswith("~/") else shlex.quote(part) for part in parts)
+
+
+def _published(value: Any) -> str:
+    """An option's value; a whole path, alone or after NAME=, as it is reached from the current folder."""
+    name, equals, path = str(value).rpartition("=")
+    whole = isinstance(value, str | Path) and Path(path).is_absolute()
+    return name + equals + published(path, Path.cwd()) if whole else str(value)

@@ -17,6 +17,8 @@ from thresher.progress import Progress
 class Plan(Command):
     """Design the mixtures of proxy runs to make elsewhere. Their losses, as loss_* columns, make it a table."""
 
+    makes = "file"
+
     domains: tyro.conf.Positional[tuple[str, ...]]
     """The domains' names."""
     design: str = "space-filling"

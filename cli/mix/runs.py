@@ -18,6 +18,8 @@ class Runs(Training, Proposing):
     with a larger --runs to go on.
     """
 
+    makes = "workspace"
+
     out: Path
     """A folder for all runs, the table and the report."""
     model: str = "0.1M"

@@ -16,6 +16,8 @@ class Scores(Proposing):
     unless given. Intervals are over resampled examples.
     """
 
+    makes = "workspace"
+
     scores: Path
     """Scores, from `thresher score`."""
     pool: Path

@@ -20,6 +20,8 @@ class Table(Proposing):
     are renormalised.
     """
 
+    makes = "workspace"
+
     files: tyro.conf.Positional[tuple[Path, ...]]
     """The table's CSV file, or files to join on --index."""
     method: str = "ensemble"

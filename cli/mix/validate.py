@@ -18,6 +18,8 @@ class Validate(Training):
     Every run is an artefact under --out; run the same command again to resume, with more --seeds to go on.
     """
 
+    makes = "workspace"
+
     targets: tuple[str, ...]
     """NAME=PREPARED of each held-out target (a part that the proposal has not seen)."""
     mixtures: tuple[str, ...]

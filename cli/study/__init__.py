@@ -1,29 +1,16 @@
 """`thresher study`: which proxy can be trusted. Each action is a module of its own."""
 
-from typing import Annotated
-
-from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, configure, subcommand
-
 from thresher.cli.study.from_table import FromTable
 from thresher.cli.study.learning_rate import LearningRate
 from thresher.cli.study.transfer import Transfer
 from thresher.cli.study.verdict import Verdict
 
-Action = (
-    Annotated[FromTable, subcommand("from-table")]
-    | Annotated[Transfer, subcommand("transfer")]
-    | Annotated[LearningRate, subcommand("learning-rate")]
-    | Annotated[Verdict, subcommand("verdict")]
-)
+ACTIONS = {
+    "from-table": FromTable,
+    "transfer": Transfer,
+    "learning-rate": LearningRate,
+    "verdict": Verdict,
+}
+DESCRIPTION = """Which proxy can be trusted: do decisions between training sets hold on the larger reference?
 
-
-@configure(OmitSubcommandPrefixes, OmitArgPrefixes)
-def study(action: Action):
-    """Which proxy can be trusted: do decisions between training sets hold on the larger reference?
-
-    Every action takes --json (its result as one JSON object on stdout) and --quiet (no progress on stderr).
-    """
-    return action
-
-
-COMMAND = study
+Every action takes --json (its result as one JSON object on stdout) and --quiet (no progress on stderr)."""

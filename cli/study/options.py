@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class StudyOptions(Command):
     """The options of a study that trains models of several kinds on several recipes."""
 
+    makes = "workspace"
+
     pool: Path
     """A prepared pool."""
     test_sets: tuple[str, ...]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 
 FAMILIES = ("gpt2", "llama", "gpt_neox")
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
@@ -82,7 +82,7 @@ def nearest_shape(size: str, *, vocab_size: int, sequence_length: int, family: s
     Raises InputError for an unknown family, and where no rung is within a factor of 2 of the size.
     """
     if family not in FAMILIES:
-        raise InputError(f"model family {family!r} is unknown; pass one of: {', '.join(FAMILIES)}")
+        raise unknown("model family", family, FAMILIES)
     wanted = parse_size(size)
 
     def total(shape: Shape) -> int:

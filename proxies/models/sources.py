@@ -6,6 +6,8 @@ logits [b, classes]. Images: `num_classes=..., image_shape=(c, h, w)`; `model(pi
 """
 
 import importlib
+import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +42,9 @@ def build(spec: Spec, *, empty: bool) -> nn.Module:
 
 def import_function(name: str) -> Callable[..., Any]:
     """The function that `module:function` names; raises InputError where it cannot be imported."""
-    module, _, attribute = name.partition(":")
+    module, _, attribute = str(name).partition(":")
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise InputError(f"model {name!r}: {module} is of Python itself and makes no models; pass a module of your own")
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
@@ -117,7 +121,14 @@ def _build_function(spec: Spec, empty: bool) -> nn.Module:
         sizes |= {"num_classes": spec["num_classes"]} if spec["task"] == CLASSIFIER else {}
     else:
         sizes = {"num_classes": spec["num_classes"], "image_shape": tuple(spec["image_shape"])}
-    model = import_function(spec["function"])(**sizes)
+    function = import_function(spec["function"])
+    try:
+        inspect.signature(function).bind(**sizes)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"model {spec['function']!r} does not take {', '.join(sizes)}; give a function that does"
+        ) from None
+    model = function(**sizes)
     if not isinstance(model, nn.Module):
         raise InputError(f"{spec['function']} returned a {type(model).__name__}; it must return a torch.nn.Module")
     return model

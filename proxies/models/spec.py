@@ -59,7 +59,14 @@ def continued(parsed: ModelName) -> Spec:
 
 def read_artifact_spec(folder: str | Path) -> Spec:
     """The specification that a `model` artefact was made from; raises InputError where the folder holds none."""
-    return json.loads(open_artifact(Path(folder), "model").file("spec.json").read_text())
+    file = open_artifact(Path(folder), "model").file("spec.json")
+    try:
+        spec = json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is no JSON ({error}); make the model again") from None
+    if not isinstance(spec, dict) or not {"task", "source"} <= spec.keys():
+        raise InputError(f"{file} describes no model; make the model again")
+    return spec
 
 
 def build_model(spec: Spec, seed: int, *, empty: bool = False) -> nn.Module:

@@ -1,7 +1,8 @@
 """How a model is trained: optimiser, schedule, batches, length. One frozen record that replays the run."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from thresher.errors import InputError
 from thresher.proxies.models import ladder
+from thresher.proxies.training.smooth import SmoothAdamW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class TrainConfig:
     momentum: float = 0.9
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
+    eps_root: float = 0.0
+    """What AdamW adds to v inside of its root (`smooth`): above 0 for trainings that metagradients go back through."""
     clip: float | None = 1.0
     """Largest norm of the whole gradient."""
     batch_size: int = 16
@@ -58,8 +62,11 @@ class TrainConfig:
         for name, value in shares.items():
             if not 0 <= value < 1:
                 raise InputError(f"{name}={value} in the config; pass a number from 0 to below 1")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"weight_decay={self.weight_decay} in the config; pass 0 or more")
+        for name, value in {"weight_decay": self.weight_decay, "eps_root": self.eps_root}.items():
+            if not 0 <= value < math.inf:
+                raise InputError(f"{name}={value} in the config; pass 0 or more")
+        if self.eps_root and self.optimizer != "adamw":
+            raise InputError(f"eps_root={self.eps_root} with {self.optimizer}, which has no root; leave it out")
         for name, known in {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS}.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name}={getattr(self, name)!r} in the config; pass one of: {', '.join(known)}")
@@ -82,6 +89,17 @@ class TrainConfig:
     def for_task(cls, task: str, **changes: Any) -> "TrainConfig":
         """The defaults for a task (`vision`, `language` or `text-classification`), with `changes`."""
         return cls.for_vision(**changes) if task == "vision" else cls.for_language(**changes)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Every setting, as an artefact's request holds it; what came later is there only where it is in use."""
+        settings = asdict(self)
+        return settings if self.eps_root else {name: settings[name] for name in settings if name != "eps_root"}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> "TrainConfig":
+        """The configuration that `record` was made of, also after a way through JSON."""
+        return cls(**{**record, "betas": tuple(record["betas"])})
 
     def num_units(self, budget: int, sequence_length: float) -> int:
         """Tokens, or images, that the whole run sees, where an epoch has `budget` of them.
@@ -147,7 +165,10 @@ class TrainConfig:
             group["lr"] = rate * group["multiplier"]
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameter_groups, lr=rate, momentum=self.momentum, fused=True)
-        return torch.optim.AdamW(parameter_groups, lr=rate, betas=self.betas, eps=self.eps, fused=True)
+        options: dict[str, Any] = {"lr": rate, "betas": self.betas, "eps": self.eps}
+        if self.eps_root:
+            return SmoothAdamW(parameter_groups, eps_root=self.eps_root, **options)
+        return torch.optim.AdamW(parameter_groups, fused=True, **options)
 
 
 # AdamW's, of a checkpoint trained further, and of adapters beside it (QLoRA, 2305.14314).

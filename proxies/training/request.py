@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ def request_of(
     inputs = {"examples": examples.content_hash, "indices": hash_array(indices)}
     if weights is not None:
         inputs["weights"] = hash_array(weights)
-    made_by = {"spec": spec, "training": asdict(config), "mixture": mixture, "budget": budget}
+    made_by = {"spec": spec, "training": config.record, "mixture": mixture, "budget": budget}
     return {"kind": "model", "config": made_by, "seed": seed, "inputs": inputs}
 
 

@@ -21,6 +21,8 @@ class TrainState:
     losses: Float[Tensor, "steps"]
     """The loss of each step so far, float32 [num_steps]."""
     step: int = 0
+    norm: Tensor | None = None
+    """Of the last step's whole gradient before it was clipped, where it is."""
     seconds: float = 0.0
     """Time spent training, in all the parts of a training that was interrupted."""
 

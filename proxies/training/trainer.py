@@ -152,8 +152,7 @@ class Trainer:
         with (progress if first else SILENT).task("train", num_steps) as advance:
             advance(state.step)
             while state.step < num_steps:
-                self._step(state.step)
-                state.step += 1
+                self.take_step()
                 advance(1)
                 due = time.perf_counter() - saved >= checkpoint_every_seconds
                 if due or state.step % STEPS_BETWEEN_CHECKS == 0 or state.step == num_steps:
@@ -194,14 +193,16 @@ class Trainer:
             **({"num_processes": self.ranks.count} if self.ranks.count > 1 else {}),
         }
 
-    def _step(self, step: int) -> None:
-        state, drawn = self.state, self.order.batch(step)
+    def take_step(self) -> None:
+        """Take the next step, and leave its gradients in the parameters."""
+        state, step = self.state, self.state.step
+        drawn = self.order.batch(step)
         # Dropout and the like draw from (seed, step), so there is no generator's state to keep.
         seed_everything(self.seed, "step", step, *([self.ranks.index] if self.ranks.index else []))
         for group in state.optimizer.param_groups:
             group["lr"] = group["multiplier"] * self.peak * self.config.rate(step, self.order.num_steps)
         whole, owners = drawn
-        parts = self._parts(len(owners))
+        parts = self.parts(len(owners))
         # The loss is over all predictions of the whole batch, however it is cut; uncut, its own mean.
         is_cut = len(parts) > 1 or self.ranks.count > 1
         total = num_predictions(whole) if is_cut else None
@@ -217,10 +218,11 @@ class Trainer:
             state.losses[step] += loss.detach()
         self.ranks.sum(state.losses[step])
         if self.config.clip is not None:
-            torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip)
+            state.norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip)
         state.optimizer.step()
+        state.step += 1
 
-    def _parts(self, size: int) -> list[tuple[int, int]]:
+    def parts(self, size: int) -> list[tuple[int, int]]:
         """Where the parts of this process's share of a batch start and stop."""
         start, stop = self.ranks.part(size)
         count = min(self.config.accumulate, stop - start)

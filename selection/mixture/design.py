@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.seeds import numpy_rng
 from thresher.selection.mixture.constraints import Constraints
 from thresher.selection.mixture.goal import Goal
@@ -47,7 +47,7 @@ def plan_runs(
     runs that it cannot have.
     """
     if kind not in DESIGNS:
-        raise InputError(f"design {kind!r} is unknown; use one of {', '.join(DESIGNS)}")
+        raise unknown("design", kind, DESIGNS)
     num_domains = len(constraints.domains)
     if kind == "ddo":
         if num_runs is not None and num_runs != 2 * num_domains + 1:

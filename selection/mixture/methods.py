@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.selection.mixture.laws.boosted_trees import fit_regmix
 from thresher.selection.mixture.laws.diminishing import fit_diminishing
 from thresher.selection.mixture.laws.effective import fit_effective
@@ -55,4 +55,4 @@ def method_named(name: str) -> Method:
         return METHODS[name]
     if name in OTHERS:
         raise InputError(f"method {name!r} is not fitted to a table of mixtures: it needs {OTHERS[name]}")
-    raise InputError(f"method {name!r} is unknown; use one of {', '.join([*METHODS, *OTHERS])}")
+    raise unknown("method", name, [*METHODS, *OTHERS])

@@ -36,10 +36,10 @@ def read_columns(path: Path) -> Columns:
     Raises InputError for a file that cannot be read and for other keys.
     """
     try:
-        given = tomllib.loads(Path(path).read_text())
+        given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not TOML ({str(error).splitlines()[0]}); correct it") from None
     patterns, names = ("weights", "losses"), ("index", "step", "size")
     if unknown := set(given) - {*patterns, *names}:
@@ -103,14 +103,13 @@ def _read_csv(path: Path, index: str | None) -> tuple[list[str], dict[str, dict[
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            rows, header = list(reader), list(reader.fieldnames or [])
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
     except (IsADirectoryError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"{path} is not a readable CSV ({type(error).__name__}); give a comma-separated text file"
         ) from None
-    header = list(reader.fieldnames or [])
     if not rows:
         raise InputError(f"{path} holds no rows; give one line of names and one line a run")
     if repeated := {name for name in header if header.count(name) > 1}:

@@ -14,9 +14,26 @@ from thresher.selection.selectors.ranking import Ranking, by
 BANDS = {"low": 0.0, "middle": 0.5, "high": 1.0}
 
 
-def dsdm(evidence: Evidence) -> Ranking:
-    """Take the largest combined target score first (DsDm, 2401.12926)."""
-    return by(evidence.combined(evidence["scores"]))
+Scorer = Literal[
+    "given",
+    "trak",
+    "dual",
+    "direction",
+    "ekfac",
+    "ekfac-cg",
+    "metagradient",
+    "adamw-influence",
+    "trackstar",
+    "grad-cosine",
+    "embedding",
+    "bm25",
+    "random",
+]
+
+
+def dsdm(evidence: Evidence, *, scorer: Scorer = "given") -> Ranking:
+    """Take the largest combined target score first (DsDm, 2401.12926), by the given scores or by another scorer's."""
+    return by(evidence.combined(evidence.scores_by(scorer)))
 
 
 def bottom(evidence: Evidence) -> Ranking:

@@ -131,6 +131,8 @@ def _rows(path: Path, columns: LossColumns, size: str | None) -> Iterator[tuple[
         raise InputError(f"{path} does not exist; check the path") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 ({error.reason}); convert it") from None
+    except (csv.Error, IsADirectoryError) as error:
+        raise InputError(f"{path} is not a readable CSV ({type(error).__name__}); give a table with commas") from None
     if empty:
         raise InputError(f"{path} has no rows; give a table with some")
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.intervals import Interval
 from thresher.selection.statistics.decisions import MEAN, Judged
 
@@ -24,7 +24,7 @@ class Criterion:
 
     def __post_init__(self) -> None:
         if self.measure not in MEASURES:
-            raise InputError(f"criterion {self.measure!r} is unknown; pass one of: {', '.join(MEASURES)}")
+            raise unknown("criterion", self.measure, MEASURES)
         if not 0 < self.threshold < 1:
             raise InputError(f"threshold {self.threshold} is outside (0, 1); pass a share, such as 0.9")
 

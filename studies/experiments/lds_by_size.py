@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
+from thresher.attribution.gradients.projection import usual
 from thresher.attribution.gradients.views import VIEWS
 from thresher.attribution.quality.agreement import jaccard, rank_biased_overlap, top_k
 from thresher.attribution.quality.lds import lds_table, noise_ceiling, predict_outputs
@@ -21,9 +22,11 @@ from thresher.errors import InputError
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import check_trainable
+from thresher.studies.experiments.lds import train_checkpoints
 from thresher.studies.experiments.retraining import retrain
-from thresher.studies.experiments.scorers import Attribution, Scorers, train_checkpoints
 from thresher.studies.report.charts import against_cost, standalone
+from thresher.studies.scoring.basis import Attribution, Basis
+from thresher.studies.scoring.pairs import pairs_by
 from thresher.workspace import Workspace
 
 
@@ -66,12 +69,12 @@ def lds_ladder(
         check_trainable(pool, replace(table, size=size), {"target": target})
     common = {"seed": seed, "workers": workers}
     drawn = {"num_subsets": plan.num_subsets, "fraction": plan.fraction, "repeats": plan.repeats}
-    made, scorers, truths = {}, {}, {}
+    made, bases, truths = {}, {}, {}
     for size in everything:
         own_table, own = replace(table, size=size), _folder(workspace, size)
         models = train_checkpoints(pool, own_table, count=plan.checkpoints, workspace=own, **common)
         made[size] = [open_artifact(path, "model") for path in models]
-        scorers[size] = Scorers(models, pool, target, attribution, own)
+        bases[size] = Basis(models, pool, attribution, own)
         if plan.own or size == table.size:
             truths[size] = retrain(pool, target, own_table, workspace=own, **drawn, **common)
     inputs = {f"truth {size}": truth.artifact.content_hash for size, truth in truths.items()}
@@ -83,7 +86,7 @@ def lds_ladder(
     def write(draft: Draft) -> dict[str, Any]:
         truth = truths[table.size]
         outputs, subsets = truth.outputs("margin"), truth.subsets
-        scores = {size: _matrix(one, len(pool), len(target)) for size, one in scorers.items()}
+        scores = {size: _matrix(basis, target) for size, basis in bases.items()}
         predicted = {size: predict_outputs([(0, values)], subsets) for size, values in scores.items()}
         judged = lds_table(predicted, outputs, seed=seed)
         best = top_k(scores[table.size], min(plan.top, len(pool)))
@@ -138,14 +141,15 @@ def _folder(workspace: Workspace, size: str) -> Workspace:
     return replace(workspace, root=workspace.root / size.replace("/", "-").replace(":", "-"))
 
 
-def _matrix(scorers: Scorers, num_pool: int, num_targets: int) -> Float[np.ndarray, "n t"]:
-    scores = np.empty((num_pool, num_targets), dtype=np.float32)
-    for start, block in scorers.blocks("trak"):
+def _matrix(basis: Basis, target: Examples) -> Float[np.ndarray, "n t"]:
+    scores = np.empty((len(basis.pool), len(target)), dtype=np.float32)
+    for start, block in pairs_by("trak", basis, target):
         scores[start : start + len(block)] = block
     return scores
 
 
 def _cost(models: Sequence[Artifact], pool: Examples, target: Examples, attribution: Attribution) -> float:
     """FLOPs of training all checkpoints and of attributing with them, every view a pass of its own."""
-    flops = selection_flops(models, pool=pool, targets={"target": target}, k=attribution.k, num_solved=len(target))
+    k = usual(attribution.projection, attribution.k, is_classified=pool.is_classified)[1]
+    flops = selection_flops(models, pool=pool, targets={"target": target}, k=k, num_solved=len(target))
     return flops["train"] + flops["score"] + flops["featurize"] * prod(len(VIEWS[name]) for name in attribution.views)

@@ -73,8 +73,8 @@ def learning_rate(
         for run in runs
     }
     config = {
-        "proxy": asdict(proxy),
-        "reference": asdict(reference),
+        "proxy": proxy.record,
+        "reference": reference.record,
         "rates": list(small),
         "reference_rates": list(large),
         "standard": standard,

@@ -6,7 +6,7 @@ An artefact of kind "retrainings": `subsets.npy` [m, n] (bool), `margin.npy`, `l
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +115,7 @@ def retrain(
     spec = model_spec(table.size, pool)
     check_all(spec, (pool, target))
     train_config = train_config_of(table, spec)
-    config = {"spec": spec, "train_config": asdict(train_config), "num_subsets": num_subsets, "fraction": fraction}
+    config = {"spec": spec, "train_config": train_config.record, "num_subsets": num_subsets, "fraction": fraction}
     config |= {"repeats": repeats}
     inputs = {"pool": pool.content_hash, "target": target.content_hash}
     where = {"workers": workers, "executor": workspace.executor, "device": workspace.device}
@@ -162,7 +162,7 @@ def retrain(
             "num_targets": len(target),
         }
 
-    out = workspace.place("retrainings", spec, asdict(train_config), inputs, num_subsets, fraction, repeats, seed)
+    out = workspace.place("retrainings", spec, train_config.record, inputs, num_subsets, fraction, repeats, seed)
     return Retrainings(build(out, kind="retrainings", config=config, seed=seed, inputs=inputs, write=write))
 
 

@@ -7,7 +7,7 @@ on every training set, against those of the reference on the same sets.
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,7 @@ def compare_sizes(
         for size, runs in results.items()
         for run in runs
     }
-    config = {"sizes": {size: asdict(table) for size, table in ladder.tables.items()}, "recipes": [*recipes]}
+    config = {"sizes": {size: table.record for size, table in ladder.tables.items()}, "recipes": [*recipes]}
 
     def write(draft: Draft) -> dict[str, Any]:
         rows, samples = _losses(results, list(test_sets))

@@ -1,7 +1,7 @@
 """Does the selection help the larger reference? Train it on every arm from paired seeds; compare held-out losses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def validate(
     )
     inputs = {result.trial.name: result.evaluation.content_hash for result in results}
     config = {
-        "model": asdict(model),
+        "model": model.record,
         "arms": [arm.name for arm in arms],
         "targets": list(targets),
         "off_targets": list(off_targets),

@@ -1,7 +1,7 @@
 """DoReMi by training: a proxy on even draws of the domains, each one's loss weighted by how far it lags a reference."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def reweight_by_doremi(pool: Examples, settings: DoReMiSettings, workspace: Work
             trial = Trial("uniform", repeat, seed, np.arange(len(pool)), budget, uniform)
             reference = train_trial(pool, settings.model, trial, workspace)
             advance(1)
-            made_from = (reference.content_hash, settings.eta, settings.smoothing, asdict(config))
+            made_from = (reference.content_hash, settings.eta, settings.smoothing, config.record)
             proxy = train_doremi(
                 spec,
                 pool,
@@ -101,8 +101,9 @@ class ReweightedTrainer(Trainer):
         self.doremi = begin(len(self.domains), eta=eta, smoothing=smoothing)
         self.path: list[np.ndarray] = []
 
-    def _step(self, step: int) -> None:
-        drawn = self.order.batch(step)
+    def take_step(self) -> None:
+        """Weight the domains by what the model lacks of the reference on the next batch, then take the step."""
+        drawn = self.order.batch(self.state.step)
         batch = {name: tensor.to(self.device) for name, tensor in drawn.batch.items()}
         with torch.no_grad():
             ours, theirs = token_losses(self.state.model, batch), token_losses(self.reference, batch)
@@ -113,7 +114,7 @@ class ReweightedTrainer(Trainer):
         # Draws are uniform over domains, so the share of a domain in the loss is its weight; 1 on average.
         per_domain = torch.from_numpy(self.doremi.weights * len(self.domains)).float()
         self.weights = per_domain[torch.from_numpy(self.domain_of)]
-        super()._step(step)
+        super().take_step()
 
 
 def predicted_owners(drawn: Drawn) -> Int[np.ndarray, "p"]:
@@ -173,6 +174,6 @@ def train_doremi(
         facts = trainer.facts()
         return {"domains": trainer.domains, **{name: facts[name] for name in ("num_parameters", "flops", "num_steps")}}
 
-    made_by = {"spec": spec, "training": asdict(config), "budget": budget, "eta": eta, "smoothing": smoothing}
+    made_by = {"spec": spec, "training": config.record, "budget": budget, "eta": eta, "smoothing": smoothing}
     inputs = {"examples": pool.content_hash, "reference": reference.content_hash}
     return build(out, kind="doremi", config=made_by, seed=seed, inputs=inputs, write=write)

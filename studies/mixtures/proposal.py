@@ -1,6 +1,5 @@
 """From a table of runs to a proposal by any method, AutoScale and the baselines among them, and its files."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from thresher.artifacts import atomic_file
 from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
+from thresher.places import write_json
 from thresher.progress import SILENT, Progress
 from thresher.scores import Scores, open_scores
 from thresher.selection.mixture.autoscale.ddo import find_ddo
@@ -94,11 +93,10 @@ def write_proposal(result: Mapping[str, Any], out: Path, *, command: str) -> dic
 
     `command` is the line that replays the proposal. Returns the result with that line and the path of the page.
     """
-    result = {**result, "command": command, "report": str((out / "report.html").resolve())}
-    with atomic_file(out / "mixture.json") as file:
-        file.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    write_mixture_report(result, out / "report.html", command=command)
-    return result
+    result, page = {**result, "command": command}, out / "report.html"
+    write_json({**result, "report": page.name}, out / "mixture.json")
+    write_mixture_report(result, page, command=command)
+    return {**result, "report": str(page.resolve())}
 
 
 def _test_errors(law: Law, test: MixtureTable) -> dict[str, dict[str, float]]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from thresher.artifacts import atomic_file
 from thresher.data.examples import Examples, ImageExamples, open_examples
 from thresher.errors import InputError
+from thresher.places import own_file
 from thresher.progress import SILENT, Progress
 from thresher.proxies.costs import units_seen
 from thresher.proxies.evaluation import means
@@ -102,7 +102,7 @@ def table_of(rows: Sequence[Mapping[str, Any]], domains: Sequence[str], targets:
 def write_runs(rows: Sequence[Mapping[str, Any]], domains: Sequence[str], targets: Sequence[str], out: Path) -> None:
     """Write `runs.csv`: run, data (relative to the base run), the weights, the losses, FLOPs and seconds."""
     header = ["run", "data", *(f"weight_{d}" for d in domains), *(f"loss_{t}" for t in targets), "flops", "seconds"]
-    with atomic_file(out) as path, open(path, "w", newline="", encoding="utf-8") as file:
+    with own_file(out) as path, open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         for row in rows:
@@ -113,7 +113,7 @@ def write_runs(rows: Sequence[Mapping[str, Any]], domains: Sequence[str], target
 def write_plan(plan: Plan, out: Path) -> None:
     """Write a plan as a CSV file: run, data (relative to the base run), and the weights."""
     sizes = plan.amounts.sum(axis=1) / len(plan.domains)
-    with atomic_file(out) as path, open(path, "w", newline="", encoding="utf-8") as file:
+    with own_file(out) as path, open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["run", "data", *(f"weight_{domain}" for domain in plan.domains)])
         rows = zip(sizes.tolist(), plan.weights.tolist(), strict=True)

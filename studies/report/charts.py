@@ -3,6 +3,7 @@
 The same numbers give the same bytes: no dates, identifiers salted by the chart's name.
 """
 
+import html
 import io
 import re
 import warnings
@@ -15,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from thresher.shown import shown
 from thresher.studies.report.content import Histogram
 from thresher.studies.report.results import Row
 
@@ -252,7 +254,11 @@ def _for_page(svg: str, name: str, label: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
     svg = re.sub(r'(id="|"#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg role="img" aria-label="{label}" \1>', svg)
+    svg = re.sub(
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+        lambda match: f'<svg role="img" aria-label="{html.escape(label)}" {match[1]}>',
+        svg,
+    )
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, f"var({variable})")
     return svg
@@ -267,4 +273,5 @@ def standalone(svg: str) -> str:
 
 
 def _short(name: str) -> str:
+    name = shown(name)
     return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

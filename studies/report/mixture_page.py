@@ -7,14 +7,14 @@ from typing import Any
 from markupsafe import Markup
 
 from thresher import __version__
-from thresher.artifacts import atomic_file
+from thresher.places import own_file
 from thresher.studies.report import charts
 from thresher.studies.report.templates import template
 
 
 def write_mixture_report(result: Mapping[str, Any], out: Path, *, command: str) -> None:
     """A page that needs nothing else, of a proposal as `thresher mix` prints it."""
-    with atomic_file(Path(out)) as file:
+    with own_file(Path(out)) as file:
         file.write_text(render_mixture(result, command=command), encoding="utf-8")
 
 

@@ -1,6 +1,5 @@
 """The page, from a report."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -11,8 +10,8 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 from markupsafe import Markup
 
 from thresher import __version__
-from thresher.artifacts import atomic_file, read_checked, write_checked
 from thresher.errors import InputError
+from thresher.places import check_file_place, own_file, read_json, write_json
 from thresher.studies.report import charts
 from thresher.studies.report.content import Choice, Report, Trust
 from thresher.studies.report.results import Row, rows_of, verdict
@@ -54,20 +53,21 @@ def _sizes(trust: Trust) -> str:
 def write_report(report: Report, out: Path) -> None:
     """The page at `out` and, beside it with the suffix .json, what `read_report` reads back."""
     page = render(report)
-    # JSON has no NaN: the loss of a run that diverged is null there.
-    plain = json.loads(json.dumps(asdict(report)), parse_constant=lambda _: None)
-    write_checked(Path(out).with_suffix(".json"), plain)
-    with atomic_file(Path(out)) as file:
+    out = Path(out)
+    for place in (out, out.with_suffix(".json")):
+        check_file_place(place)
+    write_json(asdict(report), out.with_suffix(".json"))
+    with own_file(out) as file:
         file.write_text(page, encoding="utf-8")
 
 
 def read_report(path: Path) -> Report:
     """The report that `write_report` left in a JSON file."""
     try:
-        return _revive(Report, read_checked(Path(path)))
+        return _revive(Report, read_json(Path(path)))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; give the .json file beside a report's page") from None
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, IsADirectoryError):
         raise InputError(
             f"{path} is not a report's .json file, or was changed; give the one that was written beside the page, or "
             "run the study again"

@@ -1,5 +1,7 @@
 """A selection's card: what was selected, how, at what cost, what it looks like. Markdown and one HTML page."""
 
+import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 from thresher.artifacts import is_artifact, open_artifact
 from thresher.data.examples import Examples, TokenExamples
 from thresher.selection.selection import Selection
+from thresher.shown import PROSE, shown
 from thresher.studies.report.templates import template
 from thresher.studies.selections.sources import Sources
 
@@ -43,7 +46,7 @@ def card_of(selection: Selection, sources: Sources, others: Mapping[str, Selecti
         "bottom": _examples(selection, sources, best=False),
         "rows": rows,
     }
-    filters = {"quoted": _quoted, "cell": _cell}
+    filters = {"quoted": _quoted, "md": _markdown}
     return {
         name: template(name, escape=name.endswith("html"), **filters).render(content)
         for name in ("card.md", "card.html")
@@ -110,8 +113,12 @@ def _excerpt(pool: Examples | None, position: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.split("\n"))
+    """A block that Markdown shows as it stands: each of its lines, whatever may end one, is indented."""
+    return "\n".join(f"    {shown(line, keep=PROSE)}" for line in text.splitlines())
 
 
-def _cell(text: object) -> str:
-    return " ".join(str(text).replace("|", "\\|").splitlines())
+def _markdown(text: object) -> str:
+    """`text` on one line, with nothing that Markdown, or the HTML in it, would take for its own."""
+    line = " ".join(shown(str(text), keep=PROSE).split())
+    escaped = re.sub(r"([\\`*_{}\[\]#!|~])", r"\\\1", line)
+    return html.escape(escaped, quote=False)

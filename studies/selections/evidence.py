@@ -17,6 +17,8 @@ from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.weights import loaders_of
 from thresher.scores import open_scores
 from thresher.selection.evidence import Evidence
+from thresher.studies.scoring.basis import Basis, attribution_of
+from thresher.studies.scoring.score import score_by
 from thresher.studies.selections.sources import Sources
 from thresher.workspace import Workspace
 
@@ -44,6 +46,16 @@ def target_scores(sources: Sources) -> Mapping[str, Float[np.ndarray, "n"]]:
         progress=sources.workspace.progress,
     )
     return open_scores(scores.path).of(None)
+
+
+def scored_by(sources: Sources, scorer: str) -> Mapping[str, Float[np.ndarray, "n"]]:
+    """Target -> scores of the pool by a scorer of a name, made once."""
+    table, targets = sources.table, sources.chosen(sources.targets)
+    settings = attribution_of(table, sources.seed)
+    basis = Basis(sources.models, sources.given_pool, settings, sources.workspace)
+    made_from = [basis.inputs, {name: examples.content_hash for name, examples in targets.items()}, asdict(settings)]
+    out = sources.workspace.place(f"evidence/scores-{scorer}", *made_from)
+    return open_scores(score_by(scorer, basis, targets, out=out).path).of(None)
 
 
 def losses(sources: Sources) -> Float[np.ndarray, "n"]:
@@ -112,6 +124,7 @@ FACTS = {
         _can_featurize,
         "pass --features, or --pool and --models to make them",
     ),
+    "scored_by": Fact(scored_by, _can_embed_targets, f"pass {FROM_PREPARED}"),
     "gradient_cosines": Fact(
         lambda sources: mean_cosines(sources.pool_features, sources.stores),
         _can_compare,

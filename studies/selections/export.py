@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.examples import Examples, TokenExamples
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.selection.selection import Selection
 from thresher.studies.selections.typed_columns import Types, arrow_types, schema_of, table_of
 
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 def check_export(format: str, rows_per_shard: int, pool: Examples | None) -> None:
     """Refuse, before anything is selected, what cannot be exported."""
     if format not in FORMATS:
-        raise InputError(f"format {format!r} is unknown; pass one of: {', '.join(FORMATS)}")
+        raise unknown("format", format, FORMATS)
     if rows_per_shard < 1:
         raise InputError(f"{rows_per_shard} rows a shard hold nothing; pass 1 or more")
     if format != "ids" and pool is None:
@@ -61,7 +61,9 @@ def export(
         facts = {"num_rows": selection.kept.num_rows, "format": format}
         if format == "ids":
             with draft.file("kept.txt") as file:
-                file.write_text("".join(f"{id}\n" for id in selection.kept["id"].to_pylist()), encoding="utf-8")
+                file.write_text(
+                    "".join(f"{_on_a_line(id)}\n" for id in selection.kept["id"].to_pylist()), encoding="utf-8"
+                )
         else:
             assert isinstance(pool, TokenExamples)
             facts |= _write_rows(draft, selection, pool, format, rows_per_shard)
@@ -73,6 +75,12 @@ def export(
     inputs = {"selection": selection.artifact.content_hash} | ({} if pool is None else {"pool": pool.content_hash})
     config = {"format": format, "rows_per_shard": rows_per_shard}
     return build(out, kind="export", config=config, seed=0, inputs=inputs, write=write)
+
+
+def _on_a_line(id: str) -> str:
+    if len(id.splitlines()) != 1:
+        raise InputError(f"id {id!r} does not stand on one line of a file of ids; export as parquet or jsonl")
+    return id
 
 
 def _write_rows(

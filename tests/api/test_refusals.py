@@ -42,7 +42,7 @@ CASES = {
     "unstackable": ([(torch.zeros(5), 0), (torch.zeros(4), 1)], TEST, {}, "cannot be made one batch .*collate_fn"),
     "no tensors": ([("a", 0)], TEST, {}, "tensors are needed"),
     "an unknown method": (TRAIN, TEST, {"method": "tracin"}, "method 'tracin' is unknown"),
-    "an unknown q": (TRAIN, TEST, {"q": "cube"}, "q='cube' is unknown"),
+    "an unknown q": (TRAIN, TEST, {"q": "cube"}, "q 'cube' is unknown"),
     "k of exact": (TRAIN, TEST, {"method": "exact", "k": 3}, "leave k out"),
     "layers with a loss": (TRAIN, TEST, {"method": "two-sided", "loss": lambda o, b: o[:, 0]}, "pass exact or sjlt"),
     "a loss of the batch": (TRAIN, TEST, {"loss": lambda o, b: o.mean()}, r"gave \[\] for a batch of 9"),

@@ -18,7 +18,7 @@ def made(tmp_path_factory):
     commands = [
         (*data, "--part", 0.2, 1, "--vocab-size", 300, "--out", folder / "pool"),
         (*data, "--part", 0, 0.2, "--tokenizer", folder / "pool-tokenizer", "--out", folder / "target"),
-        ("train", "--pool", folder / "pool", "--model", "20k", "--out", folder / "proxy"),
+        ("train", "--pool", folder / "pool", "--model", "20k", "--precision", "float32", "--out", folder / "proxy"),
     ]
     for command in commands:
         assert main([*map(str, command), "--quiet"]) == 0
@@ -49,7 +49,7 @@ def test_every_method_writes_the_same_kind_of_scores_and_they_agree(made, tmp_pa
         "dual": ("--method", "dual"),
         "direction": ("--method", "direction", "--sample", 10_000),
         "some": ("--method", "direction", "--sample", 60),
-        "features": ("--k", 4096, "--damping", 3 * 4096 / 300),
+        "features": ("--method", "features", "--k", 4096, "--damping", 3 * 4096 / 300),
     }
     for name, chosen in options.items():
         status, result, error = score(*chosen, "--q", "none", "--out", tmp_path / name)
@@ -60,6 +60,23 @@ def test_every_method_writes_the_same_kind_of_scores_and_they_agree(made, tmp_pa
     np.testing.assert_allclose(found["direction"], found["dual"], rtol=1e-2, atol=1e-3 * abs(found["dual"]).max())
     assert np.corrcoef(found["some"], found["dual"])[0, 1] > 0.8
     assert np.corrcoef(found["features"], found["dual"])[0, 1] > 0.8
+
+
+def test_a_few_targets_are_scored_without_projection_unless_something_needs_features(made, tmp_path, score):
+    status, result, error = score("--out", tmp_path / "few")
+    assert status == 0 and result["sample"] > 0 and not (tmp_path / "few-features").exists(), error
+    status, result, error = score("--top", 2, "--k", 64, "--out", tmp_path / "top")
+    assert status == 0 and result["k"] == 64 and 0 <= result["agreement"]["t"] <= 1, error
+    many = ["--targets", *(f"t{i}={made / 'target'}" for i in range(5))]
+    status, result, error = score("--k", 64, "--out", tmp_path / "many", targets=many)
+    assert status == 0 and result["k"] == 64 and (tmp_path / "many-features").exists(), error
+
+
+def test_a_projection_that_loses_too_much_is_warned_of(made, tmp_path, score):
+    _, result, error = score("--method", "features", "--k", 8, "--out", tmp_path / "bad")
+    assert result["agreement"]["t"] < 0.9 and "scores from k = 8 numbers agree to about" in error
+    _, result, error = score("--method", "features", "--k", 8192, "--out", tmp_path / "good")
+    assert result["agreement"]["t"] > 0.9 and "agree to about" not in error
 
 
 def test_self_influence_takes_no_targets(made, tmp_path, score):
@@ -77,12 +94,12 @@ def test_extremes_of_every_target_example_come_from_the_dual_too(made, tmp_path,
 @pytest.mark.parametrize(
     "options, message",
     [
-        (("--method", "magic"), "method 'magic' is unknown; pass one of: features, direction, dual"),
+        (("--method", "magic"), "method 'magic' is unknown; pass one of: auto, features, direction, dual"),
         (("--method", "dual", "--damping", "loo"), "--damping loo does not go with --method dual"),
         (("--method", "dual", "--backend", "traker"), "--backend traker does not go with --method dual"),
         (("--method", "direction", "--top", 3), "--top does not go with --method direction"),
         (("--method", "dual", "--convention", "dattri"), "--convention dattri does not go with --method dual"),
-        (("--method", "direction", "--sample", 0), "sample=0 is out of range"),
+        (("--method", "direction", "--sample", 0), "--sample 0 cannot be; give a number from 1"),
         (("--method", "direction", "--damping", 0), "damping=0.0 is out of range"),
         (("--method", "dual", "--memory-gb", 1e-5), "give more memory"),
         (("--self-influence",), "--self-influence scores each example for itself; leave out --targets"),
@@ -104,3 +121,31 @@ def test_the_methods_without_features_need_prepared_examples(made, tmp_path, sco
     assert main([*map(str, ("featurize", *arguments)), "--quiet"]) == 0
     status, _, error = score("--method", "dual", "--pool", tmp_path / "features", "--out", tmp_path / "scores")
     assert status == 2 and "holds 'features'" in error
+
+
+@pytest.mark.parametrize("name", ["ekfac", "ekfac-cg", "metagradient", "trackstar", "grad-cosine", "embedding", "bm25"])
+def test_every_scorer_writes_the_same_kind_of_scores(made, tmp_path, score, name):
+    status, result, error = score("--scorer", name, "--steps", 2, "--k", 32, "--out", tmp_path / "scores")
+    assert status == 0 and result["kind"] == "scores", error
+    values = column(tmp_path / "scores")
+    assert np.isfinite(values).all() and values.std() > 0
+
+
+def test_bm25_takes_no_model(made, tmp_path):
+    arguments = ["score", "--scorer", "bm25", "--pool", made / "pool", "--targets", f"t={made / 'target'}"]
+    assert main([*map(str, arguments), "--out", str(tmp_path / "scores"), "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--scorer", "ekfak"), "nearest: 'ekfac'"),
+        (("--scorer", "ekfac", "--method", "dual"), "--method dual does not go with --scorer ekfac"),
+        (("--scorer", "bm25", "--top", 3), "--top does not go with --scorer bm25"),
+        (("--scorer", "metagradient", "--window", 0), "window"),
+    ],
+)
+def test_what_does_not_go_with_a_scorer_is_refused(made, tmp_path, score, options, said):
+    status, _, error = score(*options, "--out", tmp_path / "scores")
+    assert status == 2 and said in error and len(error.splitlines()) == 1
+    assert not (tmp_path / "scores").exists()

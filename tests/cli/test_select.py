@@ -83,7 +83,7 @@ def test_embeddings_are_of_all_of_a_text_also_of_a_prompt(made):
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        ("dsmd", ("--fraction", "0.2"), "column 1: 'dsmd' is unknown"),
+        ("dsmd", ("--fraction", "0.2"), "column 1: 'dsmd' is unknown (nearest: 'dsdm')"),
         ("dsdm", ("--count", "100000"), "100000 examples asked for, but the pool has"),
         ("dsdm", ("--tokens", "99999999"), "99999999 tokens asked for, but the pool has"),
         ("dsdm", (), "pass exactly one of them"),
@@ -167,8 +167,8 @@ def test_ids_are_exported_without_a_pool(made, tmp_path, capsys, select):
     ("options", "message"),
     [
         (("--export", "x", "--format", "csv"), "format 'csv' is unknown; pass one of: parquet, jsonl, jsonl.zst, ids"),
-        (("--export", "x", "--rows-per-shard", "0"), "0 rows a shard hold nothing"),
-        (("--compare", "a=b"), "--compare is for the card of an export"),
+        (("--export", "x", "--rows-per-shard", "0"), "--rows-per-shard 0 cannot be; give a number from 1"),
+        (("--compare", "a=."), "--compare is for the card of an export"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_selecting(select, tmp_path, options, message):

@@ -10,6 +10,8 @@ PROGRAMS = {
     "power_cuts": 100,
     "damage": 1000,
     "concurrency": 50,
+    "bad_inputs": 300,
+    "hostile": 1,
     "kills": 100,
     "limits": 300,
     "soak": 60,  # minutes

@@ -23,7 +23,7 @@ PAIRS = {
 OTHER = ["--seed", "5"]
 # What the one that does not finish may say.
 REASONS = ("another process", "was made with")
-FAST = {"count": 5, "names": ("train",)}
+FAST = {"count": 3, "names": ("prepare",)}
 
 
 def check(ground: Ground, *, count: int, seed: int, names: tuple[str, ...] = tuple(PAIRS)) -> Report:

@@ -20,6 +20,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
+# Seconds after which a command counts as stuck: far beyond what one takes on a busy machine.
+PATIENCE = 900.0
 # What a command may load besides its own module.
 ALSO = (
     "thresher.attribution.scoring.dual",
@@ -44,7 +46,7 @@ def warm() -> None:
             importlib.import_module(name)
 
 
-def run(arguments, folder: Path, *, timeout: float = 120, **options) -> tuple[int | str, str, str, float, int]:
+def run(arguments, folder: Path, *, timeout: float = PATIENCE, **options) -> tuple[int | str, str, str, float, int]:
     """Exit status, stdout, stderr, seconds, touches; a status below 0 is a signal, "stuck" one that did not end."""
     return spawn(arguments, folder, **options).wait(timeout)
 
@@ -89,7 +91,7 @@ class Child:
         self.files, self.begun, self.pid = files, monotonic(), 0
         self.status: int | None = None
 
-    def until_stopped(self, timeout: float = 120) -> bool:
+    def until_stopped(self, timeout: float = PATIENCE) -> bool:
         """Whether it stopped itself; False: it ended."""
         return self._poll(timeout, os.WUNTRACED) == "stopped"
 
@@ -102,7 +104,7 @@ class Child:
         if self.status is None:
             os.killpg(self.pid, signal.SIGKILL)
 
-    def wait(self, timeout: float = 120) -> tuple[int | str, str, str, float, int]:
+    def wait(self, timeout: float = PATIENCE) -> tuple[int | str, str, str, float, int]:
         """As `run` returns; kills one that does not end."""
         code = self._poll(timeout, 0)
         if code == "stuck":

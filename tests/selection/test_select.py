@@ -30,7 +30,10 @@ def test_a_stage_written_out_reads_as_itself(name):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("minhash | dsmd:0.2", "'minhash | dsmd:0.2', column 11: 'dsmd' is unknown; write one of: dsdm, "),
+        (
+            "minhash | dsmd:0.2",
+            "'minhash | dsmd:0.2', column 11: 'dsmd' is unknown (nearest: 'dsdm'); write one of: dsdm, ",
+        ),
         ("dsdm:eps=0.1", "column 6: dsdm has no parameter 'eps'; dsdm takes fraction, count, tokens, per_domain"),
         ("exact:3", "column 7: '3' is no parameter=value; exact takes none"),
         ("dsdm | ", "column 7: a method is missing"),

@@ -10,12 +10,11 @@ from torch import nn
 from thresher.api.loaders import Data
 from thresher.api.measuring import Task
 from thresher.api.weights import num_trainable
-from thresher.attribution.gradients.projection import PROJECTIONS
-from thresher.attribution.scoring.kernel import DAMPING
-from thresher.attribution.scoring.options import DAMPING as EXACT_DAMPING
+from thresher.attribution.gradients.projection import CLASSES, LANGUAGE, PROJECTIONS
+from thresher.attribution.scoring.kernel import EXACT_DAMPING, usual_damping
 from thresher.attribution.scoring.weighting import check_q
 from thresher.canonical import hash_json
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 
 EXACT = "exact"
 METHODS = ("auto", EXACT, *(name for name in PROJECTIONS if name != "identity"))
@@ -23,7 +22,7 @@ MULTIPLICATIONS = {True: 1e13, False: 1e12}
 """By whether it is text: what the exact kernel may cost before features are taken, a minute or two of a CPU."""
 MOST_EXACT = 10_000
 """Training examples whose kernel takes 2.4 GB."""
-IMAGES, TEXT, VAST = ("two-sided", 512), ("sjlt", 2048), ("two-sided", 4096)
+PLAIN, VAST = ("sjlt", 2048), ("two-sided", 4096)
 MOST_WHOLE = 2e8
 """Parameters whose gradient can be formed whole, as sjlt needs it."""
 HELD = 2**28
@@ -62,7 +61,7 @@ def plan_of(
     return AttributionPlan(
         method=method,
         k=k,
-        damping=_damping(damping, method),
+        damping=_damping(damping, k, len(sides[0])),
         q=q if task.loss is None else "none",  # the gradient of a loss holds it already
         seed=seed,
         parameters=parameters,
@@ -76,7 +75,7 @@ def _resolved(
 ) -> tuple[str, int | None]:
     """The method, and the numbers of a feature (None for exact)."""
     if method not in METHODS:
-        raise InputError(f"method {method!r} is unknown; pass one of: {', '.join(METHODS)}")
+        raise unknown("method", method, METHODS)
     if k is not None and k < 1:
         raise InputError(f"k={k} is too small; pass the numbers a gradient is projected to, 512 is usual")
     if method == EXACT and k is not None:
@@ -92,13 +91,13 @@ def _resolved(
     is_cheap = num_train <= MOST_EXACT and cost <= MULTIPLICATIONS[is_text] and whole_fits
     if method == EXACT or (method == "auto" and k is None and is_cheap):
         return EXACT, None
-    usual = TEXT if task.is_plain else (TEXT if size <= MOST_WHOLE else VAST) if is_text else IMAGES
+    usual = PLAIN if task.is_plain else (LANGUAGE if size <= MOST_WHOLE else VAST) if is_text else CLASSES
     return (usual[0] if method == "auto" else method), min(k or usual[1], size)
 
 
-def _damping(damping: float | None, method: str) -> float:
+def _damping(damping: float | None, k: int | None, num_train: int) -> float:
     if damping is None:
-        return EXACT_DAMPING if method == EXACT else DAMPING
+        return EXACT_DAMPING if k is None else usual_damping(k, num_train)
     if not 0 <= damping < math.inf:
         raise InputError(f"damping={damping} is out of range; pass a finite number, 0 or more, or leave it out")
     return float(damping)

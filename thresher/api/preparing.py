@@ -23,7 +23,7 @@ from thresher.data.preparing import (
 )
 from thresher.data.sources.source import Source
 from thresher.data.text.documents import TextColumns
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.progress import SILENT, Progress
 
 TASKS = ("language", "text-classification", "vision")
@@ -73,7 +73,7 @@ def prepare(
     Raises InputError, naming the row, for data that cannot be used.
     """
     if task not in TASKS:
-        raise InputError(f"task {task!r} is unknown; pass one of: {', '.join(TASKS)}")
+        raise unknown("task", task, TASKS)
     check_settings(part, bad_rows, limit)
     ids = (id,) if isinstance(id, str) else tuple(id or ())
     place, shared = Path(out), {"out": Path(out), "progress": progress}

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from thresher.api.checkpoint import pairs_of
+from thresher.api.checkpoint import listed, names_of, pairs_of
 from thresher.api.handle import Handle, Source
 from thresher.api.handles import Examples, FeatureStore, Index, Neighbours, Scores, named
+from thresher.artifacts import Artifact
 from thresher.attribution.features import featurize as features_module
 from thresher.attribution.scoring import index as index_module
 from thresher.attribution.scoring import scores as scores_module
@@ -15,11 +16,17 @@ from thresher.attribution.scoring.dual import score_dual
 from thresher.attribution.scoring.options import Options
 from thresher.attribution.scoring.traker_backend import score_with_traker
 from thresher.data.examples import TokenExamples
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.progress import SILENT, Progress
+from thresher.scorers import scorer_named
 from thresher.scores import check_names
+from thresher.studies.scoring.basis import Attribution, Basis
+from thresher.studies.scoring.score import score_by
+from thresher.workspace import Workspace
 
-METHODS = ("features", "direction", "dual")
+METHODS = ("auto", "features", "direction", "dual")
+FEW_TARGETS = 4
+"""Slopes along so many directions take about two plain passes: docs/log.md, slopes along directions."""
 Damping = float | Literal["loo"] | None
 
 
@@ -29,8 +36,8 @@ def featurize(
     *,
     out: str | Path,
     windows: bool = False,
-    k: int = 512,
-    projection: str = "two-sided",
+    k: int | None = None,
+    projection: str = "auto",
     output: str = "margin",
     parameters: str | None = None,
     precision: str = "float32",
@@ -45,8 +52,9 @@ def featurize(
 
     models      one or several: what `train` gave, names and paths, modules, or `Checkpoint`s
     windows     of documents, every window that a model reads is an example of its own, ID:0, ID:1, ...
-    k           numbers that a gradient is projected to
-    projection  two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity
+    k           numbers that a gradient is projected to; None: 8,192 of text under a language model, else 512
+    projection  auto (sjlt for such text, else two-sided), two-sided, two-sided-layers, factor-mask,
+                normal, rademacher, sjlt, mask+sjlt or identity
     views       of images: flip and shift, which features are averaged over
     executor    processes, or ray
 
@@ -82,43 +90,59 @@ def score(
     *,
     out: str | Path,
     models: Any = (),
-    method: str = "features",
+    scorer: str = "trak",
+    method: str = "auto",
     backend: str = "thresher",
     damping: Damping = None,
     q: str | None = None,
     convention: str = "thresher",
     goal: str = "auto",
     top: int = 0,
-    k: int = 512,
-    projection: str = "two-sided",
+    k: int | None = None,
+    projection: str = "auto",
     output: str = "margin",
     parameters: str | None = None,
     sample: int = 2000,
+    steps: int = 20,
+    window: int | None = None,
     memory_gb: float = 4.0,
     batch_tokens: int | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> Scores:
-    """What each pool example does to the targets (TRAK): one column a target, higher is more helpful.
+    """What each pool example does to the targets: one column a target, higher is more helpful.
 
     pool, targets  features (from `featurize`), or prepared examples with `models`, whose features are then made beside
                    `out`; targets by name, or one by itself
-    method         features; dual (exact, no projection, for up to some ten thousand examples); direction (nothing
-                   stored, for pools too large to featurise and a few targets)
+    scorer         a name of `thresher.scorers`: trak, or of prepared examples ekfac, ekfac-cg, metagradient, ...
+    method         of trak: auto (direction for prepared examples and at most 4 targets, else features); features; dual
+                   (exact, no projection, for up to some ten thousand examples); direction (nothing stored)
     goal           labels, selection or auto (labels where all are labelled with classes)
     top            also keep so many most helpful and most harmful examples of every single target example
+    steps          of conjugate gradients, in ekfac-cg
+    window         last steps of training that metagradient and adamw-influence ask about; None: all
 
     The others are those of `thresher score`. Raises InputError for what does not go together.
     """
-    check_methods(method, backend, damping=damping, convention=convention, top=top)
+    check_methods(method, backend, damping=damping, convention=convention, top=top, scorer=scorer)
     others = named(targets)
+    if scorer != "trak":
+        settings = Attribution(
+            k=k, projection=projection, damping=damping, q=q, seed=seed, output=output, parameters=parameters,
+            goal="selection" if goal == "auto" else goal, sample=sample, steps=steps, window=window,
+            memory_gb=memory_gb, batch_tokens=batch_tokens,
+        )  # fmt: skip
+        return Scores(_by_scorer(scorer, pool, others, models, Path(out), settings, device, progress))
+    if method == "auto":
+        needs_features = backend == "traker" or damping == "loo" or convention != "thresher" or top > 0
+        method = "features" if needs_features else _method_for(pool, others)
     if goal == "auto" and convention != "thresher" and method == "features" and backend == "thresher":
         goal = "selection"
     reading = {"output": output, "parameters": parameters, "batch_tokens": batch_tokens, "device": device}
     if backend == "traker":
         given = _given(models, pool, others)
-        return Scores(score_with_traker(*given, out=Path(out), k=k, seed=seed, progress=progress))
+        return Scores(score_with_traker(*given, out=Path(out), k=k or 512, seed=seed, progress=progress))
     if method == "features":
         making = {"projection": projection, "k": k, "seed": seed, **reading}
         stores = _stores(pool, others, models, Path(out), making, progress)
@@ -141,8 +165,8 @@ def self_influence(
     damping: Damping = None,
     q: str | None = None,
     convention: str = "thresher",
-    k: int = 512,
-    projection: str = "two-sided",
+    k: int | None = None,
+    projection: str = "auto",
     output: str = "margin",
     parameters: str | None = None,
     batch_tokens: int | None = None,
@@ -200,14 +224,22 @@ def search(index: Source, target: Source, example: int | str, *, k: int = 10, po
 
 
 def check_methods(
-    method: str, backend: str, *, damping: Damping, convention: str, top: int, self_influence: bool = False
+    method: str,
+    backend: str,
+    *,
+    damping: Damping,
+    convention: str,
+    top: int,
+    self_influence: bool = False,
+    scorer: str = "trak",
 ) -> None:
     """Refuse ways to score that are unknown or do not go together."""
+    scorer_named(scorer)
     if backend not in ("thresher", "traker"):
         raise InputError(f"backend {backend!r} is unknown; pass thresher or traker")
     if method not in METHODS:
-        raise InputError(f"method {method!r} is unknown; pass one of: {', '.join(METHODS)}")
-    direct = method != "features"
+        raise unknown("method", method, METHODS)
+    direct = method in ("direction", "dual")
     unfit = {
         "--backend traker": (direct or self_influence) and backend == "traker",
         "--self-influence": direct and self_influence,
@@ -215,10 +247,48 @@ def check_methods(
         f"--convention {convention}": direct and convention != "thresher",
         "--top": (method == "direction" or self_influence) and top != 0,
     }
+    if scorer != "trak":
+        unfit = {
+            f"--method {method}": method != "auto",
+            f"--backend {backend}": backend != "thresher",
+            f"--convention {convention}": convention != "thresher",
+            "--damping loo": damping == "loo",
+            "--self-influence": self_influence,
+            "--top": top != 0,
+        }
     for option, is_unfit in unfit.items():
         if is_unfit:
             what = "--self-influence" if self_influence and not direct else f"--method {method}"
+            what = what if scorer == "trak" else f"--scorer {scorer}"
             raise InputError(f"{option} does not go with {what}; leave one of them out")
+
+
+def _by_scorer(
+    scorer: str,
+    pool: Source,
+    targets: Mapping[str, Source],
+    models: Any,
+    out: Path,
+    settings: Attribution,
+    device: str,
+    progress: Progress,
+) -> Artifact:
+    """The scores of any scorer but TRAK, from prepared examples."""
+    kind = Handle.of(pool).artifact.kind
+    if kind == "features":
+        raise InputError(f"{scorer} reads examples, and {pool} holds features; give prepared examples and --models")
+    examples, others = Examples.of(pool).load(), {name: Examples.of(one).load() for name, one in targets.items()}
+    needs = scorer_named(scorer).needs
+    loaders = pairs_of(models, examples, *others.values()) if "models" in needs or listed(models) else None
+    names = names_of(models) if "training" in needs else []
+    workspace = Workspace(out.with_name(f"{out.name}-work"), device, progress)
+    return score_by(scorer, Basis(names, examples, settings, workspace, loaders=loaders), others, out=out)
+
+
+def _method_for(pool: Source, targets: Mapping[str, Source]) -> str:
+    """Without a projection where that is cheap: prepared examples, of which nothing else is asked, and few targets."""
+    is_made = Handle.of(pool).artifact.kind == "features"
+    return "features" if is_made or len(targets) > FEW_TARGETS else "direction"
 
 
 def _stores(

@@ -21,20 +21,17 @@ from thresher.proxies.trials import check_trainable
 from thresher.seeds import numpy_rng
 from thresher.selection.budget import num_to_keep, take
 from thresher.studies.experiments import validation
+from thresher.studies.experiments.lds import judge, train_checkpoints
 from thresher.studies.experiments.lds_by_size import LadderPlan, lds_ladder
 from thresher.studies.experiments.retraining import retrain
-from thresher.studies.experiments.scorers import (
-    SCORERS,
-    Attribution,
-    Scorers,
-    check_scorers,
-    judge,
-    train_checkpoints,
-)
 from thresher.studies.experiments.training_sets import TrainingSet, held_by, kept_positions, random_set
+from thresher.studies.scoring.basis import Attribution, Basis
+from thresher.studies.scoring.pairs import check_scorers
 from thresher.workspace import Workspace
 
 Weights = Mapping[str, float] | np.ndarray | str | Path
+USUAL = ("trak", "grad-cosine", "embedding", "random", "bm25")
+"""What TRAK is compared with where nothing else is asked for; the last compares texts."""
 
 
 def train(
@@ -152,8 +149,8 @@ def lds(
     fraction: float = 0.5,
     repeats: int = 2,
     checkpoints: int = 5,
-    k: int = 512,
-    projection: str = "two-sided",
+    k: int | None = None,
+    projection: str = "auto",
     views: Sequence[str] = (),
     damping: float | Literal["loo"] | None = None,
     q: str = "sqrt",
@@ -171,7 +168,7 @@ def lds(
 ) -> Quality:
     """How well scores predict retraining on random subsets of the pool (the linear datamodeling score, TRAK eq. 3).
 
-    scorers          some of trak, dual, cosine, embedding, bm25, random; none: all that apply but dual
+    scorers          names of `thresher.scorers`; none: those of USUAL that apply
     scores           name -> a .npy file [pool, target] of more scores to judge
     subsets, fraction, repeats  of the ground truth; two or more repeats give the noise ceiling
     checkpoints      models on the whole pool to attribute with
@@ -182,8 +179,7 @@ def lds(
     Everything is under `out`; the same call resumes. Raises InputError before anything is trained.
     """
     examples, judged = Examples.of(pool).load(), Examples.of(target).load()
-    text_only = ("bm25",) if task_of(examples) != "language" else ()
-    names = tuple(scorers) or tuple(name for name in SCORERS if name not in ("dual", *text_only))
+    names = tuple(scorers) or tuple(USUAL if task_of(examples) == "language" else USUAL[:-1])
     if ladder and (scorers or scores):
         raise InputError("--ladder judges TRAK at every size; leave --scorers and --scores out")
     given = {name: Path(path) for name, path in (scores or {}).items()}
@@ -202,8 +198,8 @@ def lds(
     models = train_checkpoints(examples, table, count=checkpoints, **training)
     truth = retrain(examples, judged, table, **drawn, **training)
     against = baseline if baseline in (*names, *given) else None
-    made = Scorers(models, examples, judged, options, workspace)
-    return Quality(judge(made, truth, names, given=given, output=output, baseline=against, seed=seed))
+    basis = Basis(models, examples, options, workspace)
+    return Quality(judge(basis, judged, truth, names, given=given, output=output, baseline=against, seed=seed))
 
 
 def _chosen(

@@ -20,7 +20,7 @@ request continues there, another is refused, both values said. Whoever opens an 
 
 from thresher.artifacts.artifact import SCHEMA, Artifact, is_artifact, open_artifact
 from thresher.artifacts.building import Draft, build
-from thresher.artifacts.files import FULL, atomic_file, hash_file, read_checked, write_checked
+from thresher.artifacts.files import FULL, atomic_file, checked_json, hash_file, read_checked
 from thresher.artifacts.libraries import LIBRARIES, library_version
 from thresher.artifacts.pieces import is_sound, piece
 
@@ -32,6 +32,7 @@ __all__ = [
     "Draft",
     "atomic_file",
     "build",
+    "checked_json",
     "hash_file",
     "is_artifact",
     "is_sound",
@@ -39,5 +40,4 @@ __all__ = [
     "open_artifact",
     "piece",
     "read_checked",
-    "write_checked",
 ]

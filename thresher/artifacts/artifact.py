@@ -86,6 +86,8 @@ def _read_meta(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} has no meta.json: half-written or not an artefact; rerun the command that makes it"
         ) from None
+    except InputError:  # a ValueError too
+        raise
     except NotADirectoryError:
         raise InputError(f"{path} is a file, not an artefact directory; give the directory") from None
     except (ValueError, KeyError, TypeError, AttributeError, IsADirectoryError, RecursionError):

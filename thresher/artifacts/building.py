@@ -117,7 +117,9 @@ def _begin(scratch: Path, request: Mapping) -> None:
         except ValueError:
             there = None
         if not there:
-            raise InputError(f"{begun} is damaged; delete {scratch} and run the same command again")
+            raise InputError(
+                f"{begun} is damaged, or of another version; delete {scratch} and run the same command again"
+            )
         _refuse_other(scratch, there, request)
     elif _holds_pieces(scratch):
         raise InputError(f"{scratch} does not say what was begun there; delete it and run the same command again")

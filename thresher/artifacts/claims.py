@@ -59,7 +59,7 @@ class Claim:
         try:
             self._wait_for_others()
             self.token, self.beats = secrets.token_hex(8), 0
-            self._write()
+            self._write_first()
             if not locks_reach_others(file.parent):
                 time.sleep(SETTLE_SECONDS)
                 self.check()
@@ -112,6 +112,13 @@ class Claim:
             except OSError:  # a network that hangs, a disk that is full: the next beat may get through
                 continue
 
+    def _write_first(self) -> None:
+        try:
+            self._write()
+        except OSError as error:  # such as a full disk
+            self.file.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(self.file)) from None
+
     def _write(self) -> None:
         record = {"machine": _machine(), "host": platform.node(), "pid": os.getpid(), "token": self.token}
         text = json.dumps(record | {"beats": self.beats})
@@ -122,7 +129,7 @@ class Claim:
 def _locked(file: Path) -> int:
     """A descriptor of the file under that name, locked."""
     while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(descriptor, file):

@@ -82,14 +82,19 @@ def hash_file(path: Path) -> str:
 
 
 def write_checked(file: Path, value: Mapping[str, Any]) -> None:
-    """Write a mapping as JSON, whose last entry `checksum` is the SHA-256 of the text without it."""
-    body = json.dumps(value, indent=1)
+    """Write a mapping as `checked_json` says it."""
     with atomic_file(file) as scratch:
-        scratch.write_text(f'{body[:-2]}{CHECKSUM}{_sha256(body)}"\n}}', encoding="utf-8")
+        scratch.write_text(checked_json(value), encoding="utf-8")
+
+
+def checked_json(value: Mapping[str, Any]) -> str:
+    """JSON of a mapping that is not empty, with a last entry `checksum`: the SHA-256 of the text without it."""
+    body = json.dumps(value, indent=1)
+    return f'{body[:-2]}{CHECKSUM}{_sha256(body)}"\n}}'
 
 
 def read_checked(file: Path) -> dict[str, Any]:
-    """What `write_checked` wrote; raises ValueError where a byte of it has changed."""
+    """The mapping of a file of `checked_json`; raises ValueError where a byte of it has changed."""
     text = file.read_bytes().decode("utf-8")
     head, _, tail = text.rpartition(CHECKSUM)
     body = f"{head}\n}}"

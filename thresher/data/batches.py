@@ -55,12 +55,15 @@ class Part:
 
     def shares(self, members: Int[np.ndarray, "b"]) -> "Shares":
         """Which examples these windows of the part are of."""
-        windows, owners = self._windows
-        return Shares(owners[members], self.examples.windows.weights[windows[members]])
+        return Shares(self._windows[1][members], self.examples.windows.weights[self.numbers(members)])
+
+    def numbers(self, members: Int[np.ndarray, "b"]) -> Int[np.ndarray, "b"]:
+        """The numbers of these windows of the part among all windows of the examples."""
+        return self._windows[0][members]
 
     def batch(self, members: Int[np.ndarray, "b"]) -> Batch:
         """These windows of the part as model input."""
-        return self.examples.batch(self._windows[0][members])
+        return self.examples.batch(self.numbers(members))
 
     def probe(self) -> Batch:
         """The longest windows as model input: they have the most positions."""

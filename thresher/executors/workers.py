@@ -3,7 +3,7 @@
 import os
 
 from thresher.devices import pick_device
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 
 EXECUTORS = ("processes", "ray")
 
@@ -15,7 +15,7 @@ def num_workers(wanted: int | None, device: str, executor: str = "processes") ->
     is none of EXECUTORS.
     """
     if executor not in EXECUTORS:
-        raise InputError(f"executor {executor!r} is unknown; pass one of: {', '.join(EXECUTORS)}")
+        raise unknown("executor", executor, EXECUTORS)
     if wanted is not None and wanted < 1:
         raise InputError(f"workers={wanted}; pass 1 or more")
     if wanted is not None or executor == "ray":

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from thresher.checkpoints import nearest
-from thresher.errors import InputError
+from thresher.errors import InputError, near
 
 GENERIC = re.compile(r"LABEL_\d+")
 
@@ -48,7 +47,7 @@ def match(name: str, labels: Sequence[str], classes: Sequence[str]) -> dict[str,
     shown = ", ".join(labels[:6]) + (", .." if len(labels) > 6 else "")
     raise InputError(
         f"class {missing!r} of the examples is none of the {len(labels)} labels of {name!r} ({shown})"
-        f"{nearest(missing, list(labels))}; name the classes as its id2label does"
+        f"{near(missing, list(labels))}; name the classes as its id2label does"
     )
 
 

@@ -182,7 +182,7 @@ def _tokenizer_length(name: str) -> int:
     """The longest text that a checkpoint's tokenizer says the model takes."""
     try:
         said = json.loads((Path(name) / "tokenizer_config.json").read_text(encoding="utf-8")).get("model_max_length")
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         said = None
     if isinstance(said, int | float) and 1 < said < architecture.UNBOUNDED:
         return int(said)

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from thresher.artifacts import hash_file
-from thresher.checkpoints import nearest
-from thresher.errors import InputError
+from thresher.errors import InputError, near
 from thresher.proxies.models.checkpoints import inputs
 from thresher.proxies.models.checkpoints.stored import precision_of
 from thresher.proxies.models.checkpoints.tensors import refuse_nonfinite, refuse_other
@@ -31,7 +30,7 @@ def describe(name: str, weights: str | None) -> dict[str, Any]:
     if name not in models.list_models(module=models):
         known = models.list_models(module=models)
         raise InputError(
-            f"torchvision has no model {name!r} of images{nearest(name, known)}; see "
+            f"torchvision has no model {name!r} of images{near(name, known)}; see "
             "torchvision.models.list_models() for those it has"
         )
     if weights is None:

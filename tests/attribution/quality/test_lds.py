@@ -189,7 +189,7 @@ def test_the_command_judges_trak_against_baselines_and_reuses_the_ground_truth(t
     assert main(arguments) == 0
     result = json.loads(capsys.readouterr().out)
     table = {name: row["lds"] for name, row in result["table"].items()}
-    assert set(table) == {"trak", "cosine", "embedding", "random", "mine"}
+    assert set(table) == {"trak", "grad-cosine", "embedding", "random", "mine"}
     assert table["trak"]["low"] > 0.1 and table["trak"]["mean"] > table["random"]["mean"]
     assert result["table"]["trak"]["difference"]["low"] > 0
     assert 0 < result["ceiling"]["agreement"]["mean"] < result["ceiling"]["ceiling"]["mean"] <= 1

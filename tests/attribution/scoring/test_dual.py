@@ -148,7 +148,7 @@ def test_a_killed_run_continues_with_the_checkpoint_it_was_at(tmp_path):
     [
         ({"memory_gb": 1e-5}, r"the kernel of 23 examples with 7 columns of scores takes .* enough for 17 examples"),
         ({"damping": -1}, "damping=-1 is out of range; pass a finite number, 0 or more"),
-        ({"q": "max"}, "q='max' is unknown"),
+        ({"q": "max"}, "q 'max' is unknown"),
         ({"output": "logit"}, "output 'logit' is unknown"),
         ({"parameters": "^none$"}, "no trainable parameter matches"),
     ],

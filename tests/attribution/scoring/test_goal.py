@@ -75,5 +75,7 @@ def test_all_methods_score_for_labels_alike(tmp_path):
 
 
 def test_an_unknown_goal_is_refused_with_those_there_are():
-    with pytest.raises(InputError, match=r"goal='label' is unknown; pass one of: auto, selection, labels"):
+    with pytest.raises(
+        InputError, match=r"goal 'label' is unknown \(nearest: 'labels'\); pass one of: auto, selection, labels"
+    ):
         resolve_goal("label", labelled(True), {})

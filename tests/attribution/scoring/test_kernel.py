@@ -6,7 +6,7 @@ import torch
 
 from tests.attribution.cases import dense, synthetic_store
 from thresher.attribution.scoring.damping import GRID, choose_damping, leave_one_out_errors
-from thresher.attribution.scoring.kernel import factorise, fit_kernel, gram
+from thresher.attribution.scoring.kernel import factorise, fit_kernel, gram, usual_damping
 from thresher.errors import InputError
 
 
@@ -78,6 +78,13 @@ def test_the_chosen_damping_has_the_least_error_and_is_never_zero(store):
 
 def test_damping_is_one_mean_diagonal_unless_given(store):
     assert fit_kernel(store, 0, damping=None).facts["relative_damping"] == pytest.approx(1.0)
+
+
+def test_damping_is_never_less_than_the_exact_kernels(tmp_path):
+    few = synthetic_store(tmp_path / "few", n=12, k=9)
+    phi = dense(few, 0)
+    assert fit_kernel(few, 0, damping=None).damping == pytest.approx(3 * np.square(phi).sum() / 12)
+    assert [usual_damping(k, 3000) for k in (10, 1000, 8000)] == [1.0, 1.0, 8.0]
 
 
 @pytest.mark.parametrize(

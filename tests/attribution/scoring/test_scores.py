@@ -112,7 +112,7 @@ def test_stores_of_other_models_or_seeds_are_refused_with_both_values(tmp_path, 
     [
         ({"targets": {}}, "no target given"),
         ({"name": "id"}, "cannot be named 'id'"),
-        ({"q": "max"}, "q='max' is unknown"),
+        ({"q": "max"}, "q 'max' is unknown"),
         ({"top": 151}, "top=151 is out of range"),
         ({"damping": -1}, "damping=-1 is out of range"),
     ],

@@ -181,3 +181,14 @@ def test_which_locks_reach_other_machines_is_read_from_the_mounts(tmp_path, monk
     assert mounts.is_local(tmp_path / "data/sub") == local
     assert mounts.is_local(tmp_path)
     mounts._mount.cache_clear()
+
+
+def test_a_claim_that_cannot_be_written_down_leaves_nothing_and_names_the_file(tmp_path, monkeypatch):
+    def full(descriptor, text, offset):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(claims.os, "pwrite", full)
+    with pytest.raises(OSError) as error, claimed(tmp_path / "x"):
+        pass
+    assert error.value.errno == errno.ENOSPC and error.value.filename == str(lock_of(tmp_path / "x"))
+    assert os.listdir(tmp_path) == []

@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from thresher.artifacts import artifact as module
-from thresher.artifacts import build, open_artifact, read_checked, write_checked
+from thresher.artifacts import build, open_artifact, read_checked
+from thresher.artifacts.files import write_checked
 from thresher.errors import InputError
 
 REQUEST = {"kind": "thing", "config": {"rate": 0.125}, "seed": 3, "inputs": {"pool": "12"}}

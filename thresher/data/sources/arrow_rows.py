@@ -27,7 +27,9 @@ def read_parquet(
         try:
             # Read ahead, what has been read would be held until the end: 0.56 MB a MB (pyarrow 26).
             opened = pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
-        except pa.ArrowInvalid:
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise  # the file cannot be opened at all
             raise InputError(f"{file} is not a Parquet file, or is damaged; write it again") from None
         with opened:
             if opened.metadata.num_rows == 0:
@@ -66,7 +68,7 @@ def _open_arrow(file: Path, stack: ExitStack) -> tuple[Iterator[pa.RecordBatch],
         mapped.seek(0)
         stream = stack.enter_context(pa.ipc.open_stream(mapped))
         return iter(stream), stream.schema
-    except (pa.ArrowInvalid, OSError):
+    except (pa.ArrowException, OSError):
         raise InputError(f"{file} is not an Arrow file, or is damaged; write it again") from None
 
 
@@ -92,7 +94,7 @@ def _rows(
                         row[name] = _NotPlain(f"{schema.field(name).type} {row[name]}")
                 take(row, columns)
                 yield Row(str(file), number, row)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{file} is damaged after row {number} ({reason}); write it again") from None
 

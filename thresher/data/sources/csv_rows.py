@@ -2,12 +2,11 @@
 
 import csv
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from thresher.data.sources.lines import MARK, text_lines
+from thresher.data.sources.lines import LONGEST_LINE, MARK, text_lines
 from thresher.data.sources.rows import Row
 from thresher.data.sources.skipped import BadRows
 from thresher.data.sources.values import no_column
@@ -38,7 +37,7 @@ class _Lines:
 
 def read_csv(files: Sequence[Path], columns: Sequence[str], bad: BadRows, whole_rows: bool = False) -> Iterator[Row]:
     """A row a record; all values are text. Quotes are doubled inside quotes and hold line ends and delimiters."""
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(LONGEST_LINE)
     for file in files:
         lines = _Lines(file, bad)
         header, delimiter = _header(lines, file, columns)

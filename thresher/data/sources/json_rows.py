@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from thresher.data.sources.lines import MARK, text_lines
+from thresher.data.sources.lines import LONGEST_TEXT, MARK, text_lines
 from thresher.data.sources.rows import Row
 from thresher.data.sources.skipped import BadRows
 from thresher.data.sources.values import no_column, take
@@ -70,7 +70,7 @@ def _by_line(file: Path, columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
 
 
 def _by_value(file: Path, columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
-    decoder, text = _Decoder(), "".join(text_lines(file, bad))
+    decoder, text = _Decoder(), "".join(_bounded(text_lines(file, bad), file))
     found = decoder.values(text)
     try:
         first = list(islice(found, 2))
@@ -86,6 +86,16 @@ def _by_value(file: Path, columns: Sequence[str], bad: BadRows) -> Iterator[Row]
         place = len(LINE_END.findall(text, 0, getattr(error, "pos", 0))) + 1
         reason = getattr(error, "msg", str(error))
         raise InputError(f"{file} line {place} is not JSON ({reason}); repair it") from None
+
+
+def _bounded(lines: Iterator[str], file: Path) -> Iterator[str]:
+    """The lines of a file that is read whole; InputError where they are too many to be held."""
+    held = 0
+    for line in lines:
+        held += len(line)
+        if held > LONGEST_TEXT:
+            raise InputError(f"{file} holds more than {LONGEST_TEXT >> 30} GiB of text; write it as JSON lines")
+        yield line
 
 
 def _alone(file: Path, value: dict, twice: str | None, columns: Sequence[str], bad: BadRows) -> Iterator[Row]:

@@ -29,6 +29,10 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 MARK = "\ufeff"
+LONGEST_LINE = 2**27
+"""Bytes. A line is held in memory a few times over; one of 128 MiB is no document, but a file that unfolds."""
+LONGEST_TEXT = 2**31
+"""Bytes of a file that is read whole, once it is decompressed."""
 
 
 def text_lines(file: Path, bad: BadRows) -> Iterator[str]:
@@ -51,7 +55,9 @@ def text_lines(file: Path, bad: BadRows) -> Iterator[str]:
 def whole_text(file: Path, bad: BadRows) -> str:
     """All of a file's text, without its mark; empty where it is."""
     with open_bytes(file) as opened:
-        raw = opened.read()
+        raw = opened.read(LONGEST_TEXT + 1)
+    if len(raw) > LONGEST_TEXT:
+        raise InputError(f"{file} holds more than {LONGEST_TEXT >> 30} GiB of text; cut it into files")
     mark, encoding = _mark_of(raw[:4], file)
     if encoding == "utf-8":
         return _decode(raw[mark:], file, mark, bad)
@@ -71,7 +77,8 @@ def _mark_of(start: bytes, file: Path) -> tuple[int, str]:
 
 
 def _utf8_lines(opened: BufferedIOBase, file: Path, position: int, bad: BadRows) -> Iterator[str]:
-    for raw in opened:
+    while raw := opened.readline(LONGEST_LINE + 1):
+        _check_length(raw, file)
         # bytes.splitlines knows the three line ends alone, str.splitlines many more.
         for line in raw.splitlines(keepends=True) if b"\r" in raw[:-2] else (raw,):
             yield _decode(line, file, position, bad)
@@ -82,12 +89,19 @@ def _wide(opened: BufferedIOBase, file: Path, encoding: str, bad: BadRows) -> It
     errors = "strict" if bad.refuses else "surrogatepass"
     reader = io.TextIOWrapper(opened, encoding, errors, newline="")  # type: ignore[arg-type]
     try:
-        yield from reader
+        while line := reader.readline(LONGEST_LINE + 1):
+            _check_length(line, file)
+            yield line
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is not {encoding.upper()}, as its mark says ({error.reason}); convert it") from None
     finally:
         if not opened.closed:  # as it is where a reader of lines is dropped before their end
             reader.detach()
+
+
+def _check_length(line: bytes | str, file: Path) -> None:
+    if len(line) > LONGEST_LINE:
+        raise InputError(f"{file} has a line of more than {LONGEST_LINE >> 20} MiB; cut it, a line is a row")
 
 
 def _decode(raw: bytes, file: Path, position: int, bad: BadRows) -> str:

@@ -90,7 +90,7 @@ def files_on_hub(repository: str) -> ReadFile:
 def _parsed(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not JSON ({error}); repair it") from None
     return content if isinstance(content, dict) else {}
 

@@ -1,0 +1,97 @@
+"""The solve that influence functions need, (H + D)^-1 q, by EK-FAC alone or from there by conjugate gradients.
+
+ekfac      H: the factors' own
+ekfac-cg   H: the Gauss-Newton matrix of some random examples of the pool, the same for all right-hand sides;
+           x_0 and the preconditioner are EK-FAC's, and so is D
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from thresher.attribution.curvature import conjugate_gradients
+from thresher.attribution.curvature.ekfac import DAMPING, EKFAC
+from thresher.attribution.curvature.factors import Factors
+from thresher.attribution.curvature.gauss_newton import GaussNewton
+from thresher.attribution.curvature.store import SAMPLE, check_sample
+from thresher.attribution.curvature.vectors import flatten, ordered, unflatten
+from thresher.attribution.gradients.engine import Directions
+from thresher.data.batches import Part
+from thresher.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solving:
+    """How (H + D)^-1 is applied."""
+
+    damping: float | int = DAMPING
+    """D, in multiples of the mean eigenvalue of each group."""
+    sample: int = SAMPLE
+    """Examples that the factors are made from."""
+    steps: int = 0
+    """Of conjugate gradients; 0: EK-FAC alone."""
+    examples: int = 256
+    """Of the Gauss-Newton matrix."""
+    tolerance: float = 1e-2
+    """Of the residual, relative to the right-hand side: a solve that is so close stops."""
+
+    def check(self) -> None:
+        """Raise InputError for numbers that are out of range."""
+        check_sample(self.sample)
+        check_sample(self.examples, "examples")
+        if not 0 < self.damping < math.inf:
+            raise InputError(f"damping={self.damping} is out of range; pass a finite number, more than 0")
+        if self.steps < 0 or not 0 <= self.tolerance < 1:
+            raise InputError(
+                f"steps={self.steps}, tolerance={self.tolerance}; pass 0 or more steps, and a tolerance from 0 to 1"
+            )
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What decides the solution."""
+        own = {"damping": self.damping, "sample": self.sample}
+        more = {"steps": self.steps, "examples": self.examples, "tolerance": self.tolerance}
+        return own | (more if self.steps else {})
+
+
+def invert(
+    model: nn.Module, factors: Factors, part: Part, directions: Directions, solving: Solving
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """(H + D)^-1 of each direction, and facts: steps, the largest relative residual and the mean objective.
+
+    `part` holds the examples of the Gauss-Newton matrix; without steps it is not read.
+    """
+    ekfac = EKFAC(factors, solving.damping)
+    start = ekfac.solve(directions)
+    if not solving.steps:
+        return start, {}
+    names = list(start)
+    newton = GaussNewton(model, names, part)
+
+    def vectors(rows: Float[Tensor, "d p"]) -> dict[str, Tensor]:
+        return unflatten(rows, newton.parameters)
+
+    def damped(rows: Float[Tensor, "d p"]) -> Float[Tensor, "d p"]:
+        product, extra = newton.product(vectors(rows)), ekfac.damp(vectors(rows))
+        return flatten({name: product[name] + extra[name] for name in names})
+
+    solution = conjugate_gradients.solve(
+        damped,
+        flatten(ordered(directions, names)),
+        precondition=lambda rows: flatten(ekfac.solve(vectors(rows))),
+        start=flatten(start),
+        num_steps=solving.steps,
+        tolerance=solving.tolerance,
+    )
+    first, last = solution.objectives[0], solution.objectives[-1]
+    facts = {
+        "steps": len(solution.residuals) - 1,
+        "residual_of_ekfac": max(solution.residuals[0]),
+        "residual": max(solution.residuals[-1]),
+        "objective_of_ekfac": sum(first) / len(first),
+        "objective": sum(last) / len(last),
+    }
+    return vectors(solution.x), {name: float(value) for name, value in facts.items()}

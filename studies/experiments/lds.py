@@ -1,0 +1,99 @@
+"""How well do scores predict retraining? Checkpoints to attribute with, and the LDS of scorers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from thresher.artifacts import Artifact, Draft, build, hash_file
+from thresher.attribution.quality.lds import lds, lds_table, noise_ceiling, predict_outputs
+from thresher.data.examples import Examples
+from thresher.errors import InputError
+from thresher.proxies.settings import ModelSettings
+from thresher.proxies.trials import Trial, train_trials
+from thresher.seeds import run_seed
+from thresher.studies.experiments.retraining import Retrainings
+from thresher.studies.scoring.basis import Basis
+from thresher.studies.scoring.pairs import check_scorers, pairs_by
+from thresher.workspace import Workspace
+
+
+def train_checkpoints(
+    pool: Examples, table: ModelSettings, *, count: int, seed: int, workers: int | None, workspace: Workspace
+) -> list[Path]:
+    """`count` models on the whole pool, each from its own initialisation and order, several at once."""
+    if count < 1:
+        raise InputError(f"checkpoints={count}; pass 1 or more")
+    everything = np.arange(len(pool))
+    trials = [
+        Trial("whole", m, run_seed(seed, "checkpoint", m), everything, folder="checkpoints") for m in range(count)
+    ]
+    models = train_trials(pool, table, trials, label="checkpoints", workers=workers, workspace=workspace)
+    return [model.path for model in models]
+
+
+def judge(
+    basis: Basis,
+    target: Examples,
+    truth: Retrainings,
+    names: Sequence[str],
+    *,
+    given: Mapping[str, Path] | None = None,
+    output: str = "margin",
+    baseline: str | None = None,
+    seed: int = 0,
+) -> Artifact:
+    """LDS of each named scorer, and of `given` score matrices (`.npy` [n, t]), against one ground truth.
+
+    An artefact of kind "lds": `lds.parquet` (scorer, target_id, lds), and as facts the `table` of means with 95 %
+    intervals over subsets and targets, and the `ceiling`. `output`: margin, or loss (negated).
+    """
+    check_scorers(names, basis.pool)
+    given = given or {}
+    inputs = {"retrainings": truth.artifact.content_hash} | basis.inputs
+    inputs |= {f"scores {name}": hash_file(path) for name, path in given.items()}
+    config = {"scorers": list(names), "output": output, "baseline": baseline, **asdict(basis.settings)}
+
+    def write(draft: Draft) -> dict:
+        outputs, subsets = truth.outputs(output), truth.subsets
+        if output == "loss":
+            outputs = -outputs
+        predicted = {name: predict_outputs(pairs_by(name, basis, target), subsets) for name in names}
+        predicted |= {
+            name: predict_outputs([(0, _matrix(path, len(basis.pool), len(target)))], subsets)
+            for name, path in given.items()
+        }
+        values = {name: lds(p, outputs.mean(axis=1)) for name, p in predicted.items()}
+        with draft.file("lds.parquet") as file:
+            columns = {
+                "scorer": np.repeat(list(values), len(target)),
+                "lds": np.concatenate([*values.values()]),
+            }
+            pq.write_table(pa.table(columns | {"target_id": [*target.ids] * len(values)}), file)
+        table = lds_table(predicted, outputs, baseline=baseline, seed=seed)
+        plain = {name: {key: asdict(value) for key, value in row.items()} for name, row in table.items()}
+        num_subsets, repeats, num_targets = outputs.shape
+        facts = {"table": plain, "num_subsets": num_subsets, "repeats": repeats, "num_targets": num_targets}
+        facts |= {"fraction": float(subsets[0].mean()), "num_pool": subsets.shape[1]}
+        if repeats > 1:
+            facts["ceiling"] = {key: asdict(value) for key, value in noise_ceiling(outputs, seed=seed).items()}
+        return facts
+
+    out = basis.workspace.place("lds", config, inputs, seed)
+    return build(out, kind="lds", config=config, seed=seed, inputs=inputs, write=write)
+
+
+def _matrix(path: Path, num_pool: int, num_targets: int) -> np.ndarray:
+    wanted = (num_pool, num_targets)
+    try:
+        scores = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header's shape asks for no memory
+    except (ValueError, EOFError, AttributeError) as error:
+        raise InputError(f"{path} is no .npy file of numbers ({error}); write it by numpy.save") from None
+    if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "iuf":
+        raise InputError(f"{path} holds no array of numbers; write it by numpy.save of floats")
+    if scores.shape != wanted:
+        raise InputError(f"{path} has shape {scores.shape}; scores [pool, target] are {wanted} here")
+    return scores

@@ -1,0 +1,129 @@
+"""What scorers work from: models, a pool, and how gradients are read; what several of them need is made once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thresher.attribution.curvature.inverse import Solving
+from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.store import FeatureStore, open_features
+from thresher.attribution.scoring.options import Options
+from thresher.data.examples import Examples
+from thresher.proxies.models.weights import Loaders, loaders_of
+from thresher.studies.study import AttributionTable
+from thresher.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribution:
+    """How checkpoints are turned into scores."""
+
+    k: int | None = None
+    projection: str = "auto"
+    views: tuple[str, ...] = ()
+    damping: float | str | None = None
+    q: str | None = "sqrt"
+    seed: int = 0
+    output: str = "margin"
+    """What is asked of a target: margin or loss."""
+    goal: str = "selection"
+    """Of targets as a whole: selection or labels."""
+    parameters: str | None = None
+    """A regular expression; only the gradients of the parameters it finds."""
+    sample: int = 2000
+    """Pool examples that stand for the pool: in the kernel of `direction`, in the factors of `ekfac`."""
+    steps: int = 20
+    """Of conjugate gradients, in `ekfac-cg`."""
+    window: int | None = None
+    """Last steps of training that `metagradient` and `adamw-influence` ask about; None: all."""
+    memory_gb: float = 4.0
+    batch_tokens: int | None = None
+
+
+def attribution_of(table: AttributionTable, seed: int) -> Attribution:
+    """What a study's `[attribution]` says of scoring."""
+    same = {name: getattr(table, name) for name in ("k", "projection", "damping", "q", "output")}
+    return Attribution(views=tuple(table.views), seed=seed, **same)
+
+
+class Basis:
+    """Models and a pool, whose features are made when a scorer first needs them and found again by the next."""
+
+    def __init__(
+        self,
+        models: Sequence[Path | str],
+        pool: Examples,
+        settings: Attribution,
+        workspace: Workspace,
+        *,
+        loaders: Loaders | None = None,
+        indices: Sequence[np.ndarray] | None = None,
+    ) -> None:
+        """`loaders`: of models that have no name; `indices`: what of the pool each was trained on, where not on all."""
+        self.models, self._given = [str(model) for model in models], loaders
+        self.indices = [None] * len(self.models) if indices is None else list(indices)
+        self.pool, self.settings, self.workspace = pool, settings, workspace
+
+    @cached_property
+    def loaders(self) -> Loaders:
+        """(content hash, loader) of each model. Raises InputError for one that cannot read the pool."""
+        return loaders_of(self.models, self.pool) if self._given is None else self._given
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The content hashes of pool and models, as artefacts record what they are made from."""
+        hashes = [hash for hash, _ in self.loaders] if self.num_models else []
+        return {"pool": self.pool.content_hash} | {f"model {m}": hash for m, hash in enumerate(hashes)}
+
+    @property
+    def num_models(self) -> int:
+        """How many models; texts are compared without."""
+        return len(self.models) if self._given is None else len(self._given)
+
+    @cached_property
+    def pool_features(self) -> FeatureStore:
+        """Features of the pool."""
+        return self.features("pool", self.pool)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What scorers without features are given: options, and where progress goes."""
+        own = self.settings
+        options = Options(
+            damping=own.damping if isinstance(own.damping, float | int) else None,
+            q=own.q,
+            goal=own.goal,
+            output=own.output,
+            parameters=own.parameters,
+            memory_gb=own.memory_gb,
+            batch_tokens=own.batch_tokens,
+            device=self.workspace.device,
+        )
+        return {"options": options, "progress": self.workspace.progress}
+
+    def solving(self, steps: bool) -> Solving:
+        """How the curvature is inverted, with conjugate gradients or without."""
+        return Solving(sample=self.settings.sample, steps=self.settings.steps if steps else 0)
+
+    def features(self, name: str, examples: Examples) -> FeatureStore:
+        """Features of `examples` under the models; `name` is that of their folder."""
+        if self._given is None:
+            loaders_of(self.models, self.pool, examples)  # refuses what the models cannot read
+        options: dict[str, Any] = {key: getattr(self.settings, key) for key in ("k", "projection", "seed", "output")}
+        options |= {key: value for key in ("parameters", "batch_tokens") if (value := getattr(self.settings, key))}
+        options |= {"views": self.settings.views} if self.settings.views else {}
+        hashes = [content_hash for content_hash, _ in self.loaders]
+        made = featurize(
+            self.loaders,
+            examples,
+            out=self.workspace.place(f"features/{name}", hashes, examples.content_hash, options),
+            device=self.workspace.device,
+            progress=self.workspace.progress,
+            executor=self.workspace.executor,
+            **options,
+        )
+        return open_features(made.path)

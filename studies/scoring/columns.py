@@ -1,0 +1,69 @@
+"""Scorers that reach the score for the mean of a target by a shorter way than through its examples, one by one.
+
+Each writes the scores artefact at `out`: one solve, one sweep or one mean of features a target, then one pass over the
+pool.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from thresher.artifacts import Artifact
+from thresher.attribution.scoring.curvature import score_by_curvature
+from thresher.attribution.scoring.direction import score_by_direction
+from thresher.attribution.scoring.dual import score_dual
+from thresher.attribution.scoring.scores import score
+from thresher.attribution.unrolling.scores import Unrolling, score_by_unrolling
+from thresher.data.examples import Examples
+from thresher.studies.experiments.replay import replay_of
+from thresher.studies.scoring.basis import Basis
+
+Columns = Callable[[Basis, Mapping[str, Examples], Path], Artifact]
+
+
+def _trak(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
+    stores = {name: basis.features(f"target-{name}", examples) for name, examples in targets.items()}
+    options = {"damping": basis.settings.damping, "q": basis.settings.q, "goal": basis.settings.goal}
+    return score(basis.pool_features, stores, out=out, progress=basis.workspace.progress, **options)
+
+
+def _dual(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
+    return score_dual(basis.loaders, basis.pool, targets, out=out, **basis.reading)
+
+
+def _direction(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
+    own = {"sample": basis.settings.sample, "seed": basis.settings.seed}
+    return score_by_direction(basis.loaders, basis.pool, targets, out=out, **own, **basis.reading)
+
+
+def _curvature(steps: bool) -> Columns:
+    def columns(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
+        own = {"solving": basis.solving(steps), "seed": basis.settings.seed}
+        return score_by_curvature(basis.loaders, basis.pool, targets, out=out, **own, **basis.reading)
+
+    return columns
+
+
+def _unrolling(method: str) -> Columns:
+    def columns(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
+        device = basis.workspace.device
+        replays = [
+            (content_hash, lambda model=model, own=own: replay_of(model, basis.pool, indices=own, device=device))
+            for model, own, (content_hash, _) in zip(basis.models, basis.indices, basis.loaders, strict=True)
+        ]
+        options = Unrolling(method=method, window=basis.settings.window, output=basis.settings.output)
+        return score_by_unrolling(
+            replays, basis.pool, targets, out=out, options=options, progress=basis.workspace.progress
+        )
+
+    return columns
+
+
+COLUMNS: Mapping[str, Columns] = {
+    "trak": _trak,
+    "dual": _dual,
+    "direction": _direction,
+    "ekfac": _curvature(steps=False),
+    "ekfac-cg": _curvature(steps=True),
+    "metagradient": _unrolling("metagradient"),
+    "adamw-influence": _unrolling("adamw-influence"),
+}

@@ -1,0 +1,181 @@
+"""Where a command may write: never into an artefact, over what it reads, or among files that are not its own.
+
+Three kinds of place: an *artefact* (a folder that `artifacts.build` publishes), a *workspace* (a folder of artefacts
+and of the pages about them) and a *file* (a page, a table, an array). All are looked at before anything is written.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from thresher.artifacts import atomic_file, checked_json, is_artifact, read_checked
+from thresher.errors import InputError
+from thresher.shown import shown
+
+OWN = re.compile(r"\.?.+-[0-9a-f]{8}(\.partial)?")
+"""How the folders in a workspace are called: by a hash of what they are made from."""
+MARK = "Written by thresher"
+"""Stands near the start of every file that a command may write anew: a page, a study that replays, a result."""
+MARKS = (MARK, "run,data,weight_", "test,side,index,id,score,spread")
+"""Our mark, or in a table of comma-separated values, which has no room for it, our header."""
+MARK_WITHIN = 4096
+ABOUT = "about"
+"""The key of JSON that holds the mark."""
+STUDY_FILES = ("study.toml", "report.html", "report.json", "result.json")
+"""What a finished study leaves beside its artefacts."""
+MOST_BYTES = 200
+"""Of a part of a path: file systems take 255, and what is put around a name while it is written needs the rest."""
+NAME_BYTES = 100
+"""Of a name that becomes a part of one."""
+
+
+def check_artifact_place(out: Path, inputs: Iterable[Path] = ()) -> None:
+    """Raise InputError unless an artefact may be made at `out`, or may be there already."""
+    _check_around(out, inputs)
+    if out.is_dir() and any(out.iterdir()) and not is_artifact(out):
+        raise InputError(f"{out} is a folder with other files in it ({_first(out)}); give one that does not exist")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder that does not exist")
+
+
+def check_workspace(root: Path, inputs: Iterable[Path] = (), known: Iterable[str] = ()) -> None:
+    """Raise InputError unless `root` is new, empty or a workspace; names in `known` are the command's own too."""
+    _check_around(root, inputs)
+    if not root.exists():
+        return
+    if not root.is_dir():
+        raise InputError(f"{root} is a file; give a folder for everything that is made")
+    check_outside_artifacts(root)
+    known = set(known)
+    there = [path for path in root.iterdir() if not path.name.startswith(".") or OWN.fullmatch(path.name)]
+    if all(path.name in known for path in there) or is_workspace(root) or not any(_is_filled(path) for path in there):
+        return
+    raise InputError(
+        f"{root} has files in it that no study made ({_first(root)}); give a folder that is new, empty or a study's own"
+    )
+
+
+def check_study_place(root: Path, known: Iterable[str] = ()) -> None:
+    """Raise InputError unless a study may be made in `root`, and its files are not somebody else's."""
+    check_workspace(root, known=known)
+    for name in STUDY_FILES:
+        check_file_place(root / name)
+
+
+def check_file_place(out: Path, inputs: Iterable[Path] = ()) -> None:
+    """Raise InputError unless a file may be written at `out`: it is new, or written by us before."""
+    _check_around(out, inputs)
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give the name of a file")
+    if out.exists() and not is_ours(out):
+        raise InputError(f"{out} is there and was not written by thresher; move it away, or give another name")
+
+
+def check_name(name: str, what: str) -> str:
+    """`name` as it is. Raises InputError unless it can be a file's name, a column and a heading; `what` it names."""
+    rule = None
+    if not name.strip() or name != name.strip():
+        rule = "a name has no spaces around it and is not empty"
+    elif "/" in name or name.startswith("."):
+        rule = "a name cannot hold / or begin with a dot"
+    elif shown(name) != name:
+        rule = "a name holds no control characters and none that nobody sees"
+    elif len(name.encode(errors="surrogatepass")) > NAME_BYTES:
+        rule = f"a name takes {NAME_BYTES} bytes at most"
+    if rule is not None:
+        written = repr(name) if len(name) <= NAME_BYTES else f"{name[:20]!r}..."
+        raise InputError(f"{what} {written}: {rule}; choose another")
+    return name
+
+
+@contextmanager
+def own_file(path: Path) -> Iterator[Path]:
+    """A path to write to, moved to `path` in the end. Raises InputError where a file is that we did not write."""
+    check_file_place(path)
+    with atomic_file(path) as scratch:
+        yield scratch
+
+
+def write_json(value: Mapping[str, Any], path: Path) -> None:
+    """`value` as JSON that says that we wrote it, with a checksum; `read_json` takes both out again.
+
+    JSON has no NaN: the loss of a run that diverged is null there.
+    """
+    plain = json.loads(json.dumps({ABOUT: MARK, **value}), parse_constant=lambda _: None)
+    with own_file(path) as file:
+        file.write_text(checked_json(plain), encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote. Raises ValueError for anything else, and where a byte has changed."""
+    return {key: item for key, item in read_checked(path).items() if key != ABOUT}
+
+
+def published(path: Path | str, beside: Path) -> str:
+    """How a path is written in what people hand on: as it is reached from the folder `beside`, never as it stands.
+
+    What lies at home begins with ~, unless `beside` is there too; so no user's name is in it.
+    """
+    place, start, home = Path(path).expanduser().absolute(), beside.absolute(), Path.home()
+    if home in (place, *place.parents) and home not in (start, *start.parents) and home != Path(home.root):
+        return str("~" / place.relative_to(home))
+    return os.path.relpath(place, start)
+
+
+def is_workspace(root: Path) -> bool:
+    """Whether `root` holds folders that are named as those of a study are, itself or one folder down."""
+    return any(
+        path.is_dir() and not path.is_symlink() and OWN.fullmatch(path.name)
+        for pattern in ("*", "*/*", ".*.partial", "*/.*.partial")
+        for path in root.glob(pattern)
+    )
+
+
+def is_ours(file: Path) -> bool:
+    """Whether our mark stands near the start of `file`; an empty file is anybody's."""
+    with open(file, "rb") as stream:
+        start = stream.read(MARK_WITHIN)
+    return not start or any(mark.encode() in start for mark in MARKS)
+
+
+def check_outside_artifacts(folder: Path, out: Path | None = None) -> None:
+    """Raise InputError if `folder` is an artefact: nothing is written into one, such as `out`."""
+    if is_artifact(folder):
+        what = f"{folder} is an artefact" if out is None else f"{out} lies in the artefact {folder}"
+        raise InputError(f"{what}, and nothing is written into one; give another place")
+
+
+def _check_around(out: Path, inputs: Iterable[Path]) -> None:
+    """What holds for every place: it can be a name, lies in no artefact, and is neither an input nor around one."""
+    long = next((part for part in out.parts if len(part.encode(errors="surrogateescape")) > MOST_BYTES), None)
+    if long is not None:
+        raise InputError(f"{long[:40]}... is a name of {len(long)} characters; give one of {MOST_BYTES} bytes at most")
+    partial = out.with_name(f".{out.name}.partial") if out.name else out
+    for link in (partial, out.with_name(f".{out.name}.lock") if out.name else out):
+        if link.is_symlink():
+            raise InputError(f"{link} is a link, and work is not done through one; remove it")
+    if out.is_symlink() and not is_artifact(out):
+        raise InputError(f"{out} is a link; give the place that it leads to")
+    place = out.resolve()
+    for parent in place.parents:
+        check_outside_artifacts(parent, out)
+    blocked = next((parent for parent in place.parents if parent.exists() and not parent.is_dir()), None)
+    if blocked is not None:
+        raise InputError(f"{out} cannot be made: {blocked} is no folder; give another place")
+    for source in inputs:
+        if source.exists() and source.resolve() == place:
+            raise InputError(f"{out} is what is read; give another place to write to")
+        if source.exists() and place in source.resolve().parents and not is_workspace(place):
+            raise InputError(f"{out} is around what is read, {source}; give another place to write to")
+
+
+def _is_filled(path: Path) -> bool:
+    return not path.is_dir() or any(inner.is_file() for inner in path.rglob("*"))
+
+
+def _first(folder: Path) -> str:
+    return min(path.name for path in folder.iterdir())

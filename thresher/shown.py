@@ -1,0 +1,44 @@
+"""Names and texts of strangers, written so that no terminal, spreadsheet or reader's eye obeys what is in them."""
+
+import unicodedata
+
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories that a terminal obeys or nobody sees: controls, directions, joiners, half pairs, separators."""
+PROSE = "\n\t\u200c\u200d"
+"""What a text may hold all the same: line breaks, and the joiners that Persian, Hindi and emoji are written with."""
+LONGEST = 2000
+"""Characters of a message; what is longer is cut in the middle."""
+
+
+def shown(text: str, keep: str = "") -> str:
+    """`text` with what a terminal would obey or nobody would see written as an escape; `keep` stays as it is.
+
+    Escape sequences, other control characters, bidirectional overrides and zero-width characters come as
+    escapes of their numbers, so that a name cannot colour, erase or reorder the line that it stands in.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char in keep or unicodedata.category(char) not in HIDDEN else ascii(char)[1:-1] for char in text
+    )
+
+
+def as_line(text: str) -> str:
+    """`text` as one line of at most `LONGEST` characters that is safe to print."""
+    line = shown(" ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+
+
+def cell(text: str) -> str:
+    """`text` as a field of a table of comma-separated values, which no spreadsheet takes for a formula.
+
+    What begins like one gets an apostrophe in front, as spreadsheets write it themselves; numbers stay numbers.
+    """
+    text = shown(text)
+    if not text.startswith(("=", "+", "-", "@")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
