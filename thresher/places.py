@@ -16,8 +16,8 @@ from thresher.artifacts import atomic_file, checked_json, is_artifact, read_chec
 from thresher.errors import InputError
 from thresher.shown import shown
 
-OWN = re.compile(r"\.?.+-[0-9a-f]{8}(\.partial)?")
-"""How the folders in a workspace are called: by a hash of what they are made from."""
+OWN = re.compile(r"\.?.+-[0-9a-f]{8}(\.partial|\.lock)?")
+"""How artefacts in a workspace, begun ones and their locks are called: by a hash of what they are made from."""
 MARK = "Written by thresher"
 """Stands near the start of every file that a command may write anew: a page, a study that replays, a result."""
 MARKS = (MARK, "run,data,weight_", "test,side,index,id,score,spread")
@@ -127,10 +127,13 @@ def published(path: Path | str, beside: Path) -> str:
 
 
 def is_workspace(root: Path) -> bool:
-    """Whether `root` holds folders that are named as those of a study are, itself or one folder down."""
+    """Whether `root` holds what is named as in a study, itself or up to two folders down (`20K/models/a-0-12345678`).
+
+    A killed study may have left a begun artefact alone, or its lock.
+    """
     return any(
-        path.is_dir() and not path.is_symlink() and OWN.fullmatch(path.name)
-        for pattern in ("*", "*/*", ".*.partial", "*/.*.partial")
+        not path.is_symlink() and OWN.fullmatch(path.name) and path.is_dir() != path.name.endswith(".lock")
+        for pattern in ("*", "*/*", "*/*/*")
         for path in root.glob(pattern)
     )
 

@@ -116,3 +116,15 @@ def test_published_paths_name_nobody(tmp_path, monkeypatch):
     assert published(home / "data" / "x", home / "runs" / "a") == "../../data/x"
     assert published(home / "data" / "x", tmp_path / "elsewhere") == "~/data/x"
     assert published(tmp_path / "data" / "x", tmp_path / "runs") == "../data/x"
+
+
+@pytest.mark.parametrize("left", ["20K/models/.a-0-12345678.partial/.request.json", "20K/models/.a-0-12345678.lock"])
+def test_a_folder_with_nothing_but_what_a_killed_study_began_is_its_own(tmp_path, left):
+    file = tmp_path / "transfer" / left
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    check_workspace(tmp_path / "transfer")
+    (tmp_path / "others" / "20K").mkdir(parents=True)
+    (tmp_path / "others/20K/notes.lock").write_text("mine")
+    with pytest.raises(InputError, match="no study made"):
+        check_workspace(tmp_path / "others")

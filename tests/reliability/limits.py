@@ -63,7 +63,7 @@ def check(
     wanted: dict[str, tuple[dict, int]] = {}
     for name, kind in [case for case in possible if case in drawn]:
         if name not in wanted:
-            wanted[name] = _undisturbed(ground, name, work / f"{name}-whole")
+            wanted[name] = _undisturbed(ground, name, work / "whole" / name)
         _try(ground, report, name, kind, *wanted[name])
     shutil.rmtree(work)
     return report
