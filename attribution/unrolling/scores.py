@@ -138,7 +138,7 @@ def _of_model(
 
         facts["metasmoothness"] = found = saved(draft, f"smoothness{m:03d}", measured)["metasmoothness"].item()
         if not found >= LOW:
-            log.warning("metasmoothness is %.2f, below %.1f: the scores may say little; %s", found, LOW, ADVICE)
+            log.warning("metasmoothness is %.2f, below %.2f: the scores may say little; %s", found, LOW, ADVICE)
         replay.restore(state_file(folder, replay.num_steps))
     means = [outcome_gradients(replay, target, output=options.output) for target in targets]
     gradients = {name: torch.cat([mean[name] for mean in means]) for name in replay.names}
