@@ -7,7 +7,7 @@ import random
 import shutil
 
 from tests.reliability import forked
-from tests.reliability.ground import STAGES, Ground, Report, differing, leftovers, tree, write_pictures
+from tests.reliability.ground import STAGES, Ground, Report, tree, write_pictures
 
 # Work whose unfinished state is not that of a stage.
 MORE = {
@@ -51,13 +51,7 @@ def _end_and_repeat(ground: Ground, name: str, work, draw: random.Random, report
         where = f"{name} at touch {point} of {touches}"
         if killed != -9:
             report.add("not killed", f"{where}: was not killed ({killed})")
-        elif code != 0:
-            report.add("lost", f"{where}: the second run ends with {code}: {err.strip()[-250:]}")
-        elif hidden := leftovers(out):
-            report.add("left over", f"{where}: left over {hidden[:4]}")
-        elif others := differing(wanted, tree(out)):
-            report.add("differing", f"{where}: differing {others[:4]}")
         else:
-            report.add("survived")
+            report.add_repeated(where, code, err, out, wanted)
         shutil.rmtree(out, ignore_errors=True)
     shutil.rmtree(whole)

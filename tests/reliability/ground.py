@@ -143,6 +143,17 @@ class Report:
         if fault:
             self.faults.append(fault)
 
+    def add_repeated(self, where: str, code: int | str, err: str, out: Path, wanted: Mapping[str, str]) -> None:
+        """Count a command that was run again in `out`: it must end with the files `wanted` and leave nothing over."""
+        if code != 0:
+            self.add("lost", f"{where}: the second run ends with {code}: {err.strip()[-250:]}")
+        elif hidden := leftovers(out):
+            self.add("left over", f"{where}: left over {hidden[:4]}")
+        elif others := differing(wanted, tree(out)):
+            self.add("differing", f"{where}: differing {others[:4]}")
+        else:
+            self.add("survived")
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
