@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from thresher.attribution.scoring.traker_backend import score_with_traker
     from thresher.attribution.traker import TRAKer
     from thresher.attribution.unrolling.replay import ModelReplay, Replay
-    from thresher.attribution.unrolling.scores import Unrolling, score_by_unrolling
+    from thresher.attribution.unrolling.scores import Unrolling, outcome_gradients, score_by_unrolling
+    from thresher.attribution.unrolling.smoothness import smoothness_of
+    from thresher.attribution.unrolling.sweep import Window, keep_states, state_file, unroll
     from thresher.scores import read_scores
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Slopes",
     "TRAKer",
     "Unrolling",
+    "Window",
     "build_index",
     "check_projection",
     "draw_subsets",
@@ -53,6 +56,7 @@ __all__ = [
     "fit_kernel",
     "gradient_norms",
     "jaccard",
+    "keep_states",
     "kernel_directions",
     "lds",
     "lds_table",
@@ -60,6 +64,7 @@ __all__ = [
     "mean_cosines",
     "noise_ceiling",
     "open_features",
+    "outcome_gradients",
     "predict_outputs",
     "rank_biased_overlap",
     "read_scores",
@@ -71,7 +76,10 @@ __all__ = [
     "score_with_traker",
     "search",
     "self_influence",
+    "smoothness_of",
+    "state_file",
     "top_k",
+    "unroll",
 ]
 
 __getattr__ = lazy(
@@ -85,6 +93,12 @@ __getattr__ = lazy(
         "ModelReplay": "thresher.attribution.unrolling.replay",
         "Replay": "thresher.attribution.unrolling.replay",
         "Unrolling": "thresher.attribution.unrolling.scores",
+        "Window": "thresher.attribution.unrolling.sweep",
+        "keep_states": "thresher.attribution.unrolling.sweep",
+        "outcome_gradients": "thresher.attribution.unrolling.scores",
+        "smoothness_of": "thresher.attribution.unrolling.smoothness",
+        "state_file": "thresher.attribution.unrolling.sweep",
+        "unroll": "thresher.attribution.unrolling.sweep",
         "score_by_unrolling": "thresher.attribution.unrolling.scores",
         "Options": "thresher.attribution.scoring.options",
         "Slopes": "thresher.attribution.gradients.slopes",

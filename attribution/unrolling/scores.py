@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.gradients.slopes import weighted_gradients
@@ -24,7 +26,7 @@ from thresher.attribution.unrolling.curvature import CURVATURES, Directions
 from thresher.attribution.unrolling.replay import Replay
 from thresher.attribution.unrolling.smoothness import ADVICE, LOW, smoothness_of
 from thresher.attribution.unrolling.sweep import Cost, Window, keep_states, state_file, unroll
-from thresher.data.batches import Part, all_of
+from thresher.data.batches import all_of
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
@@ -136,9 +138,10 @@ def _of_model(
 
         facts["metasmoothness"] = found = saved(draft, f"smoothness{m:03d}", measured)["metasmoothness"].item()
         if not found >= LOW:
-            log.warning("metasmoothness is %.2f, below %.1f: the scores may say little; %s", found, LOW, ADVICE)
+            log.warning("metasmoothness is %.2f, below %.2f: the scores may say little; %s", found, LOW, ADVICE)
         replay.restore(state_file(folder, replay.num_steps))
-    gradients = outcome_gradients(replay, [all_of(target) for target in targets], options.output)
+    means = [outcome_gradients(replay, target, output=options.output) for target in targets]
+    gradients = {name: torch.cat([mean[name] for mean in means]) for name in replay.names}
     where = {"curvature": options.kind, "most": options.rows, "progress": progress}
     slopes = unroll(replay, gradients, window, folder, **where).numpy()
     facts |= asdict(cost) | {"num_steps": replay.num_steps, "window": window.steps}
@@ -148,13 +151,17 @@ def _of_model(
     }
 
 
-def outcome_gradients(replay: Replay, targets: Sequence[Part], output: str = "loss") -> Directions:
-    """The gradient of each target's mean `output` at the replay's parameters, [d, *shape] by parameter."""
+def outcome_gradients(
+    replay: Replay, target: Examples, weights: Float[Tensor, "n d"] | None = None, output: str = "loss"
+) -> Directions:
+    """The gradient of weighted sums of the target examples' `output`, at the replay's parameters, by parameter.
+
+    [d, *shape], one for each column of `weights`; None: the mean over all examples, d = 1.
+    """
+    if weights is None:
+        weights = torch.full((len(target), 1), 1 / len(target), dtype=torch.float64)
     was_training = replay.model.training
     replay.model.eval()
-    means = [
-        weighted_gradients(replay.model, replay.names, part, torch.ones(len(part), 1).double() / len(part), output)
-        for part in targets
-    ]
+    gradients = weighted_gradients(replay.model, replay.names, all_of(target), weights, output)
     replay.model.train(was_training)
-    return {name: torch.cat([mean[name] for mean in means]) for name in replay.names}
+    return dict(gradients)

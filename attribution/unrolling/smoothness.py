@@ -19,8 +19,8 @@ from thresher.attribution.unrolling.sweep import Window, state_file
 from thresher.progress import SILENT, Progress
 from thresher.seeds import torch_rng
 
-LOW = 0.8
-"""Below it the scores of the published configurations fall off."""
+LOW = 0.95
+"""GPT-2 of 0.1 M parameters, the whole run from scratch: LDS .81 at .955 (eps_root 1e-6), -.03 at .897 (none)."""
 ADVICE = "train with eps_root (1e-6), with larger batches, or ask about a shorter window at the end of training"
 
 

@@ -30,15 +30,19 @@ import torch
 from benchmarks.attribution.grounds import text_corpus
 from benchmarks.attribution.peers.common import ROOT
 from benchmarks.command import thresher
-from thresher.attribution import lds_table, predict_outputs
-from thresher.attribution.gradients.slopes import Slopes
-from thresher.attribution.unrolling.scores import outcome_gradients
-from thresher.attribution.unrolling.smoothness import smoothness_of
-from thresher.attribution.unrolling.sweep import Window, keep_states, state_file, unroll
+from thresher.attribution import (
+    Slopes,
+    Window,
+    keep_states,
+    lds_table,
+    outcome_gradients,
+    predict_outputs,
+    smoothness_of,
+    state_file,
+    unroll,
+)
 from thresher.data import open_examples
-from thresher.data.batches import Part, all_of
-from thresher.proxies import TrainConfig, model_spec, train
-from thresher.proxies.evaluation import evaluate
+from thresher.proxies import TrainConfig, evaluate, model_spec, train
 from thresher.seeds import numpy_rng
 from thresher.studies import replay_of
 
@@ -113,8 +117,7 @@ def measure(name: str, setting: Setting, data: Path) -> dict:
     facts["metasmoothness"] = float(kept(folder / "smoothness", lambda: smoothness_of(replay, window, folder)))
     rows = np.flatnonzero(target.lengths() >= 40)[:NUM_TARGETS]
     replay.restore(state_file(folder, replay.num_steps))
-    parts = [Part(target, rows[[t]]) for t in range(len(rows))]
-    gradients = outcome_gradients(replay, parts)
+    gradients = outcome_gradients(replay, target, torch.eye(len(target)).double()[:, rows])
     scores = {"first order": kept(folder / "first-order", lambda: first_order(replay, pool, gradients))}
     for label, kind in CURVATURES.items():
         scores[label] = kept(folder / kind, lambda kind=kind: -unroll_anew(replay, gradients, window, folder, kind))
@@ -177,11 +180,10 @@ def retrained(replay, window: Window, folder: Path, held: np.ndarray, target) ->
 
 def first_order(replay, pool, gradients) -> np.ndarray:
     """The slope of each document's loss along each target's gradient, at the end."""
-    part, slopes = all_of(pool), torch.zeros(len(gradients[next(iter(gradients))]), len(pool), dtype=torch.float64)
-    with Slopes(replay.model, part.probe(), gradients, output="loss") as reader:
-        for shares, batch in part.batches():
-            along, _ = reader.read(batch)
-            shares.add(slopes.T, along.double())
+    # Every document is one window here.
+    batches = [pool.batch(rows) for rows in np.array_split(np.arange(len(pool)), 1 + len(pool) // 16)]
+    with Slopes(replay.model, pool.batch(np.arange(2)), gradients, output="loss") as reader:
+        slopes = torch.cat([reader.read(batch)[0] for batch in batches]).T.double()
     replay.model.train()
     return slopes.numpy()
 
