@@ -123,6 +123,7 @@ class CurvatureTask:
         self.solving.check()
         if curvature is not None:
             curvature.check(models, options.parameters)
+            self.solving = replace(self.solving, sample=curvature.artifact.facts["num_examples"])
         self.models, self.pool, self.curvature, self.seed = models, pool, curvature, seed
         self.options = options.for_goal(pool, targets)
         self.targets = [all_of(examples, options.batch_tokens) for examples in targets.values()]
