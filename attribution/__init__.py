@@ -13,18 +13,21 @@ from thresher.lazy import lazy
 if TYPE_CHECKING:
     from thresher.attribution.features.featurize import featurize
     from thresher.attribution.features.store import FeatureStore, open_features
+    from thresher.attribution.gradients.blocks import two_sided_blocks
     from thresher.attribution.gradients.engine import GradientEngine
     from thresher.attribution.gradients.factored import GradientReader
     from thresher.attribution.gradients.featurizer import Featurizer
     from thresher.attribution.gradients.projection import check_projection, make_projector
     from thresher.attribution.gradients.slopes import Slopes
+    from thresher.attribution.gradients.streamed import SumOfSketches
     from thresher.attribution.quality.agreement import jaccard, rank_biased_overlap, top_k
     from thresher.attribution.quality.lds import draw_subsets, lds, lds_table, noise_ceiling, predict_outputs
     from thresher.attribution.scoring.direction import score_by_direction
     from thresher.attribution.scoring.dual import dual_scores, score_dual
     from thresher.attribution.scoring.index import build_index, search
-    from thresher.attribution.scoring.kernel import Kernel, fit_kernel
+    from thresher.attribution.scoring.kernel import EXACT_DAMPING, Kernel, fit_kernel, usual_damping
     from thresher.attribution.scoring.options import Options
+    from thresher.attribution.scoring.reliability import HALVES, agreement_of
     from thresher.attribution.scoring.scores import score, score_blocks, self_influence
     from thresher.attribution.scoring.similarity import gradient_norms, kernel_directions, mean_cosines
     from thresher.attribution.scoring.traker_backend import score_with_traker
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from thresher.scores import read_scores
 
 __all__ = [
+    "EXACT_DAMPING",
+    "HALVES",
     "FeatureStore",
     "Featurizer",
     "GradientEngine",
@@ -45,9 +50,11 @@ __all__ = [
     "Options",
     "Replay",
     "Slopes",
+    "SumOfSketches",
     "TRAKer",
     "Unrolling",
     "Window",
+    "agreement_of",
     "build_index",
     "check_projection",
     "draw_subsets",
@@ -79,7 +86,9 @@ __all__ = [
     "smoothness_of",
     "state_file",
     "top_k",
+    "two_sided_blocks",
     "unroll",
+    "usual_damping",
 ]
 
 __getattr__ = lazy(
@@ -129,5 +138,11 @@ __getattr__ = lazy(
         "search": "thresher.attribution.scoring.index",
         "self_influence": "thresher.attribution.scoring.scores",
         "top_k": "thresher.attribution.quality.agreement",
+        "EXACT_DAMPING": "thresher.attribution.scoring.kernel",
+        "HALVES": "thresher.attribution.scoring.reliability",
+        "SumOfSketches": "thresher.attribution.gradients.streamed",
+        "agreement_of": "thresher.attribution.scoring.reliability",
+        "two_sided_blocks": "thresher.attribution.gradients.blocks",
+        "usual_damping": "thresher.attribution.scoring.kernel",
     },
 )

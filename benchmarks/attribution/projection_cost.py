@@ -25,14 +25,20 @@ from torch import Tensor
 
 from benchmarks.attribution.grounds import SETTINGS, ground_of
 from benchmarks.attribution.peers.common import ROOT
-from thresher.attribution import Featurizer, lds_table, predict_outputs
-from thresher.attribution.gradients.blocks import two_sided_blocks
-from thresher.attribution.gradients.projection import make_projector
-from thresher.attribution.gradients.streamed import SumOfSketches
-from thresher.attribution.scoring.kernel import EXACT_DAMPING, usual_damping
-from thresher.attribution.scoring.reliability import HALVES, agreement_of
-from thresher.data.batches import balanced_batches
-from thresher.proxies.models.weights import loaders_of
+from thresher.attribution import (
+    EXACT_DAMPING,
+    HALVES,
+    Featurizer,
+    SumOfSketches,
+    agreement_of,
+    lds_table,
+    make_projector,
+    predict_outputs,
+    two_sided_blocks,
+    usual_damping,
+)
+from thresher.data import balanced_batches
+from thresher.proxies import loaders_of
 from thresher.seeds import derive
 
 MADE = ROOT / "runs" / "projection-cost"

@@ -67,7 +67,7 @@ def test_a_request_that_is_there_is_found_again_and_another_is_refused(basis, ze
 
 
 def test_unknown_scorers_and_texts_of_images_are_refused(basis, tmp_path):
-    with pytest.raises(InputError, match="'trakc' is unknown .nearest: 'trak'"):
+    with pytest.raises(InputError, match=r"'trakc' is unknown .nearest: 'trak'"):
         check_scorers(["trakc"], basis.pool)
     with pytest.raises(InputError, match="compares texts"):
         check_scorers(["trak", "bm25"], basis.pool)
