@@ -22,6 +22,8 @@ class Attribute(Command):
     with --train and --test, a model's name (torchvision:resnet18, hf:FOLDER, a model artefact).
     """
 
+    makes = "file"
+
     model: Annotated[str, tyro.conf.Positional]
     """module:function, or a model's name."""
     train: str | None = None

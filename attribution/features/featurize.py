@@ -166,6 +166,7 @@ class _Work:
             for index in missing:
                 tensors = self._featurize(featurizer, self._rows(index), checkpoint, advance)
                 facts = {"k": featurizer.num_features, "coverage": featurizer.coverage, "blocks": featurizer.layout}
+                facts["gradient_size"] = sum(featurizer.model.get_parameter(n).numel() for n in featurizer.coverage)
                 with piece(draft.state / FACTS) as file:
                     file.write_text(json.dumps(facts))
                 with draft.file(_shard_name(checkpoint, index)) as file:

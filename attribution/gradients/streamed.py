@@ -21,15 +21,14 @@ HELD = 2**22
 
 
 class Scattered:
-    """A sketch of fewer numbers than k: each, with a random sign, to a place of its own. An isometry."""
+    """A sketch of at most k numbers: each, with a random sign, to a place of its own. An isometry."""
 
     scale = 1.0
 
-    def __init__(self, size: int, k: int, *, seed: int, names: tuple[str | int, ...]) -> None:
-        self.size, self.num_features = size, k
-        generator = torch_rng(seed, "sjlt", *names)
-        places = torch.randperm(k, generator=generator)[:size]
-        self.places = places, torch.randint(0, 2, (size,), generator=generator).float() * 2 - 1
+    def __init__(self, places: Int[Tensor, "d"], k: int, *, seed: int, names: tuple[str | int, ...] = ()) -> None:
+        self.num_features = k
+        signs = torch.randint(0, 2, places.shape, generator=torch_rng(seed, "sjlt", *names)).float() * 2 - 1
+        self.places = places, signs
         """Where each number goes, and its sign."""
 
     def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
@@ -42,7 +41,8 @@ class SumOfSketches:
     """A sparse sketch of each parameter's part of a row, each to all k numbers, and their sum.
 
     Hash and signs of every coordinate are drawn as in one sketch of the whole row, so the error is the same:
-    sqrt(1 / k) of a product of lengths.
+    sqrt(1 / k) of a product of lengths. Small parameters share out the places among them, so that where the whole row
+    has at most k numbers nothing is lost.
     """
 
     scale = 1.0
@@ -51,11 +51,17 @@ class SumOfSketches:
         """`sizes`: numbers of each parameter, in the order in which they stand in a row."""
         self.num_features = k
         self._spans = dict(zip(sizes, spans(sizes.values()), strict=True))
-        self.of = {
-            name: (Sparse if size > k else Scattered)(size, k, seed=seed, names=(*names, name))
-            for name, size in sizes.items()
-        }
+        self.of: dict[str, Sparse | Scattered] = {}
         """The sketch of each parameter."""
+        generator, free = torch_rng(seed, "places", *names), torch.empty(0, dtype=torch.int64)
+        for name, size in sizes.items():
+            if size > k:
+                self.of[name] = Sparse(size, k, seed=seed, names=(*names, name))
+                continue
+            if size > len(free):
+                free = torch.randperm(k, generator=generator)
+            self.of[name] = Scattered(free[:size], k, seed=seed, names=(*names, name))
+            free = free[size:]
 
     def __call__(self, rows: Float[Tensor, "b d"]) -> Float[Tensor, "b k"]:
         """Sketch rows that are there as a whole."""

@@ -56,14 +56,24 @@ class SplitHalf:
     def agreement(self) -> dict[str, float]:
         """The correlation over the pool of each target's scores with those without the sketch, as estimated."""
         first, second = (np.concatenate(scores) for scores in self._scores)
-        return {name: agreement_of(first[:, column], second[:, column]) for column, name in enumerate(self._names)}
+        # A balanced sketch to as many numbers as there are loses nothing, though its halves differ.
+        lost = 1 - self._pool.k / self._pool.artifact.facts.get("gradient_size", math.inf)
+        return {
+            name: agreement_of(first[:, column], second[:, column], lost=max(lost, 0.0))
+            for column, name in enumerate(self._names)
+        }
 
 
-def agreement_of(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"]) -> float:
-    """corr(whole, exact) from scores by two halves; 0 where the halves have nothing in common."""
+def agreement_of(first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"], *, lost: float = 1.0) -> float:
+    """corr(whole, exact) from scores by two halves; 0 where the halves have nothing in common.
+
+    `lost`: the share of a sketch's error that is there, 1 - k / D; 1 for D far above k.
+    """
+    if lost == 0:
+        return 1.0
     spreads = float(first.std() * second.std())
     shared = float(((first - first.mean()) * (second - second.mean())).mean()) / spreads if spreads else 1.0
-    return 1 / math.sqrt(1 + (1 / shared - 1) / 2) if shared > 0 else 0.0
+    return 1 / math.sqrt(1 + lost * (1 / shared - 1) / 2) if shared > 0 else 0.0
 
 
 def numbers_for(agreement: float, k: int, least: float = LEAST) -> int | None:

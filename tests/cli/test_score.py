@@ -76,7 +76,9 @@ def test_a_projection_that_loses_too_much_is_warned_of(made, tmp_path, score):
     _, result, error = score("--method", "features", "--k", 8, "--out", tmp_path / "bad")
     assert result["agreement"]["t"] < 0.9 and "scores from k = 8 numbers agree to about" in error
     _, result, error = score("--method", "features", "--k", 8192, "--out", tmp_path / "good")
-    assert result["agreement"]["t"] > 0.9 and "agree to about" not in error
+    assert 0.9 < result["agreement"]["t"] < 1 and "agree to about" not in error
+    _, result, error = score("--method", "features", "--k", 100_000, "--out", tmp_path / "whole")
+    assert result["agreement"]["t"] == 1 and "agree to about" not in error
 
 
 def test_self_influence_takes_no_targets(made, tmp_path, score):

@@ -30,6 +30,8 @@ def work():
 
 class Late(types.ModuleType):
     def __getattr__(self, name):
+        if name != "COMMAND":
+            raise AttributeError(name)
         {importing}
         from thresher.cli.command import Command
         @dataclass(frozen=True, kw_only=True)

@@ -201,5 +201,5 @@ def test_evidence_that_ranks_nothing_is_refused(changed, spec, message):
 def test_an_empty_pool_and_unknown_evidence_are_refused():
     with pytest.raises(InputError, match="the pool is empty"):
         Evidence([])
-    with pytest.raises(InputError, match="'vibes' is no evidence; pass any of: scores, loss"):
+    with pytest.raises(InputError, match="'vibes' is no evidence; pass any of: scores, scored_by, loss"):
         Evidence(["a"], vibes=[1])

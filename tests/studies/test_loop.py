@@ -138,7 +138,7 @@ def test_other_words_for_the_same_study_are_not_refused(unbroken):
 def test_a_study_is_not_written_over_by_its_own_copy(tmp_path, capsys):
     study = write_study(tmp_path)
     assert main(["run", str(study), "--out", str(tmp_path), "--quiet"]) == 2
-    assert "would be written over" in capsys.readouterr().err and study.read_text() == STUDY
+    assert "is around what is read" in capsys.readouterr().err and study.read_text() == STUDY
 
 
 @pytest.mark.slow

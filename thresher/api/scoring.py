@@ -135,7 +135,8 @@ def score(
         )  # fmt: skip
         return Scores(_by_scorer(scorer, pool, others, models, Path(out), settings, device, progress))
     if method == "auto":
-        needs_features = backend == "traker" or damping == "loo" or convention != "thresher" or top > 0
+        asked = k is not None or projection != "auto" or top > 0
+        needs_features = asked or backend == "traker" or damping == "loo" or convention != "thresher"
         method = "features" if needs_features else _method_for(pool, others)
     if goal == "auto" and convention != "thresher" and method == "features" and backend == "thresher":
         goal = "selection"

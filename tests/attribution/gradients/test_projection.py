@@ -10,6 +10,7 @@ from trak.projectors import BasicProjector, ProjectionType
 from thresher.attribution.gradients.blocks import Block, layer_sizes, masked_blocks, two_sided_blocks
 from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.attribution.gradients.projection import PROJECTIONS, Identity, check_projection, make_projector
+from thresher.attribution.gradients.streamed import SumOfSketches
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.seeds import derive
@@ -99,6 +100,9 @@ def _sides(block):
 def explicit(projection, model, k, seed, model_id):
     """The whole sketch as one matrix [P, k], of what it does to the unit vectors of each parameter."""
     parameters = dict(model.named_parameters())
+    if projection == "sjlt":
+        sizes = {name: parameter.numel() for name, parameter in parameters.items()}
+        return SumOfSketches(sizes, k, seed=seed, names=(model_id,))(torch.eye(sum(sizes.values()))), 1.0
     plan = {"two-sided": two_sided_blocks, "two-sided-layers": two_sided_blocks, "factor-mask": masked_blocks}
     if projection in plan:
         blocks = plan[projection](parameters, k=k, seed=derive(seed, model_id))

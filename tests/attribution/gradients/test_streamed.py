@@ -64,7 +64,13 @@ def test_inner_products_are_right_on_average_and_off_by_one_over_root_k():
 
 def test_fewer_numbers_than_k_are_only_moved():
     rows = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
-    moved = Scattered(7, 20, seed=0, names=("a",))(rows)
+    moved = Scattered(torch.randperm(20)[:7], 20, seed=0)(rows)
+    torch.testing.assert_close(moved @ moved.T, rows @ rows.T)
+
+
+def test_nothing_is_lost_of_rows_of_at_most_k_numbers():
+    rows = torch.randn(3, sum(SIZES.values()), generator=torch.Generator().manual_seed(0))
+    moved = SumOfSketches(SIZES, sum(SIZES.values()), seed=5)(rows)
     torch.testing.assert_close(moved @ moved.T, rows @ rows.T)
 
 

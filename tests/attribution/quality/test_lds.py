@@ -213,8 +213,8 @@ def test_bad_requests_are_one_line(tmp_path, capsys) -> None:
         ("--scorers", "magic"): "scorer 'magic' is unknown",
         ("--subsets", "2"): "subsets=2",
         ("--output", "accuracy"): "output 'accuracy' is unknown",
-        ("--checkpoints", "0"): "checkpoints=0",
-        ("--workers", "0"): "workers=0",
+        ("--checkpoints", "0"): "--checkpoints 0 cannot be; give a number from 1",
+        ("--workers", "0"): "--workers 0 cannot be",
     }.items():
         assert main(["lds", *both, *wrong]) == 2
         assert message in capsys.readouterr().err

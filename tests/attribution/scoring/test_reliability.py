@@ -44,6 +44,7 @@ def test_halves_with_nothing_in_common_agree_with_nothing():
     first = np.array([1.0, 2.0, 3.0, 4.0])
     assert agreement_of(first, -first) == 0.0
     assert agreement_of(first, first) == pytest.approx(1.0)
+    assert agreement_of(first, -first, lost=0.0) == 1.0
 
 
 def test_the_k_that_would_do_is_a_power_of_two_and_grows_as_the_error_asks():

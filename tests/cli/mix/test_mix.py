@@ -283,7 +283,7 @@ def test_runs_are_designed_trained_and_fitted_and_the_table_gives_the_same_again
     assert result["weights"]["cooking"] > 0.5  # what the target is made of
     _, again, _ = run(capsys, "table", found / "runs.csv", "--resamples", 4, "--quiet")
     assert again["predicted_losses"]["cooking"] == pytest.approx(result["predicted_losses"]["cooking"], abs=1e-6)
-    assert result["command"].startswith(f"thresher mix runs --resamples 4 --pool {toy / 'pool'}")
+    assert result["command"].startswith("thresher mix runs --resamples 4 --pool ")
     assert all(option in result["command"] for option in ("--tokens 1024", "--runs 8", "--first 5", "--batch 2"))
     assert (found / "report.html").exists()
 

@@ -169,7 +169,7 @@ def test_a_pool_of_prompts_fills_its_vocabulary_and_few_rows_are_cut(tmp_path, k
 def test_settings_that_cannot_work_are_refused_before_a_tokenizer_is_trained(tmp_path, capsys):
     (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "the cat sat"}) + "\n")
     for wrong, said in (
-        (["--sequence-length", "1"], "sequence_length=1 leaves nothing to predict"),
+        (["--sequence-length", "1"], "--sequence-length 1 cannot be; give a number from 2"),
         (["--limit", "0"], "limit=0 keeps nothing"),
         (["--part", "0.5", "0.5"], "the part [0.5, 0.5) is empty"),
         (["--bad-rows", "ignore"], "bad rows can be handled by"),

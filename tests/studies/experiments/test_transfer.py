@@ -178,7 +178,8 @@ def test_a_study_that_is_killed_trains_nothing_again_that_had_finished(data, cap
 
 def test_r2_is_set_against_what_was_learned_beyond_chance(data, capsys):
     digits(data / "high", slice(300, 420))
-    assert study(data, "--test-sets", f"all={data / 'even'}", f"low={data / 'low'}", f"high={data / 'high'}") == 0
+    at = (arguments := command(data)).index("--recipes")
+    assert main([*arguments[:at], f"high={data / 'high'}", *arguments[at:], "--out", str(data / "out")]) == 0
     result = json.loads(capsys.readouterr().out)
     points = result["accuracy"]["points"]
     assert {point["test_set"]: point["chance"] for point in points} == {"all": 0.1, "low": 0.2, "high": 0.1}
