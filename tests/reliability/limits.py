@@ -50,6 +50,7 @@ def check(
     """`count` cases, or all where there are fewer, drawn from every limit (or these `kinds`) in every stage."""
     ground.finish("select")
     report, work = Report("limits"), ground.fresh("limits")
+    (work / "cwd").mkdir()
     is_root = os.geteuid() == 0 and shutil.which("mount") is not None
     if not is_root:
         report.notes["left out"] = "limits that are mounted: only root may"
