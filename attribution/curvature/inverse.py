@@ -60,15 +60,15 @@ class Solving:
 def invert(
     model: nn.Module, factors: Factors, part: Part, directions: Directions, solving: Solving
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """(H + D)^-1 of each direction, and facts: steps, the largest relative residual and the mean objective.
+    """(H + D)^-1 of each direction, and facts: steps, the largest relative residual, the mean objective.
 
-    `part` holds the examples of the Gauss-Newton matrix; without steps it is not read.
+    `part` holds the examples of the Gauss-Newton matrix; without steps it is not read. The fact `objective_of_ekfac` is
+    that of the best multiple of EK-FAC's solution.
     """
     ekfac = EKFAC(factors, solving.damping)
-    start = ekfac.solve(directions)
     if not solving.steps:
-        return start, {}
-    names = list(start)
+        return ekfac.solve(directions), {}
+    names = [name for name in directions if name in factors.names]
     newton = GaussNewton(model, names, part)
 
     def vectors(rows: Float[Tensor, "d p"]) -> dict[str, Tensor]:
@@ -82,14 +82,12 @@ def invert(
         damped,
         flatten(ordered(directions, names)),
         precondition=lambda rows: flatten(ekfac.solve(vectors(rows))),
-        start=flatten(start),
         num_steps=solving.steps,
         tolerance=solving.tolerance,
     )
-    first, last = solution.objectives[0], solution.objectives[-1]
+    first, last = (solution.objectives[at] for at in (min(1, len(solution.objectives) - 1), -1))
     facts = {
         "steps": len(solution.residuals) - 1,
-        "residual_of_ekfac": max(solution.residuals[0]),
         "residual": max(solution.residuals[-1]),
         "objective_of_ekfac": sum(first) / len(first),
         "objective": sum(last) / len(last),
