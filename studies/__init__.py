@@ -12,7 +12,6 @@ from thresher.lazy import lazy
 if TYPE_CHECKING:
     from thresher.studies.experiments.lds import judge, train_checkpoints
     from thresher.studies.experiments.left_out import leave_out
-    from thresher.studies.experiments.replay import replay_of
     from thresher.studies.experiments.retraining import open_retrainings, retrain
     from thresher.studies.experiments.training_sets import TrainingSet, random_set, supply
     from thresher.studies.experiments.validation import ValidationPlan, read_runs, validate
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from thresher.studies.loop import POOL, featurize_study, run_study, train_proxies
     from thresher.studies.scoring.basis import Attribution, Basis
     from thresher.studies.scoring.pairs import pairs_by
+    from thresher.studies.scoring.replay import replay_of
     from thresher.studies.scoring.score import score_by
     from thresher.studies.selections.evidence import evidence_of
     from thresher.studies.selections.select import select_from
@@ -103,7 +103,7 @@ _HOMES = {
     "judge": "thresher.studies.experiments.lds",
     "leave_out": "thresher.studies.experiments.left_out",
     "train_checkpoints": "thresher.studies.experiments.lds",
-    "replay_of": "thresher.studies.experiments.replay",
+    "replay_of": "thresher.studies.scoring.replay",
     "open_retrainings": "thresher.studies.experiments.retraining",
     "retrain": "thresher.studies.experiments.retraining",
 }

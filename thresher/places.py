@@ -72,7 +72,9 @@ def check_file_place(out: Path, inputs: Iterable[Path] = ()) -> None:
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file")
     if out.exists() and not is_ours(out):
-        raise InputError(f"{out} is there already, without the mark of what is written anew; move it away, or give another name")
+        raise InputError(
+            f"{out} is there already, without the mark of what is written anew; move it away, or give another name"
+        )
 
 
 def check_name(name: str, what: str) -> str:

@@ -14,8 +14,8 @@ from thresher.attribution.scoring.dual import score_dual
 from thresher.attribution.scoring.scores import score
 from thresher.attribution.unrolling.scores import Unrolling, score_by_unrolling
 from thresher.data.examples import Examples
-from thresher.studies.experiments.replay import replay_of
 from thresher.studies.scoring.basis import Basis
+from thresher.studies.scoring.replay import replay_of
 
 Columns = Callable[[Basis, Mapping[str, Examples], Path], Artifact]
 

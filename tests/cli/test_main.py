@@ -254,7 +254,9 @@ def test_a_checkpoint_of_another_architecture_is_refused(made, tmp_path, capsys)
     save_file({**tensors, name: tensors[name][:-1].contiguous()}, file)
     meta = json.loads((tmp_path / "proxy/meta.json").read_text())
     meta["files"]["model.safetensors"] = {"bytes": file.stat().st_size, "sha256": hash_file(file)}
-    (tmp_path / "proxy/meta.json").write_text(checked_json({key: value for key, value in meta.items() if key != "checksum"}))
+    (tmp_path / "proxy/meta.json").write_text(
+        checked_json({key: value for key, value in meta.items() if key != "checksum"})
+    )
     fails(
         capsys,
         name,

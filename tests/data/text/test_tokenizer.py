@@ -170,7 +170,7 @@ def test_settings_that_cannot_work_are_refused_before_a_tokenizer_is_trained(tmp
     (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "the cat sat"}) + "\n")
     for wrong, said in (
         (["--sequence-length", "1"], "--sequence-length 1 cannot be; give a number from 2"),
-        (["--limit", "0"], "limit=0 keeps nothing"),
+        (["--limit", "0"], "--limit 0 cannot be; give a number from 1"),
         (["--part", "0.5", "0.5"], "the part [0.5, 0.5) is empty"),
         (["--bad-rows", "ignore"], "bad rows can be handled by"),
         (["--task", "audio"], "task 'audio' is unknown"),

@@ -15,7 +15,7 @@ from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.spec import model_spec
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.trainer import train
-from thresher.studies.experiments.replay import replay_of
+from thresher.studies.scoring.replay import replay_of
 
 LANGUAGE = TrainConfig.for_language(
     batch_size=8, epochs=2.0, precision="float32", eps_root=1e-6, learning_rate=3e-3, accumulate=2
@@ -158,11 +158,11 @@ def test_a_killed_run_goes_on_with_the_states_it_kept(model, pool, target, tmp_p
         taken.append(self.step)
         return advance(self)
 
-    monkeypatch.setattr("thresher.studies.experiments.replay.TrainingReplay.advance", until)
+    monkeypatch.setattr("thresher.studies.scoring.replay.TrainingReplay.advance", until)
     with pytest.raises(KeyboardInterrupt):
         scored(model, pool, target, tmp_path / "killed", check_smoothness=False)
     monkeypatch.setattr(
-        "thresher.studies.experiments.replay.TrainingReplay.advance",
+        "thresher.studies.scoring.replay.TrainingReplay.advance",
         lambda self: (taken.append(self.step), advance(self))[1],
     )
     _, again = scored(model, pool, target, tmp_path / "killed", check_smoothness=False)
