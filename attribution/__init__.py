@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from thresher.attribution.scoring.direction import score_by_direction
     from thresher.attribution.scoring.dual import dual_scores, score_dual
     from thresher.attribution.scoring.index import build_index, search
-    from thresher.attribution.scoring.kernel import EXACT_DAMPING, Kernel, fit_kernel, usual_damping
+    from thresher.attribution.scoring.kernel import Kernel, fit_kernel, usual_damping
     from thresher.attribution.scoring.options import Options
-    from thresher.attribution.scoring.reliability import HALVES, agreement_of
+    from thresher.attribution.scoring.reliability import agreement_of
     from thresher.attribution.scoring.scores import score, score_blocks, self_influence
     from thresher.attribution.scoring.similarity import gradient_norms, kernel_directions, mean_cosines
     from thresher.attribution.scoring.traker_backend import score_with_traker
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from thresher.scores import read_scores
 
 __all__ = [
-    "EXACT_DAMPING",
-    "HALVES",
     "FeatureStore",
     "Featurizer",
     "GradientEngine",
@@ -138,8 +136,6 @@ __getattr__ = lazy(
         "search": "thresher.attribution.scoring.index",
         "self_influence": "thresher.attribution.scoring.scores",
         "top_k": "thresher.attribution.quality.agreement",
-        "EXACT_DAMPING": "thresher.attribution.scoring.kernel",
-        "HALVES": "thresher.attribution.scoring.reliability",
         "SumOfSketches": "thresher.attribution.gradients.streamed",
         "agreement_of": "thresher.attribution.scoring.reliability",
         "two_sided_blocks": "thresher.attribution.gradients.blocks",

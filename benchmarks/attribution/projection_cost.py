@@ -26,9 +26,8 @@ from torch import Tensor
 from benchmarks.attribution.grounds import SETTINGS, ground_of
 from benchmarks.attribution.peers.common import ROOT
 from thresher.attribution import (
-    EXACT_DAMPING,
-    HALVES,
     Featurizer,
+    Options,
     SumOfSketches,
     agreement_of,
     lds_table,
@@ -45,6 +44,7 @@ MADE = ROOT / "runs" / "projection-cost"
 SKETCH = 8192
 FOLDED = (512, 1024, 2048, 4096, 8192)
 TWO_SIDED = (512, 4096)
+HALVES = slice(0, None, 2), slice(1, None, 2)
 BUDGET = {True: 2048, False: 64}
 """Tokens, or images, in a batch."""
 COLUMNS = 2**15
@@ -147,7 +147,7 @@ def _made(path: Path, load, m: int, sides) -> dict[str, Any]:
 
 def _exact(kernel: Tensor, num_pool: int) -> np.ndarray:
     own = kernel[:num_pool, :num_pool]
-    damped = own + EXACT_DAMPING * own.diagonal().mean() * torch.eye(num_pool, dtype=kernel.dtype)
+    damped = own + Options().multiple * own.diagonal().mean() * torch.eye(num_pool, dtype=kernel.dtype)
     return torch.linalg.solve(damped, kernel[:num_pool, num_pool:]).numpy()
 
 
