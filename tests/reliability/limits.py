@@ -84,7 +84,7 @@ def _try(ground: Ground, report: Report, name: str, kind: str, wanted: dict, roo
     cwd, where = ground.root / "limits" / "cwd", f"{name} under {kind}"
     with _place(ground.fresh("limits/place"), limit, amount, room) as (out, widen):
         if name in COLD:
-            code, _, err, _ = run(_line(ground, name, out), cwd, **_surroundings(limit, amount))
+            code, _, err, _ = run(_line(ground, name, out), cwd, timeout=1200, **_surroundings(limit, amount))
         else:
             code, _, err, *_ = forked.run(_line(ground, name, out), cwd, timeout=600, before=_rlimit(limit, amount))
         wrong = "" if code == 0 else not_one_line(code, err)
