@@ -50,9 +50,17 @@ sys.exit(main())
 """
 
 
+def _heed_signals() -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 def nap(body: str, *, importing: str = "", grace: float = 100, **options) -> tuple[int, str, list[str]]:
     """Status, stdout and the lines on stderr of a command that does `body`."""
     text = PROGRAM.format(body="\n".join(f"    {line}" for line in body.split("\n")), importing=importing, grace=grace)
+    options.setdefault(
+        "preexec_fn", _heed_signals
+    )  # whoever runs the tests may ignore Ctrl-C, as a job in the background
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=300, **options)
     return done.returncode, done.stdout, done.stderr.splitlines()
 
