@@ -94,7 +94,7 @@ def test_links_are_not_worked_through(tmp_path):
 def test_only_a_file_with_our_mark_is_written_anew(tmp_path):
     page = tmp_path / "page.html"
     page.write_text("mine")
-    with pytest.raises(InputError, match="not written by thresher"), own_file(page) as file:
+    with pytest.raises(InputError, match="without the mark"), own_file(page) as file:
         file.write_text("ours")
     assert page.read_text() == "mine"
     for value in ({"a": float("nan")}, {"a": 2.5}):
