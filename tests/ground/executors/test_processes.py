@@ -98,8 +98,9 @@ def test_workers_end_with_the_process_that_started_them_and_say_nothing(tmp_path
         "if __name__ == '__main__':\n"
         f"    list(run_in_processes(wait, ['{tmp_path}/0', '{tmp_path}/1'], workers=2))\n"
     )
+    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # the tests may run where it is ignored
     process = subprocess.Popen(
-        [sys.executable, script], stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path
+        [sys.executable, script], stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path, **heed
     )
     until(lambda: (tmp_path / "0").exists() and (tmp_path / "1").exists())
     workers = [child for child in children(process.pid) if "spawn_main" in child[1]]
