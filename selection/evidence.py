@@ -70,7 +70,7 @@ class Evidence:
         self.ids, self.seed, self.weights = ids, seed, weights
         self.domains = np.full(len(ids), "", dtype=object) if domains is None else np.asarray(domains, dtype=object)
         self._advice = dict(advice or {})
-        self._facts = {name: fact for name, fact in facts.items() if fact is not None}
+        self._facts: dict[str, Any] = {name: fact for name, fact in facts.items() if fact is not None}
         self._made: dict[str, Any] = {}
 
     def __len__(self) -> int:

@@ -9,13 +9,13 @@ The commands call these; so can you:
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from thresher.artifacts import Artifact
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import open_features
-from thresher.attribution.gradients.projection import CLASSES
 from thresher.attribution.scoring.index import build_index
 from thresher.attribution.scoring.scores import score
 from thresher.attribution.scoring.traker_backend import score_with_traker
@@ -213,7 +213,7 @@ def score_by_traker(
         pool,
         targets,
         out=workspace.place("scores-traker", made_from, table.k, seed),
-        k=table.k or CLASSES[1],
+        k=table.k,
         seed=seed,
         progress=workspace.progress,
     )
@@ -240,7 +240,7 @@ def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], sc
 
 def selection_costs(scorer: str, prepared: Prepared, proxies: Sequence[Artifact], k: int | None) -> dict[str, float]:
     """FLOPs of a selection by stage; k: features of an example, None where none were made (by us)."""
-    effort = {} if scorer == "trak" else effort_of(scorer)
+    effort: dict[str, Any] = {} if scorer == "trak" else effort_of(scorer)
     return selection_flops(proxies, pool=prepared.pool, targets=prepared.targets, k=k, **effort)
 
 

@@ -118,6 +118,8 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
 
 def _attribution(study: Study, result: StudyResult) -> str:
     """The projection as it was made, and how far scores from it are those without one."""
+    if result.scorer != "trak":
+        return f"scorer {result.scorer}"
     if not result.features:
         return f"TRAK, backend {study.attribution.backend}"
     projection, k = result.features[0].meta["config"]["projection"], result.features[0].facts["k"]

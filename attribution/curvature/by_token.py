@@ -31,7 +31,7 @@ def slopes_by_token(model: nn.Module, batch: Batch, direction: Mapping[str, Tens
     parameters = {name: model.get_parameter(name).detach() for name in direction}
     tangents = {name: value.to(parameters[name]) for name, value in direction.items()}
     with sdpa_kernel(SDPBackend.MATH):  # fused attention kernels have no forward mode
-        logits, pushed = jvp(lambda values: logits_with(model, values, batch), (parameters,), (tangents,))
+        logits, pushed = jvp(lambda values: logits_with(model, values, batch), (parameters,), (tangents,))[:2]
     labels = batch["labels"]
     places, counts = predictions(logits, labels)
     following = labels if logits.ndim == 2 else labels.roll(-1, dims=1)

@@ -65,7 +65,7 @@ class GaussNewton:
 
         # Fused attention kernels have no forward mode.
         with sdpa_kernel(SDPBackend.MATH):
-            outputs, pull = vjp(logits, self.parameters)
+            outputs, pull = vjp(logits, self.parameters)[:2]
             p = outputs.softmax(dim=-1)
             p_weighted = p * weights_of_predictions(outputs, batch["labels"], shares)[..., None]
 

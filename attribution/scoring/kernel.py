@@ -136,6 +136,7 @@ def kernel_of(
     """The kernel as `fit_kernel` gives it, of a Gram matrix that is there."""
     if damping == "loo":
         damping = choose_damping(store, checkpoint, gram(store, checkpoint) if unit else matrix)
+    assert not isinstance(damping, str)  # `check_damping` refused it
     if convention == "thresher":
         multiple = usual_damping(store.k, store.num_examples) if damping is None else damping
         return factorise(matrix, multiple * float(matrix.diagonal().mean()))

@@ -35,6 +35,7 @@ from thresher.scores import RESERVED
 
 PROJECTIONS = ("normal", "rademacher", "identity")
 BATCH_SIZE = 32
+NUM_FEATURES = 512
 
 
 @full_float32()
@@ -44,7 +45,7 @@ def score_with_traker(
     targets: Mapping[str, Examples],
     *,
     out: Path,
-    k: int = 512,
+    k: int | None = None,
     seed: int = 0,
     projection: str = "normal",
     damping: float = 0.0,
@@ -54,9 +55,10 @@ def score_with_traker(
     """`scores.parquet` at `out` as `score` writes it, made by traker on the CPU in float32.
 
     `models` are (content hash, loader) pairs of one architecture; `damping` is traker's `lambda_reg`, in the units of
-    its kernel. Any model works whose parameters are all trainable and used: gradients are taken example by example.
-    A killed run continues with the checkpoint it was at: what traker itself leaves on disk has no checksum.
+    its kernel, `k` None: 512. Any model works whose parameters are all trainable and used: gradients are taken example
+    by example. A killed run continues with the checkpoint it was at: what traker itself leaves on disk has no checksum.
     """
+    k = NUM_FEATURES if k is None else k
     _check(models, targets, projection, q, k)
 
     def write(draft: Draft) -> dict:

@@ -11,13 +11,16 @@ and their outputs, some 300 kB a ground, in benchmarks/results/truths, from wher
 the same to the byte.
 """
 
+import argparse
 import gzip
 import io
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -68,6 +71,26 @@ class Ground:
     outputs: np.ndarray
     """Margins of each target example after retraining on each subset, [m, repeats, t]."""
     workspace: Workspace
+
+
+def asked(
+    doc: str | None, known: Mapping[str, Any], *, only: Sequence[str] = (), checkpoints: int | None = None
+) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The arguments of a benchmark of several settings, and the results that its file holds already."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[*(only or known)], choices=[*known])
+    if checkpoints is not None:
+        parser.add_argument("--checkpoints", type=int, default=checkpoints)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("THRESHER_DATA", ROOT.parent / "shared/data")))
+    arguments = parser.parse_args()
+    return arguments, json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+
+
+def keep(arguments: argparse.Namespace, results: Mapping[str, Any]) -> None:
+    """Write the results to the file that was asked for."""
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def ground_of(name: str, data: Path, num_checkpoints: int) -> Ground:

@@ -6,15 +6,11 @@
 (tests/attribution/traker); `traker, best damping` takes the best damping after looking at the answer.
 """
 
-import argparse
-import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.attribution.grounds import SETTINGS, Setting, ground_of
-from benchmarks.attribution.peers.common import ROOT
+from benchmarks.attribution.grounds import SETTINGS, Setting, asked, ground_of, keep
 from thresher.attribution import lds_table, noise_ceiling, predict_outputs, score_blocks
 from thresher.studies import Attribution, Basis, pairs_by
 
@@ -22,12 +18,7 @@ DAMPINGS = (0.0, 0.1, 0.316, 1.0, 3.16, 10.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("THRESHER_DATA", ROOT.parent / "shared/data")))
-    arguments = parser.parse_args()
-    results = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    arguments, results = asked(__doc__, SETTINGS)
     for name in arguments.only:
         results[name] = measure(name, arguments.data)
         for row in results[name]["rows"]:
@@ -37,9 +28,8 @@ def main() -> None:
                 + (f"  {_text(ratio)} x traker" if ratio else ""),
                 flush=True,
             )
-        if arguments.json:
-            results[name]["date"] = time.strftime("%Y-%m-%d")
-            arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        results[name]["date"] = time.strftime("%Y-%m-%d")
+        keep(arguments, results)
 
 
 def measure(name: str, data: Path) -> dict:

@@ -13,10 +13,7 @@ One process a scorer, so that memory is its own; scorers that are in FILE alread
 the mean of scores in units of their spread.
 """
 
-import argparse
-import json
 import multiprocessing
-import os
 import resource
 import time
 from dataclasses import asdict
@@ -26,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.attribution.grounds import RUNS, SETTINGS, Ground, ground_of
+from benchmarks.attribution.grounds import RUNS, SETTINGS, Ground, asked, ground_of, keep
 from benchmarks.attribution.peers.common import ROOT
 from thresher.attribution import lds_table, predict_outputs
 from thresher.proxies import loaders_of
@@ -54,13 +51,7 @@ COMBINED = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=["language", "language-2", "cifar"], choices=list(SETTINGS))
-    parser.add_argument("--checkpoints", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("THRESHER_DATA", ROOT.parent / "shared/data")))
-    arguments = parser.parse_args()
-    results = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    arguments, results = asked(__doc__, SETTINGS, only=["language", "language-2", "cifar"], checkpoints=5)
     for name in arguments.only:
         ground = ground_of(name, arguments.data, arguments.checkpoints)
         costs = results.setdefault(name, {}).setdefault("costs", {})
@@ -69,16 +60,14 @@ def main() -> None:
             if scorer == "bm25" and not ground.setting.data.startswith("text"):
                 continue
             scores[row] = _scores(name, row, scorer, options, arguments, costs)
-            if arguments.json:
-                arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+            keep(arguments, results)
         results[name] |= judge(ground, scores) | {"costs": costs, "date": time.strftime("%Y-%m-%d")}
         results[name]["checkpoints"] = arguments.checkpoints
         for row, found in results[name]["lds"].items():
             cost = costs.get(row, {})
             print(f"{name:12} {row:38} {_text(found)}  averaged {_text(results[name]['averaged'][row])}  "
                   f"{cost.get('seconds', 0):7.1f} s  {cost.get('passes', 0):6.1f} passes", flush=True)  # fmt: skip
-        if arguments.json:
-            arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        keep(arguments, results)
 
 
 def judge(ground: Ground, scores: dict[str, np.ndarray]) -> dict[str, Any]:

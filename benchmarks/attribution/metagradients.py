@@ -15,7 +15,6 @@ end, minus the target's times the example's, which a metagradient has to beat. S
 Everything is kept under runs/metagradients: a killed run goes on where it was.
 """
 
-import argparse
 import json
 import os
 import time
@@ -27,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.attribution.grounds import text_corpus
+from benchmarks.attribution.grounds import asked, keep, text_corpus
 from benchmarks.attribution.peers.common import ROOT
 from benchmarks.command import thresher
 from thresher.attribution import (
@@ -89,17 +88,11 @@ SETTINGS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("THRESHER_DATA", ROOT.parent / "shared/data")))
-    arguments = parser.parse_args()
-    results = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    arguments, results = asked(__doc__, SETTINGS)
     for name in arguments.only:
         results[name] = measure(name, SETTINGS[name], arguments.data) | {"date": time.strftime("%Y-%m-%d")}
         print(json.dumps(results[name], indent=1), flush=True)
-        if arguments.json:
-            arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        keep(arguments, results)
 
 
 def measure(name: str, setting: Setting, data: Path) -> dict:

@@ -11,9 +11,6 @@ For each cell: the LDS with its interval and ratio to the exact kernel's (paired
 scores with the exact ones, and what halves of the features told of that (`attribution/scoring/reliability.py`).
 """
 
-import argparse
-import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.attribution.grounds import SETTINGS, ground_of
+from benchmarks.attribution.grounds import SETTINGS, asked, ground_of, keep
 from benchmarks.attribution.peers.common import ROOT
 from thresher.attribution import (
     Featurizer,
@@ -52,21 +49,14 @@ COLUMNS = 2**15
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=["language", "language-2", "cifar"], choices=list(SETTINGS))
-    parser.add_argument("--checkpoints", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("THRESHER_DATA", ROOT.parent / "shared/data")))
-    arguments = parser.parse_args()
-    results = json.loads(arguments.json.read_text()) if arguments.json and arguments.json.exists() else {}
+    arguments, results = asked(__doc__, SETTINGS, only=["language", "language-2", "cifar"], checkpoints=5)
     for name in arguments.only:
         results[name] = measure(name, arguments.data, arguments.checkpoints)
         for row in results[name]["rows"]:
             shown = f"{row['lds']['mean']:.3f} [{row['lds']['low']:.3f}, {row['lds']['high']:.3f}]"
             told = "" if row["estimated"] is None else f", estimated {row['estimated']:.3f}"
             print(f"{name:12} {row['scores']:24} LDS {shown}  agreement {row['agreement']:.3f}{told}", flush=True)
-        if arguments.json:
-            arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        keep(arguments, results)
 
 
 def measure(name: str, data: Path, num_checkpoints: int) -> dict[str, Any]:
@@ -105,7 +95,7 @@ def measure(name: str, data: Path, num_checkpoints: int) -> dict[str, Any]:
 def _made(path: Path, load, m: int, sides) -> dict[str, Any]:
     """The exact kernel, confidences and features under one checkpoint, of pool and target together."""
     if path.exists():
-        return torch.load(path)
+        return torch.load(path, weights_only=True)
     model = load()
     parameters, num_examples = dict(model.named_parameters()), sum(len(side) for side in sides)
     with Featurizer(model, projection="identity") as featurizer:

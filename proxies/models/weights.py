@@ -96,16 +96,22 @@ def loaders_of(models: Sequence[str], examples: Examples, *others: Examples) -> 
     Raises InputError for an empty list, and for models that cannot read all of the examples, or would read them as
     something else. A loader refuses a model that gives the same logits whatever it reads.
     """
+    return [
+        (content_hash_of(name, spec), lambda name=name: _opened(name, examples))
+        for name, spec in zip(models, specs_of(models, examples, *others), strict=True)
+    ]
+
+
+def specs_of(models: Sequence[str], examples: Examples, *others: Examples) -> list[Spec]:
+    """The specification of each model named, without a look at its weights. Raises InputError as `loaders_of` does."""
     if not models:
         raise InputError("no model was given; give at least one model artefact or checkpoint")
     for other in others:
         check_alike(examples, other)
-    loaders: Loaders = []
-    for name in models:
-        spec = read_spec(name, examples)
+    specs = [read_spec(name, examples) for name in models]
+    for spec in specs:
         check_all(spec, (examples, *others))
-        loaders.append((content_hash_of(name, spec), lambda name=name: _opened(name, examples)))
-    return loaders
+    return specs
 
 
 def _opened(name: str, examples: Examples) -> nn.Module:

@@ -13,7 +13,7 @@ from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import FeatureStore, open_features
 from thresher.attribution.scoring.options import Options
 from thresher.data.examples import Examples
-from thresher.proxies.models.weights import Loaders, loaders_of
+from thresher.proxies.models.weights import Loaders, loaders_of, specs_of
 from thresher.studies.study import AttributionTable
 from thresher.workspace import Workspace
 
@@ -84,6 +84,11 @@ class Basis:
         """How many models; texts are compared without."""
         return len(self.models) if self._given is None else len(self._given)
 
+    def check(self, *targets: Examples) -> None:
+        """Raise InputError for targets that the models cannot read, or would read as something else than the pool."""
+        if self.models and self._given is None:  # loaders are made for what they read
+            specs_of(self.models, self.pool, *targets)
+
     @cached_property
     def pool_features(self) -> FeatureStore:
         """Features of the pool."""
@@ -105,14 +110,13 @@ class Basis:
         )
         return {"options": options, "progress": self.workspace.progress}
 
-    def solving(self, steps: bool) -> Solving:
-        """How the curvature is inverted, with conjugate gradients or without."""
-        return Solving(sample=self.settings.sample, steps=self.settings.steps if steps else 0)
+    def curving(self, steps: bool) -> dict[str, Any]:
+        """What scorers by inverse curvature are given, with conjugate gradients or without."""
+        solving = Solving(sample=self.settings.sample, steps=self.settings.steps if steps else 0)
+        return {"solving": solving, "seed": self.settings.seed, **self.reading}
 
     def features(self, name: str, examples: Examples) -> FeatureStore:
         """Features of `examples` under the models; `name` is that of their folder."""
-        if self._given is None:
-            loaders_of(self.models, self.pool, examples)  # refuses what the models cannot read
         options: dict[str, Any] = {key: getattr(self.settings, key) for key in ("k", "projection", "seed", "output")}
         options |= {key: value for key in ("parameters", "batch_tokens") if (value := getattr(self.settings, key))}
         options |= {"views": self.settings.views} if self.settings.views else {}

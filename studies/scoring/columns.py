@@ -37,8 +37,7 @@ def _direction(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Arti
 
 def _curvature(steps: bool) -> Columns:
     def columns(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
-        own = {"solving": basis.solving(steps), "seed": basis.settings.seed}
-        return score_by_curvature(basis.loaders, basis.pool, targets, out=out, **own, **basis.reading)
+        return score_by_curvature(basis.loaders, basis.pool, targets, out=out, **basis.curving(steps))
 
     return columns
 

@@ -25,6 +25,7 @@ Pairs = Callable[[Basis, Examples], baselines.Blocks]
 def pairs_by(name: str, basis: Basis, target: Examples) -> baselines.Blocks:
     """Scores of every pair by the scorer called `name`, higher = more helpful. Raises InputError as `check_scorers`."""
     check_scorers([name], basis.pool)
+    basis.check(target)
     return PAIRS[name](basis, target)
 
 
@@ -50,8 +51,7 @@ def _dual(basis: Basis, target: Examples) -> baselines.Blocks:
 
 def _curvature(steps: bool) -> Pairs:
     def pairs(basis: Basis, target: Examples) -> baselines.Blocks:
-        own = {"solving": basis.solving(steps), "seed": basis.settings.seed}
-        yield 0, curvature_scores(basis.loaders, basis.pool, target, **own, **basis.reading)
+        yield 0, curvature_scores(basis.loaders, basis.pool, target, **basis.curving(steps))
 
     return pairs
 

@@ -23,6 +23,7 @@ def score_by(name: str, basis: Basis, targets: Mapping[str, Examples], *, out: P
     """
     check_scorers([name], basis.pool, pairs=False)
     check_names(targets)
+    basis.check(*targets.values())
     if name in COLUMNS:
         return COLUMNS[name](basis, targets, out)
 

@@ -107,7 +107,8 @@ def _has_target_texts(sources: Sources) -> bool:
 class Fact(NamedTuple):
     """One kind of evidence: how it is made, when it can be, and what to pass where it cannot."""
 
-    make: Callable[[Sources], Any]
+    make: Callable[..., Any]
+    """From the sources, and of scores by others from the name of the scorer."""
     is_possible: Callable[[Sources], bool]
     advice: str
 

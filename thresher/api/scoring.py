@@ -143,7 +143,7 @@ def score(
     reading = {"output": output, "parameters": parameters, "batch_tokens": batch_tokens, "device": device}
     if backend == "traker":
         given = _given(models, pool, others)
-        return Scores(score_with_traker(*given, out=Path(out), k=k or 512, seed=seed, progress=progress))
+        return Scores(score_with_traker(*given, out=Path(out), k=k, seed=seed, progress=progress))
     if method == "features":
         making = {"projection": projection, "k": k, "seed": seed, **reading}
         stores = _stores(pool, others, models, Path(out), making, progress)
