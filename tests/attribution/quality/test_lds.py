@@ -167,7 +167,7 @@ def test_a_killed_ground_truth_continues_where_it_was(tmp_path) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    (partial,) = (tmp_path / "killed").glob(".retrainings*")
+    (partial,) = (tmp_path / "killed").glob(".retrainings*.partial")
     before = {file.name: file.stat().st_mtime_ns for file in (partial / ".state").glob("run-*.safetensors")}
     assert 3 <= len(before) < 24
     for name in ("killed", "whole"):
