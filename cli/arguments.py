@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 
 import tyro
 
-from thresher.errors import InputError, near
+from thresher.errors import InputError, near, unknown
 
 WHOLE = re.compile(r"[+-]?[0-9](_?[0-9])*")
 NUMBER = re.compile(r"[+-]?([0-9](_?[0-9])*)?\.?([0-9](_?[0-9])*)?([eE][+-]?[0-9]+)?")
@@ -77,6 +77,8 @@ class Option:
             return self._path(text)
         if str in choices:
             return text
+        if words and int not in choices and float not in choices:
+            raise unknown(self.label, text, words)
         return self._number(text, whole=float not in choices, words=words)
 
     def _path(self, text: str) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from thresher.choices import Task
 from thresher.cli.command import Command
 from thresher.places import own_file
 from thresher.progress import Progress
@@ -31,7 +32,7 @@ class Attribute(Command):
     test: str | None = None
     weights: Path | None = None
     """A state dict for a model that has none: .pth, .pt or .safetensors."""
-    task: str | None = None
+    task: Task | None = None
     """language, vision or text-classification; None: vision, and language for checkpoints of transformers."""
     text: str = "text"
     label: str = "label"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from thresher.choices import StudyTask
 from thresher.cli.command import Command
 from thresher.cli.lines import study_lines
 from thresher.places import check_study_place
@@ -18,8 +19,7 @@ class Demo(Command):
 
     makes = "workspace"
 
-    task: str = "language"
-    """language or vision."""
+    task: StudyTask = "language"
     out: Path | None = None
     """Where everything goes; None: runs/demo-TASK in the current folder. Run again to resume."""
     seed: int = 0

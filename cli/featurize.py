@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from thresher.choices import Executor, Output, Projection, View
 from thresher.cli.command import Command, made
 from thresher.progress import Progress
 
@@ -23,21 +24,21 @@ class Featurize(Command):
     part of a document helps."""
     k: int | None = None
     """Numbers a gradient is projected to; None: 8,192 of text under a language model, 512 where there are classes."""
-    projection: str = "auto"
+    projection: Literal["auto"] | Projection = "auto"
     """auto (sjlt for text under a language model, two-sided where there are classes), two-sided, two-sided-layers,
     factor-mask, normal, rademacher, sjlt, mask+sjlt or identity."""
-    output: str = "margin"
+    output: Output = "margin"
     """margin (log p / (1 - p), TRAK's) or loss."""
     parameters: str | None = None
     """A regular expression: only the gradients of the parameters it finds."""
-    precision: str = "float32"
-    """float32, or bf16 or fp16 for the pass itself; projections accumulate in float32."""
-    views: tuple[str, ...] = ()
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    """Of the pass itself; projections accumulate in float32."""
+    views: tuple[View, ...] = ()
     """Of images: flip and shift average an example's features over its mirror image and over shifts by a pixel, a pass
     each (both: 6)."""
     batch_tokens: int | None = None
     """Tokens (or images) in a batch; None: chosen."""
-    executor: str = "processes"
+    executor: Executor = "processes"
     """Where shards are done: processes (here, one after another), or ray (a cluster, see docs/training.md)."""
     seed: int = 0
     device: str = "auto"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from thresher.choices import Q
 from thresher.cli.command import Command, made
 from thresher.progress import Progress
 
@@ -17,7 +18,7 @@ class Index(Command):
     out: Path
     damping: float | Literal["loo"] | None = None
     """A multiple of the kernel's mean diagonal (None: 1), or loo: chosen on the pool by leave-one-out prediction."""
-    q: str | None = None
+    q: Q | None = None
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
     none (1); None: sqrt, or mean with another package's convention."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from thresher.choices import Executor, Optimizer, Output, Projection, Q, Schedule, View
 from thresher.cli.command import made, named_paths
 from thresher.cli.options import ModelOptions
 from thresher.progress import Progress
@@ -41,13 +42,13 @@ class Lds(ModelOptions):
     checkpoints: int = 5
     """Models on the whole pool to attribute with."""
     k: int | None = None
-    projection: str = "auto"
-    views: tuple[str, ...] = ()
+    projection: Literal["auto"] | Projection = "auto"
+    views: tuple[View, ...] = ()
     """Of images: flip and shift, which features are averaged over."""
     damping: float | Literal["loo"] | None = None
-    q: str = "sqrt"
+    q: Q = "sqrt"
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's), none."""
-    output: str = "margin"
+    output: Output = "margin"
     """What retraining is measured by: margin or loss."""
     baseline: str = "random"
     """The scorer that differences and ratios are to."""
@@ -61,14 +62,14 @@ class Lds(ModelOptions):
     """None: 1 for language, 30 for vision."""
     batch_size: int | None = None
     learning_rate: float | None = None
-    optimizer: str | None = None
-    schedule: str | None = None
+    optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
     """cosine, linear, onecycle or constant; None: cosine for language, onecycle for vision."""
     momentum: float | None = None
     weight_decay: float | None = None
     workers: int | None = None
     """Trainings at once; None: one a core, or one on a GPU."""
-    executor: str = "processes"
+    executor: Executor = "processes"
     """Where runs are done: processes (of this machine), or ray (a cluster, see docs/training.md)."""
     seed: int = 0
     device: str = "auto"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from thresher.choices import Precision
 from thresher.cli.command import Command
 
 
@@ -10,7 +11,7 @@ from thresher.cli.command import Command
 class ModelOptions(Command):
     """The options of every command that trains."""
 
-    precision: str | None = None
+    precision: Precision | None = None
     """float32 or bf16; None: bf16 where the chip has it."""
     eps_root: float | None = None
     """What AdamW adds inside of its root (1e-6), so that metagradients can go back through the training."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from thresher.choices import BadRows
 from thresher.cli.command import Command, made, named_paths
 from thresher.progress import Progress
 
@@ -31,7 +32,7 @@ class Overlap(Command):
     text: str = "text"
     id: tuple[str, ...] = ()
     """A column of unique ids, or several that together are unique; none: rows are numbered."""
-    bad_rows: str = "refuse"
+    bad_rows: BadRows = "refuse"
     ngram: int = 13
     """Words in a row, in lower case and without punctuation."""
 

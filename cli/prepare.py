@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from thresher.artifacts import Artifact
+from thresher.choices import BadRows, Task
 from thresher.cli.command import Command, made, named_paths, warn
 from thresher.data.text.cut import cut_line, is_most
 from thresher.errors import InputError
@@ -25,7 +26,7 @@ class Prepare(Command):
     """Files, globs, a folder, or the name of a data set on the hub."""
     out: Path
     """Where the prepared artefact goes."""
-    task: str = "language"
+    task: Task = "language"
     """language, vision, or text-classification: --text and its class in --label, for sequence classifiers."""
     split: str | None = None
     """The split of a hub data set, or of a folder whose files or folders are named after splits; all: every one. None:
@@ -48,7 +49,7 @@ class Prepare(Command):
     domain: str | None = None
     id: tuple[str, ...] = ()
     """A column of unique ids, or several that together are unique; none: rows are numbered, files go by their path."""
-    bad_rows: str = "refuse"
+    bad_rows: BadRows = "refuse"
     """refuse, skip or replace (broken UTF-8 by U+FFFD): rows that cannot be used; skipped ones are listed."""
     group: str | None = None
     """Rows with the same value here stay on one side of every --part."""

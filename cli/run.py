@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tyro
 
+from thresher.choices import Executor
 from thresher.cli.command import Command
 from thresher.cli.lines import study_lines
 from thresher.places import check_study_place
@@ -21,17 +22,18 @@ class Run(Command):
     """The study's file; its keys and defaults are in the README."""
     out: Path | None = None
     """Where everything goes; None: runs/NAME in the current folder."""
-    executor: str = "processes"
+    executor: Executor = "processes"
     """Where trainings and feature shards are done: processes (here), or ray (a cluster, see docs/training.md)."""
     device: str = "auto"
 
     def run(self, progress):
-        from thresher.studies.loop import run_study
         from thresher.studies.study_file import read_study
+
+        study = read_study(self.study)  # before what is slow to load
+        from thresher.studies.loop import run_study
         from thresher.studies.summary import finish
         from thresher.workspace import Workspace
 
-        study = read_study(self.study)
         workspace = Workspace(self.out or Path("runs") / study.name, self.device, progress, self.executor)
         check_study_place(workspace.root)
         command = shlex.join(["thresher", "run", self.study.name])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from thresher.choices import Backend, Convention, Goal, Output, Projection, Q
 from thresher.cli.command import Command, made, named_paths
 from thresher.progress import Progress
 
@@ -38,19 +39,19 @@ class Score(Command):
     examples; direction: no projection and nothing stored, for pools too large to featurise and a few targets."""
     self_influence: bool = False
     """In place of targets: what each pool example does to itself (large: rare, hard or mislabelled)."""
-    backend: str = "thresher"
+    backend: Backend = "thresher"
     """thresher, or traker: the traker package (slow; with prepared examples and --models)."""
     damping: float | Literal["loo"] | None = None
     """A multiple of the kernel's mean diagonal (None: 3 with direction and dual, whose kernel is that of examples; with
     features 1, but at least as much as these have); loo, with features: chosen on the pool by leave-one-out
     prediction."""
-    q: str | None = None
+    q: Q | None = None
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
     none (1), square; None: sqrt, none where labels are the goal, square with --self-influence, or mean with another
     package's convention."""
-    convention: str = "thresher"
+    convention: Convention = "thresher"
     """With features: thresher, traker (its kernel's normaliser) or dattri."""
-    goal: str = "auto"
+    goal: Goal = "auto"
     """labels: tell right labels from wrong ones (target examples weigh by how well they are predicted; q none);
     selection: predict retraining (a plain mean); auto: labels where pool and targets are labelled with classes (images,
     text prepared by --classify), with another convention selection."""
@@ -59,8 +60,8 @@ class Score(Command):
     k: int | None = None
     """With features to be made: numbers a gradient is projected to; None: 8,192 of text under a language model, else
     512."""
-    projection: str = "auto"
-    output: str = "margin"
+    projection: Literal["auto"] | Projection = "auto"
+    output: Output = "margin"
     """With prepared examples: margin (log p / (1 - p), TRAK's) or loss."""
     parameters: str | None = None
     """With prepared examples: a regular expression; only the gradients of the parameters it finds."""

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thresher.choices import Format
 from thresher.cli.command import Command, made, named_paths
+from thresher.errors import InputError
 from thresher.progress import Progress
 
 
@@ -47,7 +49,7 @@ class Select(Command):
     """A folder for what had to be computed, which selections can share; none: beside --out."""
     export: Path | None = None
     """A folder for what is kept, to hand on, with a card (card.md, card.html) that says what it is."""
-    format: str = "parquet"
+    format: Format = "parquet"
     """With --export: parquet, jsonl, jsonl.zst (whole documents: the source's own columns, the text as it was written,
     and id, score and rank, called thresher_... where the source has such a column), or ids."""
     rows_per_shard: int = 100_000
@@ -57,19 +59,25 @@ class Select(Command):
     seed: int = 0
     device: str = "auto"
 
-    def run(self, progress: Progress) -> dict[str, Any]:
-        """Select, and export what was kept where that is asked for."""
-        from thresher.api.selecting import evidence_folder, select, sources_of
-        from thresher.errors import InputError
+    def check(self) -> None:
+        """Refuse also methods that there are not, and weights without targets."""
         from thresher.selection.methods import stages_of
-        from thresher.studies.selections.export import check_export
-        from thresher.workspace import Workspace
 
-        stages_of(self.method)  # before anything is opened
+        super().check()
+        stages_of(self.method)
         if self.weights and len(self.weights) != len(self.targets):
             raise InputError(
                 f"{len(self.weights)} --weights for {len(self.targets)} --targets; give one for each, or none"
             )
+        if self.compare and self.export is None:
+            raise InputError("--compare is for the card of an export; pass --export FOLDER, or leave it out")
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Select, and export what was kept where that is asked for."""
+        from thresher.api.selecting import evidence_folder, select, sources_of
+        from thresher.studies.selections.export import check_export
+        from thresher.workspace import Workspace
+
         paths = named_paths(prepared, "--targets") if (prepared := [t for t in self.targets if "=" in t]) else {}
         stores = named_paths(self.target_features, "--target-features") if self.target_features else {}
         names = tuple(target.partition("=")[0] for target in self.targets)
@@ -87,8 +95,6 @@ class Select(Command):
         sources = sources_of(self.scores, workspace=workspace, **given)
         if self.export is not None:
             check_export(self.format, self.rows_per_shard, sources.pool)
-        elif self.compare:
-            raise InputError("--compare is for the card of an export; pass --export FOLDER, or leave it out")
         given |= {"fraction": self.fraction, "count": self.count, "tokens": self.tokens, "evidence": self.evidence}
         selection = select(self.scores, out=self.out, device=self.device, progress=progress, **given)
         return made(selection.artifact) | (
@@ -96,7 +102,6 @@ class Select(Command):
         )
 
     def _export(self, sources: Any, out: Path) -> str:
-        from thresher.errors import InputError
         from thresher.selection.selection import open_selection
         from thresher.studies.selections.card import card_of
         from thresher.studies.selections.export import export

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thresher.choices import Optimizer, Schedule
 from thresher.cli.command import made
 from thresher.cli.options import ModelOptions
 from thresher.progress import Progress
@@ -37,9 +38,9 @@ class Train(ModelOptions):
     batch_size: int | None = None
     learning_rate: float | None = None
     """None: from the model's width."""
-    optimizer: str | None = None
+    optimizer: Optimizer | None = None
     """adamw or sgd; None: adamw for language, sgd for vision."""
-    schedule: str | None = None
+    schedule: Schedule | None = None
     """cosine, linear, onecycle or constant; None: by the task."""
     seed: int = 0
     device: str = "auto"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thresher.choices import Executor, Optimizer
 from thresher.cli.command import made, named_numbers, named_paths
 from thresher.cli.options import ModelOptions
 from thresher.progress import Progress
@@ -37,7 +38,7 @@ class Validate(ModelOptions):
     """NAME=FLOPS of what choosing an arm's data took, for the multiplier with that cost."""
     workers: int | None = None
     """Trainings at once; None: one a core, or one on a GPU."""
-    executor: str = "processes"
+    executor: Executor = "processes"
     """Where runs are done: processes (of this machine), or ray (a cluster, see docs/training.md)."""
     seeds: int = 3
     """Paired seeds: the initialisations that every arm is trained from."""
@@ -45,7 +46,7 @@ class Validate(ModelOptions):
     """Passes over each selection; None: 1 for language, 30 for vision."""
     batch_size: int | None = None
     learning_rate: float | None = None
-    optimizer: str | None = None
+    optimizer: Optimizer | None = None
     seed: int = 0
     device: str = "auto"
 

@@ -3,9 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from thresher.data.examples import Examples
-from thresher.proxies.models.spec import Spec, model_spec, model_width, origin_of
-from thresher.proxies.training.config import TrainConfig
+from thresher.choices import Optimizer, Precision, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +19,13 @@ class ModelSettings:
     """Passes over its data; None: 1 for language, 30 for vision."""
     batch_size: int | None = None
     learning_rate: float | None = None
-    optimizer: str | None = None
-    schedule: str | None = None
+    optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
     momentum: float | None = None
     weight_decay: float | None = None
     eps_root: float | None = None
     """What AdamW adds inside of its root, for trainings that metagradients go back through; 1e-6 is usual."""
-    precision: str | None = None
+    precision: Precision | None = None
     """float32 or bf16; None: bf16 where the chip has it."""
     accumulate: int | None = None
     """A batch goes through the model in so many parts, for memory; the result is the whole batch's."""
@@ -41,15 +39,3 @@ class ModelSettings:
         """Everything as an artefact's request holds it; what came later is there only where it is in use."""
         settings = asdict(self)
         return settings if self.eps_root else {name: settings[name] for name in settings if name != "eps_root"}
-
-
-def train_config_of(settings: ModelSettings, spec: Spec) -> TrainConfig:
-    """How the model of `spec` is trained: by the defaults of its task, except for what `settings` says."""
-    wanted = {key: value for key, value in asdict(settings).items() if key in TrainConfig.__dataclass_fields__}
-    return TrainConfig.for_task(spec["task"], **{key: value for key, value in wanted.items() if value is not None})
-
-
-def usual_rate(settings: ModelSettings, pool: Examples) -> float:
-    """The peak learning rate of a model of `settings` on `pool`: the one they name, or else the usual one."""
-    spec = model_spec(settings.size, pool)
-    return train_config_of(settings, spec).peak_rate(source=origin_of(spec), width=model_width(spec))

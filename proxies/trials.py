@@ -17,7 +17,8 @@ from thresher.progress import SILENT
 from thresher.proxies.evaluation import measure
 from thresher.proxies.models.fits import check_all
 from thresher.proxies.models.spec import Spec, model_spec
-from thresher.proxies.settings import ModelSettings, train_config_of
+from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training.chosen import train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.request import hash_array
 from thresher.proxies.training.stacked import Member, groups_of, train_stack

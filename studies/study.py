@@ -1,7 +1,9 @@
 """A study: everything that a run is made of, every setting with a default that works."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
+from thresher.choices import Backend, BadRows, Output, Projection, Q, StudyTask, View
 from thresher.proxies.settings import ModelSettings
 
 BASELINE = "random"
@@ -31,7 +33,7 @@ class PoolTable:
     """The share of the source that is used, drawn at random by document."""
     holdout: float = 0.02
     """The share of that kept out of the pool, to measure losses off the target."""
-    bad_rows: str = "refuse"
+    bad_rows: BadRows = "refuse"
     """refuse, skip or replace: what is done with rows that cannot be used."""
     group: str | None = None
     """Rows with the same value here stay on one side of the split."""
@@ -70,7 +72,7 @@ class TargetTable:
     label: str = "label"
     weight: float = 1.0
     limit: int | None = None
-    bad_rows: str = "refuse"
+    bad_rows: BadRows = "refuse"
     holdout: float = 0.5
     """The share of the target's examples that selection never sees and validation uses."""
 
@@ -100,17 +102,17 @@ class AttributionTable:
     """`[attribution]`: how proxies are turned into scores."""
 
     k: int | None = None
-    projection: str = "auto"
-    output: str = "margin"
-    views: list[str] = field(default_factory=list)
+    projection: Literal["auto"] | Projection = "auto"
+    output: Output = "margin"
+    views: list[View] = field(default_factory=list)
     """Of images: "flip", "shift"; features are averaged over them."""
-    damping: float | str | None = None
+    damping: float | Literal["loo"] | None = None
     """A multiple of the kernel's mean diagonal, or "loo": chosen on the pool by leave-one-out prediction. None: 1, but
     at least 3 mean squared lengths of a feature, which is what the exact kernel has."""
-    q: str = "sqrt"
+    q: Q = "sqrt"
     scorer: str = "trak"
     """A name of `thresher.scorers`: trak, ekfac, ekfac-cg, metagradient, adamw-influence, trackstar, ..."""
-    backend: str = "thresher"
+    backend: Backend = "thresher"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +144,7 @@ class Study:
     """A whole study, as `study.toml` holds it."""
 
     name: str = "study"
-    task: str = "language"
-    """`language` or `vision`."""
+    task: StudyTask = "language"
     seed: int = 0
     sequence_length: int = 128
     vocab_size: int = 4096

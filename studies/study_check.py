@@ -2,10 +2,7 @@
 
 from collections.abc import Iterable
 
-from thresher.attribution.gradients.projection import AUTO, PROJECTIONS
-from thresher.attribution.gradients.views import VIEWS
-from thresher.attribution.scoring.weighting import Q_CHOICES
-from thresher.data.sources.skipped import POLICIES
+from thresher.choices import check_words
 from thresher.data.text.text_examples import check_shape
 from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
 from thresher.errors import InputError, unknown
@@ -16,7 +13,6 @@ from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.study import BASELINE, OFF_TARGET, Study, TargetTable
 
-BACKENDS = ("thresher", "traker")
 RESERVED = ("id", "domain", POOLED, OFF_TARGET)
 
 
@@ -24,7 +20,6 @@ def check_study(study: Study, where: str = "study") -> Study:
     """`study` as it is, or an InputError that names the first setting that cannot be used; `where` it was written."""
     table = study.attribution
     check_name(study.name, f"{where}: name")
-    _known(f"{where}: task", study.task, ("language", "vision"))
     if study.task == "language":
         _check_text(where, study)
     if study.select.method == BASELINE:
@@ -41,23 +36,14 @@ def check_study(study: Study, where: str = "study") -> Study:
         raise InputError(
             f"{where}: validate.random_budgets = {budgets}; give at least two above 0 beside 1, such as [0.5, 2, 4]"
         )
-    _known(f"{where}: attribution.projection", table.projection, (AUTO, *PROJECTIONS))
-    _known(f"{where}: attribution.q", table.q, Q_CHOICES)
-    _known(f"{where}: attribution.output", table.output, ("margin", "loss"))
-    _known(f"{where}: attribution.backend", table.backend, BACKENDS)
     _check_scorer(where, study)
-    for view in table.views:
-        _known(f"{where}: attribution.views", view, VIEWS)
     if table.views and study.task != "vision":
         raise InputError(f"{where}: attribution.views = {table.views} are of images; leave them out for text")
-    if table.damping not in (None, "loo") and not isinstance(table.damping, float):
-        raise InputError(f'{where}: attribution.damping = {table.damping!r}; give a number, or "loo"')
     _share(f"{where}: select.fraction", study.select.fraction)
     _share(f"{where}: proxy.fraction", study.proxy.fraction)
     _share(f"{where}: pool.share", study.pool.share)
     if not 0 <= study.pool.holdout < 1:
         raise InputError(f"{where}: pool.holdout = {study.pool.holdout} is outside [0, 1); give a share of the whole")
-    _known(f"{where}: pool.bad_rows", study.pool.bad_rows, POLICIES)
     if study.pool.ngram < 1:
         raise InputError(f"{where}: pool.ngram = {study.pool.ngram}; give 1 word or more")
     if not study.target:
@@ -71,19 +57,18 @@ def check_study(study: Study, where: str = "study") -> Study:
         raise InputError(f"{where}: proxy.count = {study.proxy.count}; at least 1 proxy is needed")
     if study.reference.seeds < 2:
         raise InputError(f"{where}: reference.seeds = {study.reference.seeds}; an interval needs at least 2")
-    _numbers(where, study)
+    _check_values(where, study)
     return study
 
 
-def _numbers(where: str, study: Study) -> None:
-    """Every number of every table keeps the rule of its name, whatever table it stands in."""
-    tables = {
-        name: getattr(study, name) for name in ("pool", "proxy", "reference", "attribution", "select", "validate")
-    }
-    tables |= {f"target.{name}": target for name, target in study.target.items()}
-    check_numbers(vars(study), f"{where}: {{}} =")
-    for name, table in tables.items():
-        check_numbers(vars(table), f"{where}: {name}.{{}} =")
+def _check_values(where: str, study: Study) -> None:
+    """Every number of every table keeps the rule of its name, every word is one of its kind."""
+    names = ("pool", "proxy", "reference", "attribution", "select", "validate")
+    tables = {"": study} | {f"{name}.": getattr(study, name) for name in names}
+    tables |= {f"target.{name}.": target for name, target in study.target.items()}
+    for prefix, table in tables.items():
+        check_words(table, f"{where}: {prefix}{{}} =")
+        check_numbers(vars(table), f"{where}: {prefix}{{}} =")
 
 
 def _check_text(where: str, study: Study) -> None:
@@ -125,7 +110,6 @@ def _check_target(where: str, name: str, target: TargetTable) -> None:
         raise InputError(f"{where}.{name}: the continuation is the right one of the choices; leave out continuation")
     if (target.prompt is None) != (target.continuation is None and target.choices is None):
         raise InputError(f"{where}.{name} needs both prompt and continuation, or neither; add the other")
-    _known(f"{where}.{name}.bad_rows", target.bad_rows, POLICIES)
 
 
 def _spec(setting: str, spec: str) -> None:

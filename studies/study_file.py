@@ -4,13 +4,14 @@ import glob
 import json
 import os
 import tomllib
-import typing
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from thresher.errors import InputError, near
+from thresher.choices import words_of
+from thresher.errors import InputError, near, unknown
 from thresher.places import published
 from thresher.studies.study import Study, TargetTable
 from thresher.studies.study_check import check_study
@@ -68,16 +69,17 @@ def _from_table(kind: type, table: Any, where: str, base: Path) -> Any:
 
 
 def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool) and float in (hint, *typing.get_args(hint)):
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if isinstance(value, int) and not isinstance(value, bool) and float in kinds:
         value = float(value)
-    allowed = tuple(typing.get_origin(part) or part for part in (typing.get_args(hint) or (hint,)))
-    if typing.get_origin(hint) is list:
-        (kind,) = typing.get_args(hint)
-        if isinstance(value, list):
-            return [_value(name, item, kind, where, base) for item in value]
-        allowed = (list,)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        names = " or ".join("nothing" if part is type(None) else part.__name__ for part in allowed)
+    if isinstance(value, list) and (of := [get_args(kind)[0] for kind in kinds if get_origin(kind) is list]):
+        value = [_value(name, item, of[0], where, base) for item in value]
+    words = words_of(hint)
+    if isinstance(value, str) and words and value not in words:
+        raise unknown(f"{where}: {name} =", value, words)
+    allowed = {str if get_origin(kind) is Literal else get_origin(kind) or kind for kind in kinds}
+    if not isinstance(value, tuple(allowed)) or (isinstance(value, bool) and bool not in allowed):
+        names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
         raise InputError(f"{where}: {name} = {value!r} is {type(value).__name__}, but {names} is needed")
     if name in ("tokenizer", "data") or (name == "size" and isinstance(value, str) and "hf:" in value):
         return _anchored(base, value)

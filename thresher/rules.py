@@ -4,12 +4,17 @@ A rule says what no use of the name can do without; a narrower one stands with t
 before anything heavy is loaded and before memory is asked for.
 """
 
+import functools
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from thresher.errors import InputError
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,18 @@ def check_numbers(values: Mapping[str, Any], label: str = "{}") -> None:
                 continue
             if not rule.allows(number):
                 raise InputError(f"{label.format(name)} {_short(number)} cannot be; give {rule}")
+
+
+def ruled(verb: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """`verb`, which refuses numbers among its arguments as `check_numbers` does, before it does anything."""
+    signature = inspect.signature(verb)
+
+    @functools.wraps(verb)
+    def checked(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        check_numbers(signature.bind(*args, **kwargs).arguments | kwargs, "{} =")
+        return verb(*args, **kwargs)
+
+    return checked
 
 
 def _short(number: float) -> str:

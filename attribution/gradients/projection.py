@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from thresher.choices import PROJECTIONS
 from thresher.devices import full_float32, memory_of, onednn_keeps_float32
 from thresher.errors import InputError, unknown
 from thresher.seeds import torch_rng
@@ -198,11 +199,6 @@ def spans(lengths: Iterable[int]) -> list[tuple[int, int]]:
     """Where parts of these lengths start and stop, one behind the other."""
     stops = list(accumulate(lengths))
     return list(pairwise([0, *stops]))
-
-
-PROJECTIONS = (
-    "two-sided", "two-sided-layers", "factor-mask", "normal", "rademacher", "sjlt", "mask+sjlt", "identity",
-)  # fmt: skip
 
 
 AUTO = "auto"

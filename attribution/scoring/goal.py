@@ -17,9 +17,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from thresher.choices import GOALS
 from thresher.errors import unknown
-
-GOALS = ("auto", "selection", "labels")
 
 
 @runtime_checkable

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from thresher.attribution.features.store import FeatureStore
 from thresher.attribution.scoring.damping import choose_damping
+from thresher.choices import CONVENTIONS
 from thresher.errors import InputError, unknown
 
-CONVENTIONS = ("thresher", "traker", "dattri")
 DAMPING = 1.0
 """Near the best LDS, or better than leave-one-out's choice, wherever it was measured: docs/log.md, damping."""
 EXACT_DAMPING = 3.0

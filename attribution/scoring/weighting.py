@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from thresher.choices import Q_CHOICES
 from thresher.errors import unknown
 
-Q_CHOICES = ("sqrt", "mean", "none", "square")
 Q = "sqrt"
 
 

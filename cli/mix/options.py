@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from thresher.choices import Executor, Optimizer
 from thresher.cli.command import Command, named_numbers, named_paths
 from thresher.cli.lines import proposal_lines
 from thresher.cli.options import ModelOptions
@@ -95,10 +96,10 @@ class Training(ModelOptions):
     """Parameters, or a model's name."""
     batch_size: int | None = None
     learning_rate: float | None = None
-    optimizer: str | None = None
+    optimizer: Optimizer | None = None
     workers: int | None = None
     """Runs trained at once; none: one a core, or one on a GPU."""
-    executor: str = "processes"
+    executor: Executor = "processes"
     """Where runs are done: processes (of this machine), or ray (a cluster, see docs/training.md)."""
     device: str = "auto"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import tyro
 
+from thresher.choices import Design
 from thresher.cli.command import Command, named_numbers
 from thresher.cli.lines import plan_lines
 from thresher.errors import InputError
@@ -21,7 +22,7 @@ class Plan(Command):
 
     domains: tyro.conf.Positional[tuple[str, ...]]
     """The domains' names."""
-    design: str = "space-filling"
+    design: Design = "space-filling"
     """space-filling, dirichlet (around the prior), or ddo (AutoScale's 2m+1 runs)."""
     runs: int | None = None
     """How many; none: twice the domains + 10. A ddo has its own number."""

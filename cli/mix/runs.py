@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from thresher.choices import Design
 from thresher.cli.lines import proposal_lines
 from thresher.cli.mix.options import Proposing, Training, command_line
 from thresher.progress import Progress
@@ -28,7 +29,7 @@ class Runs(Training, Proposing):
     """Tokens that each run trains on, repetitions counted; none: what --examples hold."""
     examples: int = 2000
     """Images that each run trains on, repetitions counted; of text, what so many average documents hold."""
-    design: str = "space-filling"
+    design: Design = "space-filling"
     """space-filling, dirichlet (around the prior), or ddo (AutoScale's 2m+1 runs)."""
     runs: int | None = None
     """How many runs in all; none: twice the domains + 10. A ddo has its own number."""

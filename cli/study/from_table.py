@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tyro
 
+from thresher.choices import Measure
 from thresher.cli.command import Command, named_numbers
 from thresher.cli.lines import trust_lines
 from thresher.errors import InputError
@@ -38,7 +39,7 @@ class FromTable(Command):
     at_step: float | None = None
     top: tuple[int, ...] = (1, 3)
     """k of top-k regret."""
-    criterion: str = "decision_accuracy"
+    criterion: Measure = "decision_accuracy"
     """decision_accuracy, spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
     threshold: float = 0.9
     costs: tuple[str, ...] = ()

@@ -26,7 +26,8 @@ class LearningRate(StudyOptions):
     """The proxy's usual rate, which the reduced one is compared with; none: the ladder's rule."""
 
     def run(self, progress):
-        from thresher.proxies.settings import ModelSettings, usual_rate
+        from thresher.proxies.settings import ModelSettings
+        from thresher.proxies.training.chosen import usual_rate
         from thresher.studies.experiments.learning_rate import learning_rate
 
         drawn = self.drawn(progress)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thresher.choices import Executor, Optimizer
 from thresher.cli.command import Command, named_paths
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ class StudyOptions(Command):
     """Proxies for recipes that select by features, losses or embeddings."""
     epochs: float = 1.0
     batch_size: int | None = None
-    optimizer: str | None = None
+    optimizer: Optimizer | None = None
     resamples: int = 1000
     workers: int | None = None
     """Trainings at once; None: one a core, or one on a GPU."""
-    executor: str = "processes"
+    executor: Executor = "processes"
     """Where runs are done: processes (of this machine), or ray (a cluster, see docs/training.md)."""
     seed: int = 0
     device: str = "auto"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from thresher.choices import Measure
 from thresher.cli.command import made
 from thresher.cli.lines import transfer_lines
 from thresher.cli.study.options import StudyOptions
@@ -20,7 +21,7 @@ class Transfer(StudyOptions):
     """Of every size; none: the rule for each."""
     top: tuple[int, ...] = (1, 3)
     """k of top-k regret."""
-    criterion: str = "decision_accuracy"
+    criterion: Measure = "decision_accuracy"
     """decision_accuracy, spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
     threshold: float = 0.9
 

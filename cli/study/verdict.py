@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tyro
 
+from thresher.choices import Measure
 from thresher.cli.command import Command
 
 
@@ -14,7 +15,7 @@ class Verdict(Command):
 
     study: tyro.conf.Positional[Path]
     """The artefact that `thresher study transfer` made (its `path`)."""
-    criterion: str = "decision_accuracy"
+    criterion: Measure = "decision_accuracy"
     """decision_accuracy, spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
     threshold: float = 0.9
     top: tuple[int, ...] = (1, 3)

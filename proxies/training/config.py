@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from thresher.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
 from thresher.errors import InputError
 from thresher.proxies.models import ladder
 from thresher.proxies.training.smooth import SmoothAdamW
@@ -173,6 +174,3 @@ class TrainConfig:
 
 # AdamW's, of a checkpoint trained further, and of adapters beside it (QLoRA, 2305.14314).
 PRETRAINED_RATES = {"pretrained": 5e-5, "lora": 2e-4}
-OPTIMIZERS = ("adamw", "sgd")
-SCHEDULES = ("cosine", "linear", "onecycle", "constant")
-PRECISIONS = ("auto", "float32", "bf16")

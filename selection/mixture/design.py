@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from thresher.choices import DESIGNS
 from thresher.errors import InputError, unknown
 from thresher.seeds import numpy_rng
 from thresher.selection.mixture.constraints import Constraints
@@ -15,8 +16,6 @@ from thresher.selection.mixture.laws.gaussian_process import fit_gaussian_proces
 from thresher.selection.mixture.laws.law import Law, Weights
 from thresher.selection.mixture.optimise import sample_mixtures
 from thresher.selection.mixture.table import MixtureTable
-
-DESIGNS = ("dirichlet", "space-filling", "ddo")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import numpy as np
 from jaxtyping import Float
 from scipy.sparse import csr_matrix, vstack
-from sklearn.linear_model import LogisticRegression
 
 from thresher.errors import InputError
 from thresher.selection.evidence import Evidence
@@ -43,6 +42,8 @@ def classifier(evidence: Evidence, *, negatives: float = 4.0, buckets: int = 2**
 def _log_odds(
     pool: csr_matrix, target: csr_matrix, halves: list[np.ndarray], negatives: float, strength: float
 ) -> Float[np.ndarray, "n"]:
+    from sklearn.linear_model import LogisticRegression  # half a second: methods are looked at before anything is done
+
     log_odds = np.empty(pool.get_shape()[0])
     for judged, other in (halves, halves[::-1]):
         against = other[: max(1, round(negatives * target.get_shape()[0]))]

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import HashingVectorizer
 
 from thresher.words import words_and_signs_of
 
@@ -14,6 +13,8 @@ def hashed_ngrams(texts: Sequence[str], buckets: int, *, unit_rows: bool = False
 
     With `unit_rows`, each row is scaled to Euclidean length 1.
     """
+    from sklearn.feature_extraction.text import HashingVectorizer  # half a second, see the classifier
+
     options: dict[str, Any] = {"norm": "l2" if unit_rows else None, "token_pattern": None}
     counted = HashingVectorizer(
         n_features=buckets,

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from thresher.choices import MEASURES
 from thresher.errors import InputError, unknown
 from thresher.intervals import Interval
 from thresher.selection.statistics.decisions import MEAN, Judged
-
-MEASURES = ("decision_accuracy", "spearman", "r2")
 
 
 @dataclass(frozen=True)

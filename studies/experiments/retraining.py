@@ -26,7 +26,8 @@ from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.fits import check_all
 from thresher.proxies.models.spec import model_spec
 from thresher.proxies.models.weights import open_model
-from thresher.proxies.settings import ModelSettings, train_config_of
+from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training.chosen import train_config_of
 from thresher.proxies.training.stacked import Member, train_stack
 from thresher.proxies.training.trainer import TrainConfig
 from thresher.proxies.trials import groups_of_trials

@@ -16,7 +16,8 @@ from thresher.errors import InputError
 from thresher.proxies.costs import units_seen
 from thresher.proxies.evaluation import means
 from thresher.proxies.models.spec import model_spec
-from thresher.proxies.settings import ModelSettings, train_config_of
+from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training.chosen import train_config_of
 from thresher.proxies.trials import Trial, TrialResult, check_trainable, run_trials
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.experiments.training_sets import TrainingSet, held_by, plan_trials, random_set

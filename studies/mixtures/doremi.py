@@ -18,7 +18,8 @@ from thresher.outputs import Batch, logits_of
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import Spec, model_spec, private_randomness
 from thresher.proxies.models.weights import open_model
-from thresher.proxies.settings import ModelSettings, train_config_of
+from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training.chosen import train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.order import Drawn, Order
 from thresher.proxies.training.trainer import Trainer

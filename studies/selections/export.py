@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thresher.artifacts import Artifact, Draft, build
+from thresher.choices import FORMATS
 from thresher.data.examples import Examples, TokenExamples
 from thresher.errors import InputError, unknown
 from thresher.selection.selection import Selection
 from thresher.studies.selections.typed_columns import Types, arrow_types, schema_of, table_of
 
-FORMATS = ("parquet", "jsonl", "jsonl.zst", "ids")
 OURS = ("id", "score", "rank")
 ROWS = 1024
 """Read and written at once."""

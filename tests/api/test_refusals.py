@@ -51,8 +51,8 @@ CASES = {
     "another architecture": (TRAIN, TEST, {"checkpoints": [nn.Linear(2, 2)]}, "checkpoint 0 does not fit"),
     "a missing file": (TRAIN, TEST, {"checkpoints": ["gone.pt"]}, "gone.pt does not exist"),
     "inputs of another size": (TensorDataset(torch.zeros(4, 7), torch.arange(4) % 3), TEST, {}, "fails on train .*7"),
-    "damping": (TRAIN, TEST, {"damping": -1.0}, "damping=-1.0 is out of range"),
-    "a batch of none": (TRAIN, TEST, {"batch_size": 0}, "batch_size=0"),
+    "damping": (TRAIN, TEST, {"damping": -1.0}, "damping = -1 cannot be; give a number from 0"),
+    "a batch of none": (TRAIN, TEST, {"batch_size": 0}, "batch_size = 0 cannot be"),
     "two-dimensional outputs": (TRAIN, TEST, {"model": nn.Unflatten(1, (5, 1))}, "no trainable parameter"),
 }
 

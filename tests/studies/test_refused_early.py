@@ -64,7 +64,7 @@ def refused(monkeypatch, study, tmp_path, message):
         ({"select": SelectTable(method="semdedup | dsdm:per_domain=0.01", fraction=0.5)}, "with per_domain=0.01 only"),
         ({"validate": ValidateTable(controls=["classifier:buckets=1"])}, "buckets"),
         ({"reference": ReferenceTable(size="hf:nowhere/at-all/x", seeds=2)}, "nowhere"),
-        ({"reference": ReferenceTable(size="20k", seeds=2, optimizer="magic")}, "optimizer='magic'"),
+        ({"reference": ReferenceTable(size="20k", seeds=2, optimizer="sgd", eps_root=1e-6)}, "eps_root=1e-06 with sgd"),
     ],
 )
 def test_what_cannot_be_is_refused_before_a_proxy_is_trained(monkeypatch, study, tmp_path, changes, message):

@@ -67,8 +67,11 @@ def test_the_text_of_a_study_replays_it(tmp_path):
             "has a fraction of its own; write it as select.fraction",
         ),
         (("[proxy]", "[select]\ntokens = 0\n[proxy]"), "select.tokens = 0 keeps nothing"),
-        (("[proxy]", '[attribution]\nprojection = "none"\n[proxy]'), "attribution.projection = 'none' is unknown"),
-        (("[proxy]", '[attribution]\ndamping = "auto"\n[proxy]'), "attribution.damping = 'auto'"),
+        (("[proxy]", '[attribution]\nprojection = "none"\n[proxy]'), "[attribution]: projection = 'none' is unknown"),
+        (
+            ("[proxy]", '[attribution]\ndamping = "auto"\n[proxy]'),
+            "damping = 'auto' is unknown; pass one of: loo, a number",
+        ),
         (("weight = 2", "weight = -1"), "weight = -1.0; pass 0 or more"),
         (("weight = 2", "holdout = 1.0"), "holdout = 1.0; give a share above 0 and below 1"),
         (("[target.squad]", "[target.off-target]"), "cannot be named 'off-target'"),

@@ -31,11 +31,13 @@ from thresher.canonical import hash_json
 from thresher.devices import pick_device
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
+from thresher.rules import ruled
 
 ROWS = 4096
 """Training examples whose scores are in memory at once."""
 
 
+@ruled
 def attribute(
     model: nn.Module,
     train: Any,

@@ -9,6 +9,7 @@ import numpy as np
 
 from thresher.api.handles import Examples
 from thresher.artifacts import Artifact
+from thresher.choices import TASKS
 from thresher.data.images.image_examples import LabelledImage, prepare_images
 from thresher.data.preparing import (
     PicturePart,
@@ -25,10 +26,10 @@ from thresher.data.sources.source import Source
 from thresher.data.text.documents import TextColumns
 from thresher.errors import InputError, unknown
 from thresher.progress import SILENT, Progress
+from thresher.rules import ruled
 
-TASKS = ("language", "text-classification", "vision")
 
-
+@ruled
 def prepare(
     data: str | Path | Sequence[str | Path] | Sequence[tuple[str, np.ndarray, str]],
     *,

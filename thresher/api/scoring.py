@@ -18,6 +18,7 @@ from thresher.attribution.scoring.traker_backend import score_with_traker
 from thresher.data.examples import TokenExamples
 from thresher.errors import InputError, unknown
 from thresher.progress import SILENT, Progress
+from thresher.rules import ruled
 from thresher.scorers import scorer_named
 from thresher.scores import check_names
 from thresher.studies.scoring.basis import Attribution, Basis
@@ -30,6 +31,7 @@ FEW_TARGETS = 4
 Damping = float | Literal["loo"] | None
 
 
+@ruled
 def featurize(
     models: Any,
     examples: Source,
@@ -84,6 +86,7 @@ def featurize(
     return FeatureStore(artifact)
 
 
+@ruled
 def score(
     pool: Source,
     targets: Mapping[str, Source] | Source,
@@ -158,6 +161,7 @@ def score(
     return Scores(score_by_direction(*given, sample=sample, seed=seed, **shared))
 
 
+@ruled
 def self_influence(
     pool: Source,
     *,
@@ -186,6 +190,7 @@ def self_influence(
     return Scores(scores_module.self_influence(store, out=Path(out), **options))
 
 
+@ruled
 def build_index(
     features: Source,
     *,
@@ -204,6 +209,7 @@ def build_index(
     return Index(index_module.build_index(FeatureStore.of(features).load(), out=Path(out), **options))
 
 
+@ruled
 def search(index: Source, target: Source, example: int | str, *, k: int = 10, pool: Source | None = None) -> Neighbours:
     """The `k` training examples most helpful and most harmful to one target example, given by position or id.
 

@@ -9,6 +9,7 @@ from thresher.api.handle import Source
 from thresher.api.handles import Examples, FeatureStore, Scores, Selection
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
+from thresher.rules import ruled
 from thresher.selection.methods import stages_of
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.goal import make_goal
@@ -20,6 +21,7 @@ from thresher.studies.selections.sources import Sources
 from thresher.workspace import Workspace
 
 
+@ruled
 def select(
     scores: Source | None = None,
     *,
@@ -103,6 +105,7 @@ def evidence_folder(out: str | Path, evidence: str | Path | None) -> Path:
     return Path(evidence) if evidence is not None else Path(out).with_name(f"{Path(out).name}-evidence")
 
 
+@ruled
 def propose_mixture(
     table: MixtureTable | str | Path | Sequence[str | Path],
     *,

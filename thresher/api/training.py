@@ -18,6 +18,7 @@ from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training import trainer
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.trials import check_trainable
+from thresher.rules import ruled
 from thresher.seeds import numpy_rng
 from thresher.selection.budget import num_to_keep, take
 from thresher.studies.experiments import validation
@@ -34,6 +35,7 @@ USUAL = ("trak", "grad-cosine", "embedding", "random", "bm25")
 """What TRAK is compared with where nothing else is asked for; the last compares texts."""
 
 
+@ruled
 def train(
     model: str,
     pool: Source,
@@ -86,6 +88,7 @@ def train(
     return Model(artifact)
 
 
+@ruled
 def validate(
     pool: Source,
     arms: Mapping[str, Any],
@@ -137,6 +140,7 @@ def validate(
     return Validation(artifact)
 
 
+@ruled
 def lds(
     pool: Source,
     target: Source,

@@ -2,10 +2,9 @@
 
 import os
 
+from thresher.choices import EXECUTORS
 from thresher.devices import pick_device
 from thresher.errors import InputError, unknown
-
-EXECUTORS = ("processes", "ray")
 
 
 def num_workers(wanted: int | None, device: str, executor: str = "processes") -> int | None:

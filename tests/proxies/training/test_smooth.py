@@ -7,7 +7,8 @@ import torch
 
 from thresher.errors import InputError
 from thresher.proxies.models.spec import model_spec
-from thresher.proxies.settings import ModelSettings, train_config_of
+from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training.chosen import train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.smooth import SmoothAdamW
 from thresher.proxies.training.trainer import train

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from thresher.choices import POLICIES
 from thresher.errors import InputError
 
-POLICIES = ("refuse", "skip", "replace")
 SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), ("id", pa.string()), ("reason", pa.string())])
 BUFFERED = 4096
 

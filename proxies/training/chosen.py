@@ -1,0 +1,20 @@
+"""How a model is trained, from what was asked of it: the settings that are named, and the defaults for the others."""
+
+from dataclasses import asdict
+
+from thresher.data.examples import Examples
+from thresher.proxies.models.spec import Spec, model_spec, model_width, origin_of
+from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training.config import TrainConfig
+
+
+def train_config_of(settings: ModelSettings, spec: Spec) -> TrainConfig:
+    """How the model of `spec` is trained: by the defaults of its task, except for what `settings` says."""
+    wanted = {key: value for key, value in asdict(settings).items() if key in TrainConfig.__dataclass_fields__}
+    return TrainConfig.for_task(spec["task"], **{key: value for key, value in wanted.items() if value is not None})
+
+
+def usual_rate(settings: ModelSettings, pool: Examples) -> float:
+    """The peak learning rate of a model of `settings` on `pool`: the one they name, or else the usual one."""
+    spec = model_spec(settings.size, pool)
+    return train_config_of(settings, spec).peak_rate(source=origin_of(spec), width=model_width(spec))

@@ -1,0 +1,68 @@
+"""The words that a person chooses among, by what they are for, the same for options, keys of a study and arguments."""
+
+from dataclasses import fields
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from thresher.errors import unknown
+
+BadRows = Literal["refuse", "skip", "replace"]
+POLICIES: tuple[str, ...] = get_args(BadRows)
+
+Task = Literal["language", "text-classification", "vision"]
+TASKS: tuple[str, ...] = get_args(Task)
+StudyTask = Literal["language", "vision"]
+
+Executor = Literal["processes", "ray"]
+EXECUTORS: tuple[str, ...] = get_args(Executor)
+Optimizer = Literal["adamw", "sgd"]
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+Schedule = Literal["cosine", "linear", "onecycle", "constant"]
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
+Precision = Literal["auto", "float32", "bf16"]
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+
+Projection = Literal[
+    "two-sided", "two-sided-layers", "factor-mask", "normal", "rademacher", "sjlt", "mask+sjlt", "identity"
+]
+PROJECTIONS: tuple[str, ...] = get_args(Projection)
+View = Literal["flip", "shift"]
+VIEWS: tuple[str, ...] = get_args(View)
+"""Of images."""
+Output = Literal["margin", "loss"]
+Q = Literal["sqrt", "mean", "none", "square"]
+Q_CHOICES: tuple[str, ...] = get_args(Q)
+Convention = Literal["thresher", "traker", "dattri"]
+CONVENTIONS: tuple[str, ...] = get_args(Convention)
+Goal = Literal["auto", "selection", "labels"]
+GOALS: tuple[str, ...] = get_args(Goal)
+Backend = Literal["thresher", "traker"]
+
+Format = Literal["parquet", "jsonl", "jsonl.zst", "ids"]
+FORMATS: tuple[str, ...] = get_args(Format)
+Design = Literal["dirichlet", "space-filling", "ddo"]
+DESIGNS: tuple[str, ...] = get_args(Design)
+Measure = Literal["decision_accuracy", "spearman", "r2"]
+MEASURES: tuple[str, ...] = get_args(Measure)
+NUMBER = "a number"
+
+
+def words_of(hint: Any) -> tuple[str, ...]:
+    """The words that an annotation allows, and "a number" where numbers do too; none where any text may stand."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kinds = [get_args(kind)[0] if get_origin(kind) is list else kind for kind in kinds]
+    words = tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
+    return (*words, NUMBER) if words and {int, float} & set(kinds) else words
+
+
+def check_words(table: Any, label: str = "{}") -> None:
+    """Raise InputError for the first text in the fields of a dataclass that is none of the words of its annotation.
+
+    `label` is how messages call a field: "select.{} =".
+    """
+    hints = get_type_hints(type(table))
+    for field in fields(table):
+        value, words = getattr(table, field.name), words_of(hints[field.name])
+        for word in value if isinstance(value, list) else (value,):
+            if words and isinstance(word, str) and word not in words:
+                raise unknown(label.format(field.name), word, words)
