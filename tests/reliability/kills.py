@@ -39,8 +39,6 @@ KINDS = {
     "terminate": (signal.SIGTERM, tuple(LINES)),
     "hangup": (signal.SIGHUP, tuple(LINES)),
 }
-# The interpreter itself starts before any line of ours is run; a signal in this time ends it in its own way.
-INTERPRETER_SECONDS = 0.3
 FAST = {"count": 2, "kinds": ("interrupt", "group"), "lines": ("prepare",)}
 SHARED_MEMORY = "/dev/shm/"
 
@@ -105,7 +103,9 @@ def _signal(ground: Ground, kind: str, name: str, out: Path, seconds: float, dra
         if kind == "worker":
             target = draw.choice(alive) if alive else 0
     else:
-        time.sleep(draw.uniform(INTERPRETER_SECONDS, max(seconds, 2 * INTERPRETER_SECONDS)))
+        if kind != "group":  # before any line of ours is run, a signal ends the interpreter in its own way
+            _wait_until(lambda: _is_heeded(process.pid, number) or process.poll() is not None)
+        time.sleep(draw.uniform(0, seconds))
     if process.poll() is not None or not target:
         process.communicate()
         return "too late", ""
@@ -140,6 +140,15 @@ def _judge(kind: str, code: int, err: str) -> tuple[str, str]:
     wanted = 128 + KINDS[kind][0]
     right = code == wanted and len(said) == 1 and said[0].startswith("thresher: ")
     return "stopped and resumed", "" if right else f"status {code}, {len(said)} lines: {said[:1]} .. {said[-1:]}"
+
+
+def _is_heeded(pid: int, number: int) -> bool:
+    """Whether the process has asked for the signal (Linux: the mask SigCgt, bit n - 1); of SIGINT, Python itself has."""
+    number = signal.SIGTERM if number == signal.SIGINT else number
+    with suppress(OSError):
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
+    return False
 
 
 def _workers(process: Popen) -> list[int]:
