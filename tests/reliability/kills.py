@@ -143,7 +143,7 @@ def _judge(kind: str, code: int, err: str) -> tuple[str, str]:
 
 
 def _is_heeded(pid: int, number: int) -> bool:
-    """Whether the process has asked for the signal, by its mask in /proc; Python itself asks for SIGINT, so not that."""
+    """Whether the process has asked for the signal, by its mask in /proc; Python itself asks for SIGINT."""
     number = signal.SIGTERM if number == signal.SIGINT else number
     with suppress(OSError):
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
