@@ -22,6 +22,9 @@ from thresher.data.batches import Part
 from thresher.devices import full_float32
 from thresher.outputs import Batch
 
+# Vectors that go through a batch together: more gain little and take memory each.
+AT_ONCE = 8
+
 
 class GaussNewton:
     """H of the examples of a part, over the parameters `names`; nothing of a batch is kept between products."""
@@ -73,4 +76,4 @@ class GaussNewton:
                 pushed = jvp(logits, (self.parameters,), (tangent,))[1]
                 return pull(p_weighted * (pushed - (p * pushed).sum(dim=-1, keepdim=True)))[0]
 
-            return vmap(product)(tangents) if vmapped else product(tangents)
+            return vmap(product, chunk_size=AT_ONCE)(tangents) if vmapped else product(tangents)

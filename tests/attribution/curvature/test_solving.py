@@ -12,7 +12,7 @@ from tests.attribution.scoring.dual_cases import cnn, gpt2, gradients, mlp
 from thresher.attribution.curvature import conjugate_gradients
 from thresher.attribution.curvature.ekfac import EKFAC
 from thresher.attribution.curvature.factors import fit_factors
-from thresher.attribution.curvature.gauss_newton import GaussNewton
+from thresher.attribution.curvature.gauss_newton import AT_ONCE, GaussNewton
 from thresher.attribution.curvature.vectors import flatten, unflatten
 from thresher.data.batches import all_of
 from thresher.outputs import logits_of
@@ -47,7 +47,7 @@ def dense(model, part):
 def test_products_are_those_of_the_dense_matrix_whatever_the_batches(tmp_path, make, batch_tokens):
     pool, _ = dual_cases.examples(tmp_path, make)
     model, part = make(0), all_of(pool, batch_tokens)
-    vectors = named(model, 2)
+    vectors = named(model, AT_ONCE + 1)
     product = GaussNewton(model, list(vectors), part).product(vectors)
     torch.testing.assert_close(flatten(product), flatten(vectors) @ dense(model, part), rtol=1e-6, atol=1e-9)
 
