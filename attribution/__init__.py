@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from thresher.attribution.gradients.slopes import Slopes
     from thresher.attribution.gradients.streamed import SumOfSketches
     from thresher.attribution.quality.agreement import jaccard, rank_biased_overlap, top_k
-    from thresher.attribution.quality.lds import draw_subsets, lds, lds_table, noise_ceiling, predict_outputs
+    from thresher.attribution.quality.lds import (
+        draw_subsets,
+        lds,
+        lds_table,
+        level_share,
+        noise_ceiling,
+        predict_outputs,
+        without_level,
+    )
     from thresher.attribution.scoring.direction import score_by_direction
     from thresher.attribution.scoring.dual import dual_scores, score_dual
     from thresher.attribution.scoring.index import build_index, search
@@ -65,6 +73,7 @@ __all__ = [
     "kernel_directions",
     "lds",
     "lds_table",
+    "level_share",
     "make_projector",
     "mean_cosines",
     "noise_ceiling",
@@ -87,6 +96,7 @@ __all__ = [
     "two_sided_blocks",
     "unroll",
     "usual_damping",
+    "without_level",
 ]
 
 __getattr__ = lazy(
@@ -121,6 +131,8 @@ __getattr__ = lazy(
         "kernel_directions": "thresher.attribution.scoring.similarity",
         "lds": "thresher.attribution.quality.lds",
         "lds_table": "thresher.attribution.quality.lds",
+        "level_share": "thresher.attribution.quality.lds",
+        "without_level": "thresher.attribution.quality.lds",
         "make_projector": "thresher.attribution.gradients.projection",
         "mean_cosines": "thresher.attribution.scoring.similarity",
         "noise_ceiling": "thresher.attribution.quality.lds",

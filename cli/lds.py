@@ -38,7 +38,7 @@ class Lds(ModelOptions):
     fraction: float = 0.5
     """Of the pool in each subset. Values of LDS at different fractions do not compare."""
     repeats: int = 2
-    """Retrainings of each subset, from other seeds: two or more give the noise ceiling."""
+    """Seeds that every subset is retrained from, the same for all: two or more give the noise ceiling."""
     checkpoints: int = 5
     """Models on the whole pool to attribute with."""
     k: int | None = None
@@ -128,9 +128,20 @@ class Lds(ModelOptions):
         ]
         rows = sorted(result["table"].items(), key=lambda row: -row[1]["lds"]["mean"])
         lines += [f"  {name:<20} {_interval(row['lds'])}" for name, row in rows]
+        if result["level_share"] > LEVEL_SHARE and result["relative"]:
+            lines.append(
+                f"{result['level_share']:.0%} of what retraining shows moves all targets alike (a training that went well "
+                "or badly); without it:"
+            )
+            rows = sorted(result["relative"].items(), key=lambda row: -row[1]["lds"]["mean"])
+            lines += [f"  {name:<20} {_interval(row['lds'])}" for name, row in rows]
         if "ceiling" in result:
             lines.append(f"  {'(noise ceiling)':<20} {_interval(result['ceiling']['ceiling'])}")
         return "\n".join(lines)
+
+
+LEVEL_SHARE = 0.2
+"""Beyond it the LDS without the level is shown too."""
 
 
 def _interval(estimate: Mapping[str, float]) -> str:

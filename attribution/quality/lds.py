@@ -90,6 +90,21 @@ def lds_table(
     return table
 
 
+def without_level(values: Float[np.ndarray, "*m t"]) -> Float[np.ndarray, "*m t"]:
+    """Values less their mean over targets: how the targets differ under each model.
+
+    What moves all targets alike, a training that happened to go well, is mostly the seed's doing and in no score. Where
+    it is much of what retraining shows, the LDS without it tells scorers apart that the plain one cannot.
+    """
+    return values - values.mean(axis=-1, keepdims=True)
+
+
+def level_share(outputs: Float[np.ndarray, "m r t"]) -> float:
+    """The variance over subsets of the mean over targets, as a share of the mean variance of single targets."""
+    means = _checked(outputs).mean(axis=1)
+    return float(means.mean(axis=1).var() / max(means.var(axis=0).mean(), np.finfo(np.float64).tiny))
+
+
 def noise_ceiling(
     outputs: Float[np.ndarray, "m r t"], *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> dict[str, Estimate]:

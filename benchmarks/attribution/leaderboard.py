@@ -4,6 +4,7 @@
 
 `lds`        the mean over target examples, with its interval over subsets and targets, and the paired difference to
              BM25 (text) or to the cosine of embeddings (images)
+`relative`   the same without the level of each retraining (`thresher.attribution.without_level`)
 `averaged`   the same of groups of targets (domains, classes), whose scores and margins are averaged first: what a
              selection asks
 `seconds`    of all checkpoints, pool and targets together, and in plain forward and backward passes over the pool under
@@ -25,7 +26,7 @@ import torch
 
 from benchmarks.attribution.grounds import RUNS, SETTINGS, Ground, asked, ground_of, keep
 from benchmarks.attribution.peers.common import ROOT
-from thresher.attribution import lds_table, predict_outputs
+from thresher.attribution import lds_table, level_share, predict_outputs, without_level
 from thresher.proxies import loaders_of
 from thresher.studies import Attribution, Basis, pairs_by
 
@@ -34,7 +35,6 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "trak, two-sided k = 512": ("trak", {"projection": "two-sided", "k": 512}),
     "exact kernel": ("dual", {}),
     "ekfac": ("ekfac", {}),
-    "ekfac-cg": ("ekfac-cg", {}),
     "ekfac, linear and convolutions alone": ("ekfac", {"parameters": r"(c_attn|c_proj|c_fc|conv|linear|fc)\S*weight"}),
     "trackstar": ("trackstar", {}),
     "grad-cosine": ("grad-cosine", {}),
@@ -45,8 +45,8 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 COMBINED = {
     "exact kernel + bm25": ("exact kernel", "bm25"),
     "ekfac + bm25": ("ekfac", "bm25"),
-    "ekfac-cg + bm25": ("ekfac-cg", "bm25"),
     "ekfac + exact kernel": ("ekfac", "exact kernel"),
+    "ekfac + embedding": ("ekfac", "embedding"),
 }
 
 
@@ -65,7 +65,8 @@ def main() -> None:
         results[name]["checkpoints"] = arguments.checkpoints
         for row, found in results[name]["lds"].items():
             cost = costs.get(row, {})
-            print(f"{name:12} {row:38} {_text(found)}  averaged {_text(results[name]['averaged'][row])}  "
+            apart = results[name]["lds_relative"][row]
+            print(f"{name:12} {row:38} {_text(found)}  relative {_text(apart)}  "
                   f"{cost.get('seconds', 0):7.1f} s  {cost.get('passes', 0):6.1f} passes", flush=True)  # fmt: skip
         keep(arguments, results)
 
@@ -85,9 +86,15 @@ def judge(ground: Ground, scores: dict[str, np.ndarray]) -> dict[str, Any]:
     found = {}
     for name, weights in (("lds", np.eye(len(member))), ("averaged", mixing)):
         predicted = {row: predict_outputs([(0, values @ weights)], ground.subsets) for row, values in scores.items()}
-        table = lds_table(predicted, ground.outputs @ weights, baseline=baseline, num_resamples=200)
-        found[name] = {row: {key: asdict(value) for key, value in own.items()} for row, own in table.items()}
-    return found | {"baseline": baseline, "num_groups": len(groups), "num_subsets": len(ground.subsets)}
+        outputs = ground.outputs @ weights
+        apart = {row: without_level(values) for row, values in predicted.items()}
+        for kind, table in (
+            (name, lds_table(predicted, outputs, baseline=baseline, num_resamples=200)),
+            (f"{name}_relative", lds_table(apart, without_level(outputs), baseline=baseline, num_resamples=200)),
+        ):
+            found[kind] = {row: {key: asdict(value) for key, value in own.items()} for row, own in table.items()}
+    found |= {"baseline": baseline, "num_groups": len(groups), "num_subsets": len(ground.subsets)}
+    return found | {"level_share": level_share(ground.outputs)}
 
 
 def _scores(name: str, row: str, scorer: str, options: dict, arguments, costs: dict) -> np.ndarray:

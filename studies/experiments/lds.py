@@ -9,7 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thresher.artifacts import Artifact, Draft, build, hash_file
-from thresher.attribution.quality.lds import lds, lds_table, noise_ceiling, predict_outputs
+from thresher.attribution.quality.lds import (
+    Estimate,
+    lds,
+    lds_table,
+    level_share,
+    noise_ceiling,
+    predict_outputs,
+    without_level,
+)
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.settings import ModelSettings
@@ -74,9 +82,13 @@ def judge(
             }
             pq.write_table(pa.table(columns | {"target_id": [*target.ids] * len(values)}), file)
         table = lds_table(predicted, outputs, baseline=baseline, seed=seed)
-        plain = {name: {key: asdict(value) for key, value in row.items()} for name, row in table.items()}
         num_subsets, repeats, num_targets = outputs.shape
-        facts = {"table": plain, "num_subsets": num_subsets, "repeats": repeats, "num_targets": num_targets}
+        relative = {}
+        if num_targets > 1:
+            apart = {name: without_level(p) for name, p in predicted.items()}
+            relative = lds_table(apart, without_level(outputs), baseline=baseline, seed=seed)
+        facts = {"table": _plain(table), "num_subsets": num_subsets, "repeats": repeats, "num_targets": num_targets}
+        facts |= {"relative": _plain(relative), "level_share": level_share(outputs)}
         facts |= {"fraction": float(subsets[0].mean()), "num_pool": subsets.shape[1]}
         if repeats > 1:
             facts["ceiling"] = {key: asdict(value) for key, value in noise_ceiling(outputs, seed=seed).items()}
@@ -84,6 +96,10 @@ def judge(
 
     out = basis.workspace.place("lds", config, inputs, seed)
     return build(out, kind="lds", config=config, seed=seed, inputs=inputs, write=write)
+
+
+def _plain(table: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, dict[str, float]]]:
+    return {name: {key: asdict(value) for key, value in row.items()} for name, row in table.items()}
 
 
 def _matrix(path: Path, num_pool: int, num_targets: int) -> np.ndarray:

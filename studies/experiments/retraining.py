@@ -104,7 +104,10 @@ def retrain(
     workers: int | None = None,
     workspace: Workspace,
 ) -> Retrainings:
-    """Train `table` on `num_subsets` random subsets of `fraction` of the pool, `repeats` times each from other seeds.
+    """Train `table` on `num_subsets` random subsets of `fraction` of the pool, from `repeats` seeds each.
+
+    All subsets have the same seeds (common random numbers): what an initialisation does to all of them alike is no part
+    of how they differ.
 
     The fraction is of its tokens (images): subsets hold that, to within the document that reaches it, and all models
     are trained on exactly that, so that what retraining shows is what is in a subset and not how much there is.
@@ -117,7 +120,7 @@ def retrain(
     check_all(spec, (pool, target))
     train_config = train_config_of(table, spec)
     config = {"spec": spec, "train_config": train_config.record, "num_subsets": num_subsets, "fraction": fraction}
-    config |= {"repeats": repeats}
+    config |= {"repeats": repeats, "seeds": "of all subsets"}
     inputs = {"pool": pool.content_hash, "target": target.content_hash}
     where = {"workers": workers, "executor": workspace.executor, "device": workspace.device}
     num_workers(workers, workspace.device, workspace.executor)  # refuses what cannot be, before anything is written
@@ -128,7 +131,7 @@ def retrain(
                 folder=draft.state / f"run-{s:04d}-{r}",
                 result=draft.state / f"run-{s:04d}-{r}.safetensors",
                 indices=np.flatnonzero(subsets[s]),
-                seed=run_seed(seed, "retraining", r, s),
+                seed=run_seed(seed, "retraining", r),
                 budget=budget,
             )
             for s, r in np.ndindex(num_subsets, repeats)
@@ -163,7 +166,9 @@ def retrain(
             "num_targets": len(target),
         }
 
-    out = workspace.place("retrainings", spec, train_config.record, inputs, num_subsets, fraction, repeats, seed)
+    out = workspace.place(
+        "retrainings", spec, train_config.record, inputs, num_subsets, fraction, repeats, seed, "seeds of all"
+    )
     return Retrainings(build(out, kind="retrainings", config=config, seed=seed, inputs=inputs, write=write))
 
 

@@ -13,7 +13,15 @@ from scipy.stats import spearmanr
 from tests.attribution.cases import digits
 from thresher.attribution.embeddings import embeddings
 from thresher.attribution.quality.baselines import bm25_scores, random_scores
-from thresher.attribution.quality.lds import draw_subsets, lds, lds_table, noise_ceiling, predict_outputs
+from thresher.attribution.quality.lds import (
+    draw_subsets,
+    lds,
+    lds_table,
+    level_share,
+    noise_ceiling,
+    predict_outputs,
+    without_level,
+)
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
 from thresher.devices import full_float32
@@ -46,6 +54,19 @@ def test_predictions_sum_the_scores_of_each_subset_in_blocks_of_any_size() -> No
 def test_subsets_are_drawn_as_documented() -> None:
     subsets = draw_subsets(4, 11, 0.5, seed=3)
     assert np.flatnonzero(subsets[2]).tolist() == sorted(np.random.default_rng(5).choice(11, 6, replace=False).tolist())
+
+
+def test_a_level_that_moves_all_targets_alike_hides_scores_until_it_is_taken_out() -> None:
+    rng = np.random.default_rng(4)
+    scores, subsets = rng.standard_normal((400, 60)), draw_subsets(100, 400, 0.5, seed=0)
+    own = subsets @ scores
+    level = 3 * own.std() * rng.standard_normal((100, 1))
+    outputs = (own + level)[:, None, :]
+    share = level.var() / (own.var(axis=0).mean() + level.var())
+    assert level_share(outputs) == pytest.approx(share, abs=0.05)
+    hidden = lds_table({"true": own}, outputs, num_resamples=20)["true"]["lds"].mean
+    shown = lds_table({"true": without_level(own)}, without_level(outputs), num_resamples=20)["true"]["lds"].mean
+    assert hidden < 0.5 and shown == pytest.approx(1)
 
 
 def test_true_scores_score_one_reversed_ones_minus_one_and_random_ones_nothing() -> None:
