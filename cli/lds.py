@@ -130,8 +130,8 @@ class Lds(ModelOptions):
         lines += [f"  {name:<20} {_interval(row['lds'])}" for name, row in rows]
         if result["level_share"] > LEVEL_SHARE and result["relative"]:
             lines.append(
-                f"{result['level_share']:.0%} of what retraining shows moves all targets alike (a training that went well "
-                "or badly); without it:"
+                f"{result['level_share']:.0%} of what retraining shows moves all targets alike (a training that went "
+                "well or badly); without it:"
             )
             rows = sorted(result["relative"].items(), key=lambda row: -row[1]["lds"]["mean"])
             lines += [f"  {name:<20} {_interval(row['lds'])}" for name, row in rows]
