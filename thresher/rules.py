@@ -80,6 +80,7 @@ RULES: Mapping[str, Rule] = {
     "memory_gb": Rule(0, 1e6, above=True),
     "batch_tokens": COUNT,
     "damping": AMOUNT,
+    "curvature_damping": POSITIVE,
     # Selection and mixtures.
     "fraction": SHARE,
     "weight": Rule(0, 1e12),

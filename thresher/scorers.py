@@ -13,17 +13,21 @@ class Scorer:
     """Of `models` (checkpoints), `texts` and `training` (models that can be trained again, step by step)."""
     passes: float
     """What it takes a model: forward and backward passes over the pool, or with `training` trainings a target."""
+    damping: str | None = None
+    """The option that damps it: `damping`, in mean diagonals of the kernel, or `curvature_damping`, in mean eigenvalues
+    of each group of parameters."""
 
 
+KERNEL, CURVATURE = "damping", "curvature_damping"
 SCORERS: dict[str, Scorer] = {
-    "trak": Scorer(("models",), 1.0),  # TRAK, the kernel of projected gradients (2303.14186)
-    "dual": Scorer(("models",), 3.0),  # TRAK without a projection, exact: up to some ten thousand examples
-    "direction": Scorer(("models",), 2.0),  # TRAK without a projection, one direction a target
-    "ekfac": Scorer(("models",), 2.5),  # influence by the EK-FAC inverse (2308.03296)
-    "ekfac-cg": Scorer(("models",), 4.0),  # EK-FAC, improved by conjugate gradients (2507.14740)
+    "trak": Scorer(("models",), 1.0, KERNEL),  # TRAK, the kernel of projected gradients (2303.14186)
+    "dual": Scorer(("models",), 3.0, KERNEL),  # TRAK without a projection, exact: up to some ten thousand examples
+    "direction": Scorer(("models",), 2.0, KERNEL),  # TRAK without a projection, one direction a target
+    "ekfac": Scorer(("models",), 2.5, CURVATURE),  # influence by the EK-FAC inverse (2308.03296)
+    "ekfac-cg": Scorer(("models",), 4.0, CURVATURE),  # EK-FAC, improved by conjugate gradients (2507.14740)
     "metagradient": Scorer(("training",), 6.5),  # exactly back through training (MAGIC, 2504.16430)
     "adamw-influence": Scorer(("training",), 4.5),  # back through AdamW without double backward (2605.18814)
-    "trackstar": Scorer(("models",), 1.0),  # cosine of whitened projected gradients (2410.17413)
+    "trackstar": Scorer(("models",), 1.0, KERNEL),  # cosine of whitened projected gradients (2410.17413)
     "grad-cosine": Scorer(("models",), 1.0),  # cosine of projected gradients
     "embedding": Scorer(("models",), 0.33),  # cosine of hidden states
     "bm25": Scorer(("texts",), 0.0),  # rare words in common (Robertson et al. 1994)

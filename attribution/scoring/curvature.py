@@ -54,8 +54,8 @@ def score_by_curvature(
     """Scores as `scores.score` writes them: one direction a target, one pass over the pool.
 
     `curvature`, from `fit_curvature`, saves making factors here. `options.output` is what is asked of the target;
-    `options.damping`, where given, stands for `solving.damping`, and q for nothing: the loss holds it. A killed run
-    continues with the shard it was at. Raises InputError for bad options and for scores that are not finite.
+    The damping is that of `solving`; `options.damping`, of TRAK's kernel, and q say nothing here. A killed run continues
+    with the shard it was at. Raises InputError for bad options and for scores that are not finite.
     """
     task = CurvatureTask(models, pool, targets, options, solving, curvature, seed)
     along = AlongTask(
@@ -119,7 +119,7 @@ class CurvatureTask:
         seed: int,
     ) -> None:
         options.check(models, pool, targets, zero_damping=False)
-        self.solving = solving if options.damping is None else replace(solving, damping=options.damping)
+        self.solving = solving
         self.solving.check()
         if curvature is not None:
             curvature.check(models, options.parameters)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from thresher.attribution.curvature.ekfac import DAMPING, Damping
 from thresher.attribution.curvature.inverse import Solving
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import FeatureStore, open_features
@@ -26,6 +27,9 @@ class Attribution:
     projection: str = "auto"
     views: tuple[str, ...] = ()
     damping: float | str | None = None
+    """Of TRAK's kernel and its kin (trak, dual, direction, trackstar), a multiple of its mean diagonal, or loo."""
+    curvature_damping: Damping = DAMPING
+    """Of ekfac and ekfac-cg, a multiple of each group's mean eigenvalue; one number, or by kind of group."""
     q: str | None = "sqrt"
     seed: int = 0
     output: str = "margin"
@@ -42,11 +46,14 @@ class Attribution:
     """Last steps of training that `metagradient` and `adamw-influence` ask about; None: all."""
     memory_gb: float = 4.0
     batch_tokens: int | None = None
+    top: int = 0
+    """Of dual: the so many most helpful and most harmful examples of each target example are kept too."""
 
 
 def attribution_of(table: AttributionTable, seed: int) -> Attribution:
     """What a study's `[attribution]` says of scoring."""
-    same = {name: getattr(table, name) for name in ("k", "projection", "damping", "q", "output")}
+    names = ("k", "projection", "damping", "curvature_damping", "q", "output")
+    same = {name: getattr(table, name) for name in names}
     return Attribution(views=tuple(table.views), seed=seed, **same)
 
 
@@ -112,7 +119,8 @@ class Basis:
 
     def curving(self, steps: bool) -> dict[str, Any]:
         """What scorers by inverse curvature are given, with conjugate gradients or without."""
-        solving = Solving(sample=self.settings.sample, steps=self.settings.steps if steps else 0)
+        own = self.settings
+        solving = Solving(damping=own.curvature_damping, sample=own.sample, steps=own.steps if steps else 0)
         return {"solving": solving, "seed": self.settings.seed, **self.reading}
 
     def features(self, name: str, examples: Examples) -> FeatureStore:

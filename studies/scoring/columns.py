@@ -27,7 +27,7 @@ def _trak(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
 
 
 def _dual(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
-    return score_dual(basis.loaders, basis.pool, targets, out=out, **basis.reading)
+    return score_dual(basis.loaders, basis.pool, targets, out=out, top=basis.settings.top, **basis.reading)
 
 
 def _direction(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
