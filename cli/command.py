@@ -38,6 +38,8 @@ class Command:
     """What is at --out in the end: an artifact, a workspace (a folder of them), or a file."""
     sources: ClassVar[tuple[str, ...]] = ()
     """Fields whose paths may be globs or names on the hub, which only their readers can check."""
+    former: ClassVar[Mapping[str, str]] = {}
+    """Options that are no more, and what to write instead."""
 
     def check(self) -> None:
         """Refuse, before anything is loaded, what can be seen to be wrong: numbers, missing inputs, the place to write.

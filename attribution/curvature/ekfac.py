@@ -22,7 +22,7 @@ from thresher.errors import InputError, unknown
 
 DAMPING = 0.1
 Damping = float | int | Mapping[str, float]
-"""lambda in multiples of the mean eigenvalue of each group: one for all, or by kind of group (DAMPING for the others)."""
+"""lambda in multiples of the mean eigenvalue of each group: one, or by kind of group (DAMPING for others)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def check_damping(damping: Damping) -> None:
             raise unknown("damping of", kind, KINDS)
         if not 0 < value < math.inf:
             raise InputError(
-                f"damping{kind and f' of {kind}'}={value} is out of range; pass a finite number, more than 0 (.1 is usual)"
+                f"damping{kind and f' of {kind}'}={value} is out of range; pass a finite number above 0, .1 is usual"
             )
 
 

@@ -53,8 +53,8 @@ def score_by_curvature(
 ) -> Artifact:
     """Scores as `scores.score` writes them: one direction a target, one pass over the pool.
 
-    `curvature`, from `fit_curvature`, saves making factors here. `options.output` is what is asked of the target;
-    The damping is that of `solving`; `options.damping`, of TRAK's kernel, and q say nothing here. A killed run continues
+    `curvature`, from `fit_curvature`, saves making factors here. `options.output` is what is asked of the target. The
+    damping is that of `solving`; `options.damping`, of TRAK's kernel, and q say nothing here. A killed run continues
     with the shard it was at. Raises InputError for bad options and for scores that are not finite.
     """
     task = CurvatureTask(models, pool, targets, options, solving, curvature, seed)

@@ -10,6 +10,7 @@ import numpy as np
 
 from thresher.attribution.curvature.ekfac import DAMPING, Damping
 from thresher.attribution.curvature.inverse import Solving
+from thresher.attribution.curvature.store import CurvatureStore, fit_curvature, open_curvature
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import FeatureStore, open_features
 from thresher.attribution.scoring.options import Options
@@ -121,7 +122,25 @@ class Basis:
         """What scorers by inverse curvature are given, with conjugate gradients or without."""
         own = self.settings
         solving = Solving(damping=own.curvature_damping, sample=own.sample, steps=own.steps if steps else 0)
-        return {"solving": solving, "seed": self.settings.seed, **self.reading}
+        return {"solving": solving, "curvature": self.curvature, "seed": own.seed, **self.reading}
+
+    @cached_property
+    def curvature(self) -> CurvatureStore:
+        """EK-FAC factors of the models, from `settings.sample` examples of the pool."""
+        own, workspace = self.settings, self.workspace
+        hashes = [content_hash for content_hash, _ in self.loaders]
+        made = fit_curvature(
+            self.loaders,
+            self.pool,
+            out=workspace.place("curvature", hashes, self.pool.content_hash, own.sample, own.seed, own.parameters),
+            sample=own.sample,
+            seed=own.seed,
+            parameters=own.parameters,
+            batch_tokens=own.batch_tokens,
+            device=workspace.device,
+            progress=workspace.progress,
+        )
+        return open_curvature(made.path)
 
     def features(self, name: str, examples: Examples) -> FeatureStore:
         """Features of `examples` under the models; `name` is that of their folder."""

@@ -1,4 +1,4 @@
-"""`thresher score` by each of its methods, on one small corpus."""
+"""`thresher score` by each of its scorers, on one small corpus."""
 
 import json
 
@@ -46,10 +46,10 @@ def column(path, name="t"):
 def test_every_method_writes_the_same_kind_of_scores_and_they_agree(made, tmp_path, score):
     found = {}
     options = {
-        "dual": ("--method", "dual"),
-        "direction": ("--method", "direction", "--sample", 10_000),
-        "some": ("--method", "direction", "--sample", 60),
-        "features": ("--method", "features", "--k", 4096, "--damping", 3 * 4096 / 300),
+        "dual": ("--scorer", "dual"),
+        "direction": ("--scorer", "direction", "--sample", 10_000),
+        "some": ("--scorer", "direction", "--sample", 60),
+        "features": ("--scorer", "trak", "--k", 4096, "--damping", 3 * 4096 / 300),
     }
     for name, chosen in options.items():
         status, result, error = score(*chosen, "--q", "none", "--out", tmp_path / name)
@@ -64,21 +64,21 @@ def test_every_method_writes_the_same_kind_of_scores_and_they_agree(made, tmp_pa
 
 def test_a_few_targets_are_scored_without_projection_unless_something_needs_features(made, tmp_path, score):
     status, result, error = score("--out", tmp_path / "few")
-    assert status == 0 and result["sample"] > 0 and not (tmp_path / "few-features").exists(), error
+    assert status == 0 and result["sample"] > 0 and not (tmp_path / "few-evidence").exists(), error
     status, result, error = score("--top", 2, "--k", 64, "--out", tmp_path / "top")
     assert status == 0 and result["k"] == 64 and 0 <= result["agreement"]["t"] <= 1, error
     many = ["--targets", *(f"t{i}={made / 'target'}" for i in range(5))]
     status, result, error = score("--k", 64, "--out", tmp_path / "many", targets=many)
-    assert status == 0 and result["k"] == 64 and (tmp_path / "many-features").exists(), error
+    assert status == 0 and result["k"] == 64 and (tmp_path / "many-evidence/features").exists(), error
 
 
 def test_a_projection_that_loses_too_much_is_warned_of(made, tmp_path, score):
-    _, result, error = score("--method", "features", "--k", 8, "--out", tmp_path / "bad")
+    _, result, error = score("--scorer", "trak", "--k", 8, "--out", tmp_path / "bad")
     assert result["agreement"]["t"] < 0.9 and "scores from k = 8 numbers agree to about" in error
-    _, result, error = score("--method", "features", "--k", 4096, "--out", tmp_path / "good")
+    _, result, error = score("--scorer", "trak", "--k", 4096, "--out", tmp_path / "good")
     assert 0.9 < result["agreement"]["t"] < 1 and "agree to about" not in error
     few = ("--parameters", "ln_f")
-    _, result, error = score("--method", "features", "--k", 4096, *few, "--out", tmp_path / "whole")
+    _, result, error = score("--scorer", "trak", "--k", 4096, *few, "--out", tmp_path / "whole")
     assert result["agreement"]["t"] == 1 and "agree to about" not in error
 
 
@@ -89,7 +89,7 @@ def test_self_influence_takes_no_targets(made, tmp_path, score):
 
 
 def test_extremes_of_every_target_example_come_from_the_dual_too(made, tmp_path, score):
-    status, result, error = score("--method", "dual", "--top", 3, "--out", tmp_path / "scores")
+    status, result, error = score("--scorer", "dual", "--top", 3, "--out", tmp_path / "scores")
     assert status == 0, error
     assert len(pq.read_table(tmp_path / "scores/top.parquet")) == 2 * 3 * result["num_target_examples"]["t"]
 
@@ -97,14 +97,14 @@ def test_extremes_of_every_target_example_come_from_the_dual_too(made, tmp_path,
 @pytest.mark.parametrize(
     "options, message",
     [
-        (("--method", "magic"), "method 'magic' is unknown; pass one of: auto, features, direction, dual"),
-        (("--method", "dual", "--damping", "loo"), "--damping loo does not go with --method dual"),
-        (("--method", "dual", "--backend", "traker"), "--backend traker does not go with --method dual"),
-        (("--method", "direction", "--top", 3), "--top does not go with --method direction"),
-        (("--method", "dual", "--convention", "dattri"), "--convention dattri does not go with --method dual"),
-        (("--method", "direction", "--sample", 0), "--sample 0 cannot be; give a number from 1"),
-        (("--method", "direction", "--damping", 0), "damping=0.0 is out of range"),
-        (("--method", "dual", "--memory-gb", 1e-5), "give more memory"),
+        (("--method", "dual"), "--method is no option of thresher score any more; write --scorer"),
+        (("--scorer", "dual", "--damping", "loo"), "--damping loo does not go with --scorer dual"),
+        (("--scorer", "dual", "--backend", "traker"), "--backend traker does not go with --scorer dual"),
+        (("--scorer", "direction", "--top", 3), "--top does not go with --scorer direction"),
+        (("--scorer", "dual", "--convention", "dattri"), "--convention dattri does not go with --scorer dual"),
+        (("--scorer", "direction", "--sample", 0), "--sample 0 cannot be; give a number from 1"),
+        (("--scorer", "direction", "--damping", 0), "damping=0.0 is out of range"),
+        (("--scorer", "dual", "--memory-gb", 1e-5), "give more memory"),
         (("--self-influence",), "--self-influence scores each example for itself; leave out --targets"),
     ],
 )
@@ -114,15 +114,15 @@ def test_what_does_not_go_together_is_refused_in_one_line(made, tmp_path, score,
     assert not (tmp_path / "scores").exists()
 
 
-def test_self_influence_and_the_dual_of_it_are_told_apart(made, tmp_path, score):
-    status, _, error = score("--self-influence", "--method", "dual", "--out", tmp_path / "own", targets=())
-    assert status == 2 and "--self-influence does not go with --method dual" in error
+def test_self_influence_is_of_projected_gradients(made, tmp_path, score):
+    status, _, error = score("--self-influence", "--scorer", "dual", "--out", tmp_path / "own", targets=())
+    assert status == 2 and "--self-influence does not go with --scorer dual" in error
 
 
 def test_the_methods_without_features_need_prepared_examples(made, tmp_path, score):
     arguments = ("--models", made / "proxy", "--examples", made / "pool", "--k", 16, "--out", tmp_path / "features")
     assert main([*map(str, ("featurize", *arguments)), "--quiet"]) == 0
-    status, _, error = score("--method", "dual", "--pool", tmp_path / "features", "--out", tmp_path / "scores")
+    status, _, error = score("--scorer", "dual", "--pool", tmp_path / "features", "--out", tmp_path / "scores")
     assert status == 2 and "holds 'features'" in error
 
 
@@ -143,7 +143,9 @@ def test_bm25_takes_no_model(made, tmp_path):
     ("options", "said"),
     [
         (("--scorer", "ekfak"), "nearest: 'ekfac'"),
-        (("--scorer", "ekfac", "--method", "dual"), "--method dual does not go with --scorer ekfac"),
+        (("--scorer", "ekfac", "--damping", 3), "its own is --curvature-damping"),
+        (("--scorer", "direction", "--curvature-damping", 1), "does not go with --scorer direction"),
+        (("--scorer", "ekfac", "--curvature-damping", 0), "--curvature-damping 0 cannot be"),
         (("--scorer", "bm25", "--top", 3), "--top does not go with --scorer bm25"),
         (("--scorer", "metagradient", "--window", 0), "window"),
     ],

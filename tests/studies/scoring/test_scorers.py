@@ -54,6 +54,20 @@ def test_examples_of_the_targets_class_help_it_most(basis, zeros, tmp_path, name
     assert values[is_zero].mean() > values[~is_zero].mean() + values.std()
 
 
+def test_factors_are_an_artefact_that_later_scorers_find_again(basis, zeros, tmp_path):
+    workspace = Workspace(tmp_path / "work")
+
+    def scored(name, sample):
+        again = Basis(basis.models, basis.pool, Attribution(sample=sample, steps=2), workspace)
+        artifact = score_by(name, again, {"zeros": zeros}, out=tmp_path / f"{name}-{sample}")
+        return artifact, again.curvature.artifact
+
+    first, second, third = scored("ekfac", 40), scored("ekfac-cg", 40), scored("ekfac", 60)
+    assert first[1].path == second[1].path != third[1].path
+    assert not second[1].built and first[0].meta["inputs"]["curvature"] == first[1].content_hash
+    assert first[1].facts["share"] == 40 / len(basis.pool) and "checkpoint001.safetensors" in first[1].meta["files"]
+
+
 def test_going_back_through_training_is_of_whole_targets(basis, zeros):
     with pytest.raises(InputError, match="not once an example"):
         pairs_by("metagradient", basis, zeros)
