@@ -91,11 +91,14 @@ class Command:
 
 
 class Warnings(logging.Handler):
-    """What the library warns of, as `warn` says it."""
+    """What the library warns of, as `warn` says it, and what it says beforehand of long work."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say the message on stderr."""
-        warn(record.getMessage())
+        if record.levelno < logging.WARNING:
+            print(f"thresher: {as_line(record.getMessage())}", file=sys.stderr)
+        else:
+            warn(record.getMessage())
 
 
 def warn(message: str) -> None:

@@ -99,7 +99,9 @@ def _run(name: str, arguments: list[str], stop: Stopping) -> int:
     from thresher.cli.progress_bar import progress_for
 
     refuse_too_little_memory()
-    logging.getLogger("thresher").handlers = [Warnings()]
+    logger = logging.getLogger("thresher")
+    logger.handlers = [Warnings()]
+    logger.setLevel(logging.WARNING if command.quiet else logging.INFO)
     with contextlib.redirect_stdout(sys.stderr), stop.unwinding():  # stdout is for the result alone
         result = command.run(progress_for(command.quiet))
     if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks

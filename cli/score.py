@@ -56,6 +56,10 @@ class Score(Command):
     text prepared by --classify), with another convention selection."""
     top: int = 0
     """Also keep the so many most helpful and most harmful examples for every single target example (top.parquet)."""
+    per_token: int = 0
+    """Of direction, ekfac and ekfac-cg, for text: also keep which tokens carried the scores (tokens.parquet: target,
+    id, position, token, text, value), of the so many highest and lowest scores of each target; the size of the pool:
+    of all."""
     k: int | None = None
     """With features to be made: numbers a gradient is projected to; None: 8,192 of text under a language model, else
     512."""
@@ -90,7 +94,7 @@ class Score(Command):
 
         if self.self_influence and self.targets:
             raise InputError("--self-influence scores each example for itself; leave out --targets")
-        names = ("backend", "damping", "curvature_damping", "convention", "top", "self_influence")
+        names = ("backend", "damping", "curvature_damping", "convention", "top", "per_token", "self_influence")
         check_scorer(self.scorer, Asked(**{name: getattr(self, name) for name in names}))
         shared = {
             "out": self.out,
@@ -121,6 +125,7 @@ class Score(Command):
             curvature_damping=self.curvature_damping,
             goal=self.goal,
             top=self.top,
+            per_token=self.per_token,
             sample=self.sample,
             memory_gb=self.memory_gb,
             evidence=self.evidence,

@@ -24,7 +24,7 @@ from thresher.executors.workers import num_workers
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.models.weights import loaders_of
 from thresher.proxies.trials import Trial, check_trainable, train_trial, train_trials
-from thresher.scorers import effort_of
+from thresher.scorers import Work, effort_of
 from thresher.seeds import numpy_rng, run_seed
 from thresher.selection.budget import Budget
 from thresher.selection.evidence import FROM_MODELS
@@ -240,7 +240,8 @@ def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], sc
 
 def selection_costs(scorer: str, prepared: Prepared, proxies: Sequence[Artifact], k: int | None) -> dict[str, float]:
     """FLOPs of a selection by stage; k: features of an example, None where none were made (by us)."""
-    effort: dict[str, Any] = {} if scorer == "trak" else effort_of(scorer)
+    work = Work(num_examples=len(prepared.pool), num_targets=len(prepared.targets))
+    effort: dict[str, Any] = {} if scorer == "trak" else effort_of(scorer, work)
     return selection_flops(proxies, pool=prepared.pool, targets=prepared.targets, k=k, **effort)
 
 

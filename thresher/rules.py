@@ -74,6 +74,7 @@ RULES: Mapping[str, Rule] = {
     # Attribution.
     "k": Rule(1, 2**22),
     "top": COUNT_OR_NONE,
+    "per_token": COUNT_OR_NONE,
     "sample": COUNT,
     "steps": COUNT,
     "window": COUNT,

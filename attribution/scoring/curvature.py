@@ -29,6 +29,7 @@ from thresher.attribution.gradients.slopes import mean_gradients
 from thresher.attribution.scoring.along import SHARD_SIZE, AlongTask, Solved
 from thresher.attribution.scoring.options import GIGABYTE, Models, Options, hashes
 from thresher.attribution.scoring.score_table import write_scores
+from thresher.attribution.scoring.tokens import check_per_token, write_tokens
 from thresher.data.batches import Part, Shares, all_of
 from thresher.data.examples import Examples
 from thresher.errors import InputError
@@ -46,6 +47,7 @@ def score_by_curvature(
     out: Path,
     solving: Solving = Solving(),  # noqa: B008 (frozen)
     curvature: CurvatureStore | None = None,
+    per_token: int = 0,
     seed: int = 0,
     options: Options = Options(),  # noqa: B008 (frozen)
     shard_size: int = SHARD_SIZE,
@@ -54,14 +56,15 @@ def score_by_curvature(
     """Scores as `scores.score` writes them: one direction a target, one pass over the pool.
 
     `curvature`, from `fit_curvature`, saves making factors here. `options.output` is what is asked of the target. The
-    damping is that of `solving`; `options.damping`, of TRAK's kernel, and q say nothing here. A killed run continues
-    with the shard it was at. Raises InputError for bad options and for scores that are not finite.
+    damping is that of `solving`; `options.damping`, of TRAK's kernel, and q say nothing here. `per_token`: see
+    `tokens`. A killed run continues with the shard it was at. Raises InputError for bad options and for scores that are
+    not finite.
     """
     task = CurvatureTask(models, pool, targets, options, solving, curvature, seed)
+    check_per_token(pool, per_token)
     along = AlongTask(
         models=models,
         pool=pool,
-        num_directions=len(targets),
         batch_tokens=options.batch_tokens,
         reading=task.reading | {"output": "loss"},
         shard_size=shard_size,
@@ -74,6 +77,7 @@ def score_by_curvature(
             total += slopes / len(models)
             facts.append(found)
         columns = dict(zip(targets, total.T, strict=True))
+        write_tokens(draft, along, columns, per_token, progress=progress)
         return {"solves": facts} | write_scores(draft, pool, columns, len(models), targets)
 
     inputs = hashes(models, pool, targets)
@@ -81,6 +85,7 @@ def score_by_curvature(
         inputs["curvature"] = curvature.artifact.content_hash
     config = {"method": "curvature", "targets": list(targets), "goal": task.options.goal} | task.solving.request
     config |= {"output": options.output, "parameters": options.parameters}
+    config |= {"per_token": per_token} if per_token else {}
     return build(out, kind="scores", config=config, seed=seed, inputs=inputs, write=write)
 
 
@@ -141,7 +146,7 @@ class CurvatureTask:
             by_confidence = self.options.goal == "labels"
             means = mean_gradients(engine, self.targets, self.options.output, by_confidence=by_confidence)
         solved, facts = invert(model, factors, self._newton_part(m), means, self.solving)
-        return {name: self.sign * value for name, value in solved.items()}, facts
+        return Solved({name: self.sign * value for name, value in solved.items()}, facts)
 
     def pairs(self, m: int, rank: int | None, progress: Progress) -> Float[np.ndarray, "n t"]:
         """Scores of every pair under one checkpoint."""

@@ -49,6 +49,9 @@ class Attribution:
     batch_tokens: int | None = None
     top: int = 0
     """Of dual: the so many most helpful and most harmful examples of each target example are kept too."""
+    per_token: int = 0
+    """Of direction, ekfac and ekfac-cg: which tokens carried the scores of the so many highest and lowest of each
+    target is kept too."""
 
 
 def attribution_of(table: AttributionTable, seed: int) -> Attribution:

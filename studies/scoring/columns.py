@@ -31,13 +31,14 @@ def _dual(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
 
 
 def _direction(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
-    own = {"sample": basis.settings.sample, "seed": basis.settings.seed}
+    own = {name: getattr(basis.settings, name) for name in ("sample", "per_token", "seed")}
     return score_by_direction(basis.loaders, basis.pool, targets, out=out, **own, **basis.reading)
 
 
 def _curvature(steps: bool) -> Columns:
     def columns(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
-        return score_by_curvature(basis.loaders, basis.pool, targets, out=out, **basis.curving(steps))
+        own = {"per_token": basis.settings.per_token, **basis.curving(steps)}
+        return score_by_curvature(basis.loaders, basis.pool, targets, out=out, **own)
 
     return columns
 

@@ -8,10 +8,12 @@ import numpy as np
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.scoring.score_table import saved, write_scores
+from thresher.attribution.scoring.tokens import check_per_token
 from thresher.data.examples import Examples
 from thresher.scores import check_names
 from thresher.studies.scoring.basis import Basis
 from thresher.studies.scoring.columns import COLUMNS
+from thresher.studies.scoring.effort import say_effort
 from thresher.studies.scoring.pairs import PAIRS, check_scorers
 
 
@@ -24,6 +26,8 @@ def score_by(name: str, basis: Basis, targets: Mapping[str, Examples], *, out: P
     check_scorers([name], basis.pool, pairs=False)
     check_names(targets)
     basis.check(*targets.values())
+    check_per_token(basis.pool, basis.settings.per_token)
+    say_effort(name, basis, num_targets=len(targets), out=out)
     if name in COLUMNS:
         return COLUMNS[name](basis, targets, out)
 

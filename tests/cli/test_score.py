@@ -1,11 +1,13 @@
 """`thresher score` by each of its scorers, on one small corpus."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import thresher
 from tests.toy_corpus import write_corpus
 from thresher.cli.main import main
 
@@ -134,6 +136,40 @@ def test_every_scorer_writes_the_same_kind_of_scores(made, tmp_path, score, name
     assert np.isfinite(values).all() and values.std() > 0
 
 
+@pytest.mark.parametrize("name", ["auto", "ekfac"])
+def test_which_tokens_carried_the_scores_is_kept_on_request(made, tmp_path, score, name):
+    status, _, error = score("--scorer", name, "--per-token", 4, "--out", tmp_path / "scores")
+    assert status == 0, error
+    table = thresher.open(tmp_path / "scores").tokens()
+    read = pq.read_table(tmp_path / "scores/scores.parquet")
+    scores = dict(zip(read["id"].to_pylist(), read["t"].to_pylist(), strict=True))
+    sums = table.groupby("id").value.sum()
+    assert len(sums) == 8 and table.text.map(len).sum() > 0
+    np.testing.assert_allclose(sums, [scores[id] for id in sums.index], rtol=1e-3, atol=1e-4 * max(map(abs, sums)))
+
+
+@pytest.mark.parametrize("name", ["trak", "direction", "ekfac-cg", "metagradient", "bm25"])
+def test_what_a_scorer_takes_and_needs_is_said_before_it_begins(made, tmp_path, capsys, name):
+    start = ("score", "--pool", made / "pool", "--models", made / "proxy", "--targets", f"t={made / 'target'}")
+    for times in range(2):
+        capsys.readouterr()
+        assert main([*map(str, (*start, "--scorer", name, "--steps", 2, "--out", tmp_path / "scores"))]) == 0
+        said = capsys.readouterr().err.splitlines()
+        if times == 0:
+            assert re.fullmatch(LINES[name], said[0]), said
+        else:  # nothing is left to be done
+            assert not said
+
+
+LINES = {
+    "trak": r"thresher: trak: about 1 passes over \d+ examples, 1 model; needs checkpoints; about .+ on this machine",
+    "direction": r"thresher: direction: about 3.3 passes over \d+ examples, 1 model; needs checkpoints; about .+",
+    "ekfac-cg": r"thresher: ekfac-cg: about .+ passes over \d+ examples, 1 model; needs checkpoints; about .+",
+    "metagradient": r"thresher: metagradient: about 6.5 trainings of \d+ examples, 1 model; needs checkpoints of .+",
+    "bm25": r"thresher: bm25: about 0 passes over \d+ examples; needs the texts",
+}
+
+
 def test_bm25_takes_no_model(made, tmp_path):
     arguments = ["score", "--scorer", "bm25", "--pool", made / "pool", "--targets", f"t={made / 'target'}"]
     assert main([*map(str, arguments), "--out", str(tmp_path / "scores"), "--quiet"]) == 0
@@ -146,6 +182,8 @@ def test_bm25_takes_no_model(made, tmp_path):
         (("--scorer", "ekfac", "--damping", 3), "its own is --curvature-damping"),
         (("--scorer", "direction", "--curvature-damping", 1), "does not go with --scorer direction"),
         (("--scorer", "ekfac", "--curvature-damping", 0), "--curvature-damping 0 cannot be"),
+        (("--scorer", "trackstar", "--per-token", 3), "tokens share out the scores of direction, ekfac, ekfac-cg"),
+        (("--per-token", 3, "--k", 8), "per_token=3 is of scores without projection"),
         (("--scorer", "bm25", "--top", 3), "--top does not go with --scorer bm25"),
         (("--scorer", "metagradient", "--window", 0), "window"),
     ],

@@ -21,6 +21,7 @@ class Asked:
     curvature_damping: float | Mapping[str, float] | None = None
     convention: str = "thresher"
     top: int = 0
+    per_token: int = 0
     self_influence: bool = False
 
     @property
@@ -36,6 +37,7 @@ def check_scorer(scorer: str, asked: Asked) -> None:
     if asked.backend not in ("thresher", "traker"):
         raise InputError(f"backend {asked.backend!r} is unknown; pass thresher or traker")
     damped_by = KERNEL if scorer == AUTO else SCORERS[scorer].damping
+    is_along = scorer == AUTO or SCORERS[scorer].is_along
     is_projected, alone = scorer in PROJECTED, asked.self_influence
     unfit = {
         f"--backend {asked.backend}": asked.backend != "thresher" and (not is_projected or alone),
@@ -44,12 +46,15 @@ def check_scorer(scorer: str, asked: Asked) -> None:
         "--damping": asked.damping is not None and damped_by != KERNEL,
         "--curvature-damping": asked.curvature_damping is not None and damped_by != CURVATURE,
         f"--convention {asked.convention}": asked.convention != "thresher" and not is_projected,
+        "--per-token": asked.per_token != 0 and (alone or not is_along or not asked.is_plain),
         "--top": asked.top != 0 and (alone or scorer not in (*PROJECTED, "dual")),
     }
     for option, is_unfit in unfit.items():
         if is_unfit:
             what = "--self-influence" if alone and option != "--self-influence" else f"--scorer {scorer}"
             advice = "leave one of them out"
+            if option == "--per-token" and not is_along:
+                advice = f"tokens share out the scores of {', '.join(n for n, s in SCORERS.items() if s.is_along)}"
             if option == "--damping" and damped_by:
                 advice = f"its own is --{damped_by.replace('_', '-')}"
             raise InputError(f"{option} does not go with {what}; {advice}")

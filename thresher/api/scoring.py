@@ -20,6 +20,7 @@ from thresher.progress import SILENT, Progress
 from thresher.scorers import scorer_named
 from thresher.scores import check_names
 from thresher.studies.scoring.basis import Attribution, Basis
+from thresher.studies.scoring.effort import say_effort
 from thresher.studies.scoring.score import score_by
 from thresher.workspace import Workspace, evidence_folder
 
@@ -95,6 +96,7 @@ def score(
     convention: str = "thresher",
     goal: str = "auto",
     top: int = 0,
+    per_token: int = 0,
     k: int | None = None,
     projection: str = "auto",
     output: str = "margin",
@@ -120,6 +122,8 @@ def score(
                    or one by kind of group: {"embedding": 1.0, "norm": .1}
     goal           labels, selection or auto (labels where all are labelled with classes)
     top            of trak and dual: also keep so many most helpful and most harmful examples of each target example
+    per_token      of direction, ekfac and ekfac-cg: also keep which tokens carried the scores, of the so many highest
+                   and lowest of each target (`Scores.tokens`)
     sample         pool examples that stand for the pool: in the kernel of direction, in the factors of ekfac
     steps          of conjugate gradients, in ekfac-cg
     window         last steps of training that metagradient and adamw-influence ask about; None: all
@@ -128,12 +132,14 @@ def score(
 
     The others are those of `thresher score`. Raises InputError for what does not go together.
     """
-    asked = Asked(backend, damping, curvature_damping, convention, top)
+    asked = Asked(backend, damping, curvature_damping, convention, top, per_token)
     check_scorer(scorer, asked)
     others = named(targets)
     if scorer == AUTO:
         needs_features = k is not None or projection != "auto" or top > 0 or not asked.is_plain
-        scorer = "trak" if needs_features else _scorer_for(pool, others)
+        if per_token and needs_features:
+            raise InputError(f"per_token={per_token} is of scores without projection; leave out k, projection and top")
+        scorer = "trak" if needs_features else "direction" if per_token else _scorer_for(pool, others)
     if backend == "traker":
         given = _given(models, pool, others)
         return Scores(score_with_traker(*given, out=Path(out), k=k, seed=seed, progress=progress))
@@ -150,6 +156,7 @@ def score(
         k=k, projection=projection, damping=damping, q=q, seed=seed, output=output, parameters=parameters,
         curvature_damping=DAMPING if curvature_damping is None else curvature_damping, goal=goal, sample=sample,
         steps=steps, window=window, memory_gb=memory_gb, batch_tokens=batch_tokens, top=top,
+        per_token=per_token,
     )  # fmt: skip
     return Scores(_by_scorer(scorer, pool, others, models, Path(out), settings, workspace))
 
@@ -216,12 +223,18 @@ def _stores(
     check_names(targets or {"pool": pool})
     loaders, examples, others = _given(models, pool, targets)
     where = {"device": workspace.device, "progress": workspace.progress}
+    hashes = [content_hash for content_hash, _ in loaders]
+
+    def place_of(name: str, prepared: Any) -> Path:
+        return workspace.place(f"features/{name}", hashes, prepared.content_hash, making)
 
     def made(name: str, prepared: Any) -> FeatureStore:
-        hashes = [content_hash for content_hash, _ in loaders]
-        place = workspace.place(f"features/{name}", hashes, prepared.content_hash, making)
+        place = place_of(name, prepared)
         return FeatureStore(features_module.featurize(loaders, prepared, out=place, **where, **making))
 
+    settings = Attribution(batch_tokens=making["batch_tokens"])
+    basis = Basis([], examples, settings, workspace, loaders=loaders)
+    say_effort("trak", basis, num_targets=max(1, len(targets)), out=place_of("pool", examples))
     by_target = {name: made(f"target-{name}", prepared) for name, prepared in others.items()}
     return {**by_target, "": made("pool", examples)}
 
