@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from thresher.attribution.gradients.projection import check_projection, make_projector
     from thresher.attribution.gradients.slopes import Slopes
     from thresher.attribution.gradients.streamed import SumOfSketches
+    from thresher.attribution.gradients.views import viewed
     from thresher.attribution.quality.agreement import jaccard, rank_biased_overlap, top_k
     from thresher.attribution.quality.lds import draw_subsets, lds, lds_table, noise_ceiling, predict_outputs
     from thresher.attribution.scoring.curvature import curvature_scores, score_by_curvature
@@ -98,6 +99,7 @@ __all__ = [
     "two_sided_blocks",
     "unroll",
     "usual_damping",
+    "viewed",
 ]
 
 __getattr__ = lazy(
@@ -110,6 +112,7 @@ __getattr__ = lazy(
         "open_curvature": "thresher.attribution.curvature.store",
         "score_by_curvature": "thresher.attribution.scoring.curvature",
         "slopes_by_token": "thresher.attribution.curvature.by_token",
+        "viewed": "thresher.attribution.gradients.views",
         "FeatureStore": "thresher.attribution.features.store",
         "Featurizer": "thresher.attribution.gradients.featurizer",
         "GradientEngine": "thresher.attribution.gradients.engine",

@@ -29,8 +29,8 @@ class Lds(ModelOptions):
     model: str = "0.4M"
     """Parameters ("0.4M"), or a name (rn-1/16, mlp-64x2, module:function): of checkpoints and ground truth alike."""
     scorers: tuple[str, ...] = ()
-    """Some of trak, dual (exact, no projection), trackstar, grad-cosine, embedding, bm25 (text), random; none: trak and
-    the cheap ones."""
+    """Some of trak, dual (exact, no projection), ekfac, ekfac-cg, trackstar, grad-cosine, embedding, bm25 (text),
+    random; none: trak and the cheap ones."""
     scores: tuple[str, ...] = ()
     """NAME=FILE.npy of more scores to judge, [pool, target] in their order, higher = more helpful."""
     subsets: int = 100
@@ -42,6 +42,10 @@ class Lds(ModelOptions):
     """Models on the whole pool to attribute with."""
     k: int | None = None
     projection: str = "auto"
+    rank: int | None = None
+    """Of ekfac and ekfac-cg: solve and score along so many combinations of the target examples; None: along each."""
+    curvature_damping: float = 0.1
+    """Of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters."""
     views: tuple[str, ...] = ()
     """Of images: flip and shift, which features are averaged over."""
     damping: float | Literal["loo"] | None = None
@@ -92,6 +96,8 @@ class Lds(ModelOptions):
             projection=self.projection,
             views=self.views,
             damping=self.damping,
+            curvature_damping=self.curvature_damping,
+            rank=self.rank,
             q=self.q,
             output=self.output,
             baseline=self.baseline,

@@ -1,7 +1,7 @@
 """`thresher score`: what each pool example does to the targets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,6 +64,8 @@ class Score(Command):
     """With features to be made: numbers a gradient is projected to; None: 8,192 of text under a language model, else
     512."""
     projection: str = "auto"
+    views: tuple[str, ...] = ()
+    """Of images: flip and shift, which the gradients of pool and targets are averaged over."""
     output: str = "margin"
     """With prepared examples: margin (log p / (1 - p), TRAK's) or loss."""
     parameters: str | None = None
@@ -75,6 +77,9 @@ class Score(Command):
     """With ekfac-cg: conjugate gradients at most."""
     window: int | None = None
     """With metagradient and adamw-influence: the last so many steps of training; None: all."""
+    rank: int | None = None
+    """Of ekfac and ekfac-cg, for many targets: solve and score along so many combinations of them; None: one direction
+    a target, exact."""
     memory_gb: float = 4.0
     """With direction and dual: for the kernel and the gradients held at once."""
     evidence: Path | None = None
@@ -94,8 +99,7 @@ class Score(Command):
 
         if self.self_influence and self.targets:
             raise InputError("--self-influence scores each example for itself; leave out --targets")
-        names = ("backend", "damping", "curvature_damping", "convention", "top", "per_token", "self_influence")
-        check_scorer(self.scorer, Asked(**{name: getattr(self, name) for name in names}))
+        check_scorer(self.scorer, Asked(**{field.name: getattr(self, field.name) for field in fields(Asked)}))
         shared = {
             "out": self.out,
             "models": self.models,
@@ -126,6 +130,8 @@ class Score(Command):
             goal=self.goal,
             top=self.top,
             per_token=self.per_token,
+            rank=self.rank,
+            views=self.views,
             sample=self.sample,
             memory_gb=self.memory_gb,
             evidence=self.evidence,

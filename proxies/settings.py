@@ -5,7 +5,7 @@ from typing import Any
 
 from thresher.data.examples import Examples
 from thresher.proxies.models.spec import Spec, model_spec, model_width, origin_of
-from thresher.proxies.training.config import TrainConfig
+from thresher.proxies.training.config import LATER, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,13 @@ class ModelSettings:
     """Compute activations twice instead of keeping them."""
     compile: bool | None = None
     """Through torch.compile."""
+    keep_optimizer: bool | None = None
+    """Keep the optimiser's state at the end, whose second moments trackstar scales gradients by."""
 
     @property
     def record(self) -> dict[str, Any]:
         """Everything as an artefact's request holds it; what came later is there only where it is in use."""
-        settings = asdict(self)
-        return settings if self.eps_root else {name: settings[name] for name in settings if name != "eps_root"}
+        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
 
 
 def train_config_of(settings: ModelSettings, spec: Spec) -> TrainConfig:

@@ -75,6 +75,7 @@ RULES: Mapping[str, Rule] = {
     "k": Rule(1, 2**22),
     "top": COUNT_OR_NONE,
     "per_token": COUNT_OR_NONE,
+    "rank": COUNT,
     "sample": COUNT,
     "steps": COUNT,
     "window": COUNT,

@@ -67,13 +67,16 @@ class Work:
     """Of conjugate gradients, at most."""
     examples: int = 256
     """Of the Gauss-Newton matrix."""
+    views: int = 1
+    """How often each example is read."""
 
     def passes(self, name: str) -> float:
         """Passes over the pool a model, or trainings of it, that a scorer takes."""
         scorer, size = SCORERS[name], max(1, self.num_examples)
         passes = scorer.passes + scorer.further * (self.num_targets - 1)
         passes += scorer.sampled * min(1.0, self.sample / size)
-        return passes + scorer.stepped * self.steps * self.num_targets * min(1.0, self.examples / size)
+        passes += scorer.stepped * self.steps * self.num_targets * min(1.0, self.examples / size)
+        return passes if "training" in scorer.needs else passes * self.views
 
 
 def said_before(name: str, work: Work, seconds: float | None = None, note: str = "") -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import numpy as np
 from thresher.attribution.curvature.ekfac import DAMPING, Damping
 from thresher.attribution.curvature.inverse import Solving
 from thresher.attribution.curvature.store import CurvatureStore, fit_curvature, open_curvature
-from thresher.attribution.features.featurize import featurize
+from thresher.attribution.features.featurize import Scales, featurize
 from thresher.attribution.features.store import FeatureStore, open_features
+from thresher.attribution.gradients.projection import AUTO
+from thresher.attribution.gradients.views import viewed
 from thresher.attribution.scoring.options import Options
 from thresher.data.examples import Examples
 from thresher.proxies.models.weights import Loaders, loaders_of, specs_of
+from thresher.proxies.training.optimizer_state import second_moment_scales, second_moments_file
 from thresher.studies.study import AttributionTable
 from thresher.workspace import Workspace
 
@@ -27,6 +30,7 @@ class Attribution:
     k: int | None = None
     projection: str = "auto"
     views: tuple[str, ...] = ()
+    """Of images: what features are averaged over, and the gradients of dual, direction, ekfac and ekfac-cg."""
     damping: float | str | None = None
     """Of TRAK's kernel and its kin (trak, dual, direction, trackstar), a multiple of its mean diagonal, or loo."""
     curvature_damping: Damping = DAMPING
@@ -45,6 +49,8 @@ class Attribution:
     """Of conjugate gradients, in `ekfac-cg`."""
     window: int | None = None
     """Last steps of training that `metagradient` and `adamw-influence` ask about; None: all."""
+    rank: int | None = None
+    """Of ekfac and ekfac-cg, for many targets: solve for so many combinations of them; None: for each."""
     memory_gb: float = 4.0
     batch_tokens: int | None = None
     top: int = 0
@@ -101,9 +107,26 @@ class Basis:
             specs_of(self.models, self.pool, *targets)
 
     @cached_property
+    def pool_seen(self) -> Examples:
+        """The pool as scorers that read gradients see it: in all its views."""
+        return self.seen(self.pool)
+
+    def seen(self, examples: Examples) -> Examples:
+        """Examples in the views that are asked for. Raises InputError for views of texts."""
+        return viewed(examples, self.settings.views)
+
+    @cached_property
     def pool_features(self) -> FeatureStore:
         """Features of the pool."""
         return self.features("pool", self.pool)
+
+    @cached_property
+    def scales(self) -> list[Scales] | None:
+        """The second moments that the training of each model kept; None unless all have them."""
+        files = [second_moments_file(model) for model in self.models]
+        if not files or None in files:
+            return None
+        return [(found[0], partial(second_moment_scales, found[1])) for found in files if found is not None]
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -125,7 +148,8 @@ class Basis:
         """What scorers by inverse curvature are given, with conjugate gradients or without."""
         own = self.settings
         solving = Solving(damping=own.curvature_damping, sample=own.sample, steps=own.steps if steps else 0)
-        return {"solving": solving, "curvature": self.curvature, "seed": own.seed, **self.reading}
+        more = {"curvature": self.curvature, "rank": own.rank, "seed": own.seed}
+        return {"solving": solving, **more, **self.reading}
 
     @cached_property
     def curvature(self) -> CurvatureStore:
@@ -134,8 +158,8 @@ class Basis:
         hashes = [content_hash for content_hash, _ in self.loaders]
         made = fit_curvature(
             self.loaders,
-            self.pool,
-            out=workspace.place("curvature", hashes, self.pool.content_hash, own.sample, own.seed, own.parameters),
+            self.pool_seen,
+            out=workspace.place("curvature", hashes, self.pool_seen.content_hash, own.sample, own.seed, own.parameters),
             sample=own.sample,
             seed=own.seed,
             parameters=own.parameters,
@@ -145,12 +169,19 @@ class Basis:
         )
         return open_curvature(made.path)
 
-    def features(self, name: str, examples: Examples) -> FeatureStore:
-        """Features of `examples` under the models; `name` is that of their folder."""
+    def features(self, name: str, examples: Examples, scales: Sequence[Scales] | None = None) -> FeatureStore:
+        """Features of `examples` under the models; `name` is that of their folder.
+
+        With `scales` of gradients multiplied by them, which need a projection of whole gradients: sjlt unless another
+        is asked for.
+        """
         options: dict[str, Any] = {key: getattr(self.settings, key) for key in ("k", "projection", "seed", "output")}
         options |= {key: value for key in ("parameters", "batch_tokens") if (value := getattr(self.settings, key))}
         options |= {"views": self.settings.views} if self.settings.views else {}
         hashes = [content_hash for content_hash, _ in self.loaders]
+        if scales is not None:
+            options["projection"] = "sjlt" if options["projection"] == AUTO else options["projection"]
+            hashes += [content_hash for content_hash, _ in scales]
         made = featurize(
             self.loaders,
             examples,
@@ -158,6 +189,7 @@ class Basis:
             device=self.workspace.device,
             progress=self.workspace.progress,
             executor=self.workspace.executor,
+            scales=scales,
             **options,
         )
         return open_features(made.path)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from thresher.artifacts import is_artifact, open_artifact
+from thresher.attribution.gradients.views import combinations
 from thresher.data.batches import Part, all_of
 from thresher.devices import pick_device
 from thresher.outputs import logits_of, outputs_of
@@ -28,9 +29,10 @@ def say_effort(name: str, basis: Basis, *, num_targets: int, out: Path | None = 
     work = Work(
         num_examples=len(basis.pool),
         num_models=basis.num_models,
-        num_targets=num_targets,
+        num_targets=min(num_targets, own.rank or num_targets),
         sample=own.sample,
         steps=own.steps,
+        views=len(combinations(own.views)),
     )
     seconds = None
     if SCORERS[name].passes and basis.num_models:

@@ -22,6 +22,8 @@ class Asked:
     convention: str = "thresher"
     top: int = 0
     per_token: int = 0
+    rank: int | None = None
+    views: tuple[str, ...] = ()
     self_influence: bool = False
 
     @property
@@ -38,6 +40,7 @@ def check_scorer(scorer: str, asked: Asked) -> None:
         raise InputError(f"backend {asked.backend!r} is unknown; pass thresher or traker")
     damped_by = KERNEL if scorer == AUTO else SCORERS[scorer].damping
     is_along = scorer == AUTO or SCORERS[scorer].is_along
+    is_read = scorer == AUTO or ("models" in SCORERS[scorer].needs and scorer != "embedding")
     is_projected, alone = scorer in PROJECTED, asked.self_influence
     unfit = {
         f"--backend {asked.backend}": asked.backend != "thresher" and (not is_projected or alone),
@@ -45,6 +48,8 @@ def check_scorer(scorer: str, asked: Asked) -> None:
         "--damping loo": asked.damping == "loo" and scorer not in (*PROJECTED, "trackstar"),
         "--damping": asked.damping is not None and damped_by != KERNEL,
         "--curvature-damping": asked.curvature_damping is not None and damped_by != CURVATURE,
+        "--views": len(asked.views) > 0 and (asked.backend != "thresher" or alone or not is_read),
+        "--rank": asked.rank is not None and damped_by != CURVATURE,
         f"--convention {asked.convention}": asked.convention != "thresher" and not is_projected,
         "--per-token": asked.per_token != 0 and (alone or not is_along or not asked.is_plain),
         "--top": asked.top != 0 and (alone or scorer not in (*PROJECTED, "dual")),

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from thresher.api.checkpoint import listed, names_of, pairs_of
 from thresher.api.handle import Handle, Source
 from thresher.api.handles import Examples, FeatureStore, Scores, named
@@ -99,11 +101,13 @@ def score(
     per_token: int = 0,
     k: int | None = None,
     projection: str = "auto",
+    views: Sequence[str] = (),
     output: str = "margin",
     parameters: str | None = None,
     sample: int = 2000,
     steps: int = 20,
     window: int | None = None,
+    rank: int | None = None,
     memory_gb: float = 4.0,
     batch_tokens: int | None = None,
     evidence: str | Path | None = None,
@@ -124,15 +128,18 @@ def score(
     top            of trak and dual: also keep so many most helpful and most harmful examples of each target example
     per_token      of direction, ekfac and ekfac-cg: also keep which tokens carried the scores, of the so many highest
                    and lowest of each target (`Scores.tokens`)
+    views          of images: flip and shift, which gradients of pool and targets are averaged over
     sample         pool examples that stand for the pool: in the kernel of direction, in the factors of ekfac
     steps          of conjugate gradients, in ekfac-cg
     window         last steps of training that metagradient and adamw-influence ask about; None: all
+    rank           of ekfac and ekfac-cg, for many targets: solve and score along so many combinations of them; None:
+                   along each, exact
     evidence       a folder for what had to be made (features, factors of the curvature), which scores and selections
                    can share; None: beside `out`
 
     The others are those of `thresher score`. Raises InputError for what does not go together.
     """
-    asked = Asked(backend, damping, curvature_damping, convention, top, per_token)
+    asked = Asked(backend, damping, curvature_damping, convention, top, per_token, rank, tuple(views))
     check_scorer(scorer, asked)
     others = named(targets)
     if scorer == AUTO:
@@ -148,7 +155,8 @@ def score(
         if goal == "auto" and convention != "thresher":
             goal = "selection"
         making = {"projection": projection, "k": k, "seed": seed, "output": output, "parameters": parameters}
-        stores = _stores(pool, others, models, workspace, making | {"batch_tokens": batch_tokens})
+        making |= {"batch_tokens": batch_tokens, "views": tuple(views)}
+        stores = _stores(pool, others, models, workspace, making)
         options = {"damping": damping, "q": q, "convention": convention, "top": top, "goal": goal}
         by_target = {name: stores[name].load() for name in others}
         return Scores(scores_module.score(stores[""].load(), by_target, out=Path(out), **options, progress=progress))
@@ -156,7 +164,7 @@ def score(
         k=k, projection=projection, damping=damping, q=q, seed=seed, output=output, parameters=parameters,
         curvature_damping=DAMPING if curvature_damping is None else curvature_damping, goal=goal, sample=sample,
         steps=steps, window=window, memory_gb=memory_gb, batch_tokens=batch_tokens, top=top,
-        per_token=per_token,
+        per_token=per_token, rank=rank, views=tuple(views),
     )  # fmt: skip
     return Scores(_by_scorer(scorer, pool, others, models, Path(out), settings, workspace))
 
@@ -204,7 +212,8 @@ def _by_scorer(
     examples, others = Examples.of(pool).load(), {name: Examples.of(one).load() for name, one in targets.items()}
     needs = scorer_named(scorer).needs
     loaders = pairs_of(models, examples, *others.values()) if "models" in needs or listed(models) else None
-    names = names_of(models) if "training" in needs else []
+    is_named = not any(isinstance(getattr(one, "source", one), nn.Module) for one in listed(models))
+    names = names_of(models) if is_named or "training" in needs else []
     return score_by(scorer, Basis(names, examples, settings, workspace, loaders=loaders), others, out=out)
 
 
