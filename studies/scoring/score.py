@@ -10,6 +10,8 @@ from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.scoring.score_table import saved, write_scores
 from thresher.attribution.scoring.tokens import check_per_token
 from thresher.data.examples import Examples
+from thresher.errors import InputError
+from thresher.scorers import SCORERS
 from thresher.scores import check_names
 from thresher.studies.scoring.basis import Basis
 from thresher.studies.scoring.columns import COLUMNS
@@ -26,6 +28,9 @@ def score_by(name: str, basis: Basis, targets: Mapping[str, Examples], *, out: P
     check_scorers([name], basis.pool, pairs=False)
     check_names(targets)
     basis.check(*targets.values())
+    if basis.settings.per_token and not SCORERS[name].is_along:
+        along = ", ".join(scorer for scorer in SCORERS if SCORERS[scorer].is_along)
+        raise InputError(f"per_token={basis.settings.per_token} is of scores along a direction; score by {along}")
     check_per_token(basis.pool, basis.settings.per_token)
     say_effort(name, basis, num_targets=len(targets), out=out, note=_note(name, basis))
     if name in COLUMNS:

@@ -68,6 +68,23 @@ def test_factors_are_an_artefact_that_later_scorers_find_again(basis, zeros, tmp
     assert first[1].facts["share"] == 40 / len(basis.pool) and "checkpoint001.safetensors" in first[1].meta["files"]
 
 
+def test_tokens_are_asked_of_scorers_along_a_direction_and_of_text(basis, zeros, tmp_path):
+    asked = Basis(basis.models, basis.pool, Attribution(per_token=3), basis.workspace)
+    for name, said in {"embedding": "score by direction, ekfac, ekfac-cg", "ekfac": "the pool is images"}.items():
+        with pytest.raises(InputError, match=said):
+            score_by(name, asked, {"zeros": zeros}, out=tmp_path / name)
+
+
+def test_gradients_are_averaged_over_views_by_every_scorer_that_reads_them(basis, zeros, tmp_path):
+    seen = Basis(basis.models, basis.pool, Attribution(k=64, sample=120, views=("flip",)), Workspace(tmp_path / "work"))
+    plain = Basis(basis.models, basis.pool, Attribution(k=64, sample=120), Workspace(tmp_path / "work"))
+    for name in ("trak", "dual", "direction", "ekfac"):
+        pairs = [np.concatenate([b for _, b in pairs_by(name, each, zeros)]).mean(axis=1) for each in (seen, plain)]
+        assert 0.5 < np.corrcoef(*pairs)[0, 1] < 0.9999
+        scores = open_scores(score_by(name, seen, {"zeros": zeros}, out=tmp_path / name).path).of(None)["zeros"]
+        assert np.corrcoef(scores, pairs[0])[0, 1] > 0.99, name
+
+
 def test_going_back_through_training_is_of_whole_targets(basis, zeros):
     with pytest.raises(InputError, match="not once an example"):
         pairs_by("metagradient", basis, zeros)
