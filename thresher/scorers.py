@@ -19,6 +19,8 @@ class Scorer:
     """For each target more."""
     sampled: float = 0.0
     """Passes over the sample of the pool that stands for it."""
+    paired: float = 0.0
+    """For each pair of examples of the sample, in passes over one example: of their inner product."""
     stepped: float = 0.0
     """Passes over the examples of the Gauss-Newton matrix, for each step and target."""
     damping: str | None = None
@@ -32,11 +34,11 @@ SCORERS: dict[str, Scorer] = {
     # TRAK, the kernel of projected gradients (2303.14186); without a projection, exact, up to some ten thousand
     # examples; without a projection, one direction a target
     "trak": Scorer(("models",), 1.0, damping=KERNEL),
-    "dual": Scorer(("models",), 3.0, damping=KERNEL),
-    "direction": Scorer(("models",), 1.3, 0.3, sampled=2.0, damping=KERNEL, is_along=True),
+    "dual": Scorer(("models",), 1.0, paired=0.005, damping=KERNEL),
+    "direction": Scorer(("models",), 1.3, 0.3, sampled=1.0, paired=0.005, damping=KERNEL, is_along=True),
     # influence by the EK-FAC inverse (2308.03296); the same, improved by conjugate gradients (2507.14740)
-    "ekfac": Scorer(("models",), 1.3, 0.3, sampled=2.4, damping=CURVATURE, is_along=True),
-    "ekfac-cg": Scorer(("models",), 1.3, 0.3, sampled=2.4, stepped=3.3, damping=CURVATURE, is_along=True),
+    "ekfac": Scorer(("models",), 1.3, 0.3, sampled=3.0, damping=CURVATURE, is_along=True),
+    "ekfac-cg": Scorer(("models",), 1.3, 0.3, sampled=3.0, stepped=3.3, damping=CURVATURE, is_along=True),
     # back through training, exactly (MAGIC, 2504.16430); without double backward (2605.18814)
     "metagradient": Scorer(("training",), 6.5, 3.3),
     "adamw-influence": Scorer(("training",), 4.5, 2.5),
@@ -74,20 +76,24 @@ class Work:
         """Passes over the pool a model, or trainings of it, that a scorer takes."""
         scorer, size = SCORERS[name], max(1, self.num_examples)
         passes = scorer.passes + scorer.further * (self.num_targets - 1)
-        passes += scorer.sampled * min(1.0, self.sample / size)
+        sample = size if name == "dual" else min(size, self.sample)
+        passes += (scorer.sampled + scorer.paired * sample) * sample / size
         passes += scorer.stepped * self.steps * self.num_targets * min(1.0, self.examples / size)
         return passes if "training" in scorer.needs else passes * self.views
 
 
-def said_before(name: str, work: Work, seconds: float | None = None, note: str = "") -> str:
-    """One line about what a scorer takes and needs; `seconds`: of a pass under a model, or of a training."""
+def said_before(name: str, work: Work, seconds: float | None = None, *, more: float = 0.0, note: str = "") -> str:
+    """One line about what a scorer takes and needs.
+
+    `seconds`: of a pass under a model, or of a training; None: not known. `more` seconds are beside the passes.
+    """
     scorer, passes = SCORERS[name], work.passes(name)
     unit = "trainings of" if "training" in scorer.needs else "passes over"
     models = "" if name in ("bm25", "random") else f", {work.num_models} model{'s' * (work.num_models != 1)}"
     needed = " and ".join(NEEDED[need] for need in scorer.needs) or "nothing"
     line = f"{name}: about {passes:.2g} {unit} {work.num_examples:,} examples{models}; needs {needed}"
     if seconds is not None and passes:
-        line += f"; about {_duration(seconds * passes * work.num_models)} on this machine"
+        line += f"; about {_duration(seconds * passes * work.num_models + more)} on this machine"
     return f"{line}; {note}" if note else line
 
 

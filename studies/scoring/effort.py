@@ -9,15 +9,18 @@ import torch
 from torch import nn
 
 from thresher.artifacts import is_artifact, open_artifact
+from thresher.attribution.gradients.projection import usual
 from thresher.attribution.gradients.views import combinations
 from thresher.data.batches import Part, all_of
 from thresher.devices import pick_device
 from thresher.outputs import logits_of, outputs_of
-from thresher.scorers import SCORERS, Work, said_before
+from thresher.scorers import KERNEL, SCORERS, Work, said_before
 from thresher.studies.scoring.basis import Basis
 
 SHORT = 0.2
 """Seconds that a timed batch may take before it is large enough to be believed."""
+TIMED = 1024
+"""Rows of the product that a machine is timed on."""
 log = logging.getLogger(__name__)
 
 
@@ -39,7 +42,8 @@ def say_effort(name: str, basis: Basis, *, num_targets: int, out: Path | None = 
         seconds = seconds_of_a_pass(basis.loaders[0][1](), all_of(basis.pool, own.batch_tokens), basis.workspace.device)
         if "training" in SCORERS[name].needs:
             seconds *= _epochs(basis)
-    log.info("%s", said_before(name, work, seconds, note))
+    more = 0.0 if seconds is None else seconds_of_kernels(name, basis)
+    log.info("%s", said_before(name, work, seconds, more=more, note=note))
 
 
 def seconds_of_a_pass(model: nn.Module, part: Part, device: str = "auto") -> float:
@@ -66,6 +70,19 @@ def seconds_of_a_pass(model: nn.Module, part: Part, device: str = "auto") -> flo
             share = lengths[part.numbers(some)].sum() / max(1, lengths[part.numbers(np.arange(part.num_windows))].sum())
             return seconds / share
         count *= 2
+
+
+def seconds_of_kernels(name: str, basis: Basis) -> float:
+    """What the k x k kernels of projected gradients take, about: their sums, factors, and whitened rows of the pool."""
+    if SCORERS[name].damping != KERNEL or name in ("dual", "direction"):
+        return 0.0
+    k = usual(basis.settings.projection, basis.settings.k, is_classified=basis.pool.is_classified)[1]
+    products = 2 if name == "trackstar" else 1
+    operations = basis.num_models * (2.0 * products * len(basis.pool) * k**2 + k**3)
+    matrix = torch.ones(TIMED, TIMED, dtype=torch.float64)
+    begun = time.perf_counter()
+    matrix @ matrix
+    return operations * (time.perf_counter() - begun) / (2.0 * TIMED**3)
 
 
 def _epochs(basis: Basis) -> float:

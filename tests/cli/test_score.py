@@ -163,7 +163,7 @@ def test_what_a_scorer_takes_and_needs_is_said_before_it_begins(made, tmp_path, 
 
 LINES = {
     "trak": r"thresher: trak: about 1 passes over \d+ examples, 1 model; needs checkpoints; about .+ on this machine",
-    "direction": r"thresher: direction: about 3.3 passes over \d+ examples, 1 model; needs checkpoints; about .+",
+    "direction": r"thresher: direction: about 2.6 passes over \d+ examples, 1 model; needs checkpoints; about .+",
     "ekfac-cg": r"thresher: ekfac-cg: about .+ passes over \d+ examples, 1 model; needs checkpoints; about .+",
     "metagradient": r"thresher: metagradient: about 6.5 trainings of \d+ examples, 1 model; needs checkpoints of .+",
     "bm25": r"thresher: bm25: about 0 passes over \d+ examples; needs the texts",
