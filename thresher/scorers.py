@@ -62,7 +62,9 @@ class Work:
     num_examples: int
     num_models: int = 1
     num_targets: int = 1
-    """Columns of scores: targets, or all their examples where each has a column."""
+    """Columns of scores."""
+    each: bool = False
+    """Whether they are single target examples, whose directions meet the gradients of the pool in one pass."""
     sample: int = 2000
     """Examples that stand for the pool."""
     steps: int = 20
@@ -74,8 +76,9 @@ class Work:
 
     def passes(self, name: str) -> float:
         """Passes over the pool a model, or trainings of it, that a scorer takes."""
+        name = "dual" if self.each and name == "direction" else name
         scorer, size = SCORERS[name], max(1, self.num_examples)
-        passes = scorer.passes + scorer.further * (self.num_targets - 1)
+        passes = scorer.passes + scorer.further * (0 if self.each else self.num_targets - 1)
         sample = size if name == "dual" else min(size, self.sample)
         passes += (scorer.sampled + scorer.paired * sample) * sample / size
         passes += scorer.stepped * self.steps * self.num_targets * min(1.0, self.examples / size)

@@ -64,7 +64,7 @@ def judge(
             outputs = -outputs
         predicted = {}
         for name in names:
-            say_effort(name, basis, num_targets=len(target))
+            say_effort(name, basis, num_targets=len(target), each=True)
             predicted[name] = predict_outputs(pairs_by(name, basis, target), subsets)
         predicted |= {
             name: predict_outputs([(0, _matrix(path, len(basis.pool), len(target)))], subsets)

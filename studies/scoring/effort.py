@@ -24,8 +24,13 @@ TIMED = 1024
 log = logging.getLogger(__name__)
 
 
-def say_effort(name: str, basis: Basis, *, num_targets: int, out: Path | None = None, note: str = "") -> None:
-    """Log, as information, one line about what the scorer called `name` takes; nothing where `out` is there already."""
+def say_effort(
+    name: str, basis: Basis, *, num_targets: int, each: bool = False, out: Path | None = None, note: str = ""
+) -> None:
+    """Log, as information, one line about what the scorer called `name` takes; nothing where `out` is there already.
+
+    `num_targets`: columns of scores, with `each` of single target examples.
+    """
     if (out is not None and is_artifact(out)) or not log.isEnabledFor(logging.INFO):
         return
     own = basis.settings
@@ -33,6 +38,7 @@ def say_effort(name: str, basis: Basis, *, num_targets: int, out: Path | None = 
         num_examples=len(basis.pool),
         num_models=basis.num_models,
         num_targets=min(num_targets, own.rank or num_targets),
+        each=each,
         sample=own.sample,
         steps=own.steps,
         views=len(combinations(own.views)),

@@ -153,7 +153,7 @@ def test_what_a_scorer_takes_and_needs_is_said_before_it_begins(made, tmp_path, 
     start = ("score", "--pool", made / "pool", "--models", made / "proxy", "--targets", f"t={made / 'target'}")
     for times in range(2):
         capsys.readouterr()
-        assert main([*map(str, (*start, "--scorer", name, "--steps", 2, "--out", tmp_path / "scores"))]) == 0
+        assert main([*map(str, (*start, "--scorer", name, "--steps", 2, "--k", 64, "--out", tmp_path / "scores"))]) == 0
         said = capsys.readouterr().err.splitlines()
         if times == 0:
             assert re.fullmatch(LINES[name], said[0]), said

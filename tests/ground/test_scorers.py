@@ -25,6 +25,12 @@ def test_passes_add_up_from_the_parts(name, passes):
     assert doubled == pytest.approx(passes * (1 if name == "metagradient" else 2))
 
 
+def test_single_target_examples_meet_the_pool_in_one_pass():
+    work = Work(num_examples=1000, num_targets=500, sample=200, each=True)
+    assert work.passes("ekfac") == pytest.approx(1.3 + 3.0 * 0.2)
+    assert work.passes("direction") == work.passes("dual")
+
+
 def test_the_line_says_passes_needs_and_time():
     line = said_before("ekfac", Work(num_examples=10_000, num_models=3, sample=0), 100.0, more=30.0, note="a note")
     assert line == (
