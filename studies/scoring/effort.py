@@ -87,7 +87,7 @@ def seconds_of_kernels(name: str, basis: Basis) -> float:
     operations = basis.num_models * (2.0 * products * len(basis.pool) * k**2 + k**3)
     matrix = torch.ones(TIMED, TIMED, dtype=torch.float64)
     begun = time.perf_counter()
-    matrix @ matrix
+    torch.mm(matrix, matrix)
     return operations * (time.perf_counter() - begun) / (2.0 * TIMED**3)
 
 
