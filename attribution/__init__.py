@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from thresher.lazy import lazy
 
 if TYPE_CHECKING:
+    from thresher.attribution.curvature.by_token import slopes_by_token
+    from thresher.attribution.curvature.inverse import Solving
+    from thresher.attribution.curvature.store import CurvatureStore, fit_curvature, open_curvature
     from thresher.attribution.features.featurize import featurize
     from thresher.attribution.features.store import FeatureStore, open_features
     from thresher.attribution.gradients.blocks import two_sided_blocks
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from thresher.attribution.gradients.projection import check_projection, make_projector
     from thresher.attribution.gradients.slopes import Slopes
     from thresher.attribution.gradients.streamed import SumOfSketches
+    from thresher.attribution.gradients.views import viewed
     from thresher.attribution.quality.agreement import jaccard, rank_biased_overlap, top_k
     from thresher.attribution.quality.lds import (
         draw_subsets,
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
         predict_outputs,
         without_level,
     )
+    from thresher.attribution.scoring.curvature import curvature_scores, score_by_curvature
     from thresher.attribution.scoring.direction import score_by_direction
     from thresher.attribution.scoring.dual import dual_scores, score_dual
     from thresher.attribution.scoring.index import build_index, search
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
     from thresher.scores import read_scores
 
 __all__ = [
+    "CurvatureStore",
     "FeatureStore",
     "Featurizer",
     "GradientEngine",
@@ -56,6 +62,7 @@ __all__ = [
     "Options",
     "Replay",
     "Slopes",
+    "Solving",
     "SumOfSketches",
     "TRAKer",
     "Unrolling",
@@ -63,9 +70,11 @@ __all__ = [
     "agreement_of",
     "build_index",
     "check_projection",
+    "curvature_scores",
     "draw_subsets",
     "dual_scores",
     "featurize",
+    "fit_curvature",
     "fit_kernel",
     "gradient_norms",
     "jaccard",
@@ -77,6 +86,7 @@ __all__ = [
     "make_projector",
     "mean_cosines",
     "noise_ceiling",
+    "open_curvature",
     "open_features",
     "outcome_gradients",
     "predict_outputs",
@@ -84,24 +94,35 @@ __all__ = [
     "read_scores",
     "score",
     "score_blocks",
+    "score_by_curvature",
     "score_by_direction",
     "score_by_unrolling",
     "score_dual",
     "score_with_traker",
     "search",
     "self_influence",
+    "slopes_by_token",
     "smoothness_of",
     "state_file",
     "top_k",
     "two_sided_blocks",
     "unroll",
     "usual_damping",
+    "viewed",
     "without_level",
 ]
 
 __getattr__ = lazy(
     __name__,
     {
+        "CurvatureStore": "thresher.attribution.curvature.store",
+        "Solving": "thresher.attribution.curvature.inverse",
+        "curvature_scores": "thresher.attribution.scoring.curvature",
+        "fit_curvature": "thresher.attribution.curvature.store",
+        "open_curvature": "thresher.attribution.curvature.store",
+        "score_by_curvature": "thresher.attribution.scoring.curvature",
+        "slopes_by_token": "thresher.attribution.curvature.by_token",
+        "viewed": "thresher.attribution.gradients.views",
         "FeatureStore": "thresher.attribution.features.store",
         "Featurizer": "thresher.attribution.gradients.featurizer",
         "GradientEngine": "thresher.attribution.gradients.engine",

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import UnionType
@@ -119,7 +119,7 @@ def read(kind: type[Kind], arguments: Sequence[str], name: str) -> Kind:
     flags = {flag: option for option in options for flag in option.flags}
     values: dict[str, Any] = {}
     loose = [option for option in options if option.is_positional]
-    for flag, texts in _grouped(arguments, flags, name):
+    for flag, texts in _grouped(arguments, flags, name, getattr(kind, "former", {})):
         if flag is None:
             if not loose:
                 raise InputError(f"{texts[0]!r} belongs to no option; thresher {name} --help lists what {name} takes")
@@ -162,7 +162,9 @@ def options_of(kind: type) -> Iterator[Option]:
         )
 
 
-def _grouped(arguments: Sequence[str], flags: dict[str, Option], name: str) -> Iterator[tuple[str | None, list[str]]]:
+def _grouped(
+    arguments: Sequence[str], flags: dict[str, Option], name: str, former: Mapping[str, str]
+) -> Iterator[tuple[str | None, list[str]]]:
     """Each option with the words behind it that are its own; words of no option with None."""
     words, place = list(arguments), 0
     while place < len(words):
@@ -177,6 +179,8 @@ def _grouped(arguments: Sequence[str], flags: dict[str, Option], name: str) -> I
             continue
         flag, has_value, value = word.partition("=")
         flag = flag if flag in flags else flag.replace("_", "-")
+        if flag in former:
+            raise InputError(f"{flag} is no option of thresher {name} any more; write {former[flag]}")
         if flag not in flags:
             raise InputError(
                 f"{flag!r} is no option of thresher {name}{near(flag, flags)}; thresher {name} --help lists them"

@@ -38,6 +38,8 @@ class Command:
     """What is at --out in the end: an artifact, a workspace (a folder of them), or a file."""
     sources: ClassVar[tuple[str, ...]] = ()
     """Fields whose paths may be globs or names on the hub, which only their readers can check."""
+    former: ClassVar[Mapping[str, str]] = {}
+    """Options that are no more, and what to write instead."""
 
     def check(self) -> None:
         """Refuse, before anything is loaded, what can be seen to be wrong: numbers, missing inputs, the place to write.
@@ -89,11 +91,14 @@ class Command:
 
 
 class Warnings(logging.Handler):
-    """What the library warns of, as `warn` says it."""
+    """What the library warns of, as `warn` says it, and what it says beforehand of long work."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say the message on stderr."""
-        warn(record.getMessage())
+        if record.levelno < logging.WARNING:
+            print(f"thresher: {as_line(record.getMessage())}", file=sys.stderr)
+        else:
+            warn(record.getMessage())
 
 
 def warn(message: str) -> None:

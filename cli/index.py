@@ -24,7 +24,7 @@ class Index(Command):
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Build the index."""
-        from thresher.api.scoring import build_index
+        from thresher.api.searching import build_index
 
         options = {"damping": self.damping, "q": self.q, "progress": progress}
         return made(build_index(self.features, out=self.out, **options).artifact)

@@ -9,6 +9,7 @@ from thresher.choices import Executor, Optimizer, Output, Projection, Q, Schedul
 from thresher.cli.command import made, named_paths
 from thresher.cli.options import ModelOptions
 from thresher.progress import Progress
+from thresher.scorers import scorer_named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,8 @@ class Lds(ModelOptions):
     model: str = "0.4M"
     """Parameters ("0.4M"), or a name (rn-1/16, mlp-64x2, module:function): of checkpoints and ground truth alike."""
     scorers: tuple[str, ...] = ()
-    """Some of trak, dual (exact, no projection), trackstar, grad-cosine, embedding, bm25 (text), random; none: trak and
-    the cheap ones."""
+    """Some of trak, dual (exact, no projection), ekfac, ekfac-cg, trackstar, grad-cosine, embedding, bm25 (text),
+    random; none: trak and the cheap ones."""
     scores: tuple[str, ...] = ()
     """NAME=FILE.npy of more scores to judge, [pool, target] in their order, higher = more helpful."""
     subsets: int = 100
@@ -43,6 +44,10 @@ class Lds(ModelOptions):
     """Models on the whole pool to attribute with."""
     k: int | None = None
     projection: Literal["auto"] | Projection = "auto"
+    rank: int | None = None
+    """Of ekfac and ekfac-cg: solve and score along so many combinations of the target examples; None: along each."""
+    curvature_damping: float = 0.1
+    """Of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters."""
     views: tuple[View, ...] = ()
     """Of images: flip and shift, which features are averaged over."""
     damping: float | Literal["loo"] | None = None
@@ -74,6 +79,12 @@ class Lds(ModelOptions):
     seed: int = 0
     device: str = "auto"
 
+    def check(self) -> None:
+        """Refuse also scorers that there are not."""
+        super().check()
+        for name in self.scorers:
+            scorer_named(name)
+
     def run(self, progress: Progress) -> dict[str, Any]:
         """Retrain, score and compare."""
         from thresher.api.training import lds
@@ -93,6 +104,8 @@ class Lds(ModelOptions):
             projection=self.projection,
             views=self.views,
             damping=self.damping,
+            curvature_damping=self.curvature_damping,
+            rank=self.rank,
             q=self.q,
             output=self.output,
             baseline=self.baseline,

@@ -88,6 +88,7 @@ def _run(name: str, arguments: list[str], stop: Stopping) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     import json
     import logging
+    import warnings
 
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1" and name not in TOGETHER:
@@ -99,7 +100,11 @@ def _run(name: str, arguments: list[str], stop: Stopping) -> int:
     from thresher.cli.progress_bar import progress_for
 
     refuse_too_little_memory()
-    logging.getLogger("thresher").handlers = [Warnings()]
+    # Of torch about itself, where it first differentiates forward.
+    warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)
+    logger = logging.getLogger("thresher")
+    logger.handlers = [Warnings()]
+    logger.setLevel(logging.WARNING if command.quiet else logging.INFO)
     with contextlib.redirect_stdout(sys.stderr), stop.unwinding():  # stdout is for the result alone
         result = command.run(progress_for(command.quiet))
     if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks

@@ -21,6 +21,8 @@ class ModelOptions(Command):
     """Compute activations twice instead of keeping them, for memory."""
     compile: bool = False
     """Through torch.compile."""
+    keep_optimizer: bool = False
+    """Keep the optimiser's state at the end too, whose second moments the scorer trackstar scales gradients by."""
 
     def model_options(self) -> dict[str, Any]:
         """By the names of a study's model table; None for what is off."""
@@ -30,4 +32,5 @@ class ModelOptions(Command):
             "accumulate": self.accumulate,
             "activation_checkpointing": self.activation_checkpointing or None,
             "compile": self.compile or None,
+            "keep_optimizer": self.keep_optimizer or None,
         }

@@ -1,12 +1,13 @@
 """`thresher score`: what each pool example does to the targets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from thresher.choices import Backend, Convention, Goal, Output, Projection, Q
+from thresher.choices import Backend, Convention, Goal, Output, Projection, Q, View
 from thresher.cli.command import Command, made, named_paths
+from thresher.errors import InputError
 from thresher.progress import Progress
 
 
@@ -14,12 +15,12 @@ from thresher.progress import Progress
 class Score(Command):
     """Scores of a pool for one or several targets: one column a target, higher = more helpful.
 
-    Give features (from `thresher featurize`), or prepared examples and --models; then features are made beside --out,
-    or none at all (--method direction, which a few targets get by themselves, and dual). Scorers other than trak take
-    prepared examples:
+    Give prepared examples and --models, or features (from `thresher featurize`), which trak alone reads:
 
     thresher score --scorer ekfac --pool pool --targets squad=squad --models proxy-0 proxy-1 --out scores
     """
+
+    former = {"--method": "--scorer (auto, trak, direction or dual)"}  # noqa: RUF012
 
     pool: Path
     """The pool's features, or a prepared pool."""
@@ -29,22 +30,22 @@ class Score(Command):
     """Where the scores artefact goes (scores.parquet: id, domain, a column a target)."""
     models: tuple[str, ...] = ()
     """With prepared examples: the proxies to attribute with."""
-    scorer: str = "trak"
-    """trak; ekfac or ekfac-cg (influence by inverse curvature); metagradient or adamw-influence (back through the
-    training of --models, exactly or by first order); trackstar or grad-cosine (cosines of gradients); embedding; bm25
-    (texts, no models); random."""
-    method: str = "auto"
-    """Of trak: auto, direction for prepared examples and at most 4 targets where nothing is asked that needs features,
-    else features; features, of projected gradients; dual: exact, no projection, for pools of up to some ten thousand
-    examples; direction: no projection and nothing stored, for pools too large to featurise and a few targets."""
+    scorer: str = "auto"
+    """trak (of projected gradients); dual: the same without a projection, exact, for pools of up to some ten thousand
+    examples; direction: without a projection and with nothing stored, for few targets and any pool; ekfac or ekfac-cg
+    (influence by inverse curvature); metagradient or adamw-influence (back through the training of --models, exactly or
+    by first order); trackstar or grad-cosine (cosines of gradients); embedding; bm25 (texts, no models); random. auto:
+    direction for prepared examples and at most 4 targets where nothing is asked that needs features, else trak."""
     self_influence: bool = False
     """In place of targets: what each pool example does to itself (large: rare, hard or mislabelled)."""
     backend: Backend = "thresher"
     """thresher, or traker: the traker package (slow; with prepared examples and --models)."""
     damping: float | Literal["loo"] | None = None
-    """A multiple of the kernel's mean diagonal (None: 3 with direction and dual, whose kernel is that of examples; with
-    features 1, but at least as much as these have); loo, with features: chosen on the pool by leave-one-out
-    prediction."""
+    """Of trak, dual, direction and trackstar: a multiple of the kernel's mean diagonal (None: 3 with direction and
+    dual, whose kernel is that of examples; with features 1, but at least as much as these have); loo, with features:
+    chosen on the pool by leave-one-out prediction."""
+    curvature_damping: float | None = None
+    """Of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters; None: .1."""
     q: Q | None = None
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
     none (1), square; None: sqrt, none where labels are the goal, square with --self-influence, or mean with another
@@ -57,10 +58,16 @@ class Score(Command):
     text prepared by --classify), with another convention selection."""
     top: int = 0
     """Also keep the so many most helpful and most harmful examples for every single target example (top.parquet)."""
+    per_token: int = 0
+    """Of direction, ekfac and ekfac-cg, for text: also keep which tokens carried the scores (tokens.parquet: target,
+    id, position, token, text, value), of the so many highest and lowest scores of each target; the size of the pool:
+    of all."""
     k: int | None = None
     """With features to be made: numbers a gradient is projected to; None: 8,192 of text under a language model, else
     512."""
     projection: Literal["auto"] | Projection = "auto"
+    views: tuple[View, ...] = ()
+    """Of images: flip and shift, which the gradients of pool and targets are averaged over."""
     output: Output = "margin"
     """With prepared examples: margin (log p / (1 - p), TRAK's) or loss."""
     parameters: str | None = None
@@ -72,23 +79,33 @@ class Score(Command):
     """With ekfac-cg: conjugate gradients at most."""
     window: int | None = None
     """With metagradient and adamw-influence: the last so many steps of training; None: all."""
+    rank: int | None = None
+    """Of ekfac and ekfac-cg, for many targets: solve and score along so many combinations of them; None: one direction
+    a target, exact."""
     memory_gb: float = 4.0
     """With direction and dual: for the kernel and the gradients held at once."""
+    evidence: Path | None = None
+    """A folder for what had to be made (features, factors of the curvature), which scores and selections can share;
+    none: beside --out."""
     batch_tokens: int | None = None
     """With prepared examples: tokens (or images) in a batch; None: chosen."""
     seed: int = 0
     device: str = "auto"
 
-    def run(self, progress: Progress) -> dict[str, Any]:
-        """Score the pool."""
-        from thresher.api.scoring import check_methods, score, self_influence
-        from thresher.errors import InputError
-        from thresher.scores import check_names
+    def check(self) -> None:
+        """Refuse also what does not go with the scorer."""
+        from thresher.api.scorer_check import Asked, check_scorer
 
+        super().check()
         if self.self_influence and self.targets:
             raise InputError("--self-influence scores each example for itself; leave out --targets")
-        fitting = {"damping": self.damping, "convention": self.convention, "top": self.top, "scorer": self.scorer}
-        check_methods(self.method, self.backend, self_influence=self.self_influence, **fitting)
+        check_scorer(self.scorer, Asked(**{field.name: getattr(self, field.name) for field in fields(Asked)}))
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Score the pool."""
+        from thresher.api.scoring import score, self_influence
+        from thresher.scores import check_names
+
         shared = {
             "out": self.out,
             "models": self.models,
@@ -114,12 +131,16 @@ class Score(Command):
             scorer=self.scorer,
             steps=self.steps,
             window=self.window,
-            method=self.method,
             backend=self.backend,
+            curvature_damping=self.curvature_damping,
             goal=self.goal,
             top=self.top,
+            per_token=self.per_token,
+            rank=self.rank,
+            views=self.views,
             sample=self.sample,
             memory_gb=self.memory_gb,
+            evidence=self.evidence,
             **shared,
         )
         return made(scores.artifact)

@@ -28,7 +28,7 @@ class Search(Command):
     def run(self, progress: Progress) -> dict[str, Any]:
         """Find the neighbours of one target example."""
         from thresher.api.handles import FeatureStore
-        from thresher.api.scoring import search
+        from thresher.api.searching import search
 
         ids = FeatureStore.of(self.target).load().ids
         example = int(self.example) if self.example not in ids and self.example.isdigit() else self.example

@@ -46,7 +46,7 @@ class Select(Command):
     weights: tuple[float, ...] = ()
     """A weight for each of --targets; none: equal."""
     evidence: Path | None = None
-    """A folder for what had to be computed, which selections can share; none: beside --out."""
+    """A folder for what had to be made, which selections and scores can share; none: beside --out."""
     export: Path | None = None
     """A folder for what is kept, to hand on, with a card (card.md, card.html) that says what it is."""
     format: Format = "parquet"
@@ -74,9 +74,9 @@ class Select(Command):
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Select, and export what was kept where that is asked for."""
-        from thresher.api.selecting import evidence_folder, select, sources_of
+        from thresher.api.selecting import select, sources_of
         from thresher.studies.selections.export import check_export
-        from thresher.workspace import Workspace
+        from thresher.workspace import Workspace, evidence_folder
 
         paths = named_paths(prepared, "--targets") if (prepared := [t for t in self.targets if "=" in t]) else {}
         stores = named_paths(self.target_features, "--target-features") if self.target_features else {}

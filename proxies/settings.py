@@ -5,6 +5,9 @@ from typing import Any
 
 from thresher.choices import Optimizer, Precision, Schedule
 
+LATER = ("eps_root", "keep_optimizer")
+"""Settings that came later: in a request only where they are in use."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
@@ -33,9 +36,10 @@ class ModelSettings:
     """Compute activations twice instead of keeping them."""
     compile: bool | None = None
     """Through torch.compile."""
+    keep_optimizer: bool | None = None
+    """Keep the optimiser's state at the end, whose second moments trackstar scales gradients by."""
 
     @property
     def record(self) -> dict[str, Any]:
         """Everything as an artefact's request holds it; what came later is there only where it is in use."""
-        settings = asdict(self)
-        return settings if self.eps_root else {name: settings[name] for name in settings if name != "eps_root"}
+        return {name: value for name, value in asdict(self).items() if value or name not in LATER}

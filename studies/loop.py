@@ -9,6 +9,7 @@ The commands call these; so can you:
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from thresher.executors.workers import num_workers
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.models.weights import loaders_of
 from thresher.proxies.trials import Trial, check_trainable, train_trial, train_trials
-from thresher.scorers import effort_of
+from thresher.scorers import Work, effort_of
 from thresher.seeds import numpy_rng, run_seed
 from thresher.selection.budget import Budget
 from thresher.selection.evidence import FROM_MODELS
@@ -35,6 +36,7 @@ from thresher.studies.experiments.transfer import Ladder, compare_sizes
 from thresher.studies.experiments.validation import ValidationPlan, check_plan, run_reference, validate
 from thresher.studies.preparation import Prepared, prepare
 from thresher.studies.scoring.basis import Basis, attribution_of
+from thresher.studies.scoring.effort import say_effort
 from thresher.studies.scoring.score import score_by
 from thresher.studies.selections.select import amount_of, select_ahead, select_arms
 from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, ProxyTable, Study
@@ -153,12 +155,18 @@ def featurize_study(
     loaders = loaders_of([str(model.path) for model in models], pool, *targets.values())
     options = {"projection": table.projection, "k": table.k, "output": table.output, "views": table.views}
 
-    def store(name: str, examples: Examples) -> Artifact:
+    def place_of(name: str, examples: Examples) -> Path:
         made_from = ([model.content_hash for model in models], examples.content_hash, options, seed)
+        return workspace.place(f"features/{name.lstrip('.')}", *made_from)
+
+    basis = Basis([model.path for model in models], pool, attribution_of(table, seed), workspace, loaders=loaders)
+    say_effort("trak", basis, num_targets=len(targets), out=place_of(POOL, pool))
+
+    def store(name: str, examples: Examples) -> Artifact:
         return featurize(
             loaders,
             examples,
-            out=workspace.place(f"features/{name.lstrip('.')}", *made_from),
+            out=place_of(name, examples),
             seed=seed,
             device=workspace.device,
             progress=workspace.progress,
@@ -240,7 +248,8 @@ def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], sc
 
 def selection_costs(scorer: str, prepared: Prepared, proxies: Sequence[Artifact], k: int | None) -> dict[str, float]:
     """FLOPs of a selection by stage; k: features of an example, None where none were made (by us)."""
-    effort: dict[str, Any] = {} if scorer == "trak" else effort_of(scorer)
+    work = Work(num_examples=len(prepared.pool), num_targets=len(prepared.targets))
+    effort: dict[str, Any] = {} if scorer == "trak" else effort_of(scorer, work)
     return selection_flops(proxies, pool=prepared.pool, targets=prepared.targets, k=k, **effort)
 
 

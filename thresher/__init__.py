@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     )
     from thresher.api.preparing import prepare
     from thresher.api.result import Attribution
-    from thresher.api.scoring import build_index, featurize, score, search, self_influence
+    from thresher.api.scoring import featurize, score, self_influence
+    from thresher.api.searching import build_index, search
     from thresher.api.selecting import propose_mixture, select
     from thresher.api.training import lds, train, validate
     from thresher.attribution.traker import TRAKer
@@ -97,7 +98,8 @@ __getattr__ = lazy(
         "Examples FeatureStore Index Model Neighbours Quality Scores Selection Validation open".split(),
         "thresher.api.handles",
     )
-    | dict.fromkeys("build_index featurize score search self_influence".split(), "thresher.api.scoring")
+    | dict.fromkeys("featurize score self_influence".split(), "thresher.api.scoring")
+    | dict.fromkeys("build_index search".split(), "thresher.api.searching")
     | dict.fromkeys("propose_mixture select".split(), "thresher.api.selecting")
     | dict.fromkeys("lds train validate".split(), "thresher.api.training"),
 )

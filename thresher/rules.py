@@ -79,12 +79,15 @@ RULES: Mapping[str, Rule] = {
     # Attribution.
     "k": Rule(1, 2**22),
     "top": COUNT_OR_NONE,
+    "per_token": COUNT_OR_NONE,
+    "rank": COUNT,
     "sample": COUNT,
     "steps": COUNT,
     "window": COUNT,
     "memory_gb": Rule(0, 1e6, above=True),
     "batch_tokens": COUNT,
     "damping": AMOUNT,
+    "curvature_damping": POSITIVE,
     # Selection and mixtures.
     "fraction": SHARE,
     "weight": Rule(0, 1e12),

@@ -4,37 +4,107 @@ from dataclasses import dataclass
 
 from thresher.errors import unknown
 
+KERNEL, CURVATURE = "damping", "curvature_damping"
+
 
 @dataclass(frozen=True)
 class Scorer:
-    """One way to score."""
+    """One way to score. What it takes is in forward and backward passes over the pool a model, as measured."""
 
     needs: tuple[str, ...]
     """Of `models` (checkpoints), `texts` and `training` (models that can be trained again, step by step)."""
     passes: float
-    """What it takes a model: forward and backward passes over the pool, or with `training` trainings a target."""
+    """For one target: passes over the pool, or with `training` trainings of the model."""
+    further: float = 0.0
+    """For each target more."""
+    sampled: float = 0.0
+    """Passes over the sample of the pool that stands for it."""
+    paired: float = 0.0
+    """For each pair of examples of the sample, in passes over one example: of their inner product."""
+    stepped: float = 0.0
+    """Passes over the examples of the Gauss-Newton matrix, for each step and target."""
+    damping: str | None = None
+    """The option that damps it: `damping`, in mean diagonals of the kernel, or `curvature_damping`, in mean eigenvalues
+    of each group of parameters."""
+    is_along: bool = False
+    """Whether its scores are slopes along a direction, which the tokens of an example share out among them."""
 
 
 SCORERS: dict[str, Scorer] = {
-    "trak": Scorer(("models",), 1.0),  # TRAK, the kernel of projected gradients (2303.14186)
-    "dual": Scorer(("models",), 3.0),  # TRAK without a projection, exact: up to some ten thousand examples
-    "direction": Scorer(("models",), 2.0),  # TRAK without a projection, one direction a target
-    "ekfac": Scorer(("models",), 2.5),  # influence by the EK-FAC inverse (2308.03296)
-    "ekfac-cg": Scorer(("models",), 4.0),  # EK-FAC, improved by conjugate gradients (2507.14740)
-    "metagradient": Scorer(("training",), 6.5),  # exactly back through training (MAGIC, 2504.16430)
-    "adamw-influence": Scorer(("training",), 4.5),  # back through AdamW without double backward (2605.18814)
-    "trackstar": Scorer(("models",), 1.0),  # cosine of whitened projected gradients (2410.17413)
+    # TRAK, the kernel of projected gradients (2303.14186); without a projection, exact, up to some ten thousand
+    # examples; without a projection, one direction a target
+    "trak": Scorer(("models",), 1.0, damping=KERNEL),
+    "dual": Scorer(("models",), 1.0, paired=0.005, damping=KERNEL),
+    "direction": Scorer(("models",), 1.3, 0.3, sampled=1.0, paired=0.005, damping=KERNEL, is_along=True),
+    # influence by the EK-FAC inverse (2308.03296); the same, improved by conjugate gradients (2507.14740)
+    "ekfac": Scorer(("models",), 1.3, 0.3, sampled=3.0, damping=CURVATURE, is_along=True),
+    "ekfac-cg": Scorer(("models",), 1.3, 0.3, sampled=3.0, stepped=3.3, damping=CURVATURE, is_along=True),
+    # back through training, exactly (MAGIC, 2504.16430); without double backward (2605.18814)
+    "metagradient": Scorer(("training",), 6.5, 3.3),
+    "adamw-influence": Scorer(("training",), 4.5, 2.5),
+    "trackstar": Scorer(("models",), 1.0, damping=KERNEL),  # cosine of whitened projected gradients (2410.17413)
     "grad-cosine": Scorer(("models",), 1.0),  # cosine of projected gradients
     "embedding": Scorer(("models",), 0.33),  # cosine of hidden states
     "bm25": Scorer(("texts",), 0.0),  # rare words in common (Robertson et al. 1994)
     "random": Scorer((), 0.0),  # what any other must beat
 }
+NEEDED = {
+    "models": "checkpoints",
+    "texts": "the texts",
+    "training": "checkpoints of thresher train in float32, and the pool they were trained on",
+}
 
 
-def effort_of(name: str) -> dict[str, float]:
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """How much there is to score, and how: what the passes of a scorer depend on."""
+
+    num_examples: int
+    num_models: int = 1
+    num_targets: int = 1
+    """Columns of scores."""
+    each: bool = False
+    """Whether they are single target examples, whose directions meet the gradients of the pool in one pass."""
+    sample: int = 2000
+    """Examples that stand for the pool."""
+    steps: int = 20
+    """Of conjugate gradients, at most."""
+    examples: int = 256
+    """Of the Gauss-Newton matrix."""
+    views: int = 1
+    """How often each example is read."""
+
+    def passes(self, name: str) -> float:
+        """Passes over the pool a model, or trainings of it, that a scorer takes."""
+        name = "dual" if self.each and name == "direction" else name
+        scorer, size = SCORERS[name], max(1, self.num_examples)
+        passes = scorer.passes + scorer.further * (0 if self.each else self.num_targets - 1)
+        sample = size if name == "dual" else min(size, self.sample)
+        passes += (scorer.sampled + scorer.paired * sample) * sample / size
+        passes += scorer.stepped * self.steps * self.num_targets * min(1.0, self.examples / size)
+        return passes if "training" in scorer.needs else passes * self.views
+
+
+def said_before(name: str, work: Work, seconds: float | None = None, *, more: float = 0.0, note: str = "") -> str:
+    """One line about what a scorer takes and needs.
+
+    `seconds`: of a pass under a model, or of a training; None: not known. `more` seconds are beside the passes.
+    """
+    scorer, passes = SCORERS[name], work.passes(name)
+    unit = "trainings of" if "training" in scorer.needs else "passes over"
+    models = "" if name in ("bm25", "random") else f", {work.num_models} model{'s' * (work.num_models != 1)}"
+    needed = " and ".join(NEEDED[need] for need in scorer.needs) or "nothing"
+    line = f"{name}: about {passes:.2g} {unit} {work.num_examples:,} examples{models}; needs {needed}"
+    if seconds is not None and passes:
+        line += f"; about {_duration(seconds * passes * work.num_models + more)} on this machine"
+    return f"{line}; {note}" if note else line
+
+
+def effort_of(name: str, work: Work) -> dict[str, float]:
     """What a scorer takes, as `selection_flops` counts it: passes over the pool a model, or trainings a target."""
-    scorer = SCORERS[name]
-    return {"trainings" if "training" in scorer.needs else "passes": scorer.passes}
+    if "training" in SCORERS[name].needs:
+        return {"trainings": work.passes(name) / work.num_targets}
+    return {"passes": work.passes(name)}
 
 
 def scorer_named(name: str) -> Scorer:
@@ -42,3 +112,10 @@ def scorer_named(name: str) -> Scorer:
     if name not in SCORERS:
         raise unknown("scorer", name, SCORERS)
     return SCORERS[name]
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 1):.0f} s"

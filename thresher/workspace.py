@@ -8,6 +8,11 @@ from thresher.places import check_outside_artifacts
 from thresher.progress import SILENT, Progress
 
 
+def evidence_folder(out: str | Path, evidence: str | Path | None) -> Path:
+    """Where what had to be made for the artefact at `out` is kept: the folder given, or one beside it."""
+    return Path(evidence) if evidence is not None else Path(out).with_name(f"{Path(out).name}-evidence")
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A folder of artefacts, and what all work in it shares: the device, the progress, the executor.

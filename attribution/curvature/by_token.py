@@ -2,7 +2,8 @@
 
     <x, grad loss(z)> = sum_t d/de [ w_t l_t(theta + e x) ],    w_t = 1 / n: one pass in forward mode, and no hooks
 
-The terms of the sum are what is given, so they add up to the slope that `gradients.slopes` reads.
+The terms of the sum are what is given, so they add up to the slope that `gradients.slopes` reads. Of margins the same:
+d margin_t = dz_y - sum_j r_j dz_j over the other outcomes j, r_j = p_j / (1 - p_y).
 """
 
 from collections.abc import Mapping
@@ -21,10 +22,13 @@ from thresher.outputs import Batch
 
 @torch.no_grad()
 @full_float32()
-def slopes_by_token(model: nn.Module, batch: Batch, direction: Mapping[str, Tensor]) -> Float[Tensor, "b *t"]:
+def slopes_by_token(
+    model: nn.Module, batch: Batch, direction: Mapping[str, Tensor], output: str = "loss"
+) -> Float[Tensor, "b *t"]:
     """Of a batch [b, t] of text, or [b] of examples with one label each: 0 where nothing is predicted.
 
-    `direction` holds one vector by parameter. Of text position j has what predicting token j carried.
+    `direction` holds one vector by parameter; `output` is what its slope is of, loss or margin. Of text position j has
+    what predicting token j carried.
     """
     device = next(iter(direction.values())).device
     batch = {name: value.to(device) for name, value in batch.items()}
@@ -35,8 +39,11 @@ def slopes_by_token(model: nn.Module, batch: Batch, direction: Mapping[str, Tens
     labels = batch["labels"]
     places, counts = predictions(logits, labels)
     following = labels if logits.ndim == 2 else labels.roll(-1, dims=1)
-    chosen = pushed.gather(-1, torch.where(places, following, 0)[..., None])[..., 0]
+    index = torch.where(places, following, 0)[..., None]
+    chosen = pushed.gather(-1, index)[..., 0]
+    logits = logits if output == "loss" else logits.scatter(-1, index, -torch.inf)
     slopes = torch.where(places, (logits.softmax(dim=-1) * pushed).sum(dim=-1) - chosen, 0.0)
+    slopes = slopes if output == "loss" else -slopes
     if logits.ndim == 2:
         return slopes
     shares = torch.from_numpy(counts).to(slopes).clamp(min=1)[:, None]

@@ -3,11 +3,12 @@
     Q_l [ (Q_l^T V Q_r) / (Lambda + lambda) ] Q_r^T,    lambda = damping * mean(Lambda) of each group
 
 (arXiv 2308.03296, equation 22). lambda is a multiple of the group's own mean eigenvalue, since those of the parts of a
-network differ by orders of magnitude; `absolute` makes it one number for all.
+network differ by orders of magnitude; `absolute` makes it one number for all. Kinds of groups (`groups.KINDS`) may have
+multiples of their own.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +16,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from thresher.attribution.curvature.factors import Factor, Factors
+from thresher.attribution.curvature.groups import KINDS
 from thresher.attribution.gradients.engine import Directions
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 
 DAMPING = 0.1
+Damping = float | int | Mapping[str, float]
+"""lambda in multiples of the mean eigenvalue of each group: one, or by kind of group (DAMPING for others)."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,12 @@ class EKFAC:
     """The damped curvature of one model as a linear map."""
 
     factors: Factors
-    damping: float = DAMPING
+    damping: Damping = DAMPING
     """In multiples of the mean eigenvalue of each group; `absolute`: lambda itself."""
     absolute: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.damping < math.inf:
-            raise InputError(f"damping={self.damping} is out of range; pass a finite number, more than 0")
+        check_damping(self.damping)
 
     def solve(self, directions: Directions) -> dict[str, Tensor]:
         """(H + D)^-1 v of each vector, [d, *shape] by parameter."""
@@ -49,10 +52,13 @@ class EKFAC:
 
     def shift(self, factor: Factor) -> float:
         """Lambda of a group: what D has on its diagonal. The smallest positive number where all eigenvalues are 0."""
+        damping = self.damping
+        if isinstance(damping, Mapping):
+            damping = damping.get(factor.group.kind, DAMPING)
         if self.absolute:
-            return self.damping
+            return damping
         tiny = torch.finfo(torch.float32).tiny
-        return max(self.damping * float(factor.eigenvalues.mean()), tiny)
+        return max(damping * float(factor.eigenvalues.mean()), tiny)
 
     def _map(self, directions: Directions, change: Callable[[Factor, Tensor], Tensor]) -> dict[str, Tensor]:
         mapped = {}
@@ -62,6 +68,17 @@ class EKFAC:
             back = _rotate(changed.to(matrices), _transposed(factor.left), _transposed(factor.right))
             mapped |= factor.group.directions(back)
         return {name: mapped[name] for name in directions}
+
+
+def check_damping(damping: Damping) -> None:
+    """Raise InputError for a damping that is out of range, or of a kind of group that is unknown."""
+    for kind, value in damping.items() if isinstance(damping, Mapping) else [("", damping)]:
+        if kind and kind not in KINDS:
+            raise unknown("damping of", kind, KINDS)
+        if not 0 < value < math.inf:
+            raise InputError(
+                f"damping{kind and f' of {kind}'}={value} is out of range; pass a finite number above 0, .1 is usual"
+            )
 
 
 def _rotate(

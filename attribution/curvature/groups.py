@@ -8,6 +8,8 @@ to be diagonal in the basis Q_left (x) Q_right:
     embedding, tied head    the vocabulary's side is left as it is, the width's is dense: a row a token
     norm, bias by itself    a vector, one side: its block is entire, or from LARGEST on its diagonal
     anything else           from whole gradients, in the same way
+
+The kind of a group is that of the layer, so that each kind can be damped by itself.
 """
 
 from collections import Counter
@@ -26,6 +28,8 @@ from thresher.attribution.gradients.engine import Directions, GradientEngine
 # the rest. Vocabularies are beyond both.
 LARGEST, TIMES_OTHER, LIMIT = 1024, 16, 2**14
 WITH_BIAS = (nn.Linear, Conv1D, nn.Conv1d, nn.Conv2d)
+KINDS = ("linear", "embedding", "norm", "other")
+"""Linear layers and convolutions; embeddings, a tied head with them; norms; everything else."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Group:
     """Whether the rows of the matrix are what enters the layer (and the bias is a row), not the columns."""
     left_dense: bool
     right_dense: bool
+    kind: str
+    """One of `KINDS`."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -78,6 +84,8 @@ def groups_of(engine: GradientEngine) -> list[Group]:
     modules = list(model.modules())
     uses = Counter(named[id(p)] for module in modules for p in module.parameters(recurse=False))
     lookups = {named[id(module.weight)] for module in modules if isinstance(module, nn.Embedding)}
+    kinds = {named[id(p)]: _kind_of(module) for module in modules for p in module.parameters(recurse=False)}
+    kinds |= dict.fromkeys(lookups, "embedding")
     biases: dict[str, str] = {}
     left: set[str] = set()
     for module in modules:
@@ -93,17 +101,26 @@ def groups_of(engine: GradientEngine) -> list[Group]:
         captured = all(engine.coverage.get(each, "fallback") != "fallback" for each in both)
         if captured and uses[name] == uses[named[id(bias)]] == 1:
             biases[name] = named[id(bias)]
-    groups = [_group(block, biases.get(name), name in left, name in lookups) for name, block in engine.blocks.items()]
+    groups = [
+        _group(block, biases.get(name), name in left, name in lookups, kinds[name])
+        for name, block in engine.blocks.items()
+    ]
     taken = {group.bias for group in groups}
     return [group for group in groups if group.weight not in taken]
 
 
-def _group(block: Block, bias: str | None, entered_left: bool, is_lookup: bool) -> Group:
+def _kind_of(module: nn.Module) -> str:
+    if isinstance(module, WITH_BIAS):
+        return "linear"
+    return "norm" if "norm" in type(module).__name__.lower() else "other"
+
+
+def _group(block: Block, bias: str | None, entered_left: bool, is_lookup: bool, kind: str) -> Group:
     m, n = block.matrix_shape
     left_dense = not is_lookup and m > 1 and m <= min(max(LARGEST, TIMES_OTHER * n), LIMIT)
     right_dense = n > 1 and n <= min(max(LARGEST, TIMES_OTHER * m), LIMIT)
     bias = bias if (left_dense if entered_left else right_dense) else None
-    return Group(block.name, tuple(block.shape), bias, entered_left, left_dense, right_dense)
+    return Group(block.name, tuple(block.shape), bias, entered_left, left_dense, right_dense, kind)
 
 
 def sided_blocks(

@@ -5,7 +5,7 @@ ekfac-cg   H: the Gauss-Newton matrix of some random examples of the pool, the s
            x_0 and the preconditioner are EK-FAC's, and so is D
 """
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from thresher.attribution.curvature import conjugate_gradients
-from thresher.attribution.curvature.ekfac import DAMPING, EKFAC
+from thresher.attribution.curvature.ekfac import DAMPING, EKFAC, Damping, check_damping
 from thresher.attribution.curvature.factors import Factors
 from thresher.attribution.curvature.gauss_newton import GaussNewton
 from thresher.attribution.curvature.store import SAMPLE, check_sample
@@ -27,8 +27,9 @@ from thresher.errors import InputError
 class Solving:
     """How (H + D)^-1 is applied."""
 
-    damping: float | int = DAMPING
-    """D, in multiples of the mean eigenvalue of each group."""
+    damping: Damping = DAMPING
+    """D, in multiples of the mean eigenvalue of each group: one number, or one by kind of group, such as
+    {"embedding": 1.0} (linear, embedding, norm, other)."""
     sample: int = SAMPLE
     """Examples that the factors are made from."""
     steps: int = 0
@@ -42,8 +43,7 @@ class Solving:
         """Raise InputError for numbers that are out of range."""
         check_sample(self.sample)
         check_sample(self.examples, "examples")
-        if not 0 < self.damping < math.inf:
-            raise InputError(f"damping={self.damping} is out of range; pass a finite number, more than 0")
+        check_damping(self.damping)
         if self.steps < 0 or not 0 <= self.tolerance < 1:
             raise InputError(
                 f"steps={self.steps}, tolerance={self.tolerance}; pass 0 or more steps, and a tolerance from 0 to 1"
@@ -52,7 +52,8 @@ class Solving:
     @property
     def request(self) -> dict[str, Any]:
         """What decides the solution."""
-        own = {"damping": self.damping, "sample": self.sample}
+        damping = dict(self.damping) if isinstance(self.damping, Mapping) else self.damping
+        own = {"damping": damping, "sample": self.sample}
         more = {"steps": self.steps, "examples": self.examples, "tolerance": self.tolerance}
         return own | (more if self.steps else {})
 

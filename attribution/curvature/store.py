@@ -57,7 +57,9 @@ def fit_curvature(
                 factors = fit_factors(load(), part, seed=seed, progress=progress, label=label, **options)
                 with draft.file(name_of(m)) as file:
                     save_factors(factors, file)
-        return {"num_checkpoints": len(models), "num_examples": min(sample, len(pool)), "num_pool": len(pool)}
+        num_examples = min(sample, len(pool))
+        facts = {"num_checkpoints": len(models), "num_examples": num_examples, "num_pool": len(pool)}
+        return facts | {"share": num_examples / len(pool)}
 
     inputs = {"pool": pool.content_hash} | {f"model {m}": content_hash for m, (content_hash, _) in enumerate(models)}
     config = {"sample": min(sample, len(pool)), "parameters": parameters}

@@ -13,7 +13,7 @@ own longest, whatever the model's context is; a window longer than that is the m
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Int
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from thresher.artifacts import Artifact, Draft, build, is_sound, piece
 from thresher.attribution.features.packing import OUTPUTS, pack, pack_outputs
@@ -44,6 +44,8 @@ from thresher.progress import SILENT, Progress
 
 # What the featuriser of the last shard says of itself.
 FACTS = "featurizer.json"
+Scales = tuple[str, Callable[[], Mapping[str, Tensor]]]
+"""The hash of what gradients are multiplied by, and what loads it: by parameter, of its shape."""
 
 
 def featurize(
@@ -58,6 +60,7 @@ def featurize(
     parameters: str | None = None,
     precision: str = "float32",
     views: Sequence[str] = (),
+    scales: Sequence[Scales] | None = None,
     device: str = "auto",
     batch_tokens: int | None = None,
     shard_size: int | None = None,
@@ -69,7 +72,8 @@ def featurize(
 
     `models` are (content hash, loader) pairs, one a checkpoint; a model is loaded when its turn comes. Projection auto
     and k None are filled in by the task of the examples (`usual`). `views` of
-    images (flip, shift) are averaged over: see `views`. `shard_size` is in examples; by default a shard holds 4 million
+    images (flip, shift) are averaged over: see `views`. `scales`, one a model, multiply gradients before they are
+    projected: see `Featurizer`. `shard_size` is in examples; by default a shard holds 4 million
     numbers (give it where projection identity makes features longer than `k`). `batch_tokens` bounds the padded tokens,
     or images, of a batch. Neither it nor the device is part of the request: they change rounding at most, and a run
     that ran out of memory must be able to resume with smaller batches.
@@ -89,7 +93,9 @@ def featurize(
             f"projection {projection} loses much of what texts differ by, at any k (agreement of scores at k = 4,096 "
             "with those without projection: .58, of sjlt .84); pass projection sjlt"
         )
-    work = _Work(models, examples, batch_tokens, store_dtype, size, tuple(views), progress, featurizer_options)
+    if scales is not None and len(scales) != len(models):
+        raise InputError(f"{len(scales)} scales were given for {len(models)} models; give one for each")
+    work = _Work(models, examples, batch_tokens, store_dtype, size, tuple(views), progress, featurizer_options, scales)
 
     def write(draft: Draft) -> dict:
         if executor == "processes":
@@ -102,6 +108,7 @@ def featurize(
     inputs = {"examples": examples.content_hash} | {f"model {i}": name for i, (name, _) in enumerate(models)}
     config = options | {"store_dtype": store_dtype, "shard_size": work.shard_size, "sketches": SKETCHES}
     config |= {"views": list(views)} if views else {}
+    config |= {"scales": [content_hash for content_hash, _ in scales]} if scales else {}
     return build(out, kind="features", config=config, seed=seed, inputs=inputs, write=write)
 
 
@@ -116,6 +123,7 @@ class _Work:
     progress: Progress
     options: dict[str, Any]
     """Of the featurisers; `device` as it was asked for."""
+    scales: Sequence[Scales] | None = None
 
     @property
     def num_shards(self) -> int:
@@ -156,6 +164,8 @@ class _Work:
         options = {**self.options, "device": pick_device(self.options["device"])}
         if options["device"].type == "cpu":
             keep_memory()
+        if self.scales is not None:
+            options["scales"] = self.scales[checkpoint][1]()
         with Featurizer(self.models[checkpoint][1](), model_id=checkpoint, **options) as featurizer:
             self._write(draft, featurizer, checkpoint, missing)
 

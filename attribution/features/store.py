@@ -80,6 +80,7 @@ class FeatureStore:
         options = {key: meta["config"][key] for key in ("projection", "k", "output", "parameters")}
         models = {key: value for key, value in meta["inputs"].items() if key.startswith("model ")}
         options |= {"sketches": meta["config"].get("sketches"), "views": ", ".join(meta["config"].get("views", []))}
+        options |= {"scales": ", ".join(meta["config"].get("scales", []))}
         return {"seed": meta["seed"]} | options | models | {"reads": self.artifact.facts.get("reads", {})}
 
     @cached_property

@@ -23,9 +23,10 @@ from thresher.attribution.gradients.blocks import (
     whole_blocks,
 )
 from thresher.attribution.gradients.engine import EngineUser, GradientEngine
-from thresher.attribution.gradients.projection import check_projection, check_request, make_projector
+from thresher.attribution.gradients.projection import SIDED, check_projection, check_request, make_projector
 from thresher.attribution.gradients.streamed import SketchedRows, SumOfSketches
 from thresher.devices import full_float32
+from thresher.errors import InputError
 from thresher.outputs import Batch, Outputs
 from thresher.seeds import derive
 
@@ -61,6 +62,7 @@ class Featurizer(EngineUser):
         parameters: str | None = None,
         precision: str = "float32",
         device: torch.device | None = None,
+        scales: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Plan for `model` and draw the projection.
 
@@ -72,13 +74,18 @@ class Featurizer(EngineUser):
         output      what is differentiated: margin (log odds of the right class) or loss
         parameters  regular expression searched for in parameter names; None: all trainable ones
         precision   of the passes: float32, bf16, fp16 or auto; features are always accumulated in float32 or better
-        Raises InputError on unknown options and where no trainable parameter matches.
+        scales      what gradients are multiplied by before they are projected, by parameter, of its shape: TrackStar's
+                    inverse roots of second moments (2410.17413). Not with projections that take gradients apart
+        Raises InputError on unknown options, where no trainable parameter matches, and for scales that are missing.
         """
         check_request(projection, k)
+        if scales is not None and projection in SIDED:
+            raise InputError(f"projection {projection} keeps no gradients that could be scaled; pass sjlt")
         plan = partial(_blocks, projection, k, derive(seed, model_id))
         self.engine = GradientEngine(
             model, plan, output=output, parameters=parameters, precision=precision, device=device
         )
+        self._scales = None if scales is None else _laid_out(scales, self.engine.blocks)
         layers, size = layer_sizes(self.engine.blocks), self.engine.size
         if projection == "sjlt":
             k = min(k, size)
@@ -106,10 +113,25 @@ class Featurizer(EngineUser):
             check_projection(self._projector, self.engine.size, device=self.engine.device)
         sketch = self._projector
         if isinstance(sketch, SumOfSketches):
-            rows, outputs = self.engine.read_anew(batch, lambda n, _, **place: SketchedRows(n, sketch, **place))
+            rows, outputs = self.engine.read_anew(
+                batch, lambda n, _, **place: SketchedRows(n, sketch, self._scales, **place)
+            )
             return Featurized(rows.values, outputs)
         rows, outputs = self.engine.read_anew(batch)
-        return Featurized(sketch(rows.values), outputs)
+        values = rows.values
+        if self._scales is not None:
+            values = values * torch.cat([scale.flatten() for scale in self._scales.values()]).to(values)
+        return Featurized(sketch(values), outputs)
+
+
+def _laid_out(scales: Mapping[str, Tensor], blocks: Mapping[str, Block]) -> dict[str, Tensor]:
+    """The scales of the blocks, in their order."""
+    for name, block in blocks.items():
+        if name not in scales or scales[name].shape != block.shape:
+            raise InputError(
+                f"the gradients of {name} are to be scaled and have no scales of their shape; score without"
+            )
+    return {name: scales[name] for name in blocks}
 
 
 def _blocks(projection: str, k: int, seed: int, parameters: Mapping[str, nn.Parameter]) -> dict[str, Block]:

@@ -74,9 +74,18 @@ class SumOfSketches:
 class SketchedRows(Rows):
     """The rows [b, k] of a batch."""
 
-    def __init__(self, num_examples: int, sketch: SumOfSketches, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        num_examples: int,
+        sketch: SumOfSketches,
+        scales: Mapping[str, Tensor] | None = None,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        """`scales`: what gradients are multiplied by before they are sketched, by parameter."""
         super().__init__(num_examples, sketch.num_features, dtype=dtype, device=device)
-        self._sketch = sketch
+        self._sketch, self._scales = sketch, scales
 
     def add_outer(self, block: Block, left: Float[Tensor, "b m t"], right: Float[Tensor, "b t n"]) -> None:
         """Add the sketch of sum_t left[:, t] right[t, :], multiplied out for a few examples at a time."""
@@ -92,11 +101,15 @@ class SketchedRows(Rows):
         """Add the sketch of gradients that are zero but in these lines of a lookup: only those are touched."""
         places, signs = (each.to(self.values.device) for each in self._sketch.of[block.name].places)
         places, signs = places.view(block.kept_shape), signs.view(block.kept_shape)
+        signs = signs if self._scales is None else signs * self._scales[block.name].to(signs).view(block.kept_shape)
         for row, lines, added in zip(self.values, indices, values, strict=True):
             row.index_add_(0, places[lines].flatten(), (added.to(row.dtype) * signs[lines]).flatten())
 
     def _add(self, some: slice, block: Block, gradients: Tensor) -> None:
-        self.values[some] += self._sketch.of[block.name](gradients.flatten(1))
+        gradients = gradients.flatten(1)
+        if self._scales is not None:
+            gradients = gradients * self._scales[block.name].to(gradients).flatten()
+        self.values[some] += self._sketch.of[block.name](gradients)
 
     def _parts(self, block: Block) -> Iterator[slice]:
         step = max(1, HELD // math.prod(block.kept_shape))

@@ -20,15 +20,17 @@ from torch import Tensor, nn
 
 from thresher.artifacts import Artifact, Draft, build, is_sound, piece
 from thresher.attribution.curvature.factors import HELD, Factors, fit_factors
-from thresher.attribution.curvature.inverse import Solving, invert
+from thresher.attribution.curvature.inverse import Solving
+from thresher.attribution.curvature.many_targets import check_rank, invert_many
 from thresher.attribution.curvature.store import CurvatureStore, load_factors, name_of, sampled, save_factors
 from thresher.attribution.curvature.vectors import flatten, unflatten
 from thresher.attribution.gradients.blocks import Rows
-from thresher.attribution.gradients.engine import GradientEngine
+from thresher.attribution.gradients.engine import Directions, GradientEngine
 from thresher.attribution.gradients.slopes import mean_gradients
 from thresher.attribution.scoring.along import SHARD_SIZE, AlongTask, Solved
 from thresher.attribution.scoring.options import GIGABYTE, Models, Options, hashes
 from thresher.attribution.scoring.score_table import write_scores
+from thresher.attribution.scoring.tokens import check_per_token, write_tokens
 from thresher.data.batches import Part, Shares, all_of
 from thresher.data.examples import Examples
 from thresher.errors import InputError
@@ -46,6 +48,8 @@ def score_by_curvature(
     out: Path,
     solving: Solving = Solving(),  # noqa: B008 (frozen)
     curvature: CurvatureStore | None = None,
+    rank: int | None = None,
+    per_token: int = 0,
     seed: int = 0,
     options: Options = Options(),  # noqa: B008 (frozen)
     shard_size: int = SHARD_SIZE,
@@ -53,15 +57,16 @@ def score_by_curvature(
 ) -> Artifact:
     """Scores as `scores.score` writes them: one direction a target, one pass over the pool.
 
-    `curvature`, from `fit_curvature`, saves making factors here. `options.output` is what is asked of the target;
-    `options.damping`, where given, stands for `solving.damping`, and q for nothing: the loss holds it. A killed run
+    `curvature`, from `fit_curvature`, saves making factors here. `options.output` is what is asked of the target. The
+    damping is that of `solving`; `options.damping`, of TRAK's kernel, and q say nothing here. `rank`: of many targets
+    only so many combinations are solved for and scored along (`many_targets`). `per_token`: see `tokens`. A killed run
     continues with the shard it was at. Raises InputError for bad options and for scores that are not finite.
     """
-    task = CurvatureTask(models, pool, targets, options, solving, curvature, seed)
+    task = CurvatureTask(models, pool, targets, options, solving, curvature, seed, rank)
+    check_per_token(pool, per_token)
     along = AlongTask(
         models=models,
         pool=pool,
-        num_directions=len(targets),
         batch_tokens=options.batch_tokens,
         reading=task.reading | {"output": "loss"},
         shard_size=shard_size,
@@ -74,6 +79,7 @@ def score_by_curvature(
             total += slopes / len(models)
             facts.append(found)
         columns = dict(zip(targets, total.T, strict=True))
+        write_tokens(draft, along, columns, per_token, progress=progress)
         return {"solves": facts} | write_scores(draft, pool, columns, len(models), targets)
 
     inputs = hashes(models, pool, targets)
@@ -81,6 +87,8 @@ def score_by_curvature(
         inputs["curvature"] = curvature.artifact.content_hash
     config = {"method": "curvature", "targets": list(targets), "goal": task.options.goal} | task.solving.request
     config |= {"output": options.output, "parameters": options.parameters}
+    config |= {"per_token": per_token} if per_token else {}
+    config |= {"rank": rank} if rank is not None and rank < len(targets) else {}
     return build(out, kind="scores", config=config, seed=seed, inputs=inputs, write=write)
 
 
@@ -98,11 +106,11 @@ def curvature_scores(
 ) -> Float[np.ndarray, "n t"]:
     """The score of every pool example for every target example, as LDS needs them.
 
-    `rank`: of the solutions only their so many principal directions are kept. Raises InputError where gradients of all
-    target examples take more than the memory given.
+    `rank`: of the target examples only so many combinations are solved for and scored along (`many_targets`). Raises
+    InputError where gradients of all target examples take more than the memory given.
     """
-    task = CurvatureTask(models, pool, {"target": target}, options, solving, curvature, seed)
-    return np.mean([task.pairs(m, rank, progress) for m in range(len(models))], axis=0)
+    task = CurvatureTask(models, pool, {"target": target}, options, solving, curvature, seed, rank)
+    return np.mean([task.pairs(m, progress) for m in range(len(models))], axis=0)
 
 
 class CurvatureTask:
@@ -117,10 +125,13 @@ class CurvatureTask:
         solving: Solving,
         curvature: CurvatureStore | None,
         seed: int,
+        rank: int | None,
     ) -> None:
         options.check(models, pool, targets, zero_damping=False)
-        self.solving = solving if options.damping is None else replace(solving, damping=options.damping)
+        self.solving = solving
         self.solving.check()
+        check_rank(rank)
+        self.rank = rank
         if curvature is not None:
             curvature.check(models, options.parameters)
             self.solving = replace(self.solving, sample=curvature.artifact.facts["num_examples"])
@@ -140,10 +151,10 @@ class CurvatureTask:
         with closing(GradientEngine(model, **self.reading)) as engine:
             by_confidence = self.options.goal == "labels"
             means = mean_gradients(engine, self.targets, self.options.output, by_confidence=by_confidence)
-        solved, facts = invert(model, factors, self._newton_part(m), means, self.solving)
-        return {name: self.sign * value for name, value in solved.items()}, facts
+        solved, facts, mixing = self._solved(model, m, factors, means)
+        return Solved({name: self.sign * value for name, value in solved.items()}, facts, mixing)
 
-    def pairs(self, m: int, rank: int | None, progress: Progress) -> Float[np.ndarray, "n t"]:
+    def pairs(self, m: int, progress: Progress) -> Float[np.ndarray, "n t"]:
         """Scores of every pair under one checkpoint."""
         model = self.models[m][1]()
         factors = self._fit(model, m, progress) if self.curvature is None else self._stored(m)
@@ -161,11 +172,8 @@ class CurvatureTask:
             for shares, values in gradient_rows(engine, target):
                 shares.add(rows, values)
             shapes = {name: model.get_parameter(name) for name in engine.names}
-        solved, _ = invert(model, factors, self._newton_part(m), unflatten(rows, shapes), self.solving)
+        solved, _, mixing = self._solved(model, m, factors, unflatten(rows, shapes))
         directions = self.sign * flatten({name: solved[name] for name in shapes})
-        mixing = None
-        if rank is not None and rank < len(directions):
-            directions, mixing = principal(directions, rank)
         scores = torch.zeros(len(self.pool), len(directions), dtype=torch.float64)
         part = all_of(self.pool, self.options.batch_tokens)
         label = f"scores, checkpoint {m + 1} of {len(self.models)}"
@@ -178,6 +186,11 @@ class CurvatureTask:
                 shares.add(scores, (values @ directions.T).cpu())
                 advance(len(np.unique(shares.owners)))
         return (scores if mixing is None else scores @ mixing.T.double().cpu()).numpy()
+
+    def _solved(
+        self, model: nn.Module, m: int, factors: Factors, targets: Directions
+    ) -> tuple[dict[str, Tensor], dict[str, float], Tensor | None]:
+        return invert_many(model, factors, self._newton_part(m), targets, self.solving, self.rank)
 
     def _fit(self, model: nn.Module, m: int, progress: Progress) -> Factors:
         label = f"factors, checkpoint {m + 1} of {len(self.models)}"
@@ -201,11 +214,3 @@ def gradient_rows(engine: GradientEngine, part: Part) -> Iterator[tuple[Shares, 
         rows = Rows(len(shares), engine.size, dtype=engine.dtype, device=engine.device)
         engine.read(batch, rows)
         yield shares, rows.values
-
-
-def principal(rows: Float[Tensor, "t p"], rank: int) -> tuple[Float[Tensor, "r p"], Float[Tensor, "t r"]]:
-    """The first `rank` principal directions of the rows and the rows' coordinates in them: the best C B for rows."""
-    values, vectors = torch.linalg.eigh((rows @ rows.T).double())
-    kept = vectors[:, -rank:].to(rows)
-    scale = values[-rank:].clamp(min=torch.finfo(torch.float64).tiny).sqrt().to(rows)
-    return (kept.T @ rows) / scale[:, None], kept * scale

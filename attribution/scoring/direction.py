@@ -28,6 +28,7 @@ from thresher.attribution.scoring.along import SHARD_SIZE, AlongTask, Solved
 from thresher.attribution.scoring.kernel import factorise
 from thresher.attribution.scoring.options import Models, Options, hashes
 from thresher.attribution.scoring.score_table import write_scores
+from thresher.attribution.scoring.tokens import check_per_token, write_tokens
 from thresher.attribution.scoring.weighting import q_of
 from thresher.data.batches import Part, all_of
 from thresher.data.examples import Examples
@@ -43,6 +44,7 @@ def score_by_direction(
     *,
     out: Path,
     sample: int = 2000,
+    per_token: int = 0,
     seed: int = 0,
     options: Options = Options(),  # noqa: B008 (frozen)
     shard_size: int = SHARD_SIZE,
@@ -50,19 +52,20 @@ def score_by_direction(
 ) -> Artifact:
     """Scores as `scores.score` writes them, with no features made.
 
-    `sample` is s (the whole pool where that has fewer), drawn anew for each checkpoint by `seed`. A killed run
+    `sample` is s (the whole pool where that has fewer), drawn anew for each checkpoint by `seed`. `per_token`: see
+    `tokens`. A killed run
     continues with the shard it was at; `shard_size`, in examples, is no part of the request. Raises InputError for bad
     options, for a kernel that the memory does not hold, and for scores that are not finite.
     """
     options.check(models, pool, targets, zero_damping=False)
     options = options.for_goal(pool, targets)
+    check_per_token(pool, per_token)
     if sample < 1:
         raise InputError(f"sample={sample} is out of range; pass 1 or more")
     task = _Task(models, pool, targets, options, min(sample, len(pool)), seed)
     along = AlongTask(
         models=models,
         pool=pool,
-        num_directions=len(targets),
         batch_tokens=options.batch_tokens,
         reading=options.reading,
         shard_size=shard_size,
@@ -76,12 +79,15 @@ def score_by_direction(
             confidences.append(confidence)
             facts.append(found)
         assert options.q is not None
-        total *= q_of(confidences, options.q, options.output)[:, None]
+        scales = q_of(confidences, options.q, options.output)
+        total *= scales[:, None]
         columns = dict(zip(targets, total.T, strict=True))
+        write_tokens(draft, along, columns, per_token, scales=scales, progress=progress)
         return {"kernels": facts, "sample": task.sample} | write_scores(draft, pool, columns, len(models), targets)
 
     inputs = hashes(models, pool, targets)
     config = {"method": "direction", "sample": task.sample, "targets": list(targets)} | options.request
+    config |= {"per_token": per_token} if per_token else {}
     return build(out, kind="scores", config=config, seed=seed, inputs=inputs, write=write)
 
 
@@ -113,4 +119,4 @@ class _Task:
             kernel = factorise(matrix, damping * len(part) / len(self.pool))
             explained = weighted_gradients(model, reader.engine.names, part, kernel.solve(cross), output)
         vectors = {name: (value - explained[name]) / damping for name, value in target.items()}
-        return vectors, kernel.facts | {"damping": damping, "relative_damping": self.options.multiple}
+        return Solved(vectors, kernel.facts | {"damping": damping, "relative_damping": self.options.multiple})

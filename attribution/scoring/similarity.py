@@ -65,8 +65,8 @@ def whitened_cosines(
 ) -> Iterator[tuple[int, Float[np.ndarray, "rows t"]]]:
     """mean_m cos(W_m phi_m(z), W_m phi_m(t)) of every pair, W_m^T W_m = (K_m + lambda I)^-1, as blocks of the pool.
 
-    TrackStar (Chang et al. 2024, 2410.17413), whose second moments of the optimiser are left out: features are of plain
-    gradients. At unit length no example is helpful because its gradient is large.
+    TrackStar (Chang et al. 2024, 2410.17413), where features are of gradients scaled by the second moments of the
+    optimiser (`featurize(scales=)`). At unit length no example is helpful because its gradient is large.
     """
     check_space(pool.space, "target", target)
     kernels = [fit_kernel(pool, m, damping=damping) for m in range(pool.num_checkpoints)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from thresher.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
 from thresher.errors import InputError
 from thresher.proxies.models import ladder
+from thresher.proxies.settings import LATER
 from thresher.proxies.training.smooth import SmoothAdamW
 
 
@@ -51,6 +52,8 @@ class TrainConfig:
     """Compute a block's activations again in the backward pass instead of keeping them (1604.06174)."""
     compile: bool = False
     """Through `torch.compile`."""
+    keep_optimizer: bool = False
+    """Keep the optimiser's state at the end beside the weights (`optimizer_state`): trackstar takes second moments."""
 
     def __post_init__(self) -> None:
         positive = {"batch_size": self.batch_size, "epochs": self.epochs, "eps": self.eps}
@@ -94,8 +97,7 @@ class TrainConfig:
     @property
     def record(self) -> dict[str, Any]:
         """Every setting, as an artefact's request holds it; what came later is there only where it is in use."""
-        settings = asdict(self)
-        return settings if self.eps_root else {name: settings[name] for name in settings if name != "eps_root"}
+        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "TrainConfig":

@@ -45,7 +45,8 @@ class Member:
 
 def can_stack(spec: Spec, config: TrainConfig) -> bool:
     """Whether runs of this model and configuration can be trained as one."""
-    return spec["source"] == "mlp" and config.accumulate == 1 and not config.compile
+    plain = config.accumulate == 1 and not config.compile and not config.keep_optimizer
+    return spec["source"] == "mlp" and plain
 
 
 def groups_of(spec: Spec, config: TrainConfig, sizes: Sequence[Any], workers: int | None) -> list[list[int]]:

@@ -32,6 +32,7 @@ from thresher.proxies.models.weights import save_model
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.objective import num_predictions, objective_of
 from thresher.proxies.training.objective import training_loss as training_loss
+from thresher.proxies.training.optimizer_state import save_optimizer
 from thresher.proxies.training.order import Order
 from thresher.proxies.training.ranks import Ranks, join
 from thresher.proxies.training.request import check_indices, check_mixture, check_weights, request_of
@@ -91,6 +92,8 @@ def train(
     def write(draft: Draft) -> dict[str, Any]:
         trainer = run(ranks.share(draft.state))
         save_model(trainer.state.model, spec, draft)
+        if config.keep_optimizer:
+            save_optimizer(trainer.state.model, trainer.state.optimizer, draft)
         return trainer.facts()
 
     drawn = {"indices": positions, "budget": budget, "weights": factors, "mixture": mixture}

@@ -25,6 +25,7 @@ from thresher.proxies.trials import Trial, train_trials
 from thresher.seeds import run_seed
 from thresher.studies.experiments.retraining import Retrainings
 from thresher.studies.scoring.basis import Basis
+from thresher.studies.scoring.effort import say_effort
 from thresher.studies.scoring.pairs import check_scorers, pairs_by
 from thresher.workspace import Workspace
 
@@ -69,7 +70,10 @@ def judge(
         outputs, subsets = truth.outputs(output), truth.subsets
         if output == "loss":
             outputs = -outputs
-        predicted = {name: predict_outputs(pairs_by(name, basis, target), subsets) for name in names}
+        predicted = {}
+        for name in names:
+            say_effort(name, basis, num_targets=len(target), each=True)
+            predicted[name] = predict_outputs(pairs_by(name, basis, target), subsets)
         predicted |= {
             name: predict_outputs([(0, _matrix(path, len(basis.pool), len(target)))], subsets)
             for name, path in given.items()

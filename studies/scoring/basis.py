@@ -2,18 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from thresher.attribution.curvature.ekfac import DAMPING, Damping
 from thresher.attribution.curvature.inverse import Solving
-from thresher.attribution.features.featurize import featurize
+from thresher.attribution.curvature.store import CurvatureStore, fit_curvature, open_curvature
+from thresher.attribution.features.featurize import Scales, featurize
 from thresher.attribution.features.store import FeatureStore, open_features
+from thresher.attribution.gradients.projection import AUTO
+from thresher.attribution.gradients.views import viewed
 from thresher.attribution.scoring.options import Options
 from thresher.data.examples import Examples
 from thresher.proxies.models.weights import Loaders, loaders_of, specs_of
+from thresher.proxies.training.optimizer_state import second_moment_scales, second_moments_file
 from thresher.studies.study import AttributionTable
 from thresher.workspace import Workspace
 
@@ -25,7 +30,11 @@ class Attribution:
     k: int | None = None
     projection: str = "auto"
     views: tuple[str, ...] = ()
+    """Of images: what features are averaged over, and the gradients of dual, direction, ekfac and ekfac-cg."""
     damping: float | str | None = None
+    """Of TRAK's kernel and its kin (trak, dual, direction, trackstar), a multiple of its mean diagonal, or loo."""
+    curvature_damping: Damping = DAMPING
+    """Of ekfac and ekfac-cg, a multiple of each group's mean eigenvalue; one number, or by kind of group."""
     q: str | None = "sqrt"
     seed: int = 0
     output: str = "margin"
@@ -40,13 +49,21 @@ class Attribution:
     """Of conjugate gradients, in `ekfac-cg`."""
     window: int | None = None
     """Last steps of training that `metagradient` and `adamw-influence` ask about; None: all."""
+    rank: int | None = None
+    """Of ekfac and ekfac-cg, for many targets: solve for so many combinations of them; None: for each."""
     memory_gb: float = 4.0
     batch_tokens: int | None = None
+    top: int = 0
+    """Of dual: the so many most helpful and most harmful examples of each target example are kept too."""
+    per_token: int = 0
+    """Of direction, ekfac and ekfac-cg: which tokens carried the scores of the so many highest and lowest of each
+    target is kept too."""
 
 
 def attribution_of(table: AttributionTable, seed: int) -> Attribution:
     """What a study's `[attribution]` says of scoring."""
-    same = {name: getattr(table, name) for name in ("k", "projection", "damping", "q", "output")}
+    names = ("k", "projection", "damping", "curvature_damping", "q", "output")
+    same = {name: getattr(table, name) for name in names}
     return Attribution(views=tuple(table.views), seed=seed, **same)
 
 
@@ -90,9 +107,26 @@ class Basis:
             specs_of(self.models, self.pool, *targets)
 
     @cached_property
+    def pool_seen(self) -> Examples:
+        """The pool as scorers that read gradients see it: in all its views."""
+        return self.seen(self.pool)
+
+    def seen(self, examples: Examples) -> Examples:
+        """Examples in the views that are asked for. Raises InputError for views of texts."""
+        return viewed(examples, self.settings.views)
+
+    @cached_property
     def pool_features(self) -> FeatureStore:
         """Features of the pool."""
         return self.features("pool", self.pool)
+
+    @cached_property
+    def scales(self) -> list[Scales] | None:
+        """The second moments that the training of each model kept; None unless all have them."""
+        files = [second_moments_file(model) for model in self.models]
+        if not files or None in files:
+            return None
+        return [(found[0], partial(second_moment_scales, found[1])) for found in files if found is not None]
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -112,15 +146,42 @@ class Basis:
 
     def curving(self, steps: bool) -> dict[str, Any]:
         """What scorers by inverse curvature are given, with conjugate gradients or without."""
-        solving = Solving(sample=self.settings.sample, steps=self.settings.steps if steps else 0)
-        return {"solving": solving, "seed": self.settings.seed, **self.reading}
+        own = self.settings
+        solving = Solving(damping=own.curvature_damping, sample=own.sample, steps=own.steps if steps else 0)
+        more = {"curvature": self.curvature, "rank": own.rank, "seed": own.seed}
+        return {"solving": solving, **more, **self.reading}
 
-    def features(self, name: str, examples: Examples) -> FeatureStore:
-        """Features of `examples` under the models; `name` is that of their folder."""
+    @cached_property
+    def curvature(self) -> CurvatureStore:
+        """EK-FAC factors of the models, from `settings.sample` examples of the pool."""
+        own, workspace = self.settings, self.workspace
+        hashes = [content_hash for content_hash, _ in self.loaders]
+        made = fit_curvature(
+            self.loaders,
+            self.pool_seen,
+            out=workspace.place("curvature", hashes, self.pool_seen.content_hash, own.sample, own.seed, own.parameters),
+            sample=own.sample,
+            seed=own.seed,
+            parameters=own.parameters,
+            batch_tokens=own.batch_tokens,
+            device=workspace.device,
+            progress=workspace.progress,
+        )
+        return open_curvature(made.path)
+
+    def features(self, name: str, examples: Examples, scales: Sequence[Scales] | None = None) -> FeatureStore:
+        """Features of `examples` under the models; `name` is that of their folder.
+
+        With `scales` of gradients multiplied by them, which need a projection of whole gradients: sjlt unless another
+        is asked for.
+        """
         options: dict[str, Any] = {key: getattr(self.settings, key) for key in ("k", "projection", "seed", "output")}
         options |= {key: value for key in ("parameters", "batch_tokens") if (value := getattr(self.settings, key))}
         options |= {"views": self.settings.views} if self.settings.views else {}
         hashes = [content_hash for content_hash, _ in self.loaders]
+        if scales is not None:
+            options["projection"] = "sjlt" if options["projection"] == AUTO else options["projection"]
+            hashes += [content_hash for content_hash, _ in scales]
         made = featurize(
             self.loaders,
             examples,
@@ -128,6 +189,7 @@ class Basis:
             device=self.workspace.device,
             progress=self.workspace.progress,
             executor=self.workspace.executor,
+            scales=scales,
             **options,
         )
         return open_features(made.path)

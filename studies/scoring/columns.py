@@ -20,6 +20,10 @@ from thresher.studies.scoring.replay import replay_of
 Columns = Callable[[Basis, Mapping[str, Examples], Path], Artifact]
 
 
+def _seen(basis: Basis, targets: Mapping[str, Examples]) -> dict[str, Examples]:
+    return {name: basis.seen(examples) for name, examples in targets.items()}
+
+
 def _trak(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
     stores = {name: basis.features(f"target-{name}", examples) for name, examples in targets.items()}
     options = {"damping": basis.settings.damping, "q": basis.settings.q, "goal": basis.settings.goal}
@@ -27,17 +31,20 @@ def _trak(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
 
 
 def _dual(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
-    return score_dual(basis.loaders, basis.pool, targets, out=out, **basis.reading)
+    return score_dual(
+        basis.loaders, basis.pool_seen, _seen(basis, targets), out=out, top=basis.settings.top, **basis.reading
+    )
 
 
 def _direction(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
-    own = {"sample": basis.settings.sample, "seed": basis.settings.seed}
-    return score_by_direction(basis.loaders, basis.pool, targets, out=out, **own, **basis.reading)
+    own = {name: getattr(basis.settings, name) for name in ("sample", "per_token", "seed")}
+    return score_by_direction(basis.loaders, basis.pool_seen, _seen(basis, targets), out=out, **own, **basis.reading)
 
 
 def _curvature(steps: bool) -> Columns:
     def columns(basis: Basis, targets: Mapping[str, Examples], out: Path) -> Artifact:
-        return score_by_curvature(basis.loaders, basis.pool, targets, out=out, **basis.curving(steps))
+        own = {"per_token": basis.settings.per_token, **basis.curving(steps)}
+        return score_by_curvature(basis.loaders, basis.pool_seen, _seen(basis, targets), out=out, **own)
 
     return columns
 

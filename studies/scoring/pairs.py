@@ -46,12 +46,12 @@ def _trak(basis: Basis, target: Examples) -> baselines.Blocks:
 
 
 def _dual(basis: Basis, target: Examples) -> baselines.Blocks:
-    yield 0, dual_scores(basis.loaders, basis.pool, target, **basis.reading)
+    yield 0, dual_scores(basis.loaders, basis.pool_seen, basis.seen(target), **basis.reading)
 
 
 def _curvature(steps: bool) -> Pairs:
     def pairs(basis: Basis, target: Examples) -> baselines.Blocks:
-        yield 0, curvature_scores(basis.loaders, basis.pool, target, **basis.curving(steps))
+        yield 0, curvature_scores(basis.loaders, basis.pool_seen, basis.seen(target), **basis.curving(steps))
 
     return pairs
 
@@ -61,7 +61,8 @@ def _grad_cosine(basis: Basis, target: Examples) -> baselines.Blocks:
 
 
 def _trackstar(basis: Basis, target: Examples) -> baselines.Blocks:
-    return whitened_cosines(basis.pool_features, basis.features("target", target), basis.settings.damping)
+    pool = basis.features("pool", basis.pool, basis.scales)
+    return whitened_cosines(pool, basis.features("target", target, basis.scales), basis.settings.damping)
 
 
 def _embedding(basis: Basis, target: Examples) -> baselines.Blocks:

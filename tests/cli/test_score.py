@@ -1,11 +1,13 @@
-"""`thresher score` by each of its methods, on one small corpus."""
+"""`thresher score` by each of its scorers, on one small corpus."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import thresher
 from tests.toy_corpus import write_corpus
 from thresher.cli.main import main
 
@@ -46,10 +48,10 @@ def column(path, name="t"):
 def test_every_method_writes_the_same_kind_of_scores_and_they_agree(made, tmp_path, score):
     found = {}
     options = {
-        "dual": ("--method", "dual"),
-        "direction": ("--method", "direction", "--sample", 10_000),
-        "some": ("--method", "direction", "--sample", 60),
-        "features": ("--method", "features", "--k", 4096, "--damping", 3 * 4096 / 300),
+        "dual": ("--scorer", "dual"),
+        "direction": ("--scorer", "direction", "--sample", 10_000),
+        "some": ("--scorer", "direction", "--sample", 60),
+        "features": ("--scorer", "trak", "--k", 4096, "--damping", 3 * 4096 / 300),
     }
     for name, chosen in options.items():
         status, result, error = score(*chosen, "--q", "none", "--out", tmp_path / name)
@@ -64,21 +66,21 @@ def test_every_method_writes_the_same_kind_of_scores_and_they_agree(made, tmp_pa
 
 def test_a_few_targets_are_scored_without_projection_unless_something_needs_features(made, tmp_path, score):
     status, result, error = score("--out", tmp_path / "few")
-    assert status == 0 and result["sample"] > 0 and not (tmp_path / "few-features").exists(), error
+    assert status == 0 and result["sample"] > 0 and not (tmp_path / "few-evidence").exists(), error
     status, result, error = score("--top", 2, "--k", 64, "--out", tmp_path / "top")
     assert status == 0 and result["k"] == 64 and 0 <= result["agreement"]["t"] <= 1, error
     many = ["--targets", *(f"t{i}={made / 'target'}" for i in range(5))]
     status, result, error = score("--k", 64, "--out", tmp_path / "many", targets=many)
-    assert status == 0 and result["k"] == 64 and (tmp_path / "many-features").exists(), error
+    assert status == 0 and result["k"] == 64 and (tmp_path / "many-evidence/features").exists(), error
 
 
 def test_a_projection_that_loses_too_much_is_warned_of(made, tmp_path, score):
-    _, result, error = score("--method", "features", "--k", 8, "--out", tmp_path / "bad")
+    _, result, error = score("--scorer", "trak", "--k", 8, "--out", tmp_path / "bad")
     assert result["agreement"]["t"] < 0.9 and "scores from k = 8 numbers agree to about" in error
-    _, result, error = score("--method", "features", "--k", 4096, "--out", tmp_path / "good")
+    _, result, error = score("--scorer", "trak", "--k", 4096, "--out", tmp_path / "good")
     assert 0.9 < result["agreement"]["t"] < 1 and "agree to about" not in error
     few = ("--parameters", "ln_f")
-    _, result, error = score("--method", "features", "--k", 4096, *few, "--out", tmp_path / "whole")
+    _, result, error = score("--scorer", "trak", "--k", 4096, *few, "--out", tmp_path / "whole")
     assert result["agreement"]["t"] == 1 and "agree to about" not in error
 
 
@@ -89,7 +91,7 @@ def test_self_influence_takes_no_targets(made, tmp_path, score):
 
 
 def test_extremes_of_every_target_example_come_from_the_dual_too(made, tmp_path, score):
-    status, result, error = score("--method", "dual", "--top", 3, "--out", tmp_path / "scores")
+    status, result, error = score("--scorer", "dual", "--top", 3, "--out", tmp_path / "scores")
     assert status == 0, error
     assert len(pq.read_table(tmp_path / "scores/top.parquet")) == 2 * 3 * result["num_target_examples"]["t"]
 
@@ -97,14 +99,14 @@ def test_extremes_of_every_target_example_come_from_the_dual_too(made, tmp_path,
 @pytest.mark.parametrize(
     "options, message",
     [
-        (("--method", "magic"), "method 'magic' is unknown; pass one of: auto, features, direction, dual"),
-        (("--method", "dual", "--damping", "loo"), "--damping loo does not go with --method dual"),
-        (("--method", "dual", "--backend", "traker"), "--backend traker does not go with --method dual"),
-        (("--method", "direction", "--top", 3), "--top does not go with --method direction"),
-        (("--method", "dual", "--convention", "dattri"), "--convention dattri does not go with --method dual"),
-        (("--method", "direction", "--sample", 0), "--sample 0 cannot be; give a number from 1"),
-        (("--method", "direction", "--damping", 0), "damping=0.0 is out of range"),
-        (("--method", "dual", "--memory-gb", 1e-5), "give more memory"),
+        (("--method", "dual"), "--method is no option of thresher score any more; write --scorer"),
+        (("--scorer", "dual", "--damping", "loo"), "--damping loo does not go with --scorer dual"),
+        (("--scorer", "dual", "--backend", "traker"), "--backend traker does not go with --scorer dual"),
+        (("--scorer", "direction", "--top", 3), "--top does not go with --scorer direction"),
+        (("--scorer", "dual", "--convention", "dattri"), "--convention dattri does not go with --scorer dual"),
+        (("--scorer", "direction", "--sample", 0), "--sample 0 cannot be; give a number from 1"),
+        (("--scorer", "direction", "--damping", 0), "damping=0.0 is out of range"),
+        (("--scorer", "dual", "--memory-gb", 1e-5), "give more memory"),
         (("--self-influence",), "--self-influence scores each example for itself; leave out --targets"),
     ],
 )
@@ -114,15 +116,15 @@ def test_what_does_not_go_together_is_refused_in_one_line(made, tmp_path, score,
     assert not (tmp_path / "scores").exists()
 
 
-def test_self_influence_and_the_dual_of_it_are_told_apart(made, tmp_path, score):
-    status, _, error = score("--self-influence", "--method", "dual", "--out", tmp_path / "own", targets=())
-    assert status == 2 and "--self-influence does not go with --method dual" in error
+def test_self_influence_is_of_projected_gradients(made, tmp_path, score):
+    status, _, error = score("--self-influence", "--scorer", "dual", "--out", tmp_path / "own", targets=())
+    assert status == 2 and "--self-influence does not go with --scorer dual" in error
 
 
 def test_the_methods_without_features_need_prepared_examples(made, tmp_path, score):
     arguments = ("--models", made / "proxy", "--examples", made / "pool", "--k", 16, "--out", tmp_path / "features")
     assert main([*map(str, ("featurize", *arguments)), "--quiet"]) == 0
-    status, _, error = score("--method", "dual", "--pool", tmp_path / "features", "--out", tmp_path / "scores")
+    status, _, error = score("--scorer", "dual", "--pool", tmp_path / "features", "--out", tmp_path / "scores")
     assert status == 2 and "holds 'features'" in error
 
 
@@ -134,6 +136,40 @@ def test_every_scorer_writes_the_same_kind_of_scores(made, tmp_path, score, name
     assert np.isfinite(values).all() and values.std() > 0
 
 
+@pytest.mark.parametrize("name", ["auto", "ekfac"])
+def test_which_tokens_carried_the_scores_is_kept_on_request(made, tmp_path, score, name):
+    status, _, error = score("--scorer", name, "--per-token", 4, "--out", tmp_path / "scores")
+    assert status == 0, error
+    table = thresher.open(tmp_path / "scores").tokens()
+    read = pq.read_table(tmp_path / "scores/scores.parquet")
+    scores = dict(zip(read["id"].to_pylist(), read["t"].to_pylist(), strict=True))
+    sums = table.groupby("id").value.sum()
+    assert len(sums) == 8 and table.text.map(len).sum() > 0
+    np.testing.assert_allclose(sums, [scores[id] for id in sums.index], rtol=1e-3, atol=1e-4 * max(map(abs, sums)))
+
+
+@pytest.mark.parametrize("name", ["trak", "direction", "ekfac-cg", "metagradient", "bm25"])
+def test_what_a_scorer_takes_and_needs_is_said_before_it_begins(made, tmp_path, capsys, name):
+    start = ("score", "--pool", made / "pool", "--models", made / "proxy", "--targets", f"t={made / 'target'}")
+    for times in range(2):
+        capsys.readouterr()
+        assert main([*map(str, (*start, "--scorer", name, "--steps", 2, "--k", 64, "--out", tmp_path / "scores"))]) == 0
+        said = capsys.readouterr().err.splitlines()
+        if times == 0:
+            assert re.fullmatch(LINES[name], said[0]), said
+        else:  # nothing is left to be done
+            assert not said
+
+
+LINES = {
+    "trak": r"thresher: trak: about 1 passes over \d+ examples, 1 model; needs checkpoints; about .+ on this machine",
+    "direction": r"thresher: direction: about 2.6 passes over \d+ examples, 1 model; needs checkpoints; about .+",
+    "ekfac-cg": r"thresher: ekfac-cg: about .+ passes over \d+ examples, 1 model; needs checkpoints; about .+",
+    "metagradient": r"thresher: metagradient: about 6.5 trainings of \d+ examples, 1 model; needs checkpoints of .+",
+    "bm25": r"thresher: bm25: about 0 passes over \d+ examples; needs the texts",
+}
+
+
 def test_bm25_takes_no_model(made, tmp_path):
     arguments = ["score", "--scorer", "bm25", "--pool", made / "pool", "--targets", f"t={made / 'target'}"]
     assert main([*map(str, arguments), "--out", str(tmp_path / "scores"), "--quiet"]) == 0
@@ -143,7 +179,11 @@ def test_bm25_takes_no_model(made, tmp_path):
     ("options", "said"),
     [
         (("--scorer", "ekfak"), "nearest: 'ekfac'"),
-        (("--scorer", "ekfac", "--method", "dual"), "--method dual does not go with --scorer ekfac"),
+        (("--scorer", "ekfac", "--damping", 3), "its own is --curvature-damping"),
+        (("--scorer", "direction", "--curvature-damping", 1), "does not go with --scorer direction"),
+        (("--scorer", "ekfac", "--curvature-damping", 0), "--curvature-damping 0 cannot be"),
+        (("--scorer", "trackstar", "--per-token", 3), "tokens share out the scores of direction, ekfac, ekfac-cg"),
+        (("--per-token", 3, "--k", 8), "per_token=3 is of scores without projection"),
         (("--scorer", "bm25", "--top", 3), "--top does not go with --scorer bm25"),
         (("--scorer", "metagradient", "--window", 0), "window"),
     ],

@@ -75,6 +75,8 @@ def test_verbs_refuse_numbers_before_they_open_anything(verb, options, named, tm
         (["select", "--pool", ".", "--method", "dsdmm", "--out", "x"], "'dsdmm' is unknown (nearest: 'dsdm')"),
         (["train", "--pool", ".", "--optimizer", "adam", "--out", "x"], "'adam' is unknown (nearest: 'adamw')"),
         (["prepare", "--data", "study.toml", "--bad-rows", "skipp", "--out", "x"], "(nearest: 'skip')"),
+        (["score", "--pool", ".", "--targets", "t=.", "--scorer", "ekfax", "--out", "x"], "(nearest: 'ekfac')"),
+        (["lds", "--pool", ".", "--target", ".", "--scorers", "trakk", "--out", "x"], "(nearest: 'trak')"),
         (["featurize", "--models", ".", "--examples", ".", "--precision", "fp8", "--out", "x"], "'fp8' is unknown"),
     ],
 )

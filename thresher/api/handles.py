@@ -121,6 +121,16 @@ class Scores(Handle):
             raise InputError(f"{self.path} has scores for {', '.join(read.by_target)}; name one of them")
         return next(iter(read.of(None if target is None else [target]).values()))
 
+    def tokens(self) -> pd.DataFrame:
+        """Which tokens carried the scores: target, id, position, token, text, value, a row a predicted token.
+
+        Of the highest and lowest scores of each target, as many as `per_token` asked for; they sum to the score. Raises
+        InputError where they were not asked for.
+        """
+        if "tokens.parquet" not in self.artifact.meta["files"]:
+            raise InputError(f"{self.path} does not say which tokens carried its scores; score again with per_token=")
+        return pq.read_table(self.artifact.file("tokens.parquet")).to_pandas()
+
 
 class Selection(Handle):
     """Which examples of a pool were kept."""

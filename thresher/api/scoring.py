@@ -1,34 +1,34 @@
-"""Verbs of attribution: features, scores, an index and a search in it."""
+"""Verbs of attribution: features and scores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from torch import nn
 
 from thresher.api.checkpoint import listed, names_of, pairs_of
 from thresher.api.handle import Handle, Source
-from thresher.api.handles import Examples, FeatureStore, Index, Neighbours, Scores, named
+from thresher.api.handles import Examples, FeatureStore, Scores, named
+from thresher.api.scorer_check import AUTO, Asked, check_scorer
 from thresher.artifacts import Artifact
+from thresher.attribution.curvature.ekfac import DAMPING
 from thresher.attribution.features import featurize as features_module
-from thresher.attribution.scoring import index as index_module
 from thresher.attribution.scoring import scores as scores_module
-from thresher.attribution.scoring.direction import score_by_direction
-from thresher.attribution.scoring.dual import score_dual
-from thresher.attribution.scoring.options import Options
+from thresher.attribution.scoring.kernel import Damping
 from thresher.attribution.scoring.traker_backend import score_with_traker
 from thresher.data.examples import TokenExamples
-from thresher.errors import InputError, unknown
+from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled
 from thresher.scorers import scorer_named
 from thresher.scores import check_names
 from thresher.studies.scoring.basis import Attribution, Basis
+from thresher.studies.scoring.effort import say_effort
 from thresher.studies.scoring.score import score_by
-from thresher.workspace import Workspace
+from thresher.workspace import Workspace, evidence_folder
 
-METHODS = ("auto", "features", "direction", "dual")
 FEW_TARGETS = 4
 """Slopes along so many directions take about two plain passes: docs/log.md, slopes along directions."""
-Damping = float | Literal["loo"] | None
 
 
 @ruled
@@ -93,72 +93,83 @@ def score(
     *,
     out: str | Path,
     models: Any = (),
-    scorer: str = "trak",
-    method: str = "auto",
+    scorer: str = AUTO,
     backend: str = "thresher",
     damping: Damping = None,
+    curvature_damping: float | Mapping[str, float] | None = None,
     q: str | None = None,
     convention: str = "thresher",
     goal: str = "auto",
     top: int = 0,
+    per_token: int = 0,
     k: int | None = None,
     projection: str = "auto",
+    views: Sequence[str] = (),
     output: str = "margin",
     parameters: str | None = None,
     sample: int = 2000,
     steps: int = 20,
     window: int | None = None,
+    rank: int | None = None,
     memory_gb: float = 4.0,
     batch_tokens: int | None = None,
+    evidence: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> Scores:
     """What each pool example does to the targets: one column a target, higher is more helpful.
 
-    pool, targets  features (from `featurize`), or prepared examples with `models`, whose features are then made beside
-                   `out`; targets by name, or one by itself
-    scorer         a name of `thresher.scorers`: trak, or of prepared examples ekfac, ekfac-cg, metagradient, ...
-    method         of trak: auto (direction for prepared examples and at most 4 targets, else features); features; dual
-                   (exact, no projection, for up to some ten thousand examples); direction (nothing stored)
+    pool, targets  features (from `featurize`), or prepared examples with `models`; targets by name, or one by itself
+    scorer         a name of `thresher.scorers`; auto: direction (no projection, nothing stored) for prepared examples
+                   and at most 4 targets where nothing is asked that needs features, else trak. All but trak take
+                   prepared examples
+    damping        of trak, dual, direction and trackstar: a multiple of their kernel's mean diagonal, or loo
+    curvature_damping  of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters (None: .1),
+                   or one by kind of group: {"embedding": 1.0, "norm": .1}
     goal           labels, selection or auto (labels where all are labelled with classes)
-    top            also keep so many most helpful and most harmful examples of every single target example
+    top            of trak and dual: also keep so many most helpful and most harmful examples of each target example
+    per_token      of direction, ekfac and ekfac-cg: also keep which tokens carried the scores, of the so many highest
+                   and lowest of each target (`Scores.tokens`)
+    views          of images: flip and shift, which gradients of pool and targets are averaged over
+    sample         pool examples that stand for the pool: in the kernel of direction, in the factors of ekfac
     steps          of conjugate gradients, in ekfac-cg
     window         last steps of training that metagradient and adamw-influence ask about; None: all
+    rank           of ekfac and ekfac-cg, for many targets: solve and score along so many combinations of them; None:
+                   along each, exact
+    evidence       a folder for what had to be made (features, factors of the curvature), which scores and selections
+                   can share; None: beside `out`
 
     The others are those of `thresher score`. Raises InputError for what does not go together.
     """
-    check_methods(method, backend, damping=damping, convention=convention, top=top, scorer=scorer)
+    asked = Asked(backend, damping, curvature_damping, convention, top, per_token, rank, tuple(views))
+    check_scorer(scorer, asked)
     others = named(targets)
-    if scorer != "trak":
-        settings = Attribution(
-            k=k, projection=projection, damping=damping, q=q, seed=seed, output=output, parameters=parameters,
-            goal="selection" if goal == "auto" else goal, sample=sample, steps=steps, window=window,
-            memory_gb=memory_gb, batch_tokens=batch_tokens,
-        )  # fmt: skip
-        return Scores(_by_scorer(scorer, pool, others, models, Path(out), settings, device, progress))
-    if method == "auto":
-        asked = k is not None or projection != "auto" or top > 0
-        needs_features = asked or backend == "traker" or damping == "loo" or convention != "thresher"
-        method = "features" if needs_features else _method_for(pool, others)
-    if goal == "auto" and convention != "thresher" and method == "features" and backend == "thresher":
-        goal = "selection"
-    reading = {"output": output, "parameters": parameters, "batch_tokens": batch_tokens, "device": device}
+    if scorer == AUTO:
+        needs_features = k is not None or projection != "auto" or top > 0 or not asked.is_plain
+        if per_token and needs_features:
+            raise InputError(f"per_token={per_token} is of scores without projection; leave out k, projection and top")
+        scorer = "trak" if needs_features else "direction" if per_token else _scorer_for(pool, others)
     if backend == "traker":
         given = _given(models, pool, others)
         return Scores(score_with_traker(*given, out=Path(out), k=k, seed=seed, progress=progress))
-    if method == "features":
-        making = {"projection": projection, "k": k, "seed": seed, **reading}
-        stores = _stores(pool, others, models, Path(out), making, progress)
+    workspace = Workspace(evidence_folder(out, evidence), device, progress)
+    if scorer == "trak":
+        if goal == "auto" and convention != "thresher":
+            goal = "selection"
+        making = {"projection": projection, "k": k, "seed": seed, "output": output, "parameters": parameters}
+        making |= {"batch_tokens": batch_tokens, "views": tuple(views)}
+        stores = _stores(pool, others, models, workspace, making)
         options = {"damping": damping, "q": q, "convention": convention, "top": top, "goal": goal}
         by_target = {name: stores[name].load() for name in others}
         return Scores(scores_module.score(stores[""].load(), by_target, out=Path(out), **options, progress=progress))
-    assert damping != "loo"
-    options = Options(damping=damping, q=q, goal=goal, memory_gb=memory_gb, **reading)
-    given, shared = _given(models, pool, others), {"out": Path(out), "options": options, "progress": progress}
-    if method == "dual":
-        return Scores(score_dual(*given, top=top, **shared))
-    return Scores(score_by_direction(*given, sample=sample, seed=seed, **shared))
+    settings = Attribution(
+        k=k, projection=projection, damping=damping, q=q, seed=seed, output=output, parameters=parameters,
+        curvature_damping=DAMPING if curvature_damping is None else curvature_damping, goal=goal, sample=sample,
+        steps=steps, window=window, memory_gb=memory_gb, batch_tokens=batch_tokens, top=top,
+        per_token=per_token, rank=rank, views=tuple(views),
+    )  # fmt: skip
+    return Scores(_by_scorer(scorer, pool, others, models, Path(out), settings, workspace))
 
 
 @ruled
@@ -184,90 +195,10 @@ def self_influence(
     `pool` is features, or prepared examples with `models`. Raises InputError as `score` does.
     """
     making = {"projection": projection, "k": k, "seed": seed, "output": output, "parameters": parameters}
-    making |= {"batch_tokens": batch_tokens, "device": device}
-    store = _stores(pool, {}, models, Path(out), making, progress)[""].load()
+    workspace = Workspace(evidence_folder(out, None), device, progress)
+    store = _stores(pool, {}, models, workspace, making | {"batch_tokens": batch_tokens})[""].load()
     options = {"damping": damping, "q": q, "convention": convention, "progress": progress}
     return Scores(scores_module.self_influence(store, out=Path(out), **options))
-
-
-@ruled
-def build_index(
-    features: Source,
-    *,
-    out: str | Path,
-    damping: Damping = None,
-    q: str | None = None,
-    convention: str = "thresher",
-    kind: str = "auto",
-    progress: Progress = SILENT,
-) -> Index:
-    """A FAISS index over a pool's features, whose inner products are TRAK scores; its recall is measured.
-
-    `kind` is flat (exact), ivf, or auto: flat up to 100,000 examples. Raises InputError where FAISS is not installed.
-    """
-    options = {"damping": damping, "q": q, "convention": convention, "kind": kind, "progress": progress}
-    return Index(index_module.build_index(FeatureStore.of(features).load(), out=Path(out), **options))
-
-
-@ruled
-def search(index: Source, target: Source, example: int | str, *, k: int = 10, pool: Source | None = None) -> Neighbours:
-    """The `k` training examples most helpful and most harmful to one target example, given by position or id.
-
-    `target` is its features, by the same models, projection and seed as the pool's; with `pool`, the prepared pool that
-    was indexed, each hit has a `preview`. Raises InputError for an example that is not there and another pool.
-    """
-    store = FeatureStore.of(target).load()
-    found = index_module.search(Index.of(index).artifact, store, example, k=k)
-    sides = [[{"id": id, "score": float(score)} for id, score in side] for side in found]
-    if pool is not None:
-        examples = Examples.of(pool).load()
-        row_of = {id: row for row, id in enumerate(examples.ids)}
-        for hit in (*sides[0], *sides[1]):
-            if hit["id"] not in row_of:
-                path = examples.artifact.path
-                raise InputError(f"{path} has no example {hit['id']!r}; give the pool that was indexed")
-            hit["preview"] = examples.preview(row_of[str(hit["id"])])
-    return Neighbours(*sides)
-
-
-def check_methods(
-    method: str,
-    backend: str,
-    *,
-    damping: Damping,
-    convention: str,
-    top: int,
-    self_influence: bool = False,
-    scorer: str = "trak",
-) -> None:
-    """Refuse ways to score that are unknown or do not go together."""
-    scorer_named(scorer)
-    if backend not in ("thresher", "traker"):
-        raise InputError(f"backend {backend!r} is unknown; pass thresher or traker")
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    direct = method in ("direction", "dual")
-    unfit = {
-        "--backend traker": (direct or self_influence) and backend == "traker",
-        "--self-influence": direct and self_influence,
-        "--damping loo": direct and damping == "loo",
-        f"--convention {convention}": direct and convention != "thresher",
-        "--top": (method == "direction" or self_influence) and top != 0,
-    }
-    if scorer != "trak":
-        unfit = {
-            f"--method {method}": method != "auto",
-            f"--backend {backend}": backend != "thresher",
-            f"--convention {convention}": convention != "thresher",
-            "--damping loo": damping == "loo",
-            "--self-influence": self_influence,
-            "--top": top != 0,
-        }
-    for option, is_unfit in unfit.items():
-        if is_unfit:
-            what = "--self-influence" if self_influence and not direct else f"--method {method}"
-            what = what if scorer == "trak" else f"--scorer {scorer}"
-            raise InputError(f"{option} does not go with {what}; leave one of them out")
 
 
 def _by_scorer(
@@ -277,40 +208,46 @@ def _by_scorer(
     models: Any,
     out: Path,
     settings: Attribution,
-    device: str,
-    progress: Progress,
+    workspace: Workspace,
 ) -> Artifact:
     """The scores of any scorer but TRAK, from prepared examples."""
-    kind = Handle.of(pool).artifact.kind
-    if kind == "features":
-        raise InputError(f"{scorer} reads examples, and {pool} holds features; give prepared examples and --models")
+    if Handle.of(pool).artifact.kind == "features":
+        raise InputError(f"{scorer} reads examples, and {pool} holds 'features'; give prepared examples and --models")
     examples, others = Examples.of(pool).load(), {name: Examples.of(one).load() for name, one in targets.items()}
     needs = scorer_named(scorer).needs
     loaders = pairs_of(models, examples, *others.values()) if "models" in needs or listed(models) else None
-    names = names_of(models) if "training" in needs else []
-    workspace = Workspace(out.with_name(f"{out.name}-work"), device, progress)
+    is_named = not any(isinstance(getattr(one, "source", one), nn.Module) for one in listed(models))
+    names = names_of(models) if is_named or "training" in needs else []
     return score_by(scorer, Basis(names, examples, settings, workspace, loaders=loaders), others, out=out)
 
 
-def _method_for(pool: Source, targets: Mapping[str, Source]) -> str:
+def _scorer_for(pool: Source, targets: Mapping[str, Source]) -> str:
     """Without a projection where that is cheap: prepared examples, of which nothing else is asked, and few targets."""
     is_made = Handle.of(pool).artifact.kind == "features"
-    return "features" if is_made or len(targets) > FEW_TARGETS else "direction"
+    return "trak" if is_made or len(targets) > FEW_TARGETS else "direction"
 
 
 def _stores(
-    pool: Source, targets: Mapping[str, Source], models: Any, out: Path, making: dict[str, Any], progress: Progress
+    pool: Source, targets: Mapping[str, Source], models: Any, workspace: Workspace, making: dict[str, Any]
 ) -> dict[str, FeatureStore]:
-    """The features of the pool, under "", and of each target: those that are given, or made beside `out`."""
+    """The features of the pool, under "", and of each target: those that are given, or made in the workspace."""
     if Handle.of(pool).artifact.kind == "features":
         return {name: FeatureStore.of(one) for name, one in {"": pool, **targets}.items()}
     check_names(targets or {"pool": pool})
     loaders, examples, others = _given(models, pool, targets)
+    where = {"device": workspace.device, "progress": workspace.progress}
+    hashes = [content_hash for content_hash, _ in loaders]
+
+    def place_of(name: str, prepared: Any) -> Path:
+        return workspace.place(f"features/{name}", hashes, prepared.content_hash, making)
 
     def made(name: str, prepared: Any) -> FeatureStore:
-        place = out.with_name(f"{out.name}-features") / name
-        return FeatureStore(features_module.featurize(loaders, prepared, out=place, progress=progress, **making))
+        place = place_of(name, prepared)
+        return FeatureStore(features_module.featurize(loaders, prepared, out=place, **where, **making))
 
+    settings = Attribution(batch_tokens=making["batch_tokens"])
+    basis = Basis([], examples, settings, workspace, loaders=loaders)
+    say_effort("trak", basis, num_targets=max(1, len(targets)), out=place_of("pool", examples))
     by_target = {name: made(f"target-{name}", prepared) for name, prepared in others.items()}
     return {**by_target, "": made("pool", examples)}
 

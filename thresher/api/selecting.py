@@ -18,7 +18,7 @@ from thresher.selection.mixture.table_file import Columns, read_table
 from thresher.studies.mixtures.proposal import natural_of, propose_from
 from thresher.studies.selections.select import select_from
 from thresher.studies.selections.sources import Sources
-from thresher.workspace import Workspace
+from thresher.workspace import Workspace, evidence_folder
 
 
 @ruled
@@ -98,11 +98,6 @@ def sources_of(
         weights=weights,
         seed=seed,
     )
-
-
-def evidence_folder(out: str | Path, evidence: str | Path | None) -> Path:
-    """Where a selection at `out` keeps what it has to compute."""
-    return Path(evidence) if evidence is not None else Path(out).with_name(f"{Path(out).name}-evidence")
 
 
 @ruled

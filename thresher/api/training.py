@@ -157,6 +157,8 @@ def lds(
     projection: str = "auto",
     views: Sequence[str] = (),
     damping: float | Literal["loo"] | None = None,
+    curvature_damping: float | Mapping[str, float] = 0.1,
+    rank: int | None = None,
     q: str = "sqrt",
     output: str = "margin",
     baseline: str = "random",
@@ -178,6 +180,7 @@ def lds(
     checkpoints      models on the whole pool to attribute with
     ladder           sizes to attribute with instead, against ground truth from `model`; `own` judges every size by its
                      own retrainings too, `top` is how many of the most helpful examples are compared
+    curvature_damping, rank  of ekfac and ekfac-cg, as `score` has them
     settings         epochs, batch_size, learning_rate, schedule, ... (`ModelSettings`)
 
     Everything is under `out`; the same call resumes. Raises InputError before anything is trained.
@@ -193,7 +196,10 @@ def lds(
     table = ModelSettings(size=model, **settings)
     workspace = Workspace(Path(out), device, progress, executor)
     training = {"seed": seed, "workers": workers, "workspace": workspace}
-    options = Attribution(k=k, projection=projection, views=tuple(views), damping=damping, q=q, seed=seed)
+    options = Attribution(
+        k=k, projection=projection, views=tuple(views), damping=damping, q=q, seed=seed, rank=rank,
+        curvature_damping=curvature_damping,
+    )  # fmt: skip
     drawn = {"num_subsets": subsets, "fraction": fraction, "repeats": repeats}
     check_trainable(examples, table, {"target": judged})
     if ladder:

@@ -9,9 +9,10 @@ from torch import nn
 from tests.attribution.scoring import dual_cases
 from tests.attribution.scoring.dual_cases import Double, cnn, gpt2, mlp
 from thresher.attribution.curvature.ekfac import EKFAC
-from thresher.attribution.curvature.factors import fit_factors
+from thresher.attribution.curvature.factors import Factors, fit_factors
 from thresher.attribution.curvature.sampled import SampledLabels, predictions
 from thresher.data.batches import all_of
+from thresher.errors import InputError
 from thresher.outputs import logits_of
 
 
@@ -130,3 +131,25 @@ def test_solve_undoes_the_damped_product(tmp_path, make):
     back = ekfac.product(ekfac.solve(vectors))
     for name, value in vectors.items():
         torch.testing.assert_close(back[name], value)
+
+
+def test_each_kind_of_group_may_be_damped_by_itself(tmp_path):
+    pool, _ = dual_cases.examples(tmp_path, gpt2)
+    factors = fit_factors(gpt2(0), all_of(pool))
+    kinds = {factor.group.weight: factor.group.kind for factor in factors.blocks}
+    assert {kinds[name] for name in kinds if "wte" in name or "wpe" in name} == {"embedding"}
+    assert {kinds[name] for name in kinds if "ln_" in name} == {"norm"}
+    assert {kinds[name] for name in kinds if "c_attn.weight" in name or "c_fc.weight" in name} == {"linear"}
+    mixed = EKFAC(factors, {"embedding": 2.0, "norm": 0.5})
+    for factor in factors.blocks:
+        damping = {"embedding": 2.0, "norm": 0.5}.get(factor.group.kind, 0.1)
+        assert mixed.shift(factor) == EKFAC(factors, damping).shift(factor)
+
+
+@pytest.mark.parametrize(
+    ("damping", "said"),
+    [({"embeddings": 1.0}, "nearest: 'embedding'"), ({"norm": 0.0}, "damping of norm=0.0"), (0.0, "damping=0.0")],
+)
+def test_damping_of_no_kind_or_out_of_range_is_refused(damping, said):
+    with pytest.raises(InputError, match=said):
+        EKFAC(Factors(()), damping)

@@ -6,6 +6,7 @@ import pytest
 from tests.attribution.cases import checkpoints, digits, image_examples, mlp, token_examples
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import open_features
+from thresher.attribution.gradients.views import viewed
 from thresher.attribution.scoring.scores import score_blocks
 from thresher.errors import InputError
 
@@ -60,6 +61,17 @@ def test_both_views_are_every_combination_and_an_image_and_its_mirror_image_get_
     mean = np.mean([all_of(made(pool, tmp_path / f"f{i}")) for i, pool in enumerate(pools)], axis=0)
     both = all_of(made(plain, tmp_path / "both", views=("shift", "flip")))
     np.testing.assert_allclose(both, mean, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("names", [("flip",), ("shift", "flip")])
+def test_views_as_windows_are_the_same_views(tmp_path, names):
+    plain = digits(tmp_path / "plain", slice(0, 12))
+    as_windows = viewed(plain, names)
+    assert as_windows.content_hash != plain.content_hash and viewed(plain, ()) is plain
+    given = made(plain, tmp_path / "given", views=names), made(as_windows, tmp_path / "windows")
+    np.testing.assert_allclose(all_of(given[0]), all_of(given[1]), rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="leave views out"):
+        viewed(token_examples(tmp_path / "text", np.array([4, 5])), names)
 
 
 def test_pool_and_target_must_have_the_same_views(tmp_path):

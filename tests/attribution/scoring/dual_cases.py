@@ -76,7 +76,7 @@ def gradients(model, examples, output="margin"):
         batch = examples.batch(examples.windows_of([i])[0])
         outputs = outputs_of(logits_of(model, batch), batch["labels"])
         labels = batch["labels"]
-        counts = (labels[:, 1:] != -100).sum(dim=1).double() if labels.ndim > 1 else torch.ones(1).double()
+        counts = (labels[:, 1:] != -100).sum(dim=1).double() if labels.ndim > 1 else torch.ones(len(labels)).double()
         made = torch.autograd.grad((getattr(outputs, output) * counts).sum() / counts.sum(), list(model.parameters()))
         rows.append(torch.cat([gradient.flatten() for gradient in made]).numpy())
         confidences.append(float((outputs.confidence * counts).sum() / counts.sum()))

@@ -54,6 +54,37 @@ def test_examples_of_the_targets_class_help_it_most(basis, zeros, tmp_path, name
     assert values[is_zero].mean() > values[~is_zero].mean() + values.std()
 
 
+def test_factors_are_an_artefact_that_later_scorers_find_again(basis, zeros, tmp_path):
+    workspace = Workspace(tmp_path / "work")
+
+    def scored(name, sample):
+        again = Basis(basis.models, basis.pool, Attribution(sample=sample, steps=2), workspace)
+        artifact = score_by(name, again, {"zeros": zeros}, out=tmp_path / f"{name}-{sample}")
+        return artifact, again.curvature.artifact
+
+    first, second, third = scored("ekfac", 40), scored("ekfac-cg", 40), scored("ekfac", 60)
+    assert first[1].path == second[1].path != third[1].path
+    assert not second[1].built and first[0].meta["inputs"]["curvature"] == first[1].content_hash
+    assert first[1].facts["share"] == 40 / len(basis.pool) and "checkpoint001.safetensors" in first[1].meta["files"]
+
+
+def test_tokens_are_asked_of_scorers_along_a_direction_and_of_text(basis, zeros, tmp_path):
+    asked = Basis(basis.models, basis.pool, Attribution(per_token=3), basis.workspace)
+    for name, said in {"embedding": "score by direction, ekfac, ekfac-cg", "ekfac": "the pool is images"}.items():
+        with pytest.raises(InputError, match=said):
+            score_by(name, asked, {"zeros": zeros}, out=tmp_path / name)
+
+
+def test_gradients_are_averaged_over_views_by_every_scorer_that_reads_them(basis, zeros, tmp_path):
+    seen = Basis(basis.models, basis.pool, Attribution(k=64, sample=120, views=("flip",)), Workspace(tmp_path / "work"))
+    plain = Basis(basis.models, basis.pool, Attribution(k=64, sample=120), Workspace(tmp_path / "work"))
+    for name in ("trak", "dual", "direction", "ekfac"):
+        pairs = [np.concatenate([b for _, b in pairs_by(name, each, zeros)]).mean(axis=1) for each in (seen, plain)]
+        assert 0.5 < np.corrcoef(*pairs)[0, 1] < 0.9999
+        scores = open_scores(score_by(name, seen, {"zeros": zeros}, out=tmp_path / name).path).of(None)["zeros"]
+        assert np.corrcoef(scores, pairs[0])[0, 1] > 0.99, name
+
+
 def test_going_back_through_training_is_of_whole_targets(basis, zeros):
     with pytest.raises(InputError, match="not once an example"):
         pairs_by("metagradient", basis, zeros)

@@ -90,6 +90,11 @@ class TokenExamples(Examples):
         weights = np.where(totals[example] > 0, predicted / np.maximum(totals[example], 1), 1.0)
         return Windows(example, weights, np.asarray(edges[:, 1] - edges[:, 0]))
 
+    @property
+    def window_starts(self) -> Int[np.ndarray, "w"]:
+        """Which token of its example each window begins with, from 0."""
+        return np.asarray(self._windows[:, 1], dtype=np.int64)
+
     def batch(self, windows: Positions) -> Batch:
         """`input_ids` and `labels` [b, t], as wide as the longest of the windows; -100 where nothing is predicted."""
         example, start, stop = np.asarray(self._windows[np.asarray(windows)]).T
@@ -193,6 +198,11 @@ class WindowExamples(TokenExamples):
     def windows(self) -> Windows:
         """Each window is an example's only one."""
         return Windows(np.arange(len(self)), np.ones(len(self)), self.lengths())
+
+    @property
+    def window_starts(self) -> Int[np.ndarray, "w"]:
+        """Each begins with its first token."""
+        return np.zeros(len(self), dtype=np.int64)
 
     def column(self, name: str) -> list:
         """A column of `examples.parquet` for each window; ids have the window's number after a colon."""

@@ -1,0 +1,51 @@
+"""Verbs of search: an index over a pool's features, and the examples nearest to a target example."""
+
+from pathlib import Path
+
+from thresher.api.handle import Source
+from thresher.api.handles import Examples, FeatureStore, Index, Neighbours
+from thresher.attribution.scoring import index as index_module
+from thresher.attribution.scoring.kernel import Damping
+from thresher.errors import InputError
+from thresher.progress import SILENT, Progress
+from thresher.rules import ruled
+
+
+@ruled
+def build_index(
+    features: Source,
+    *,
+    out: str | Path,
+    damping: Damping = None,
+    q: str | None = None,
+    convention: str = "thresher",
+    kind: str = "auto",
+    progress: Progress = SILENT,
+) -> Index:
+    """A FAISS index over a pool's features, whose inner products are TRAK scores; its recall is measured.
+
+    `kind` is flat (exact), ivf, or auto: flat up to 100,000 examples. Raises InputError where FAISS is not installed.
+    """
+    options = {"damping": damping, "q": q, "convention": convention, "kind": kind, "progress": progress}
+    return Index(index_module.build_index(FeatureStore.of(features).load(), out=Path(out), **options))
+
+
+@ruled
+def search(index: Source, target: Source, example: int | str, *, k: int = 10, pool: Source | None = None) -> Neighbours:
+    """The `k` training examples most helpful and most harmful to one target example, given by position or id.
+
+    `target` is its features, by the same models, projection and seed as the pool's; with `pool`, the prepared pool that
+    was indexed, each hit has a `preview`. Raises InputError for an example that is not there and another pool.
+    """
+    store = FeatureStore.of(target).load()
+    found = index_module.search(Index.of(index).artifact, store, example, k=k)
+    sides = [[{"id": id, "score": float(score)} for id, score in side] for side in found]
+    if pool is not None:
+        examples = Examples.of(pool).load()
+        row_of = {id: row for row, id in enumerate(examples.ids)}
+        for hit in (*sides[0], *sides[1]):
+            if hit["id"] not in row_of:
+                path = examples.artifact.path
+                raise InputError(f"{path} has no example {hit['id']!r}; give the pool that was indexed")
+            hit["preview"] = examples.preview(row_of[str(hit["id"])])
+    return Neighbours(*sides)
