@@ -34,6 +34,8 @@ from thresher.studies.study import Study
 from thresher.studies.study_file import study_text
 
 NUM_SHOWN = 8
+EXPLORER = "explorer.html"
+"""The page beside the report that shows the examples."""
 
 
 def make_report(
@@ -78,6 +80,7 @@ def make_report(
             versions={name: library_version(name) or "missing" for name in LIBRARIES},
         ),
         notes=_notes(study, result),
+        explorer=EXPLORER,
     )
 
 

@@ -14,8 +14,7 @@ from jaxtyping import Float
 from thresher.artifacts import Artifact
 from thresher.attribution.features.store import FeatureStore
 from thresher.attribution.scoring.goal import target_weights
-from thresher.attribution.scoring.kernel import kernel_of
-from thresher.attribution.scoring.kernel import gram
+from thresher.attribution.scoring.kernel import gram, kernel_of
 from thresher.attribution.scoring.scores import check_stores, mean_features, q_weights
 from thresher.errors import InputError
 

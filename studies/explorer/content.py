@@ -14,8 +14,9 @@ from thresher import __version__
 from thresher.data.examples import Examples, Labelled
 from thresher.selection.combination import combine
 from thresher.studies.explorer.documents import copies_of
+from thresher.studies.explorer.ends import Ends
 from thresher.studies.explorer.packing import packed
-from thresher.studies.explorer.pairs import Ends, TargetPairs, Together, pairs_of
+from thresher.studies.explorer.pairs import TargetPairs, Together, pairs_of
 from thresher.studies.explorer.predictions import Predictions, predict
 from thresher.studies.explorer.room import Room, fill
 from thresher.studies.explorer.subject import SELF, Subject
@@ -163,29 +164,33 @@ def _target(
         **_labels(target, rows, predict(subject.models, target, rows, device=subject.device)),
         "documents": shown.documents,
         "forward": None if pairs is None else _ends(pairs.forward, shown.count, room.top, place),
-        "back": None if pairs is None or pairs.back is None else _back(pairs.back, room.rows, shown.count),
+        "back": None if pairs is None or pairs.back is None else _back(pairs.back, room, shown.count),
     }
 
 
 def _ends(ends: Ends, count: int, top: int, place: np.ndarray) -> dict[str, Any]:
     """The first `top` of each side, of the first `count` queries."""
-    top = min(top, ends.k)
-    columns = np.concatenate([np.arange(top), ends.k + np.arange(top)])
-    return _packed_ends(ends, np.arange(min(count, len(ends.places))), columns, place, top)
+    return _packed_ends(ends, np.arange(min(count, len(ends.places))), _both_sides(ends, top), place)
 
 
-def _back(ends: Ends, rows: np.ndarray, count: int) -> dict[str, Any]:
+def _back(ends: Ends, room: Room, count: int) -> dict[str, Any]:
+    """Of the pool examples in the page; target examples beyond the first `count` are not in it."""
     size = max(int(ends.places.max(initial=-1)) + 1, count)
     place = np.append(np.where(np.arange(size) < count, np.arange(size), -1), -1)
-    return _packed_ends(ends, rows, np.arange(2 * ends.k), place, ends.k)
+    return _packed_ends(ends, room.rows, _both_sides(ends, room.back), place)
 
 
-def _packed_ends(ends: Ends, rows: np.ndarray, columns: np.ndarray, place: np.ndarray, k: int) -> dict[str, Any]:
+def _both_sides(ends: Ends, most: int) -> np.ndarray:
+    one = np.arange(min(most, ends.k))
+    return np.concatenate([one, ends.k + one])
+
+
+def _packed_ends(ends: Ends, rows: np.ndarray, columns: np.ndarray, place: np.ndarray) -> dict[str, Any]:
     grid = np.ix_(rows, columns)
     block: Mapping[str, np.ndarray | None] = ends.block._asdict()
     spread, agreeing = block["spread"], block["agreeing"]
     return {
-        "k": k,
+        "k": len(columns) // 2,
         "queries": len(rows),
         "places": packed(place[ends.places[grid]], "i"),
         "scores": packed(ends.block.scores[grid], "f"),

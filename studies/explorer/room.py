@@ -20,8 +20,8 @@ from thresher.studies.explorer.subject import Subject
 MEGABYTE = 2**20
 CHUNK = 256
 """Documents that are read and measured at a time."""
-NUMBERS, TARGETS = 0.45, 0.2
-"""Shares of a page: numbers of pool examples, documents of targets."""
+NUMBERS, TARGETS, PAIRS = 0.45, 0.2, 0.15
+"""Shares of a page, at most: numbers of pool examples, documents of targets, single target examples either way."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Room:
     targets: Mapping[str, ShownTarget]
     top: int
     """Pool examples of each side that single target examples keep."""
+    back: int
+    """Target examples of each side that pool examples keep."""
     missing: str
     """What is not in the page, in one sentence; empty: nothing is missing."""
 
@@ -57,25 +59,26 @@ def fill(
     pool = subject.pool
     if limit is None:
         shown = {name: ShownTarget(len(target), None) for name, target in subject.targets.items()}
-        return Room(np.arange(len(pool)), None, shown, subject.top, "")
+        return Room(np.arange(len(pool)), None, shown, subject.top, BACK, "")
     targets, used = _targets(subject, int(limit * TARGETS))
     order = np.fromiter(dict.fromkeys(order_of(columns, pairs)), np.int64)
-    each = _bytes_of_a_row(subject, len(columns), pairs)
+    back = BACK
+    while back > 2 and len(pool) * _bytes_of_back(pairs, back) > limit * PAIRS:
+        back -= 1
+    each = _bytes_of_a_row(subject, len(columns)) + _bytes_of_back(pairs, back)
     many = max(int((limit * NUMBERS) // each), 1)
     rows = np.sort(order[:many])
     top, used = subject.top, used + each * len(rows)
     queries = sum(min(shown.count, len(pairs[name].forward.places)) for name, shown in targets.items() if name in pairs)
-    while top > 3 and 2 * top * queries * _bytes_of_a_pair() > limit * 0.2:
+    while top > 3 and 2 * top * queries * _bytes_of_a_pair() > limit * PAIRS:
         top -= 1
     used += 2 * top * queries * _bytes_of_a_pair()
     documents = _documents(pool, order[:many], max(limit - used, 0))
     listed: list[Shown] = [documents.get(int(row)) for row in rows]
-    return Room(rows, listed, targets, top, _missing(subject, len(rows), len(documents), targets))
+    return Room(rows, listed, targets, top, back, _missing(subject, len(rows), len(documents), targets))
 
 
-def order_of(
-    columns: Mapping[str, Float[np.ndarray, "n"]], pairs: Mapping[str, TargetPairs]
-) -> Iterator[int]:
+def order_of(columns: Mapping[str, Float[np.ndarray, "n"]], pairs: Mapping[str, TargetPairs]) -> Iterator[int]:
     """Positions of the pool, the ones to show first first; every one at least once, most more often."""
     orders = [np.argsort(-values, kind="stable") for values in columns.values()]
     for rank in range(min(50, len(orders[0]))):
@@ -111,7 +114,7 @@ def _targets(subject: Subject, limit: int) -> tuple[dict[str, ShownTarget], int]
     return shown, used
 
 
-def _documents(pool: Examples, order: Int[np.ndarray, "r"], limit: int) -> dict[int, Shown]:
+def _documents(pool: Examples, order: Int[np.ndarray, "r"], limit: float) -> dict[int, Shown]:
     """As many documents as fit into `limit` bytes, in order; one that is too long alone is passed over."""
     found: dict[int, Shown] = {}
     source = iter(order.tolist())
@@ -126,13 +129,16 @@ def _documents(pool: Examples, order: Int[np.ndarray, "r"], limit: int) -> dict[
     return found
 
 
-def _bytes_of_a_row(subject: Subject, num_columns: int, pairs: Mapping[str, TargetPairs]) -> float:
+def _bytes_of_a_row(subject: Subject, num_columns: int) -> float:
     ids = subject.pool.ids
     id_bytes = json_size([str(id) for id in ids[:: max(len(ids) // 200, 1)]]) / min(len(ids), 200) + 3
     numbers = packed_size(10**6, "i") / 10**6
     spread = 1.3 if subject.features is not None else 0
-    back = sum(2 * min(BACK, one.back.k) * _bytes_of_a_pair() for one in pairs.values() if one.back is not None)
-    return id_bytes + numbers * (num_columns * (1 + spread) + 3 + 4 * bool(subject.models)) + back
+    return id_bytes + numbers * (num_columns * (1 + spread) + 3 + 4 * bool(subject.models))
+
+
+def _bytes_of_back(pairs: Mapping[str, TargetPairs], back: int) -> float:
+    return sum(2 * min(back, one.back.k) * _bytes_of_a_pair() for one in pairs.values() if one.back is not None)
 
 
 def _bytes_of_a_pair() -> float:

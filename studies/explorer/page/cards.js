@@ -5,23 +5,26 @@ function agreementOf(item) {
   return h("span", { class: "flag", title: "The scores of the others have the other sign" }, `${item.agreeing} of ${data.about.proxies} proxies agree in sign`);
 }
 
-function scoreLine(item, rank, largest) {
+// `scale`: { unit, largest } of the lists.
+function scoreLine(item, rank, { unit, largest }) {
   const bar = h("span", { class: "bar", "aria-hidden": "true" });
   bar.style.width = `${Math.max(2, (100 * Math.abs(item.score)) / largest)}%`;
   return h("div", { class: "score-line" },
     h("span", { class: "rank" }, whole(rank)),
-    h("span", { class: "score" }, number3(item.score, true)),
-    item.spread !== null && item.spread >= 0 && data.about.proxies > 1 && h("span", { class: "quiet", title: "Standard deviation over the proxies" }, `± ${number3(item.spread)}`),
+    h("span", { class: "score" }, written(item.score, unit, true)),
+    item.spread !== null && item.spread >= 0 && data.about.proxies > 1 && h("span", { class: "quiet", title: "Standard deviation over the proxies" }, `± ${written(item.spread, unit)}`),
     agreementOf(item), h("span", { class: "scale", "aria-hidden": "true" }, bar));
 }
 
+const cardClass = (target, row) => (typeof documentAt(target, row) === "string" ? "card pictured" : "card");
+
 // A training example; `item.others` are copies of it further down.
-function poolCard(item, rank, largest) {
+function poolCard(item, rank, scale) {
   const { row } = item;
   const isMarked = marks.has(row);
   const same = copiesOf(row).length;
-  const card = h("li", { class: "card", tabindex: -1, "data-row": row, "aria-label": `${rank}: ${pool.ids[row]}` },
-    scoreLine(item, rank, largest),
+  return h("li", { class: cardClass(null, row), tabindex: -1, "data-row": row, "aria-label": `${rank}: ${pool.ids[row]}` },
+    scoreLine(item, rank, scale),
     h("div", { class: "who" },
       pool.domains.length > 1 && h("span", { class: "domain" }, pool.domains[pool.domain[row]] || "(none)"),
       h("span", { class: "id" }, pool.ids[row]),
@@ -32,22 +35,21 @@ function poolCard(item, rank, largest) {
       button(isMarked ? "Marked" : "Mark", () => mark(row), { class: "plain do-mark", "aria-pressed": String(isMarked), "aria-label": `Mark ${pool.ids[row]}` }),
       button("Whom did it affect?", () => lookAt(row), { class: "plain do-one", "aria-label": `Whom did ${pool.ids[row]} affect?` }),
       same > 1 && h("details", { class: "copies" }, h("summary", {}, `${plural(same - 1, "copy", "copies")}`), copiesTable(row))));
-  return card;
 }
 
 function copiesTable(row) {
   const column = currentColumn();
   return h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "The same"), pool.labels && h("th", {}, "Label"), h("th", { class: "n" }, `Score, ${column.name}`))),
     h("tbody", {}, copiesOf(row).slice(0, 100).map((other) => h("tr", {}, h("td", { class: "id" }, pool.ids[other]),
-      pool.labels && h("td", {}, data.classes[pool.labels[other]]), h("td", { class: "n" }, number3(column.scores[other], true))))));
+      pool.labels && h("td", {}, data.classes[pool.labels[other]]), h("td", { class: "n" }, columnScore(column, other))))));
 }
 
 // A target example that a training example helped or hurt.
-function targetCard(item, rank, largest) {
+function targetCard(item, rank, scale) {
   const { target, row } = item;
   const show = () => change({ view: "examples", column: data.columns.findIndex((column) => column.name === target.name), example: row });
-  return h("li", { class: "card", tabindex: -1, "data-example": row, "aria-label": `${rank}: ${target.ids[row]}` },
-    scoreLine(item, rank, largest),
+  return h("li", { class: cardClass(target, row), tabindex: -1, "data-example": row, "aria-label": `${rank}: ${target.ids[row]}` },
+    scoreLine(item, rank, scale),
     h("div", { class: "who" }, h("span", { class: "domain" }, target.name), h("span", { class: "id" }, target.ids[row]), labelLine(target, row)),
     shownDocument(target, row, `Target example ${target.ids[row]}`),
     h("div", { class: "acts" }, button("What shaped it?", show, { class: "plain do-one", "aria-label": `What shaped ${target.ids[row]}?` })));

@@ -16,7 +16,7 @@ function binned(scores, [low, high]) {
 }
 
 // `cut`: scores from here on are kept. `drag(score)` is called while a person pulls the line.
-function histogram(scores, range, cut, drag) {
+function histogram(scores, range, cut, unit, drag) {
   const [low, high] = range;
   const [width, height] = [600, 150];
   const bins = binned(scores, range);
@@ -46,5 +46,5 @@ function histogram(scores, range, cut, drag) {
     window.addEventListener("pointerup", stop);
     window.addEventListener("pointercancel", stop);
   });
-  return h("div", { class: "chart" }, chart, h("div", { class: "axis quiet", "aria-hidden": "true" }, h("span", {}, number3(low)), h("span", {}, number3(high))));
+  return h("div", { class: "chart" }, chart, h("div", { class: "axis quiet", "aria-hidden": "true" }, h("span", {}, written(low, unit)), h("span", {}, written(high, unit))));
 }

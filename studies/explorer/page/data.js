@@ -40,6 +40,22 @@ function orderOf(column) {
   return orders.get(column);
 }
 
+// The unit that the scores of a column are written in.
+const units = new Map();
+function columnUnit(column) {
+  if (!units.has(column)) {
+    const order = orderOf(column);
+    units.set(column, unitOf(order.length ? Math.max(Math.abs(column.scores[order[0]]), Math.abs(column.scores[order[order.length - 1]])) : 0));
+  }
+  return units.get(column);
+}
+
+// A score for a column as a whole, with its unit where it has one.
+function columnScore(column, row) {
+  const unit = columnUnit(column);
+  return written(column.scores[row], unit, true) + (unit.power ? ` \u00b7 ${unitName(unit)}` : "");
+}
+
 // What stands at both ends of one query: its helpful and its harmful others, in order.
 function endsOf(ends, query, side) {
   const items = [];

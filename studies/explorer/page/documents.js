@@ -53,8 +53,10 @@ function textOf(found, wanted) {
   const parts = found.length === 1 ? ["", found[0], ""] : found;
   const length = parts[0].length + parts[1].length + parts[2].length;
   const lines = parts.reduce((sum, part) => sum + part.split("\n").length - 1, 1);
+  // What is indented is code or a table: its columns stand below each other.
+  const isIndented = parts.join("").split("\n").filter((line) => /^(\t| {2,})\S/.test(line)).length > 0.15 * lines;
   const isLong = length > LONG || lines > LINES;
-  const text = h("div", { class: "text" });
+  const text = h("div", { class: isIndented ? "text even" : "text" });
   const write = (most) => {
     let left = most;
     const pieces = parts.map((part) => {

@@ -19,8 +19,9 @@ const fold = tick("fold", "Fold copies", "fold");
 const marked = tick("only-marked", "Marked only", "marked");
 const differ = tick("differ", "Proxies disagree", "differ");
 const numCopies = pool.first ? pool.first.reduce((sum, first, row) => sum + (first !== row), 0) : 0;
-document.getElementById("filters").append(search, ...domains, ...statuses, sides,
-  h("div", { class: "ticks" }, numCopies ? fold.row : "", marked.row, data.about.spread ? differ.row : ""));
+const others = h("details", { id: "others", open: !window.matchMedia(NARROW).matches }, h("summary", {}, "Filters"),
+  h("div", { class: "others" }, ...domains, ...statuses, h("div", { class: "ticks" }, numCopies ? fold.row : "", marked.row, data.about.spread ? differ.row : "")));
+document.getElementById("filters").append(search, sides, others);
 
 // Rows whose id or text holds the words, whatever their case.
 async function rowsWith(words) {

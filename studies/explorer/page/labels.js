@@ -26,7 +26,7 @@ function suspectCard(row, rank) {
     on: { change: (event) => { event.target.checked ? relabelled.set(row, Number(select.value)) : relabelled.delete(row); draw(); } } });
   box.checked = chosen !== undefined;
   return h("li", { class: "card suspect", tabindex: -1, "data-row": row, "aria-label": `${rank}: ${pool.ids[row]}` },
-    h("div", { class: "score-line" }, h("span", { class: "rank" }, whole(rank)), h("span", { class: "score" }, number3(currentColumn().scores[row], true)), h("span", { class: "id" }, pool.ids[row])),
+    h("div", { class: "score-line" }, h("span", { class: "rank" }, whole(rank)), h("span", { class: "score" }, written(currentColumn().scores[row], columnUnit(currentColumn()), true)), h("span", { class: "id" }, pool.ids[row])),
     shownDocument(null, row, `Training example ${pool.ids[row]}`, state.text),
     h("div", { class: "labels" }, h("span", {}, "given ", h("strong", {}, data.classes[pool.labels[row]]), pool.given ? h("span", { class: "quiet" }, ` ${pool.given[row].toFixed(2)}`) : ""),
       pool.predicted && h("span", { class: pool.predicted[row] !== pool.labels[row] ? "differs" : "" }, "predicted ", h("strong", {}, data.classes[pool.predicted[row]]), h("span", { class: "quiet" }, ` ${pool.confidence[row].toFixed(2)}`))),

@@ -33,12 +33,10 @@ function emptyLine(side) {
   return side === "helpful" ? "No score is above 0." : "No score is below 0.";
 }
 
-function drawSide(side, heading) {
-  const items = listed(side);
+function drawSide(side, heading, items, scale) {
   const start = state.pages[side] * A_PAGE;
   const shown = items.slice(start, start + A_PAGE);
-  const largest = Math.max(...items.slice(0, 1).map((item) => Math.abs(item.score)), 1e-30);
-  const cards = shown.map((item, place) => (isOne() ? targetCard : poolCard)(item, start + place + 1, largest));
+  const cards = shown.map((item, place) => (isOne() ? targetCard : poolCard)(item, start + place + 1, scale));
   return { shown, total: items.length,
     part: h("section", { class: `side ${side}`, "aria-labelledby": `list-${side}` },
       h("h2", { id: `list-${side}` }, heading, " ", h("span", { class: "quiet" }, whole(items.length))),
@@ -48,11 +46,15 @@ function drawSide(side, heading) {
 
 function drawLists() {
   const names = isOne() && !isSelf() ? { helpful: "Helped", harmful: "Hurt" } : sideNames();
-  const order = isSelf() ? ["helpful", "harmful"] : ["helpful", "harmful"];
-  const wanted = order.filter((side) => state.side === "both" || state.side === side);
-  const drawn = wanted.map((side) => drawSide(side, names[side]));
+  const wanted = ["helpful", "harmful"].filter((side) => state.side === "both" || state.side === side);
+  const lists = wanted.map(listed);
+  const largest = Math.max(...lists.flatMap((items) => items.slice(0, 1).map((item) => Math.abs(item.score))), 1e-30);
+  const scale = { unit: !isOne() && state.example < 0 ? columnUnit(currentColumn()) : unitOf(largest), largest };
+  const drawn = wanted.map((side, place) => drawSide(side, names[side], lists[place], scale));
   const total = drawn.reduce((sum, one) => sum + one.total, 0);
-  count.textContent = isOne() ? "" : `${plural(total, "example")}${state.example >= 0 ? " at the ends of this query" : ""} of ${whole(pool.size)}`;
+  const ends = isOne() || state.example >= 0 ? " at the ends" : "";
+  const of = isOne() ? "" : ` of ${whole(pool.size)}`;
+  count.textContent = `${plural(total, "example")}${of}${ends}${scale.unit.power ? `, scores in ${unitName(scale.unit)}` : ""}`;
   replace(view, h("div", { class: wanted.length > 1 ? "two" : "two single" }, drawn.map((one) => one.part)));
   return drawn.flatMap((one) => one.shown);
 }

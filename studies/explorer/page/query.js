@@ -6,7 +6,7 @@ const picks = {
     data.columns.map((column, place) => h("option", { value: place }, column.kind === "self" ? "each example itself" : column.name))),
   whole: button("Average", () => change({ example: -1 }), { class: "choice" }),
   before: button("‹", () => step(-1), { class: "choice", "aria-label": "The example before", title: "Example before  [" }),
-  number: h("input", { id: "pick-example", type: "number", min: 1, inputmode: "numeric", "aria-label": "Number of the target example",
+  number: h("input", { id: "pick-example", type: "number", min: 1, inputmode: "numeric", placeholder: "one", "aria-label": "Number of the target example",
     on: { change: (event) => pick(Number(event.target.value) - 1) } }),
   after: button("›", () => step(1), { class: "choice", "aria-label": "The next example", title: "Next example  ]" }),
   of: h("span", { class: "quiet" }),
@@ -75,13 +75,13 @@ function drawAverage(target) {
     return typeof found === "string" && h("button", { type: "button", class: "thumb", on: { click: () => pick(place) } }, picture(found, `Example ${id}`));
   });
   return [h("p", {}, h("strong", {}, `The average of ${plural(target.size, "example")} of ${target.name}. `),
-    target.forward ? "Step through them to see what helped and what hurt each." : ""), h("div", { class: "thumbs" }, shown)];
+    target.forward ? h("span", { class: "more" }, "Step through them to see what helped and what hurt each.") : ""), h("div", { class: "thumbs" }, shown)];
 }
 
 function drawSubject() {
   const target = currentTarget();
   if (isOne()) {
-    const scores = data.columns.map((column) => h("span", { class: "fact" }, `${column.name} `, h("b", {}, number3(column.scores[state.row], true))));
+    const scores = data.columns.map((column) => h("span", { class: "fact" }, `${column.name} `, h("b", {}, columnScore(column, state.row))));
     return [h("p", { class: "who" }, h("strong", {}, "Training example "), h("span", { class: "id" }, pool.ids[state.row]), " ",
       labelLine(pool, state.row), " ", scores), shownDocument(null, state.row, `Training example ${pool.ids[state.row]}`)];
   }

@@ -52,12 +52,21 @@ function picture(uri, alt) {
 const whole = (number) => Math.round(number).toLocaleString("en-US");
 const share = (number) => `${(100 * number).toFixed(1)} %`;
 
-// Three digits that count, with a true minus; `signed`: with a plus too.
-function number3(value, signed = false) {
+// How scores whose largest is `largest` are written, all alike: in powers of ten where they are small or huge.
+function unitOf(largest) {
+  const power = largest > 0 && Number.isFinite(largest) ? Math.floor(Math.log10(largest)) : 0;
+  return power < -2 || power > 4 ? { power, digits: 2 } : { power: 0, digits: Math.max(2 - power, 0) };
+}
+
+const RAISED = { "-": "\u207b", 0: "\u2070", 1: "\u00b9", 2: "\u00b2", 3: "\u00b3", 4: "\u2074", 5: "\u2075", 6: "\u2076", 7: "\u2077", 8: "\u2078", 9: "\u2079" };
+const unitName = ({ power }) => (power ? `10${[...String(power)].map((char) => RAISED[char]).join("")}` : "");
+
+// A score in its unit, with a true minus; `signed`: with a plus too.
+function written(value, unit, signed = false) {
   if (!Number.isFinite(value)) return "–";
-  const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-3 || size >= 1e5) ? size.toExponential(2) : String(Number(size.toPrecision(3)));
-  return (value < 0 ? MINUS : signed && value > 0 ? "+" : "") + text;
+  const text = (Math.abs(value) / 10 ** unit.power).toFixed(unit.digits);
+  const sign = Number(text) === 0 ? "" : value < 0 ? MINUS : signed ? "+" : "";
+  return sign + text;
 }
 
 const plural = (count, one, many = `${one}s`) => `${whole(count)} ${count === 1 ? one : many}`;

@@ -36,6 +36,11 @@ function countAbove(column, score) {
   return isWhole ? low : low ? column.curve[low - 1][0] : 0;
 }
 
+const inUnit = (score) => {
+  const unit = columnUnit(currentColumn());
+  return written(score, unit, true) + (unit.power ? ` \u00b7 ${unitName(unit)}` : "");
+};
+
 function commandFor(column, kept) {
   const { select } = data.commands;
   const name = column.kind === "all" ? "" : ` --targets ${/^[\w.@%+:-]+$/.test(column.name) ? column.name : `'${column.name.replace(/'/g, "'\\''")}'`}`;
@@ -59,12 +64,17 @@ keepPart.copy = button("Copy", async () => {
     keepPart.said.textContent = "selected: copy it by hand";
   }
 }, { class: "choice" });
+keepPart.mark = button("Mark them all", () => {
+  for (const row of orderOf(currentColumn()).slice(0, startingCount())) marks.add(row);
+  remember();
+  draw();
+}, { class: "plain", id: "mark-all" });
 keepPart.details = h("details", {}, h("summary", {}, "As a table"), keepPart.table);
 keepPart.commandRow = h("div", { class: "command" }, h("pre", { tabindex: 0, "aria-label": "Command" }, keepPart.command), keepPart.copy, keepPart.said);
 keepPart.all = h("section", { class: "panel", "aria-labelledby": "keep-title" },
   h("h2", { id: "keep-title" }, "What to keep"), keepPart.chart,
   h("div", { class: "keep" }, keepPart.range, h("label", { for: "keep-number" }, "Examples to keep"), keepPart.number),
-  keepPart.facts, keepPart.commandRow, keepPart.details);
+  keepPart.facts, keepPart.commandRow, keepPart.mark, keepPart.details);
 
 function keepTable(column) {
   const parts = [0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1].map((part) => Math.max(Math.round(part * pool.size), 1));
@@ -72,7 +82,7 @@ function keepTable(column) {
   return h("table", {}, h("thead", {}, h("tr", {}, h("th", { class: "n" }, "Examples"), h("th", { class: "n" }, "Share"), h("th", { class: "n" }, `${data.about.unit[0].toUpperCase()}${data.about.unit.slice(1)}`), h("th", { class: "n" }, "Share"), h("th", { class: "n" }, "Lowest score"))),
     h("tbody", {}, [...new Set(parts)].map((kept) => {
       const { tokens, score } = atCount(column, kept);
-      return h("tr", {}, h("td", { class: "n" }, whole(kept)), h("td", { class: "n" }, share(kept / pool.size)), h("td", { class: "n" }, whole(tokens)), h("td", { class: "n" }, share(tokens / total)), h("td", { class: "n" }, number3(score, true)));
+      return h("tr", {}, h("td", { class: "n" }, whole(kept)), h("td", { class: "n" }, share(kept / pool.size)), h("td", { class: "n" }, whole(tokens)), h("td", { class: "n" }, share(tokens / total)), h("td", { class: "n" }, inUnit(score)));
     })));
 }
 
@@ -85,11 +95,12 @@ draws(() => {
   count.textContent = "";
   keepPart.range.value = keepPart.number.value = kept;
   const known = isWhole ? column.scores : Float32Array.from(column.curve, (point) => point[2]);
-  replace(keepPart.chart, histogram(known, bulk([...known].sort((a, b) => a - b)), score, (to) => change({ keep: countAbove(column, to) })),
-    h("p", { class: "quiet" }, `Scores for ${column.name}${state.example >= 0 ? " as a whole" : ""}: drag the line, or the slider.`, isWhole ? "" : " Read at 200 places of the pool; counts between them are about right."));
+  replace(keepPart.chart, histogram(known, bulk([...known].sort((a, b) => a - b)), score, columnUnit(column), (to) => change({ keep: countAbove(column, to) })),
+    h("p", { class: "quiet" }, `Scores for ${column.name}${state.example >= 0 ? " as a whole" : ""}${columnUnit(column).power ? `, in ${unitName(columnUnit(column))}` : ""}: drag the line, or the slider.`, isWhole ? "" : " Read at 200 places of the pool; counts between them are about right."));
   replace(keepPart.facts, h("strong", {}, `${plural(kept, "example")}`), ` of ${whole(pool.size)} (${share(kept / pool.size)})`,
-    data.about.unit === "tokens" ? `, ${whole(tokens)} tokens (${share(tokens / total)})` : "", kept ? `, scores from ${number3(score, true)} on.` : ".");
+    data.about.unit === "tokens" ? `, ${whole(tokens)} tokens (${share(tokens / total)})` : "", kept ? `, scores from ${inUnit(score)} on.` : ".");
   const command = commandFor(column, kept);
+  keepPart.mark.hidden = !isWhole || !kept;
   keepPart.commandRow.hidden = !command || !kept;
   keepPart.command.textContent = visible(command || "");
   replace(keepPart.table, keepTable(column));
