@@ -18,6 +18,8 @@ from thresher.studies.explorer.pairs import BACK, TargetPairs
 from thresher.studies.explorer.subject import Subject
 
 MEGABYTE = 2**20
+OTHERS, CURVE = 2000, 8000
+"""Bytes, about: names and facts; of each column the curve of a threshold."""
 CHUNK = 256
 """Documents that are read and measured at a time."""
 NUMBERS, TARGETS, PAIRS = 0.45, 0.2, 0.15
@@ -68,7 +70,7 @@ def fill(
     each = _bytes_of_a_row(subject, len(columns)) + _bytes_of_back(pairs, back)
     many = max(int((limit * NUMBERS) // each), 1)
     rows = np.sort(order[:many])
-    top, used = subject.top, used + each * len(rows)
+    top, used = subject.top, used + each * len(rows) + OTHERS + CURVE * len(columns)
     queries = sum(min(shown.count, len(pairs[name].forward.places)) for name, shown in targets.items() if name in pairs)
     while top > 3 and 2 * top * queries * _bytes_of_a_pair() > limit * PAIRS:
         top -= 1

@@ -27,7 +27,7 @@ function poolCard(item, rank, scale) {
     scoreLine(item, rank, scale),
     h("div", { class: "who" },
       pool.domains.length > 1 && h("span", { class: "domain" }, pool.domains[pool.domain[row]] || "(none)"),
-      h("span", { class: "id" }, pool.ids[row]),
+      h("span", { class: "id" }, withHits(pool.ids[row], state.text)),
       pool.kept && h("span", { class: pool.kept[row] ? "kept" : "dropped" }, pool.kept[row] ? "kept" : "dropped"),
       labelLine(pool, row)),
     shownDocument(null, row, `Training example ${pool.ids[row]}`, state.text),

@@ -52,7 +52,7 @@ function startingCount() {
   return pool.kept && isWhole ? pool.kept.reduce((sum, one) => sum + one, 0) : Math.round(pool.size / 5);
 }
 
-const keepPart = { chart: h("div", {}), facts: h("p", { class: "facts", role: "status" }), table: h("div", {}), command: h("code", {}), said: h("span", { class: "quiet", role: "status" }) };
+const keepPart = { chart: h("div", {}), facts: h("p", { class: "facts", role: "status" }), table: h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Table of thresholds" }), command: h("code", {}), said: h("span", { class: "quiet", role: "status" }) };
 keepPart.range = h("input", { id: "keep-range", type: "range", min: 0, max: pool.size, step: 1, "aria-label": "Examples to keep, as a slider", on: { input: (event) => change({ keep: Number(event.target.value) }) } });
 keepPart.number = h("input", { id: "keep-number", type: "number", min: 0, max: pool.size, step: 1, on: { change: (event) => change({ keep: Math.min(Math.max(Math.round(Number(event.target.value)) || 0, 0), pool.size) }) } });
 keepPart.copy = button("Copy", async () => {
