@@ -34,8 +34,6 @@ from thresher.studies.study import Study
 from thresher.studies.study_file import study_text
 
 NUM_SHOWN = 8
-EXPLORER = "explorer.html"
-"""The page beside the report that shows the examples."""
 
 
 def make_report(
@@ -80,7 +78,7 @@ def make_report(
             versions={name: library_version(name) or "missing" for name in LIBRARIES},
         ),
         notes=_notes(study, result),
-        explorer=EXPLORER,
+        explorer=True,
     )
 
 

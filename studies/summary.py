@@ -14,7 +14,7 @@ from thresher.studies.loop import StudyResult
 from thresher.studies.preparation import cut_lines
 from thresher.studies.report.content import NoisyLabels
 from thresher.studies.report.render import write_report
-from thresher.studies.reporting import EXPLORER, make_report
+from thresher.studies.reporting import make_report
 from thresher.studies.study import Study
 from thresher.studies.study_file import study_text
 from thresher.workspace import Workspace
@@ -31,7 +31,7 @@ def finish(
         file.write_text(
             f"# {MARK}: replays the study from here.\n" + study_text(study, workspace.root), encoding="utf-8"
         )
-    page, explorer = workspace.root / "report.html", workspace.root / EXPLORER
+    page, explorer = workspace.root / "report.html", workspace.root / "explorer.html"
     write_explorer(_subject(study, result, workspace), explorer)
     trust = trusted(result.trust) if result.trust else None
     report = make_report(study, result, command, flips, trust, root=workspace.root)

@@ -1,4 +1,4 @@
-"""`thresher explore` and `thresher.explore`: a page from artefacts, one line for what is wrong, nothing written over."""
+"""`thresher explore`, `thresher.explore`: a page from artefacts, one line for what is wrong, nothing written over."""
 
 import json
 import subprocess

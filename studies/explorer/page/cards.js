@@ -32,8 +32,8 @@ function poolCard(item, rank, scale) {
       labelLine(pool, row)),
     shownDocument(null, row, `Training example ${pool.ids[row]}`, state.text),
     h("div", { class: "acts" },
-      button(isMarked ? "Marked" : "Mark", () => mark(row), { class: "plain do-mark", "aria-pressed": String(isMarked), "aria-label": `Mark ${pool.ids[row]}` }),
-      button("Whom did it affect?", () => lookAt(row), { class: "plain do-one", "aria-label": `Whom did ${pool.ids[row]} affect?` }),
+      button(isMarked ? "Marked" : "Mark", () => mark(row), { class: "plain do-mark", "aria-pressed": String(isMarked), "aria-label": `${isMarked ? "Marked" : "Mark"}: ${pool.ids[row]}` }),
+      button("Whom did it affect?", () => lookAt(row), { class: "plain do-one", "aria-label": `Whom did it affect? ${pool.ids[row]}` }),
       same > 1 && h("details", { class: "copies" }, h("summary", {}, `${plural(same - 1, "copy", "copies")}`), copiesTable(row))));
 }
 
@@ -52,7 +52,7 @@ function targetCard(item, rank, scale) {
     scoreLine(item, rank, scale),
     h("div", { class: "who" }, h("span", { class: "domain" }, target.name), h("span", { class: "id" }, target.ids[row]), labelLine(target, row)),
     shownDocument(target, row, `Target example ${target.ids[row]}`),
-    h("div", { class: "acts" }, button("What shaped it?", show, { class: "plain do-one", "aria-label": `What shaped ${target.ids[row]}?` })));
+    h("div", { class: "acts" }, button("What shaped it?", show, { class: "plain do-one", "aria-label": `What shaped it? ${target.ids[row]}` })));
 }
 
 function lookAt(row) {

@@ -22,7 +22,7 @@ function suspectCard(row, rank) {
   const start = chosen ?? (pool.predicted ? pool.predicted[row] : pool.labels[row]);
   const select = h("select", { "aria-label": `New label of ${pool.ids[row]}`, on: { change: (event) => { relabelled.set(row, Number(event.target.value)); draw(); } } },
     data.classes.map((name, place) => h("option", { value: place, selected: place === start }, name)));
-  const box = h("input", { type: "checkbox", class: "do-relabel", "aria-label": `Relabel ${pool.ids[row]}`,
+  const box = h("input", { type: "checkbox", class: "do-relabel", "aria-label": `Relabel as: ${pool.ids[row]}`,
     on: { change: (event) => { event.target.checked ? relabelled.set(row, Number(select.value)) : relabelled.delete(row); draw(); } } });
   box.checked = chosen !== undefined;
   return h("li", { class: "card suspect", tabindex: -1, "data-row": row, "aria-label": `${rank}: ${pool.ids[row]}` },
@@ -31,7 +31,7 @@ function suspectCard(row, rank) {
     h("div", { class: "labels" }, h("span", {}, "given ", h("strong", {}, data.classes[pool.labels[row]]), pool.given ? h("span", { class: "quiet" }, ` ${pool.given[row].toFixed(2)}`) : ""),
       pool.predicted && h("span", { class: pool.predicted[row] !== pool.labels[row] ? "differs" : "" }, "predicted ", h("strong", {}, data.classes[pool.predicted[row]]), h("span", { class: "quiet" }, ` ${pool.confidence[row].toFixed(2)}`))),
     h("div", { class: "acts" }, h("label", { class: "tick" }, box, "Relabel as"), select,
-      button(marks.has(row) ? "Marked" : "Mark", () => mark(row), { class: "plain do-mark", "aria-pressed": String(marks.has(row)), "aria-label": `Mark ${pool.ids[row]}` })));
+      button(marks.has(row) ? "Marked" : "Mark", () => mark(row), { class: "plain do-mark", "aria-pressed": String(marks.has(row)), "aria-label": `${marks.has(row) ? "Marked" : "Mark"}: ${pool.ids[row]}` })));
 }
 
 function drawLabels() {

@@ -2,7 +2,7 @@
 
 const query = document.getElementById("query");
 const picks = {
-  column: h("select", { id: "pick-target", on: { change: (event) => change({ column: Number(event.target.value), example: -1, keep: null }) } },
+  column: h("select", { id: "pick-target", "aria-label": "Target", on: { change: (event) => change({ column: Number(event.target.value), example: -1, keep: null }) } },
     data.columns.map((column, place) => h("option", { value: place }, column.kind === "self" ? "each example itself" : column.name))),
   whole: button("Average", () => change({ example: -1 }), { class: "choice" }),
   before: button("‹", () => step(-1), { class: "choice", "aria-label": "The example before", title: "Example before  [" }),

@@ -16,6 +16,7 @@ def test_no_view_has_a_serious_finding(open_page, subject, scheme, request):
     assert AXE is not None
     script, page = Path(AXE).read_text(encoding="utf-8"), open_page(request.getfixturevalue(subject))
     page.emulate_media(color_scheme=scheme)
+    page.select_option("#pick-target", index=page.locator("#pick-target option").count() - 1)
     findings = []
     for name in VIEWS:
         tab = page.locator(f'nav [data-view="{name}"]')
@@ -32,4 +33,4 @@ def test_no_view_has_a_serious_finding(open_page, subject, scheme, request):
             for one in result["violations"]
             if one["impact"] in ("serious", "critical", "moderate")
         ]
-    assert findings == []
+    assert findings == [], "\n".join(findings)

@@ -37,17 +37,7 @@ def test_documents_and_searches_are_answered(server, text):
 
 @pytest.mark.parametrize(
     "path",
-    [
-        "/",
-        "//",
-        "/x/",
-        "/{}",
-        "/{}/x",
-        "/{}/documents/x",
-        "/%2e%2e/etc/passwd",
-        "/{}/../..",
-        "/\u00e9/".encode().decode("latin-1"),
-    ],
+    ["/", "//", "/x/", "/{}", "/{}/x", "/{}/documents/x", "/%2e%2e/etc/passwd", "/{}/../.."],
 )
 def test_nothing_else_is_found(server, path):
     assert ask(server, path.format(server.secret))[0] == 404
