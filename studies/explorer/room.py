@@ -6,7 +6,6 @@ every target by turns, and what single target examples have at their ends.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -117,17 +116,23 @@ def _targets(subject: Subject, limit: int) -> tuple[dict[str, ShownTarget], int]
 
 
 def _documents(pool: Examples, order: Int[np.ndarray, "r"], limit: float) -> dict[int, Shown]:
-    """As many documents as fit into `limit` bytes, in order; one that is too long alone is passed over."""
+    """As many documents as fit into `limit` bytes, in order; one that is too long alone is passed over.
+
+    A table on disk is read in groups of rows, so few large pieces are asked for: as many as should fit by the mean of
+    those before.
+    """
     found: dict[int, Shown] = {}
-    source = iter(order.tolist())
-    while chunk := list(islice(source, CHUNK)):
-        for row, one in zip(chunk, documents_of(pool, np.array(chunk)), strict=True):
-            size = json_size(one) + 1
-            if size <= limit:
-                found[row] = one
-                limit -= size
-        if limit < 200:
-            break
+    done, used, count = 0, 0, CHUNK
+    while done < len(order) and limit - used >= 200:
+        rows = np.sort(order[done : done + count])
+        documents = dict(zip(rows.tolist(), documents_of(pool, rows), strict=True))
+        for row in order[done : done + count].tolist():
+            size = json_size(documents[row]) + 1
+            if size <= limit - used:
+                found[row] = documents[row]
+                used += size
+        done += count
+        count = max(int((limit - used) * max(len(found), 1) / max(used, 1)), CHUNK)
     return found
 
 

@@ -51,7 +51,8 @@ function drawLists() {
   const largest = Math.max(...lists.flatMap((items) => items.slice(0, 1).map((item) => Math.abs(item.score))), 1e-30);
   const scale = { unit: !isOne() && state.example < 0 ? columnUnit(currentColumn()) : unitOf(largest), largest };
   const drawn = wanted.map((side, place) => drawSide(side, names[side], lists[place], scale));
-  const total = drawn.reduce((sum, one) => sum + one.total, 0);
+  // Of scores for themselves both lists are the same examples, from either end.
+  const total = isSelf() && !isOne() ? Math.max(...drawn.map((one) => one.total)) : drawn.reduce((sum, one) => sum + one.total, 0);
   const ends = isOne() || state.example >= 0 ? " at the ends" : "";
   const of = isOne() ? "" : ` of ${whole(pool.size)}`;
   count.textContent = `${plural(total, "example")}${of}${ends}${scale.unit.power ? `, scores in ${unitName(scale.unit)}` : ""}`;

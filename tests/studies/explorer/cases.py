@@ -57,6 +57,7 @@ def hostile_text(folder: Path) -> Subject:
         selection=open_selection(selection.path),
         features=open_features(features.path),
         target_features={"<i>cooks": open_features(target_features.path)},
+        lds=measured(folder / "lds", {"trak": 0.25, "random": 0.0}, 90),
         title=f"Study {HOSTILE}",
         commands=COMMANDS,
     )
@@ -114,6 +115,13 @@ def many(folder: Path, count: int = 10_000) -> Subject:
         targets={"t": open_examples(target.path)},
         commands=COMMANDS,
     )
+
+
+def measured(out: Path, means: dict[str, float], num_pool: int):
+    """The LDS of some scorers, as `thresher lds` leaves it."""
+    table = {name: {"lds": {"value": v, "low": v - 0.05, "high": v + 0.05}} for name, v in means.items()}
+    facts = {"table": table, "num_subsets": 40, "num_targets": 8, "num_pool": num_pool}
+    return open_artifact(build(out, kind="lds", config={}, seed=0, inputs={}, write=lambda draft: facts).path)
 
 
 def long_text(folder: Path) -> Subject:

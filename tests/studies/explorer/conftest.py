@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import thresher
 from tests.studies.explorer import cases
 from thresher.studies.explorer.explore import write_explorer
+from thresher.studies.explorer.subject import Subject
 
 CHROMIUM = os.environ.get("THRESHER_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -50,6 +52,14 @@ def text_page(text, tmp_path_factory):
 def long_page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("long")
     return address(cases.long_text(folder), folder)
+
+
+@pytest.fixture(scope="session")
+def self_page(pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("self")
+    models = list(pictures.models)
+    scores = thresher.self_influence(pictures.pool.artifact, models=models, k=16, out=folder / "scores")
+    return address(Subject(scores=scores.artifact, pool=pictures.pool, models=models), folder)
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,8 @@ def both(page):
 def test_hostile_texts_ids_and_names_are_shown_and_white_space_is_kept(open_page, text_page, text):
     page = open_page(text_page)
     assert page.inner_text("h1") == f"Study {HOSTILE}" and page.title() == f"Study {HOSTILE}"
+    assert "LDS of trak 0.25 [0.20, 0.30], n = 40 subsets" in page.inner_text("#about")
+    assert "random" not in page.inner_text("#about")
     both(page)
     assert HOSTILE in page.inner_text("#view")
     order = (-text.table.by_target["<i>cooks"]).argsort(kind="stable")
@@ -257,6 +259,20 @@ def test_wrong_labels_are_listed_first_and_become_a_list_to_relabel(open_page, p
     head, *rows = Path(download.value.path()).read_text().splitlines()
     assert head == "id,given,label,predicted,confidence,score" and len(rows) == 2
     assert all(re.match(r"p-[0-5],(dark|bright),(dark|bright),(dark|bright),0\.\d+,-?[\d.e-]+$", row) for row in rows)
+
+
+def test_scores_of_examples_for_themselves_find_wrong_labels_from_the_top(open_page, self_page):
+    page = open_page(self_page)
+    both(page)
+    assert page.inner_text("#list-helpful").startswith("Highest") and page.inner_text("#list-harmful").startswith(
+        "Lowest"
+    )
+    assert page.inner_text("#count").startswith("60 examples of 60")
+    view(page, "labels")
+    assert "A high score of an example for itself" in page.inner_text("#view")
+    assert {f"p-{n}" for n in range(6)} == set(texts(page.locator(".suspect .id")))
+    view(page, "one")
+    assert "not known" in page.inner_text("#view")
 
 
 def test_pictures_are_large_with_label_prediction_and_confidence(open_page, picture_page):

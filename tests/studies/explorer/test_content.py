@@ -17,6 +17,7 @@ from thresher.studies.explorer.ends import Block, RunningEnds, ends_of
 from thresher.studies.explorer.packing import as_json
 from thresher.studies.explorer.page import page_of
 from thresher.studies.explorer.room import MEGABYTE
+from thresher.studies.explorer.subject import Subject
 
 TYPES = {"f": np.float32, "i": np.int32, "u": np.uint8}
 
@@ -109,6 +110,15 @@ def test_a_page_without_room_keeps_the_ends_and_says_what_is_missing(matrix, kil
     assert places.max() < len(rows)
 
 
+def test_scores_of_examples_for_themselves_are_a_column_of_their_own(text, tmp_path):
+    import thresher
+
+    scores = thresher.self_influence(text.features.artifact, out=tmp_path / "self").artifact
+    content = content_of(Subject(scores=scores, pool=text.pool), 5 * MEGABYTE)
+    (column,) = content["columns"]
+    assert column["kind"] == "self" and column["name"] == "self_influence" and content["targets"] == []
+
+
 def test_ends_are_the_same_in_blocks_as_in_one_piece():
     draw = np.random.default_rng(0)
     scores = draw.integers(-5, 5, (4, 37)).astype(float)  # with many equals
@@ -148,6 +158,8 @@ def test_what_does_not_belong_together_is_refused_in_one_line(text, matrix, pict
         replace(matrix, targets={"t": matrix.pool})
     with pytest.raises(InputError, match="give its one"):
         replace(matrix, targets={})
+    with pytest.raises(InputError, match="judged scores of 90 examples, this pool has 300"):
+        replace(matrix, lds=text.lds)
     with pytest.raises(InputError, match="was not made of the examples"):
         replace(matrix, selection=text.selection)
     with pytest.raises(InputError, match="holds not the features that"):
