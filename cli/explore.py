@@ -43,7 +43,7 @@ class Explore(Command):
     lds: Path | None = None
     """How well such scores predict retraining, from `thresher lds`."""
     out: Path | None = None
-    """The page; None: SCORES-explorer.html beside the scores."""
+    """The page; None: explorer.html in the current folder."""
     page_mb: float = 5.0
     """Megabytes of data in the page; of more the middle of the pool is left out first."""
     top: int = 20
@@ -60,7 +60,7 @@ class Explore(Command):
         from thresher.places import check_file_place
         from thresher.studies.explorer.explore import open_subject, write_explorer
 
-        out = self.out or self.scores.with_name(f"{self.scores.name}-explorer.html")
+        out = self.out or Path("explorer.html")
         if self.serve and self.out is not None:
             raise InputError(f"--serve writes no page, and --out {self.out} asks for one; leave one of them out")
         if not self.serve:

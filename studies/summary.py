@@ -70,6 +70,7 @@ def _subject(study: Study, result: StudyResult, workspace: Workspace) -> Subject
     """What the explorer of a study shows: its scores for its targets, what its own method kept, its proxies."""
     targets, scores = result.prepared.targets, published(result.scores.path, workspace.root)
     stores = dict(zip(["", *targets], [open_features(store.path) for store in result.features], strict=False))
+    targets_hash = {name: examples.content_hash for name, examples in targets.items()}
     named = {name: published(examples.artifact.path, workspace.root) for name, examples in targets.items()}
     pool = published(result.prepared.pool.artifact.path, workspace.root)
     serve = ["thresher", "explore", scores, "--pool", pool, "--targets", *(f"{n}={path}" for n, path in named.items())]
@@ -81,6 +82,7 @@ def _subject(study: Study, result: StudyResult, workspace: Workspace) -> Subject
         features=stores.pop("", None),
         target_features=stores,
         models=[str(proxy.path) for proxy in result.proxies],
+        keep=workspace.place("pairs", result.scores.content_hash, targets_hash),
         title=study.name,
         commands={
             "select": shlex.join(["thresher", "select", "--scores", scores, "--out", "subset"]),

@@ -14,9 +14,9 @@ from thresher import __version__
 from thresher.data.examples import Examples, Labelled
 from thresher.selection.combination import combine
 from thresher.studies.explorer.documents import copies_of
-from thresher.studies.explorer.ends import Ends
+from thresher.studies.explorer.ends import Ends, TargetPairs, Together
 from thresher.studies.explorer.packing import packed
-from thresher.studies.explorer.pairs import TargetPairs, Together, pairs_of
+from thresher.studies.explorer.pairs import pairs_of
 from thresher.studies.explorer.predictions import Predictions, predict
 from thresher.studies.explorer.room import Room, fill
 from thresher.studies.explorer.subject import SELF, Subject
@@ -45,7 +45,8 @@ def content_of(subject: Subject, limit: int | None = None) -> dict[str, Any]:
         "title": subject.title,
         "version": __version__,
         "about": _about(subject, room, bool(together)),
-        "commands": dict(subject.commands),
+        # A selection is made from scores for whole targets, not from a matrix of pairs.
+        "commands": {k: v for k, v in subject.commands.items() if k != "select" or not subject.is_matrix},
         "classes": _classes(subject),
         "pool": {
             "size": len(pool),

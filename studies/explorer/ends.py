@@ -37,6 +37,24 @@ class Ends:
         return self.places.shape[1] // 2
 
 
+@dataclass(frozen=True)
+class TargetPairs:
+    """Of one target."""
+
+    forward: Ends
+    """For each of its examples (the first t), pool positions."""
+    back: Ends | None
+    """For each pool example, positions among the target's examples; None: only `forward` is known."""
+
+
+@dataclass(frozen=True)
+class Together:
+    """The score for a target as a whole under the proxies."""
+
+    spread: Float[np.ndarray, "n"]
+    agreeing: Int[np.ndarray, "n"]
+
+
 def ends_of(block: Block, k: int) -> Ends:
     """Both ends of each row, at most k of each; among equal scores the earlier column comes first."""
     scores, rows = np.asarray(block.scores, dtype=np.float64), np.arange(len(block.scores))[:, None]

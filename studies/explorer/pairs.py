@@ -4,14 +4,15 @@ Where each proxy's own scores are at hand, also how far they spread and how many
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from thresher.artifacts import Draft, build
 from thresher.attribution.scoring.by_checkpoint import blocks_by_checkpoint, scored_from
-from thresher.studies.explorer.ends import Block, Ends, RunningEnds, ends_of, joined
+from thresher.studies.explorer.ends import Block, Ends, RunningEnds, TargetPairs, Together, ends_of, joined
+from thresher.studies.explorer.pair_files import FILE, Pairs, read_pairs, write_pairs
 from thresher.studies.explorer.subject import Subject
 
 MOST_WORK = 10**12
@@ -20,37 +21,35 @@ BACK = 10
 """Target examples kept for each pool example, so many that it helped most and so many that it hurt most."""
 
 
-@dataclass(frozen=True)
-class TargetPairs:
-    """Of one target."""
-
-    forward: Ends
-    """For each of its examples (the first t), pool positions."""
-    back: Ends | None
-    """For each pool example, positions among the target's examples; None: only `forward` is known."""
-
-
-@dataclass(frozen=True)
-class Together:
-    """The score for a target as a whole under the proxies."""
-
-    spread: Float[np.ndarray, "n"]
-    agreeing: Int[np.ndarray, "n"]
-
-
-def pairs_of(subject: Subject) -> tuple[dict[str, TargetPairs], dict[str, Together]]:
-    """What is known of single target examples, and of the targets as wholes, by target; of some, or none."""
+def pairs_of(subject: Subject) -> Pairs:
+    """What is known of single target examples, and of the targets as wholes under each proxy: of some, or none."""
     if subject.features is not None and subject.target_features:
-        return _from_features(subject)
+        return _from_features(subject) if subject.keep is None else _kept(subject)
     if subject.is_matrix:
         (name,) = subject.targets
         ends = _Both(subject.top)
         for start, block in _matrix_blocks(subject):
             ends.add(start, block)
-        return {name: ends.finish()}, {}
+        return Pairs({name: ends.finish()}, {})
     if "top.parquet" in subject.scores.meta["files"]:
-        return _from_top(subject), {}
-    return {}, {}
+        return Pairs(_from_top(subject), {})
+    return Pairs({}, {})
+
+
+def _kept(subject: Subject) -> Pairs:
+    """As `_from_features`, from the artefact at `subject.keep`, which is made where it is not there."""
+    assert subject.features is not None and subject.keep is not None
+    inputs = {"scores": subject.scores.content_hash, "pool": subject.features.content_hash}
+    inputs |= {f"target {name}": store.content_hash for name, store in subject.target_features.items()}
+
+    def write(draft: Draft) -> None:
+        pairs = _from_features(subject)
+        with draft.file(FILE) as file:
+            write_pairs(pairs, file)
+
+    config = {"targets": list(subject.target_features), "top": subject.top, "back": BACK, "most_work": MOST_WORK}
+    artifact = build(subject.keep, kind="pairs", config=config, seed=0, inputs=inputs, write=write)
+    return read_pairs(artifact.file(FILE), list(subject.target_features))
 
 
 def agreement(scores: Float[np.ndarray, "m *shape"]) -> Block:
@@ -60,7 +59,7 @@ def agreement(scores: Float[np.ndarray, "m *shape"]) -> Block:
     return Block(mean, scores.std(axis=0, ddof=1 if len(scores) > 1 else 0), agreeing)
 
 
-def _from_features(subject: Subject) -> tuple[dict[str, TargetPairs], dict[str, Together]]:
+def _from_features(subject: Subject) -> Pairs:
     pool, stores = subject.features, dict(subject.target_features)
     assert pool is not None
     options = scored_from(subject.scores, pool, stores)
@@ -74,12 +73,12 @@ def _from_features(subject: Subject) -> tuple[dict[str, TargetPairs], dict[str, 
                 ends[name].add(start, agreement(block[:, :, 1:]))
             advance(next(iter(blocks.values())).shape[1])
     if pool.num_checkpoints == 1:
-        return {name: one.finish() for name, one in ends.items()}, {}
+        return Pairs({name: one.finish() for name, one in ends.items()}, {})
     together = {
         name: Together(*(np.concatenate([getattr(b, part) for b in parts]) for part in ("spread", "agreeing")))
         for name, parts in whole.items()
     }
-    return {name: one.finish() for name, one in ends.items()}, together
+    return Pairs({name: one.finish() for name, one in ends.items()}, together)
 
 
 def _matrix_blocks(subject: Subject) -> Iterator[tuple[int, Block]]:

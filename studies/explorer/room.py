@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 
 from thresher.data.examples import Examples
 from thresher.studies.explorer.documents import Shown, documents_of
+from thresher.studies.explorer.ends import TargetPairs
 from thresher.studies.explorer.packing import json_size, packed_size
-from thresher.studies.explorer.pairs import BACK, TargetPairs
+from thresher.studies.explorer.pairs import BACK
 from thresher.studies.explorer.subject import Subject
 
 MEGABYTE = 2**20

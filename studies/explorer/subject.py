@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ class Subject:
     """Lines of the page: `select` begins one that keeps the best, `serve` opens all of a subject that is too large."""
     top: int = 20
     """The most helpful and the most harmful pool examples kept for each target example, so many of each."""
+    keep: Path | None = None
+    """A place for the scores of single examples from features, which are then made once; None: they are not kept."""
     device: str = "auto"
     progress: Progress = SILENT
 

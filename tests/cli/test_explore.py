@@ -21,14 +21,15 @@ def made(tmp_path_factory):
     return folder, pool, scores
 
 
-def test_a_page_is_written_beside_the_scores_and_written_anew(made, capsys):
+def test_a_page_is_written_in_the_current_folder_and_written_anew(made, capsys, tmp_path, monkeypatch):
     folder, *_ = made
+    monkeypatch.chdir(tmp_path)
     words = ["explore", str(folder / "scores"), "--pool", str(folder / "pool"), "--targets", f"t={folder / 'pool'}"]
     for _ in range(2):
         assert main([*words, "--json", "--quiet"]) == 0
         result = json.loads(capsys.readouterr().out)
-        assert result["explorer"] == str(folder / "scores-explorer.html") and result["missing"] == ""
-    page = (folder / "scores-explorer.html").read_text()
+        assert result["explorer"] == str(tmp_path / "explorer.html") and result["missing"] == ""
+    page = (tmp_path / "explorer.html").read_text()
     assert str(folder) not in page and "thresher select --scores scores --out subset" in page
 
 

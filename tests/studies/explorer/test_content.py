@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from thresher.artifacts import open_artifact
 from thresher.attribution.scoring.scores import score_blocks
 from thresher.data.examples.scored import scored_texts
 from thresher.errors import InputError
@@ -61,6 +62,15 @@ def test_the_mean_over_the_proxies_of_each_pair_is_its_score_and_the_ends_are_th
     assert np.array_equal(agreeing == 1, spread > np.sqrt(2) * np.abs(mean) * (1 + 1e-6))
 
 
+def test_scores_of_single_examples_are_kept_and_found_again(text, tmp_path):
+    kept = replace(text, keep=tmp_path / "pairs")
+    first, again, plain = (content_of(one, 5 * MEGABYTE) for one in (kept, kept, text))
+    assert first == again and open_artifact(tmp_path / "pairs").kind == "pairs"
+    for way in ("forward", "back"):
+        assert first["targets"][0][way] == plain["targets"][0][way]
+    assert first["columns"] == plain["columns"]
+
+
 def test_a_prompt_is_given_and_its_continuation_is_scored_with_every_space(text):
     target = text.targets["<i>cooks"]
     for part, whole in zip(scored_texts(target, range(8)), target.texts(range(8)), strict=True):
@@ -88,6 +98,7 @@ def test_pictures_carry_labels_predictions_and_every_column(pictures):
 def test_a_score_of_every_pair_needs_no_features(matrix):
     content = content_of(matrix, 5 * MEGABYTE)
     assert np.allclose(unpacked(content["columns"][0]["scores"]), matrix.matrix.mean(axis=1))
+    assert "select" not in content["commands"]
     back = content["targets"][0]["back"]
     assert np.allclose(unpacked(back["scores"]).reshape(300, -1)[:, 0], matrix.matrix.max(axis=1))
     assert np.allclose(unpacked(back["spread"]), np.abs(unpacked(back["scores"])) / 2)
