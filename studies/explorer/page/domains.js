@@ -1,6 +1,7 @@
 // The query's scores by domain: how many, their mean with its interval, and how much of each is kept.
 
 const FIRST_DOMAINS = 40;
+const WIDEST = 45; // per cent of the cell, to either side of its middle
 let allDomains = false;
 
 function domainRows() {
@@ -24,17 +25,17 @@ function domainRows() {
 
 function domainRow(one, largest, unit) {
   const bar = h("span", { class: one.mean < 0 ? "bar below" : "bar" });
-  bar.style.width = `${(50 * Math.abs(one.mean)) / largest}%`;
+  bar.style.width = `${(WIDEST * Math.abs(one.mean)) / largest}%`;
   const line = h("span", { class: "whisker" });
-  line.style.left = `${Math.max(50 + (50 * (one.mean - one.half)) / largest, 0)}%`;
-  line.style.right = `${Math.max(50 - (50 * (one.mean + one.half)) / largest, 0)}%`;
+  line.style.left = `${Math.max(50 + (WIDEST * (one.mean - one.half)) / largest, 0)}%`;
+  line.style.right = `${Math.max(50 - (WIDEST * (one.mean + one.half)) / largest, 0)}%`;
   const interval = one.n > 1 ? `[${written(one.mean - one.half, unit, true)}, ${written(one.mean + one.half, unit, true)}]` : "–";
   return h("tr", {},
     h("th", { scope: "row" }, button(one.name || "(none)", () => change({ view: "examples", domain: String(one.place) }), { class: "plain" })),
-    h("td", { class: "n" }, whole(one.n)),
-    h("td", { class: "diverging", "aria-hidden": "true" }, h("span", { class: "zero" }), bar, line),
     h("td", { class: "n" }, written(one.mean, unit, true)),
+    h("td", { class: "diverging", "aria-hidden": "true" }, h("span", { class: "zero" }), bar, line),
     h("td", { class: "n quiet" }, interval),
+    h("td", { class: "n" }, whole(one.n)),
     h("td", { class: "n" }, share(one.above / one.n)),
     pool.kept && h("td", { class: "n" }, share(one.kept / one.n)));
 }
@@ -51,7 +52,7 @@ draws(() => {
     h("p", { class: "quiet" }, `For ${currentColumn().name}${state.example >= 0 ? " as a whole" : ""}; bars are means, lines their 95 % normal intervals. Choose a domain to see its examples.${unit.power ? ` Scores in ${unitName(unit)}.` : ""}`,
       isWhole ? "" : ` Of the ${whole(numRows)} examples listed in this page, which are those at the ends.`),
     h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Table of domains" }, h("table", { class: "domains" },
-      h("thead", {}, h("tr", {}, h("th", {}, "Domain"), h("th", { class: "n" }, "Examples"), h("th", { "aria-hidden": "true" }, ""), h("th", { class: "n" }, "Mean"), h("th", { class: "n" }, "95 % interval"), h("th", { class: "n" }, "Above 0"), pool.kept && h("th", { class: "n" }, "Kept"))),
+      h("thead", {}, h("tr", {}, h("th", {}, "Domain"), h("th", { class: "n" }, "Mean"), h("th", { "aria-hidden": "true" }, ""), h("th", { class: "n" }, "95 % interval"), h("th", { class: "n" }, "Examples"), h("th", { class: "n" }, "Above 0"), pool.kept && h("th", { class: "n" }, "Kept"))),
       h("tbody", {}, shown.map((one) => domainRow(one, largest, unit))))),
     shown.length < rows.length && button(`All ${whole(rows.length)} domains`, () => { allDomains = true; draw(); }, { class: "choice" })));
 });

@@ -169,7 +169,7 @@ def test_domains_have_a_mean_each_and_lead_to_their_examples(open_page, text_pag
     view(page, "domains")
     rows = page.locator("table.domains tbody tr")
     assert rows.count() == 3 and "30" in rows.first.inner_text() and HOSTILE in rows.first.inner_text()
-    means = [float(text.replace("\u2212", "-")) for text in texts(page.locator("table.domains td:nth-child(4)"))]
+    means = [float(text.replace("\u2212", "-")) for text in texts(page.locator("table.domains td:nth-child(2)"))]
     assert means == sorted(means, reverse=True)
     rows.first.get_by_role("button").click()
     both(page)
