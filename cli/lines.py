@@ -47,7 +47,7 @@ def study_lines(result: Mapping[str, Any]) -> str:
     lines += [f"{name}: {line}" for name, line in result["cut"].items()]
     seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in result["seconds"].items())
     lines.append(f"seconds: {seconds}; this run {result['wall_seconds']:.1f}")
-    return "\n".join([*lines, f"report: {result['report']}"])
+    return "\n".join([*lines, f"explorer: {result['explorer']}", f"report: {result['report']}"])
 
 
 def proposal_lines(result: Mapping[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "index": "a FAISS index over the pool's features",
     "search": "the training examples most helpful and most harmful to one target example",
     "lds": "how well scores predict retraining on subsets, against baselines and the noise ceiling",
+    "explore": "a page to look at what helped and what hurt, and to decide what to keep",
     "select": "keep the best examples for the targets (dsdm), or a control",
     "validate": "train the reference on selections and controls, and compare on held-out targets",
     "mix": "domain weights for a budget: from a table of runs, proxy runs or scores, and validated",

@@ -78,6 +78,7 @@ def make_report(
             versions={name: library_version(name) or "missing" for name in LIBRARIES},
         ),
         notes=_notes(study, result),
+        explorer=True,
     )
 
 

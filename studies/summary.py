@@ -1,10 +1,15 @@
 """The end of a study: its files, its report, and its result as JSON."""
 
+import shlex
 from typing import Any
 
 from thresher.artifacts import Artifact
+from thresher.attribution.features.store import open_features
 from thresher.places import MARK, own_file, published, write_json
+from thresher.selection.selection import open_selection
 from thresher.studies.experiments.trust import trusted
+from thresher.studies.explorer.explore import write_explorer
+from thresher.studies.explorer.subject import Subject
 from thresher.studies.loop import StudyResult
 from thresher.studies.preparation import cut_lines
 from thresher.studies.report.content import NoisyLabels
@@ -18,12 +23,16 @@ from thresher.workspace import Workspace
 def finish(
     study: Study, result: StudyResult, workspace: Workspace, *, command: str, flips: NoisyLabels | None = None
 ) -> dict[str, Any]:
-    """Write `report.html` (with `report.json`, which replays it), `study.toml` and `result.json`; return the result."""
+    """Write `report.html` (with `report.json`, which replays it), `explorer.html`, `study.toml` and `result.json`.
+
+    Gives the result, with the paths of both pages.
+    """
     with own_file(workspace.root / "study.toml") as file:
         file.write_text(
             f"# {MARK}: replays the study from here.\n" + study_text(study, workspace.root), encoding="utf-8"
         )
-    page = workspace.root / "report.html"
+    page, explorer = workspace.root / "report.html", workspace.root / "explorer.html"
+    write_explorer(_subject(study, result, workspace), explorer)
     trust = trusted(result.trust) if result.trust else None
     report = make_report(study, result, command, flips, trust, root=workspace.root)
     write_report(report, page)
@@ -53,8 +62,35 @@ def finish(
         "cut": cut_lines(result.prepared),
         "artifacts": {name: published(artifact.path, workspace.root) for name, artifact in _artifacts(result).items()},
     }
-    write_json(summary | {"report": page.name}, workspace.root / "result.json")
-    return {"report": str(page.resolve()), **summary}
+    write_json(summary | {"report": page.name, "explorer": explorer.name}, workspace.root / "result.json")
+    return {"report": str(page.resolve()), "explorer": str(explorer.resolve()), **summary}
+
+
+def _subject(study: Study, result: StudyResult, workspace: Workspace) -> Subject:
+    """What the explorer of a study shows: its scores for its targets, what its own method kept, its proxies."""
+    targets, scores = result.prepared.targets, published(result.scores.path, workspace.root)
+    stores = dict(zip(["", *targets], [open_features(store.path) for store in result.features], strict=False))
+    targets_hash = {name: examples.content_hash for name, examples in targets.items()}
+    named = {name: published(examples.artifact.path, workspace.root) for name, examples in targets.items()}
+    pool = published(result.prepared.pool.artifact.path, workspace.root)
+    serve = ["thresher", "explore", scores, "--pool", pool, "--targets", *(f"{n}={path}" for n, path in named.items())]
+    return Subject(
+        scores=result.scores,
+        pool=result.prepared.pool,
+        targets=targets,
+        selection=open_selection(result.selections[study.select.method][0].path),
+        features=stores.pop("", None),
+        target_features=stores,
+        models=[str(proxy.path) for proxy in result.proxies],
+        keep=workspace.place("pairs", result.scores.content_hash, targets_hash),
+        title=study.name,
+        commands={
+            "select": shlex.join(["thresher", "select", "--scores", scores, "--out", "subset"]),
+            "serve": shlex.join([*serve, "--serve"]),
+        },
+        device=workspace.device,
+        progress=workspace.progress,
+    )
 
 
 def _artifacts(result: StudyResult) -> dict[str, Artifact]:

@@ -6,8 +6,9 @@
     kept = result.select(0.2)
 
 `attribute` works on any model and data in memory. The other verbs are the steps of the loop on disk, each resumable:
-`prepare`, `train`, `featurize`, `score` (or `self_influence`), `build_index`, `search`, `select`, `validate`, `lds`,
-`propose_mixture`, or all of them by `run_study`. Each gives a typed handle, and `open` gives the handle of any path.
+`prepare`, `train`, `featurize`, `score` (or `self_influence`), `build_index`, `search`, `explore`, `select`,
+`validate`, `lds`, `propose_mixture`, or all of them by `run_study`. Each gives a typed handle, and `open` gives the
+handle of any path.
 Every error that a user can cause is an `InputError` of one line. Names are imported when they are first used.
 """
 
@@ -19,6 +20,7 @@ from thresher.lazy import lazy
 if TYPE_CHECKING:
     from thresher.api.attribute import attribute
     from thresher.api.checkpoint import Checkpoint
+    from thresher.api.exploring import explore
     from thresher.api.handle import Handle
     from thresher.api.handles import (
         Examples,
@@ -65,6 +67,7 @@ __all__ = [
     "Workspace",
     "attribute",
     "build_index",
+    "explore",
     "featurize",
     "lds",
     "open",
@@ -90,6 +93,7 @@ __getattr__ = lazy(
         "TrainConfig": "thresher.proxies.training.config",
         "Workspace": "thresher.workspace",
         "attribute": "thresher.api.attribute",
+        "explore": "thresher.api.exploring",
         "prepare": "thresher.api.preparing",
         "read_study": "thresher.studies.study_file",
         "run_study": "thresher.studies.loop",

@@ -25,7 +25,7 @@ MARKS = (MARK, "run,data,weight_", "test,side,index,id,score,spread")
 MARK_WITHIN = 4096
 ABOUT = "about"
 """The key of JSON that holds the mark."""
-STUDY_FILES = ("study.toml", "report.html", "report.json", "result.json")
+STUDY_FILES = ("study.toml", "report.html", "explorer.html", "report.json", "result.json")
 """What a finished study leaves beside its artefacts."""
 MOST_BYTES = 200
 """Of a part of a path: file systems take 255, and what is put around a name while it is written needs the rest."""

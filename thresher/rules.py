@@ -53,6 +53,9 @@ RULES: Mapping[str, Rule] = {
     "accumulate": Rule(1, 10**6),
     "seed": Rule(-(2**63), 2**63 - 1),
     "workers": Rule(1, 1024),
+    # Pages.
+    "page_mb": Rule(0, 100, above=True),
+    "port": Rule(0, 65535),
     # Data.
     "vocab_size": Rule(1, 2**24),
     "sequence_length": Rule(2, 2**20),

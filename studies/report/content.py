@@ -183,3 +183,5 @@ class Report:
     reproduction: Reproduction | None = None
     notes: Sequence[str] = ()
     """Warnings of the run that a reader should know of, a sentence each."""
+    explorer: bool = False
+    """Whether `explorer.html`, which shows the examples, lies beside the page."""

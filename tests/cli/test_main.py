@@ -105,7 +105,7 @@ def test_the_steps_of_the_readme_exist(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     block = README.read_text().split("thresher prepare --data corpus.jsonl")[1].split("```")[0]
     lines = ["thresher prepare --data corpus.jsonl" + block.splitlines()[0], *block.splitlines()[1:]]
-    assert len(lines) == 10
+    assert len(lines) == 11
     for line in lines:
         assert main(shlex.split(line)[1:]) == 2, line
         assert capsys.readouterr().err.startswith("thresher: error: "), line

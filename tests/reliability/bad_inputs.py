@@ -37,6 +37,8 @@ COMMANDS = {
     " --batch-tokens 512 --damping 1 --out o",
     "index": "index --features {b}/pf --damping 1 --q sqrt --out o",
     "search": "search --index {b}/index --target {b}/tf --example 3 --top 3 --pool {b}/pool",
+    "explore": "explore {b}/scores --pool {b}/pool --targets t={b}/tgt --selection {b}/subset --features {b}/pf"
+    " --target-features t={b}/tf --models {b}/proxy --page-mb 1 --top 3 --device cpu --out o.html",
     "select": "select --scores {b}/scores --pool {b}/pool --fraction 0.1 --method dsdm --seed 0 --export e --format"
     " jsonl --rows-per-shard 100 --out o",
     "select features": "select --features {b}/pf --target-features t={b}/tf --count 10 --method gradient_norm --out o",

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from tests.reliability import forked
 from tests.reliability.ground import STAGES, Ground, Report, leftovers, not_one_line, write_sources
-from tests.reliability.pages import active_parts
+from tests.reliability.pages import active_parts, explorer_faults
 
 MARKUP = (
     "</pre></td><script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)> {{7*7}} ![x](http://e/p) "
@@ -82,6 +82,7 @@ def a_hostile_study_makes_pages_that_run_and_fetch_nothing(ground: Ground, draw:
     _, found, complained, *_ = forked.run(words, work)
     pages = [work / "r" / "report.html", work / "e" / "card.html"]
     faults = [f"{page.name} holds {parts[:2]}" for page in pages if (parts := active_parts(page.read_text()))]
+    faults += [f"explorer.html holds {part}" for part in explorer_faults((work / "r" / "explorer.html").read_text())]
     faults += [
         f"{chart.name} is active" for chart in (work / "r").rglob("*.svg") if active_parts(chart.read_text(), False)
     ]
@@ -143,7 +144,16 @@ def a_name_cannot_leave_its_folder(ground: Ground, draw: random.Random) -> str:
 
 def files_of_others_are_not_written_over(ground: Ground, draw: random.Random) -> str:
     base, work = ground.finish("select"), ground.fresh("mine")
-    names = ("study.toml", "report.html", "report.json", "result.json", "plan.csv", "mixture.json", "notes.txt")
+    names = (
+        "study.toml",
+        "report.html",
+        "explorer.html",
+        "report.json",
+        "result.json",
+        "plan.csv",
+        "mixture.json",
+        "notes.txt",
+    )
     for name in names:
         (work / name).write_text("my own work\n")
     shutil.copy(base / "src" / "study.toml", work / "other.toml")

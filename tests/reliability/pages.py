@@ -1,11 +1,15 @@
 """What a page would run or fetch, read as a browser reads it."""
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
 ACTIVE = ("script", "iframe", "object", "embed", "link", "base", "form")
 POLICY = "default-src 'none'"
 INSIDE = ("#", "data:image/")
+BESIDE = ("explorer.html",)
+"""Pages of ours that a page may lead to."""
 
 
 class _Page(HTMLParser):
@@ -21,7 +25,8 @@ class _Page(HTMLParser):
         if tag == "meta" and values.get("http-equiv", "").lower() == "content-security-policy":
             self.policies.append(values["content"])
         for name, value in values.items():
-            fetches = name in ("src", "href", "xlink:href", "srcset", "action", "data") and not value.startswith(INSIDE)
+            inside = value.startswith(INSIDE) or value in BESIDE
+            fetches = name in ("src", "href", "xlink:href", "srcset", "action", "data") and not inside
             if name.startswith("on") or fetches:
                 self.found.append(f"{tag} {name}={value[:40]}")
 
@@ -35,3 +40,21 @@ def active_parts(text: str, needs_policy: bool = True) -> list[str]:
     )
     lacking = ["no policy"] if needs_policy and not any(POLICY in policy for policy in page.policies) else []
     return page.found + styles + lacking
+
+
+def explorer_faults(text: str) -> list[str]:
+    """What an explorer's page would run beside its own script, whose hash its policy names, or fetch."""
+    scripts = re.findall(r"<script([^>]*)>(.*?)</script>", text, re.S)
+    policy = "".join(_policies(text))
+    digest = base64.b64encode(hashlib.sha256(scripts[-1][1].encode()).digest()).decode()
+    faults = [] if f"script-src 'sha256-{digest}'" in policy and POLICY in policy else ["a policy without the script"]
+    faults += [] if "unsafe" not in policy and "http" not in policy else ["a policy that lets more in"]
+    faults += [] if [given for given, _ in scripts] == [' type="application/json" id="data"', ""] else ["other scripts"]
+    without = re.sub(r"<script.*?</script>", "", text, flags=re.S)
+    return faults + active_parts(without, needs_policy=False)
+
+
+def _policies(text: str) -> list[str]:
+    page = _Page()
+    page.feed(text)
+    return page.policies

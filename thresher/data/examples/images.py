@@ -51,6 +51,6 @@ class ImageExamples(Labelled):
 
     def picture(self, index: int) -> str:
         """The image as a PNG, a `data:` URI."""
-        buffer = io.BytesIO()
-        Image.fromarray(np.asarray(self.images[index])).save(buffer, format="PNG")
+        buffer, pixels = io.BytesIO(), np.asarray(self.images[index])
+        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, format="PNG")
         return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

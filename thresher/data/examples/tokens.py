@@ -119,14 +119,14 @@ class TokenExamples(Examples):
 
     def texts(self, indices: Positions) -> list[str]:
         """The documents at `indices` as the source has them, a prompt and its continuation as one text."""
-        return [as_one_text(row["prompt"], row["text"]) for row in self._documents(indices)]
+        return [as_one_text(row["prompt"], row["text"]) for row in self.documents(indices)]
 
     def source_columns(self, indices: Positions) -> list[dict[str, Any]]:
         """The source's own rows at `indices`, by the names of their columns; the texts alone where no more was kept."""
-        return [_source_row(row, self.artifact.meta["config"].get("columns", {})) for row in self._documents(indices)]
+        return [_source_row(row, self.artifact.meta["config"].get("columns", {})) for row in self.documents(indices)]
 
-    def _documents(self, indices: Positions) -> list[dict[str, Any]]:
-        """Rows of `documents.parquet`, reading only the groups they are in."""
+    def documents(self, indices: Positions) -> list[dict[str, Any]]:
+        """Rows of `documents.parquet` (prompt, text, columns: as written), reading only the groups they are in."""
         indices = np.asarray(indices, dtype=np.int64)
         file = pq.ParquetFile(self.artifact.file("documents.parquet"))
         groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]

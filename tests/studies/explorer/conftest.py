@@ -1,0 +1,119 @@
+"""Subjects and their pages, made once; and a real browser, where there is one."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import thresher
+from tests.studies.explorer import cases
+from thresher.studies.explorer.explore import write_explorer
+from thresher.studies.explorer.subject import Subject
+
+CHROMIUM = os.environ.get("THRESHER_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+WIDTHS = {360: 740, 1280: 900}
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory):
+    return cases.hostile_text(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    return cases.pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="session")
+def matrix(tmp_path_factory):
+    return cases.many(tmp_path_factory.mktemp("few"), 300)
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory):
+    return cases.many(tmp_path_factory.mktemp("many"))
+
+
+def address(subject, folder: Path) -> str:
+    """The subject's page as a browser opens it from a mail."""
+    write_explorer(subject, folder / "explorer.html")
+    return (folder / "explorer.html").as_uri()
+
+
+@pytest.fixture(scope="session")
+def text_page(text, tmp_path_factory):
+    return address(text, tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="session")
+def long_page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("long")
+    return address(cases.long_text(folder), folder)
+
+
+@pytest.fixture(scope="session")
+def self_page(pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("self")
+    models = list(pictures.models)
+    scores = thresher.self_influence(pictures.pool.artifact, models=models, k=16, out=folder / "scores")
+    return address(Subject(scores=scores.artifact, pool=pictures.pool, models=models), folder)
+
+
+@pytest.fixture(scope="session")
+def picture_page(pictures, tmp_path_factory):
+    return address(pictures, tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="session")
+def many_page(many, tmp_path_factory):
+    return address(many, tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium: of the system, or the one that THRESHER_CHROMIUM names."""
+    sync = pytest.importorskip("playwright.sync_api", reason="needs the playwright package (pip install playwright)")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: install it, or name it in THRESHER_CHROMIUM")
+    with sync.sync_playwright() as playwright:
+        one = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield one
+        one.close()
+
+
+@pytest.fixture(params=WIDTHS, ids=lambda width: f"{width}px")
+def width(request):
+    return request.param
+
+
+@pytest.fixture
+def open_page(browser, width):
+    """Opens an address at this width; in the end nothing has gone wrong in it, and nothing of the data has run."""
+    context = browser.new_context(viewport={"width": width, "height": WIDTHS[width]}, accept_downloads=True)
+    context.set_default_timeout(20_000)
+    faults, opened = [], []
+
+    def visit(url: str):
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: faults.append(request.url) if _is_elsewhere(request.url, url) else None)
+        page.goto(url)
+        opened.append(page)
+        return page
+
+    yield visit
+    for page in opened:
+        assert page.evaluate("window.hacked") is None
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
+            "the page is wider than its window"
+        )
+    context.close()
+    assert faults == []
+
+
+def _is_elsewhere(url: str, page: str) -> bool:
+    return not url.startswith(("data:image/", "blob:", page))
