@@ -81,7 +81,7 @@ def pictures(folder: Path) -> Subject:
     settings = {"epochs": 6.0, "batch_size": 8, "learning_rate": 0.05}
     models = [thresher.train("mlp-4x1", pool, out=folder / f"proxy{m}", seed=m, **settings) for m in (0, 1)]
     scores = thresher.score(
-        pool, {"t": target, "u": target}, models=models, out=folder / "scores", method="dual", top=3
+        pool, {"t": target, "u": target}, models=models, out=folder / "scores", scorer="dual", top=3
     )
     return Subject(
         scores=scores.artifact,
