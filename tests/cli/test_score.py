@@ -65,8 +65,10 @@ def test_every_method_writes_the_same_kind_of_scores_and_they_agree(made, tmp_pa
 
 
 def test_a_few_targets_are_scored_without_projection_unless_something_needs_features(made, tmp_path, score):
-    status, result, error = score("--out", tmp_path / "few")
-    assert status == 0 and result["sample"] > 0 and not (tmp_path / "few-evidence").exists(), error
+    status, result, error = score("--sample", 60, "--out", tmp_path / "few")
+    assert status == 0 and result["solves"] and list((tmp_path / "few-evidence").glob("curvature-*")), error
+    status, result, error = score("--damping", 3, "--out", tmp_path / "damped")
+    assert status == 0 and result["sample"] > 0 and not (tmp_path / "damped-evidence").exists(), error
     status, result, error = score("--top", 2, "--k", 64, "--out", tmp_path / "top")
     assert status == 0 and result["k"] == 64 and 0 <= result["agreement"]["t"] <= 1, error
     many = ["--targets", *(f"t{i}={made / 'target'}" for i in range(5))]

@@ -121,9 +121,9 @@ def score(
     """What each pool example does to the targets: one column a target, higher is more helpful.
 
     pool, targets  features (from `featurize`), or prepared examples with `models`; targets by name, or one by itself
-    scorer         a name of `thresher.scorers`; auto: direction (no projection, nothing stored) for prepared examples
-                   and at most 4 targets where nothing is asked that needs features, else trak. All but trak take
-                   prepared examples
+    scorer         a name of `thresher.scorers`; auto: for prepared examples and at most 4 targets, where nothing is
+                   asked that needs features, ekfac of text under a language model and direction of examples with
+                   classes; else trak. All but trak take prepared examples
     damping        of trak, dual, direction and trackstar: a multiple of their kernel's mean diagonal, or loo
     curvature_damping  of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters (None: .1),
                    or one by kind of group: {"embedding": 1.0, "norm": .1}
@@ -149,7 +149,7 @@ def score(
         needs_features = k is not None or projection != "auto" or top > 0 or not asked.is_plain
         if per_token and needs_features:
             raise InputError(f"per_token={per_token} is of scores without projection; leave out k, projection and top")
-        scorer = "trak" if needs_features else "direction" if per_token else _scorer_for(pool, others)
+        scorer = "trak" if needs_features else _scorer_for(pool, others, asked, q)
     if backend == "traker":
         given = _given(models, pool, others)
         return Scores(score_with_traker(*given, out=Path(out), k=k, seed=seed, progress=progress))
@@ -221,10 +221,17 @@ def _by_scorer(
     return score_by(scorer, Basis(names, examples, settings, workspace, loaders=loaders), others, out=out)
 
 
-def _scorer_for(pool: Source, targets: Mapping[str, Source]) -> str:
-    """Without a projection where that is cheap: prepared examples, of which nothing else is asked, and few targets."""
-    is_made = Handle.of(pool).artifact.kind == "features"
-    return "trak" if is_made or len(targets) > FEW_TARGETS else "direction"
+def _scorer_for(pool: Source, targets: Mapping[str, Source], asked: Asked, q: str | None) -> str:
+    """Without a projection where that is cheap: prepared examples, of which nothing else is asked, and few targets.
+
+    By EK-FAC for text under a language model, unless what is asked is of TRAK's kernel (docs/scorers.md, the default).
+    """
+    if Handle.of(pool).artifact.kind == "features" or (len(targets) > FEW_TARGETS and not asked.per_token):
+        return "trak"
+    is_of_curvature = asked.curvature_damping is not None or asked.rank is not None
+    is_of_kernel = asked.damping is not None or q is not None
+    is_text = not Examples.of(pool).load().is_classified
+    return "ekfac" if is_of_curvature or (is_text and not is_of_kernel) else "direction"
 
 
 def _stores(
