@@ -93,5 +93,5 @@ def warn_of_loss(agreement: dict[str, float], k: int) -> None:
     advice = f"k = {enough:,} would reach {LEAST:g}" if enough else "these features hold next to nothing of them"
     logging.getLogger(__name__).warning(
         f"target {name!r}: scores from k = {k:,} numbers agree to about {agreement[name]:.2f} with those without "
-        f"projection; {advice}, and --method direction, for a few targets, needs none"
+        f"projection; {advice}, and --scorer direction, for a few targets, needs none"
     )
