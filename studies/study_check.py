@@ -7,6 +7,7 @@ from thresher.data.text.text_examples import check_shape
 from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
 from thresher.errors import InputError, unknown
 from thresher.places import check_name
+from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
 from thresher.scorers import SCORERS
 from thresher.selection.methods import METHODS, stages_of
@@ -39,6 +40,11 @@ def check_study(study: Study, where: str = "study") -> Study:
     _check_scorer(where, study)
     if table.views and study.task != "vision":
         raise InputError(f"{where}: attribution.views = {table.views} are of images; leave them out for text")
+    for name, size in (("proxy", study.proxy.size), ("reference", study.reference.size)):
+        try:
+            parse_model(size)
+        except InputError as error:
+            raise InputError(f"{where}: {name}.size: {error}") from None
     _share(f"{where}: select.fraction", study.select.fraction)
     _share(f"{where}: proxy.fraction", study.proxy.fraction)
     _share(f"{where}: pool.share", study.pool.share)

@@ -31,10 +31,12 @@ COMMANDS = {
     " --seed 0 --device cpu --out o",
     "featurize": "featurize --models {b}/proxy --examples {b}/tgt --k 16 --projection two-sided --output margin"
     " --parameters attn --precision float32 --batch-tokens 512 --executor processes --seed 0 --device cpu --out o",
-    "score": "score --pool {b}/pf --targets t={b}/tf --damping 1 --q sqrt --convention thresher --top 3 --method"
-    " features --backend thresher --out o",
-    "score direct": "score --pool {b}/tgt --targets t={b}/tgt --models {b}/proxy --method dual --memory-gb 1"
+    "score": "score --pool {b}/pf --targets t={b}/tf --damping 1 --q sqrt --convention thresher --top 3 --scorer"
+    " trak --backend thresher --out o",
+    "score direct": "score --pool {b}/tgt --targets t={b}/tgt --models {b}/proxy --scorer dual --memory-gb 1"
     " --batch-tokens 512 --damping 1 --out o",
+    "score curvature": "score --pool {b}/tgt --targets t={b}/tgt --models {b}/proxy --scorer ekfac --sample 20 --rank 1"
+    " --per-token 2 --curvature-damping 0.1 --evidence ev --seed 0 --device cpu --out o",
     "index": "index --features {b}/pf --damping 1 --q sqrt --out o",
     "search": "search --index {b}/index --target {b}/tf --example 3 --top 3 --pool {b}/pool",
     "explore": "explore {b}/scores --pool {b}/pool --targets t={b}/tgt --selection {b}/subset --features {b}/pf"

@@ -11,7 +11,9 @@ from tests.reliability.ground import STAGES, Ground, Report, tree, write_picture
 
 # Work whose unfinished state is not that of a stage.
 MORE = {
-    "direction": "score --pool {b}/tgt --targets t={b}/tgt --method direction --models {b}/proxy --out {o}/scores",
+    "direction": "score --pool {b}/tgt --targets t={b}/tgt --scorer direction --models {b}/proxy --out {o}/scores",
+    "ekfac": "score --pool {b}/tgt --targets t={b}/tgt --scorer ekfac --sample 20 --per-token 2 --models {b}/proxy"
+    " --out {o}/scores",
     "retrainings": "lds --pool {b}/tgt --target {b}/tgt --model 20K --subsets 4 --repeats 1 --checkpoints 1 --k 8"
     " --workers 1 --scorers random --out {o}/lds",
     "stacked": "validate --pool {b}/pictures/pool --arms a={b}/pictures/subset --targets t={b}/pictures/target"

@@ -31,7 +31,9 @@ UNFINISHED = {
     "train": "train --pool {b}/pool --model 20K --fraction 0.2 --out {o}/m",
     "retrainings": "lds --pool {b}/tgt --target {b}/tgt --model 20K --subsets 4 --repeats 1 --checkpoints 1 --k 8"
     " --workers 1 --scorers random --out {o}/lds",
-    "direction": "score --pool {b}/tgt --targets t={b}/tgt --method direction --models {b}/proxy --out {o}/scores",
+    "direction": "score --pool {b}/tgt --targets t={b}/tgt --scorer direction --models {b}/proxy --out {o}/scores",
+    "ekfac": "score --pool {b}/tgt --targets t={b}/tgt --scorer ekfac --sample 20 --per-token 2 --models {b}/proxy"
+    " --out {o}/scores",
 }
 # One case in so many is of unfinished work.
 UNFINISHED_SHARE = 5

@@ -47,6 +47,7 @@ def test_the_text_of_a_study_replays_it(tmp_path):
         (('name = "mine"', 'nmae = "mine"'), "unknown key 'nmae'"),
         (("count = 3", "count = 3.5"), "count = 3.5 is float, but int is needed"),
         (("count = 3", "count = 0"), "proxy.count = 0"),
+        (("count = 3", 'size = "0.4N"'), "proxy.size: model '0.4N' is unknown"),
         (("count = 3", "fraction = 1.5"), "proxy.fraction = 1.5 is outside (0, 1]"),
         (('prompt = "context"', ""), "needs both prompt and continuation"),
         (('data = "pool.jsonl"', ""), "'data' is missing"),
