@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any, ClassVar
 from thresher.artifacts import Artifact
 from thresher.checkpoints import locate
 from thresher.cli.arguments import options_of
+from thresher.cli.telling import say
 from thresher.errors import InputError
-from thresher.places import check_artifact_place, check_file_place, check_name, check_workspace
+from thresher.places import check_artifact_place, check_file_place, check_log_place, check_name, check_workspace
 from thresher.progress import Progress
 from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
-from thresher.shown import as_line
 
 OUTPUTS = ("out", "evidence", "export")
 NAMED = ("targets", "target_features", "arms", "off_targets", "test_sets", "compare")
@@ -33,7 +32,13 @@ class Command:
     json: bool = False
     """Print the result as one JSON object, and nothing else, on stdout."""
     quiet: bool = False
-    """No progress on stderr."""
+    """Say nothing on stderr but warnings and errors."""
+    verbose: bool = False
+    """Say a line on stderr for every piece of work, when it begins and when it ends."""
+    log: Path | None = None
+    """Add all that is said, and how far the work has come, to this file, each line with its time."""
+    example: ClassVar[str] = ""
+    """A line that a person may type, or several; the help shows it."""
     makes: ClassVar[str] = "artifact"
     """What is at --out in the end: an artifact, a workspace (a folder of them), or a file."""
     sources: ClassVar[tuple[str, ...]] = ()
@@ -47,6 +52,8 @@ class Command:
         Raises InputError.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.quiet and self.verbose:
+            raise InputError("--quiet and --verbose ask for opposite things; leave one out")
         check_numbers({name.replace("_", "-"): value for name, value in values.items()}, "--{}")
         options = {option.name: option for option in options_of(type(self))}
         self._check_models(values)
@@ -58,6 +65,8 @@ class Command:
                 raise InputError(f"--{name} {place} is another output of this command; give each a place of its own")
             check = {"evidence": check_workspace, "export": check_artifact_place}.get(name, MAKES[self.makes])
             check(place, inputs)
+        if self.log is not None:
+            check_log_place(self.log, inputs, places.values())
 
     def _check_models(self, values: Mapping[str, Any]) -> None:
         """Names of models and tokenizers are of a known form, and their paths are there."""
@@ -71,7 +80,7 @@ class Command:
 
     def _inputs(self, label: str, name: str, value: Any) -> list[Path]:
         """The paths that the option `name` reads. Raises InputError for one that does not exist."""
-        if name in OUTPUTS or name in self.sources:
+        if name in OUTPUTS or name == "log" or name in self.sources:
             return []
         paths = [path for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, Path)]
         if name in NAMED and isinstance(value, tuple):
@@ -85,6 +94,10 @@ class Command:
         """Do the work; the result is what `--json` prints."""
         raise NotImplementedError
 
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """The words of the command that comes next, where one is natural and could be run as it stands."""
+        return None
+
     def show(self, result: Mapping[str, Any]) -> str:
         """The result as lines for a person."""
         return "\n".join(f"{key}: {_line(value)}" for key, value in result.items())
@@ -96,14 +109,14 @@ class Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Say the message on stderr."""
         if record.levelno < logging.WARNING:
-            print(f"thresher: {as_line(record.getMessage())}", file=sys.stderr)
+            say(record.getMessage())
         else:
             warn(record.getMessage())
 
 
 def warn(message: str) -> None:
-    """Say on stderr what a person should know before they go on; --quiet silences progress, not this."""
-    print(f"thresher: warning: {as_line(message)}", file=sys.stderr)
+    """Say what a person should know before they go on; --quiet silences progress, not this."""
+    say(f"warning: {message}")
 
 
 def made(artifact: Artifact) -> dict[str, Any]:

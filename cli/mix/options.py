@@ -131,6 +131,8 @@ def settings_of(command: Command, kind: type[Settings], **others: Any) -> Settin
 
 
 POSITIONAL = ("files", "domains")
+NOT_REPLAYED = ("json", "quiet", "verbose", "log", "device", "workers", "executor")
+"""Options that change nothing of what comes out."""
 
 
 def command_line(action: str, command: Command) -> str:
@@ -139,7 +141,7 @@ def command_line(action: str, command: Command) -> str:
     # What has no name goes first: an option with several values would take it for one of them.
     for field in sorted(fields(command), key=lambda field: field.name not in POSITIONAL):
         value = getattr(command, field.name)
-        if value == field.default or field.name in ("json", "quiet", "device", "workers", "executor"):
+        if value == field.default or field.name in NOT_REPLAYED:
             continue
         values = [_published(item) for item in value] if isinstance(value, tuple) else [_published(value)]
         option = [] if field.name in POSITIONAL else [f"--{field.name.replace('_', '-')}"]
