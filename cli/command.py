@@ -22,6 +22,8 @@ NAMED = ("targets", "target_features", "arms", "off_targets", "test_sets", "comp
 """Options of NAME=PATH entries."""
 MODELS = ("model", "models", "proxy", "ladder")
 """Options that name models (`proxies.models.names`)."""
+ENDINGS = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".zst", ".gz")
+"""Of files; no data set on the hub is called so."""
 MAKES = {"artifact": check_artifact_place, "workspace": check_workspace, "file": check_file_place}
 
 
@@ -30,19 +32,19 @@ class Command:
     """A command: its options are fields, `run` does the work, `show` says what came of it."""
 
     json: bool = False
-    """Print the result as one JSON object, and nothing else, on stdout."""
+    """The result as one JSON object on stdout."""
     quiet: bool = False
-    """Say nothing on stderr but warnings and errors."""
+    """Only warnings and errors on stderr."""
     verbose: bool = False
-    """Say a line on stderr for every piece of work, when it begins and when it ends."""
+    """A line on stderr for every piece of work."""
     log: Path | None = None
-    """Add all that is said, and how far the work has come, to this file, each line with its time."""
+    """Add all that is said, with its time, to this file."""
     example: ClassVar[str] = ""
     """A line that a person may type, or several; the help shows it."""
     makes: ClassVar[str] = "artifact"
     """What is at --out in the end: an artifact, a workspace (a folder of them), or a file."""
     sources: ClassVar[tuple[str, ...]] = ()
-    """Fields whose paths may be globs or names on the hub, which only their readers can check."""
+    """Fields of data: paths, globs or names on the hub; of these only a file's name can be checked beforehand."""
     former: ClassVar[Mapping[str, str]] = {}
     """Options that are no more, and what to write instead."""
 
@@ -80,6 +82,8 @@ class Command:
 
     def _inputs(self, label: str, name: str, value: Any) -> list[Path]:
         """The paths that the option `name` reads. Raises InputError for one that does not exist."""
+        if name in self.sources:
+            _check_sources((value,) if isinstance(value, str) else value or ())
         if name in OUTPUTS or name == "log" or name in self.sources:
             return []
         paths = [path for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, Path)]
@@ -159,6 +163,15 @@ def named_numbers(entries: Sequence[str], option: str) -> dict[str, float]:
             )
         found[name] = number
     return found
+
+
+def _check_sources(entries: Sequence[str]) -> None:
+    """Raise InputError for a source that is written like a file, and is not there."""
+    for entry in entries:
+        path = entry if _exists(Path(entry)) else entry.partition("=")[2] or entry
+        is_file = path.startswith(("/", "./", "../", "~")) or path.endswith(ENDINGS)
+        if is_file and not set(path) & set("*?[") and not _exists(Path(path)):
+            raise InputError(f"{path} does not exist; check the path (a hub data set is written OWNER/NAME)")
 
 
 def _exists(path: Path) -> bool:

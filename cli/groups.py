@@ -5,29 +5,31 @@ from collections.abc import Iterable
 from thresher.cli.arguments import Option
 
 SPOKEN = "what is said"
+OTHER = "other"
+"""Where options stand that no group names."""
 GROUPS = {
-    "data": "data examples pool target targets test-sets off-targets features target-features index train test mixtures"
-    " arms scores split subset text prompt continuation choices gold classify question domain id bad-rows group label"
-    " image size classes part decontaminate ngram limit tokenizer vocab-size sequence-length selection weights mixture"
-    " files columns weight-columns loss-columns step-column size-column at-step at-size tokens test-fraction loss"
-    " losses step seed-column recipe test-set costs recipes windows",
-    "model and training": "model models proxy proxies reference ladder own sizes rates reference-rates standard"
-    " learning-rate epochs batch-size optimizer schedule momentum weight-decay precision eps-root accumulate"
-    " activation-checkpointing compile keep-optimizer fraction seeds repeats runs first batch examples-per-run"
-    " random-budgets max-flops checkpoints subsets eta smoothing",
-    "scoring": "scorer scorers method self-influence backend damping curvature-damping q convention goal top per-token k"
-    " projection views output parameters sample memory-gb steps window rank baseline criterion threshold resamples",
-    "mixture": "target-weights worst-case budget max-repeats floors ceilings prior kl-weight max-kl design low high next"
-    " ddo-order ddo-factors fitted-budget second second-budget mode floor-amount",
-    "what is kept": "fraction count tokens weights export format rows-per-shard compare evidence",
-    "where and how it runs": "workers executor batch-tokens device seed",
+    "data": "task data examples pool target targets test-sets off-targets features target-features index train test"
+    " arms scores mixtures split subset text prompt continuation choices gold classify question label image size"
+    " classes domain id group bad-rows part limit decontaminate ngram tokenizer vocab-size sequence-length windows"
+    " selection weights mixture columns weight-columns loss-columns step-column size-column at-step at-size"
+    " tokens test-fraction recipe test-set loss losses step seed-column costs recipes",
+    "model and training": "model models weights proxy reference proxies ladder own sizes rates reference-rates standard"
+    " fraction subsets repeats seeds checkpoints runs first batch random-budgets max-flops eta smoothing epochs"
+    " batch-size learning-rate optimizer schedule momentum weight-decay eps-root keep-optimizer precision accumulate"
+    " activation-checkpointing compile",
+    "scoring": "scorer scorers method self-influence backend output goal q damping curvature-damping convention k"
+    " projection parameters views top per-token sample memory-gb steps window rank baseline criterion threshold"
+    " resamples",
+    "mixture": "design method target-weights worst-case budget max-repeats floors ceilings prior kl-weight max-kl low"
+    " high next ddo-order ddo-factors fitted-budget second second-budget mode floor-amount resamples",
+    "what is kept": "fraction count tokens export format rows-per-shard",
+    "where and how it runs": "out evidence workers executor batch-tokens device seed",
     SPOKEN: "json quiet verbose log",
 }
-"""Which options stand together; a name that is in two groups goes to the first that `PLACED` does not overrule."""
+"""Which options stand together, in this order. A name in two groups goes to the first, unless `PLACED` says where."""
 PLACED = {
-    "select": {"fraction": "what is kept", "tokens": "what is kept", "weights": "data"},
-    "prepare": {"size": "data"},
-    "attribute": {"batch-size": "where and how it runs", "k": "scoring"},
+    "select": {"fraction": "what is kept", "tokens": "what is kept", "compare": "what is kept"},
+    "attribute": {"weights": "model and training", "batch-size": "where and how it runs", "k": "scoring"},
     "mix runs": {"method": "mixture", "resamples": "mixture", "tokens": "model and training"},
     "mix table": {"method": "mixture", "resamples": "mixture"},
     "mix scores": {"resamples": "mixture"},
@@ -66,15 +68,23 @@ SAID = {
     "recipe": "The column of recipes.",
     "test_set": "The column of test sets.",
     "loss": "The column of losses.",
+    "test": "The same of the test examples.",
+    "ngram": "Words in a row that count as an overlap.",
 }
 """What options say that need no words of their own where they stand."""
 
 
 def groups_of(name: str, options: Iterable[Option]) -> dict[str, list[Option]]:
     """Options that need not be given, by the group they stand in on the page of the command `name`."""
-    groups: dict[str, list[Option]] = {title: [] for title in [*GROUPS, "other"]}
+    groups: dict[str, list[Option]] = {title: [] for title in [*GROUPS, OTHER]}
     for option in options:
-        flag = option.name.replace("_", "-")
-        usual = next((title for title, names in GROUPS.items() if flag in names.split()), "other")
-        groups[PLACED.get(name, {}).get(flag, usual)].append(option)
+        usual = next((title for title, names in GROUPS.items() if _flag(option) in names.split()), OTHER)
+        groups[PLACED.get(name, {}).get(_flag(option), usual)].append(option)
+    for title, names in GROUPS.items():
+        order = names.split()
+        groups[title].sort(key=lambda option: order.index(_flag(option)) if _flag(option) in order else len(order))
     return {title: members for title, members in groups.items() if members}
+
+
+def _flag(option: Option) -> str:
+    return option.name.replace("_", "-")

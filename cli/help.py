@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from thresher.cli.arguments import Option, options_of
 from thresher.cli.groups import SAID, SPOKEN, groups_of
 
 WIDTH = 80
-INDENT = 22
+INDENT = 24
 """The column where what an option says begins."""
 FEW = 10
 """Options that need no groups."""
@@ -31,8 +32,7 @@ def page_of(name: str, kind: type) -> str:
         textwrap.fill(f"usage: {form}", WIDTH, subsequent_indent=" " * 9, break_on_hyphens=False),
         *_paragraphs(inspect.cleandoc(kind.__doc__ or "")),
     ]
-    if example := getattr(kind, "example", ""):
-        lines = inspect.cleandoc(example).splitlines()
+    if lines := examples_of(kind):
         parts.append("\n".join(["example:" if len(lines) == 1 else "examples:", *map(_wrapped_command, lines)]))
     for title, members in _groups(name, kind, options):
         parts.append("\n".join([f"{title}:", *(_entry(option, docs, kind) for option in members)]))
@@ -46,7 +46,7 @@ def page_of_actions(name: str, module: ModuleType) -> str:
     for action, kind in module.ACTIONS.items():
         first = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].replace("\n", " ")
         lines.append(_hanging(f"  {action:<{wide}}", first, wide + 2))
-    examples = [kind.example.strip().splitlines()[0].strip() for kind in module.ACTIONS.values()]
+    examples = [line for kind in module.ACTIONS.values() for line in examples_of(kind)[:1]]
     return "\n\n".join(
         [
             f"usage: thresher {name} ACTION [options]     thresher {name} ACTION --help",
@@ -57,6 +57,11 @@ def page_of_actions(name: str, module: ModuleType) -> str:
     )
 
 
+def examples_of(kind: type) -> list[str]:
+    """The lines that a person may type, of a command."""
+    return inspect.cleandoc(getattr(kind, "example", "")).splitlines()
+
+
 @cache
 def said_of(kind: type) -> dict[str, str]:
     """What every option of a command says: the text below its field, in the class or what it is made from."""
@@ -65,7 +70,7 @@ def said_of(kind: type) -> dict[str, str]:
         if base is object:
             continue
         body = cast(ast.ClassDef, ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]).body
-        for field, text in zip(body, body[1:], strict=False):
+        for field, text in itertools.pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                 said[cast(ast.Name, field.target).id] = " ".join(str(cast(ast.Constant, text.value).value).split())
     return {field.name: said.get(field.name, SAID.get(field.name, "")) for field in fields(cast(Any, kind))}
@@ -93,7 +98,7 @@ def _paragraphs(text: str) -> list[str]:
         lines = paragraph.splitlines()
         pieces: list[str] = []
         for line in lines:
-            if pieces and not re.match(r"\s|thresher |torchrun |\w+: ", line) and not pieces[-1].startswith(" "):
+            if pieces and not re.match(r"\s|torchrun |\w+: ", line) and not pieces[-1].startswith(" "):
                 pieces[-1] += f" {line}"
             else:
                 pieces.append(line)
@@ -102,8 +107,13 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _wrapped_command(line: str) -> str:
-    """A command that can be copied, over several lines where it is long."""
-    lines = textwrap.wrap(line, WIDTH - 6, break_long_words=False, break_on_hyphens=False)
+    """A command that can be copied; where it is long, over several lines that begin with options."""
+    lines = [""]
+    for piece in re.split(r"\s+(?=--)", " ".join(line.split())):
+        if lines[-1] and len(lines[-1]) + len(piece) + 8 > WIDTH:
+            lines.append(piece)
+        else:
+            lines[-1] = f"{lines[-1]} {piece}".strip()
     return " \\\n      ".join([f"  {lines[0]}", *lines[1:]])
 
 
@@ -111,10 +121,18 @@ def _entry(option: Option, docs: dict[str, str], kind: type) -> str:
     flag = f"  {_usage(option)}"
     text = docs[option.name]
     words = _words(option.kind)
-    if words and not all(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text) for word in words):
+    if (
+        words
+        and not _takes_numbers(option.kind)
+        and not all(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text) for word in words)
+    ):
         text = f"{_ended(text)} One of {', '.join(words)}.".strip()
     default = next(field.default for field in fields(cast(Any, kind)) if field.name == option.name)
-    if not option.is_required and default not in (None, (), False, "") and isinstance(default, str | int | float | tuple):
+    if (
+        not option.is_required
+        and default not in (None, (), False, "")
+        and isinstance(default, str | int | float | tuple)
+    ):
         if default is True:
             text = f"{_ended(text)} Off: {option.flags[1]}."
         else:
@@ -134,6 +152,7 @@ def _plain(value: object) -> str:
 def _hanging(head: str, text: str, indent: int) -> str:
     """`head`, and `text` beside it from the column `indent` on, or below where the head is too long."""
     body = textwrap.wrap(text, WIDTH - indent, break_on_hyphens=False) or [""]
+    head = head.rstrip()
     if len(head) <= indent - 2:
         head, body = f"{head:<{indent}}{body[0]}".rstrip(), body[1:]
     return "\n".join([head, *(" " * indent + line for line in body if line)])
@@ -160,11 +179,16 @@ def _noun(kind: Any) -> str:
     choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     if Path in choices:
         return "PATH"
-    if _words(kind) and float not in choices and int not in choices:
+    if _words(kind) and not _takes_numbers(kind):
         return "WORD"
     if str in choices:
         return "TEXT"
     return "N"
+
+
+def _takes_numbers(kind: Any) -> bool:
+    choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return float in choices or int in choices
 
 
 def _words(kind: Any) -> list[str]:

@@ -14,23 +14,23 @@ from thresher.shown import shown
 
 # Kept as text, so that `thresher --help` loads no command and none of their libraries.
 COMMANDS = {
-    "attribute": "your own model and data, or a model by name: what each training example did to each test example",
-    "prepare": "tokenise and pack a pool or a target, or read images, into a prepared artefact",
-    "overlap": "which documents of a pool share a run of words with targets (leakage)",
-    "train": "train a proxy (or any model) on a prepared pool, a subset or a mixture of it",
-    "featurize": "one pass over examples: projected per-example gradients, outputs and losses",
-    "score": "what each pool example does to the targets (TRAK; higher = more helpful)",
+    "attribute": "your model and data: what training examples did to test ones",
+    "prepare": "a corpus or images into a prepared pool or target",
+    "overlap": "which documents of a pool share a run of words with targets",
+    "train": "a proxy (or any model) on a prepared pool or a part of it",
+    "featurize": "projected per-example gradients, outputs and losses, in one pass",
+    "score": "what each pool example does to the targets (higher: it helps)",
     "index": "a FAISS index over the pool's features",
-    "search": "the training examples most helpful and most harmful to one target example",
-    "lds": "how well scores predict retraining on subsets, against baselines and the noise ceiling",
-    "select": "keep the best examples for the targets (dsdm), or a control",
-    "validate": "train the reference on selections and controls, and compare on held-out targets",
-    "mix": "domain weights for a budget: from a table of runs, proxy runs or scores, and validated",
-    "study": "which proxy can be trusted: decisions at small sizes against the reference's",
+    "search": "what helped and what harmed one target example most",
+    "lds": "how well scores predict retraining, against baselines",
+    "select": "keep the best examples for the targets, or a control",
+    "validate": "train the reference on selections and controls, and compare",
+    "mix": "domain weights for a budget, from runs or scores; validated",
+    "study": "which proxy can be trusted: small sizes against the reference",
     "report": "the HTML page of a finished study",
-    "run": "a whole study from one file: every step above, resumed where it stopped",
+    "run": "a whole study from one file: every step above, resumed",
     "demo": "the whole loop on embedded data, ends with a report",
-    "doctor": "what this machine has, and whether a projection really works on it",
+    "doctor": "what this machine has, and whether a projection works on it",
 }
 
 
@@ -181,7 +181,8 @@ def _help() -> str:
     return (
         "thresher: find the training data that matters, at proxy cost\n\n"
         "usage: thresher COMMAND [options]     thresher COMMAND --help\n\ncommands:\n" + "\n".join(lines) + "\n\n"
-        "Every command takes --json (its result as one JSON object on stdout) and --quiet (no progress on stderr).\n"
+        "Every command takes --json (its result as one JSON object on stdout), --quiet\n"
+        "(only warnings and errors on stderr), --verbose and --log FILE.\n"
         "Start with: thresher demo"
     )
 

@@ -26,6 +26,10 @@ def progress_for(*, quiet: bool, verbose: bool = False, log: bool = False) -> Pr
     return heard[0] if len(heard) == 1 else Several(heard) if heard else SILENT
 
 
+def _exactly(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
+
+
 def _is_terminal() -> bool:
     try:
         return sys.stderr is not None and sys.stderr.isatty()
@@ -141,7 +145,7 @@ class Lines:
             yield advance
             seconds = self._clock() - task.begun
             if label != STAGE and (self._verbose or (is_stage and seconds >= self._every)):
-                self._tell(f"{self._around(task)}{task.label}: done in {duration(seconds)}")
+                self._tell(f"{self._around(task)}{task.label}: done in {_exactly(seconds)}")
         finally:
             self._open.remove(task)
 

@@ -1,4 +1,4 @@
-"""What a command tells a person while it works: lines on stderr, the same with their time in a log, the next command."""
+"""What a command tells while it works: lines on stderr, the same with their time in a log, the command to run next."""
 
 import contextlib
 import os

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from thresher.choices import Executor, Optimizer
 from thresher.cli.command import Command, named_numbers, named_paths
+from thresher.cli.following import opening
 from thresher.cli.lines import proposal_lines
 from thresher.cli.options import ModelOptions
 from thresher.errors import InputError
@@ -44,6 +45,10 @@ class Proposing(Command):
     resamples: int = 200
     """Bootstrap refits; 0: no intervals."""
     seed: int = 0
+
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """Look at the report, where there is one."""
+        return opening(result["report"]) if "report" in result else None
 
     def show(self, result: Mapping[str, Any]) -> str:
         """The proposal as lines for a person."""

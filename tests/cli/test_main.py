@@ -91,11 +91,9 @@ def test_help_names_every_command_and_loads_no_heavy_library():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself_and_stands_in_the_readme(name, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main([name, "--help"])
-    assert stopped.value.code == 0
+    assert main([name, "--help"]) == 0
     printed = capsys.readouterr().out
-    assert "--json" in printed and "--quiet" in printed
+    assert printed.startswith(f"usage: thresher {name} ")
     assert f"`thresher {name}`" in README.read_text()
 
 
