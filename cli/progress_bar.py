@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from thresher.cli.telling import note, say
-from thresher.progress import SILENT, STAGE, Progress, duration
-from thresher.shown import shown
+from thresher.progress import SILENT, STAGE, Progress
+from thresher.shown import duration, shown
 
 EVERY_SECONDS = 30.0
 """Between two lines about work that goes on."""

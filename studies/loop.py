@@ -25,7 +25,8 @@ from thresher.executors.workers import num_workers
 from thresher.progress import staged
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.models.weights import loaders_of
-from thresher.proxies.trials import Trial, check_trainable, train_trial, train_trials
+from thresher.proxies.planned import Planned, say_planned
+from thresher.proxies.trials import Trial, check_trainable, planned, train_trial, train_trials
 from thresher.scorers import Work, effort_of
 from thresher.seeds import numpy_rng, run_seed
 from thresher.selection.budget import Budget
@@ -77,6 +78,7 @@ def run_study(study: Study, workspace: Workspace) -> StudyResult:
         with stage("preparing"):
             prepared = prepare(study, workspace)
             check_prepared(study, prepared, workspace)
+        say_study(study, prepared, workspace)
         pool, targets = prepared.pool, prepared.targets
         with stage("proxies", study.proxy.count) as trained:
             proxies = train_proxies(pool, study.proxy, seed=seed, workspace=workspace, trained=trained)
@@ -312,6 +314,19 @@ def plan_of(study: Study, prepared: Prepared, costs: Mapping[str, float]) -> Val
         costs=costs,
         workers=study.validate.workers,
     )
+
+
+def say_study(study: Study, prepared: Prepared, workspace: Workspace) -> None:
+    """Log what the trainings of a study take, before the first of its proxies is trained."""
+    pool, epoch = prepared.pool, float(amount_of(study, prepared))
+    proxies = planned(pool, study.proxy, proxy_trials(pool, study.proxy, study.seed), workspace)
+    if not proxies.units:
+        return  # it goes on; what is left is said by each stage
+    num_arms, seeds = len({study.select.method, *study.validate.controls, BASELINE}), study.reference.seeds
+    others = [epoch * times for times in study.validate.random_budgets if times != 1]
+    reference = Planned(study.reference, ([epoch] * num_arms + others) * seeds)
+    trust = [Planned(study.proxy, [epoch] * (num_arms * seeds))] if asks_for_trust(study, num_arms) else []
+    say_planned([proxies, reference, *trust], pool, workers=study.validate.workers, workspace=workspace)
 
 
 def num_stages(study: Study) -> int:

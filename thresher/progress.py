@@ -61,11 +61,3 @@ class Stage:
         with self._progress.task(label, total) as done:
             yield done
         self._advance(1)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them, to one unit: 40 s, 3 min, 5 h, 2 days."""
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 1):.0f} s"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from thresher.errors import unknown
-from thresher.progress import duration
+from thresher.shown import duration
 
 KERNEL, CURVATURE = "damping", "curvature_damping"
 
@@ -92,7 +92,7 @@ def said_before(name: str, work: Work, seconds: float | None = None, *, more: fl
     `seconds`: of a pass under a model, or of a training; None: not known. `more` seconds are beside the passes.
     """
     scorer, passes = SCORERS[name], work.passes(name)
-    unit = "trainings of" if "training" in scorer.needs else "passes over"
+    unit = "trainings of" if "training" in scorer.needs else "pass over" if f"{passes:.2g}" == "1" else "passes over"
     models = "" if name in ("bm25", "random") else f", {work.num_models} model{'s' * (work.num_models != 1)}"
     needed = " and ".join(NEEDED[need] for need in scorer.needs) or "nothing"
     line = f"{name}: about {passes:.2g} {unit} {work.num_examples:,} examples{models}; needs {needed}"

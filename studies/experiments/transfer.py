@@ -18,10 +18,11 @@ from thresher.artifacts import Artifact, Draft, build
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.evaluation import chance_of
+from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import Trial, TrialResult, check_trainable
 from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
-from thresher.studies.experiments.validation import run_reference
+from thresher.studies.experiments.validation import planned_reference, run_reference
 from thresher.studies.report.charts import scatter, standalone
 from thresher.workspace import Workspace
 
@@ -61,6 +62,8 @@ def transfer(
     for table in ladder.tables.values():
         check_trainable(pool, table, test_sets)
     trials = plan_recipes(recipes, seed, budget)
+    to_train = planned_ladder(pool, ladder.tables, trials, workspace)
+    say_planned(to_train, pool, workers=workers, workspace=workspace)
     results = run_ladder(pool, ladder.tables, trials, test_sets, workers=workers, workspace=workspace)
     names = [recipe.name for recipe in recipes]
     return compare_sizes(results, ladder, names, test_sets, seed=seed, workspace=workspace)
@@ -145,6 +148,16 @@ def run_ladder(
             results[name] = run_reference(pool, table, trials, test_sets, workers=workers, workspace=folder)
             advance(1)
     return results
+
+
+def planned_ladder(
+    pool: Examples, tables: Mapping[str, ModelSettings], trials: Sequence[Trial], workspace: Workspace
+) -> list[Planned]:
+    """The trials of every size that `run_ladder` has to train, for `say_planned`."""
+    return [
+        planned_reference(pool, table, trials, replace(workspace, root=workspace.root / file_name(name)))
+        for name, table in tables.items()
+    ]
 
 
 def file_name(size: str) -> str:

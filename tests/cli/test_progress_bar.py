@@ -6,7 +6,8 @@ import pytest
 
 from thresher.cli import progress_bar
 from thresher.cli.progress_bar import Bar, Lines, Several, progress_for
-from thresher.progress import SILENT, duration, staged, track
+from thresher.progress import SILENT, staged, track
+from thresher.shown import duration
 
 
 class Clock:
