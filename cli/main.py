@@ -31,6 +31,7 @@ COMMANDS = {
     "run": "a whole study from one file: every step above, resumed",
     "demo": "the whole loop on embedded data, ends with a report",
     "doctor": "what this machine has, and whether a projection works on it",
+    "completion": "the script that makes bash, zsh or fish complete all this",
 }
 
 

@@ -1,4 +1,4 @@
-"""Names and texts of strangers, written so that no terminal, spreadsheet or reader's eye obeys what is in them; times."""
+"""Names and texts of strangers, written so that no terminal, spreadsheet or reader's eye obeys them; times."""
 
 import unicodedata
 
