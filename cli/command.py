@@ -20,7 +20,7 @@ from thresher.rules import check_numbers
 OUTPUTS = ("out", "evidence", "export")
 NAMED = ("targets", "target_features", "arms", "off_targets", "test_sets", "compare")
 """Options of NAME=PATH entries."""
-MODELS = ("model", "models", "proxy", "ladder")
+MODELS = ("model", "models", "proxy", "ladder", "sizes")
 """Options that name models (`proxies.models.names`)."""
 ENDINGS = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".zst", ".gz")
 """Of files; no data set on the hub is called so."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from thresher.cli.command import made
 from thresher.cli.study.options import StudyOptions
+from thresher.proxies.models.names import parse as parse_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,10 @@ class LearningRate(StudyOptions):
     """Learning rates of the reference, of which every recipe gets its best."""
     standard: float | None = None
     """The proxy's usual rate, which the reduced one is compared with; none: the ladder's rule."""
+
+    def check(self):
+        super().check()
+        parse_model(self.reference, trained=False)
 
     def run(self, progress):
         from thresher.proxies.settings import ModelSettings

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.examples import Examples
 from thresher.errors import InputError
+from thresher.progress import staged
 from thresher.proxies.evaluation import chance_of
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
@@ -142,11 +143,11 @@ def run_ladder(
 ) -> dict[str, list[TrialResult]]:
     """The results of all trials at every size, each size in a folder of its own."""
     results = {}
-    with workspace.progress.task("models", len(tables)) as advance:
+    with staged(len(tables), workspace.progress) as stage:
         for name, table in tables.items():
             folder = replace(workspace, root=workspace.root / file_name(name))
-            results[name] = run_reference(pool, table, trials, test_sets, workers=workers, workspace=folder)
-            advance(1)
+            with stage(f"models of {name}"):
+                results[name] = run_reference(pool, table, trials, test_sets, workers=workers, workspace=folder)
     return results
 
 
