@@ -2,6 +2,9 @@
 
 import re
 import shlex
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -121,3 +124,25 @@ def test_a_line_of_a_log_is_one_line_whatever_it_says(tmp_path):
     log.close()
     (line,) = (tmp_path / "log.txt").read_text().splitlines()[1:]
     assert STAMPED.sub("", line) == "two lines \\x1b[2J and \\ud800"
+
+
+def test_a_stop_is_the_last_thing_said_and_in_the_log(folder, tmp_path):
+    """Ctrl-C while lines are said: they stay, one more says why it ended, here and in the log."""
+    log = tmp_path / "log.txt"
+    line = ["train", "--pool", folder / "pool", "--model", "20k", "--epochs", "100000", "--out", tmp_path / "proxy"]
+    command = [sys.executable, "-m", "thresher", *map(str, line), "--log", str(log), "--verbose"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=300)[1]
+    said = [*first.splitlines(), *rest.splitlines()]
+    assert process.returncode == 130 and said[0] == "thresher: train"
+    assert said[-1] == "thresher: interrupted; run the same command again to resume"
+    texts = [STAMPED.sub("", line) for line in log.read_text().splitlines()]
+    assert "interrupted" in texts
+
+
+def listen():
+    """Ctrl-C reaches the command, whatever started the tests."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
