@@ -111,7 +111,6 @@ def test_every_command_can_be_read():
     [
         "trian",
         "mix tabel",
-        "mix tabel",
         "train --pool /nope --out o",
         "mix plan a b --runs 0",
         "lds --k 1000000000000000 --sede 1",
