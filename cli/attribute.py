@@ -23,7 +23,13 @@ class Attribute(Command):
     with --train and --test, a model's name (torchvision:resnet18, hf:FOLDER, a model artefact).
     """
 
+    example = """
+    thresher attribute my_project:attribution --out scores.npy
+    thresher attribute torchvision:resnet18 --weights resnet.pth --train images/train --test images/test
+    """
+
     makes = "file"
+    sources = ("train", "test")
 
     model: Annotated[str, tyro.conf.Positional]
     """module:function, or a model's name."""

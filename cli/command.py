@@ -2,7 +2,6 @@
 
 import logging
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,18 +10,20 @@ from typing import Any, ClassVar
 from thresher.artifacts import Artifact
 from thresher.checkpoints import locate
 from thresher.cli.arguments import options_of
+from thresher.cli.telling import say
 from thresher.errors import InputError
-from thresher.places import check_artifact_place, check_file_place, check_name, check_workspace
+from thresher.places import check_artifact_place, check_file_place, check_log_place, check_name, check_workspace
 from thresher.progress import Progress
 from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
-from thresher.shown import as_line
 
 OUTPUTS = ("out", "evidence", "export")
 NAMED = ("targets", "target_features", "arms", "off_targets", "test_sets", "compare")
 """Options of NAME=PATH entries."""
-MODELS = ("model", "models", "proxy", "ladder")
+MODELS = ("model", "models", "proxy", "ladder", "sizes")
 """Options that name models (`proxies.models.names`)."""
+ENDINGS = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".zst", ".gz")
+"""Of files; no data set on the hub is called so."""
 MAKES = {"artifact": check_artifact_place, "workspace": check_workspace, "file": check_file_place}
 
 
@@ -31,13 +32,19 @@ class Command:
     """A command: its options are fields, `run` does the work, `show` says what came of it."""
 
     json: bool = False
-    """Print the result as one JSON object, and nothing else, on stdout."""
+    """The result as one JSON object on stdout."""
     quiet: bool = False
-    """No progress on stderr."""
+    """Only warnings and errors on stderr."""
+    verbose: bool = False
+    """A line on stderr for every piece of work."""
+    log: Path | None = None
+    """Add all that is said, with its time, to this file."""
+    example: ClassVar[str] = ""
+    """A line that a person may type, or several; the help shows it."""
     makes: ClassVar[str] = "artifact"
     """What is at --out in the end: an artifact, a workspace (a folder of them), or a file."""
     sources: ClassVar[tuple[str, ...]] = ()
-    """Fields whose paths may be globs or names on the hub, which only their readers can check."""
+    """Fields of data: paths, globs or names on the hub; of these only a file's name can be checked beforehand."""
     former: ClassVar[Mapping[str, str]] = {}
     """Options that are no more, and what to write instead."""
 
@@ -47,6 +54,8 @@ class Command:
         Raises InputError.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.quiet and self.verbose:
+            raise InputError("--quiet and --verbose ask for opposite things; leave one out")
         check_numbers({name.replace("_", "-"): value for name, value in values.items()}, "--{}")
         options = {option.name: option for option in options_of(type(self))}
         self._check_models(values)
@@ -58,6 +67,8 @@ class Command:
                 raise InputError(f"--{name} {place} is another output of this command; give each a place of its own")
             check = {"evidence": check_workspace, "export": check_artifact_place}.get(name, MAKES[self.makes])
             check(place, inputs)
+        if self.log is not None:
+            check_log_place(self.log, inputs, places.values())
 
     def _check_models(self, values: Mapping[str, Any]) -> None:
         """Names of models and tokenizers are of a known form, and their paths are there."""
@@ -71,7 +82,9 @@ class Command:
 
     def _inputs(self, label: str, name: str, value: Any) -> list[Path]:
         """The paths that the option `name` reads. Raises InputError for one that does not exist."""
-        if name in OUTPUTS or name in self.sources:
+        if name in self.sources:
+            _check_sources((value,) if isinstance(value, str) else value or ())
+        if name in OUTPUTS or name == "log" or name in self.sources:
             return []
         paths = [path for path in (value if isinstance(value, tuple) else (value,)) if isinstance(path, Path)]
         if name in NAMED and isinstance(value, tuple):
@@ -85,6 +98,10 @@ class Command:
         """Do the work; the result is what `--json` prints."""
         raise NotImplementedError
 
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """The words of the command that comes next, where one is natural and could be run as it stands."""
+        return None
+
     def show(self, result: Mapping[str, Any]) -> str:
         """The result as lines for a person."""
         return "\n".join(f"{key}: {_line(value)}" for key, value in result.items())
@@ -96,14 +113,14 @@ class Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Say the message on stderr."""
         if record.levelno < logging.WARNING:
-            print(f"thresher: {as_line(record.getMessage())}", file=sys.stderr)
+            say(record.getMessage())
         else:
             warn(record.getMessage())
 
 
 def warn(message: str) -> None:
-    """Say on stderr what a person should know before they go on; --quiet silences progress, not this."""
-    print(f"thresher: warning: {as_line(message)}", file=sys.stderr)
+    """Say what a person should know before they go on; --quiet silences progress, not this."""
+    say(f"warning: {message}")
 
 
 def made(artifact: Artifact) -> dict[str, Any]:
@@ -146,6 +163,15 @@ def named_numbers(entries: Sequence[str], option: str) -> dict[str, float]:
             )
         found[name] = number
     return found
+
+
+def _check_sources(entries: Sequence[str]) -> None:
+    """Raise InputError for a source that is written like a file, and is not there."""
+    for entry in entries:
+        path = entry if _exists(Path(entry)) else entry.partition("=")[2] or entry
+        is_file = path.startswith(("/", "./", "../", "~")) or path.endswith(ENDINGS)
+        if is_file and not set(path) & set("*?[") and not _exists(Path(path)):
+            raise InputError(f"{path} does not exist; check the path (a hub data set is written OWNER/NAME)")
 
 
 def _exists(path: Path) -> bool:

@@ -17,9 +17,15 @@ class Demo(Command):
     vision: scikit-learn's digits with a tenth of the labels flipped; attribution finds them.
     """
 
+    example = """
+    thresher demo --task vision
+    thresher demo --task language --seed 1
+    """
+
     makes = "workspace"
 
     task: StudyTask = "language"
+    """language or vision."""
     out: Path | None = None
     """Where everything goes; None: runs/demo-TASK in the current folder. Run again to resume."""
     seed: int = 0
@@ -44,6 +50,11 @@ class Demo(Command):
         return finish(
             study, result, workspace, command=f"thresher demo --task {self.task} --seed {self.seed}", flips=flips
         )
+
+    def then(self, result):
+        from thresher.cli.following import opening
+
+        return opening(result["report"])
 
     @property
     def _root(self) -> Path:

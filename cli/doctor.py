@@ -12,6 +12,11 @@ SIZE = 100_000
 class Doctor(Command):
     """Say what this machine has (GPU, FAISS, bf16) and test a projection for real."""
 
+    example = """
+    thresher doctor
+    thresher doctor --device cuda --json
+    """
+
     device: str = "auto"
 
     def run(self, progress):
@@ -35,6 +40,9 @@ class Doctor(Command):
             "faiss": _faiss(),
             "projection": _projection(device),
         }
+
+    def then(self, result):
+        return ["thresher", "demo"]
 
     def show(self, result):
         lines = [super().show({key: value for key, value in result.items() if key not in ("faiss", "projection")})]

@@ -1,6 +1,6 @@
 """`thresher featurize`: projected gradients of prepared examples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,8 @@ from thresher.progress import Progress
 @dataclass(frozen=True, kw_only=True)
 class Featurize(Command):
     """One forward and backward pass over examples: projected per-example gradients, outputs and losses, on disk."""
+
+    example = "thresher featurize --models proxy-0 proxy-1 --examples pool --out pool-features"
 
     models: tuple[str, ...]
     """Model artefacts or transformers checkpoints; several make an ensemble."""
@@ -65,6 +67,13 @@ class Featurize(Command):
             progress=progress,
         )
         return made(store.artifact)
+
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """The command that comes next."""
+        from thresher.cli.following import beside, targets_of
+
+        is_pool = not self.windows and bool(targets_of(self.examples))
+        return ["thresher", "index", "--features", self.out, "--out", beside(self.out, "index")] if is_pool else None
 
     def show(self, result: Mapping[str, Any]) -> str:
         """Where the store is, and how well each model predicts."""

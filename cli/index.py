@@ -13,6 +13,8 @@ from thresher.progress import Progress
 class Index(Command):
     """A FAISS index over a pool's features; its inner products are TRAK scores, its recall is measured."""
 
+    example = "thresher index --features pool-features --out index"
+
     features: Path
     """The pool's features, from `thresher featurize`."""
     out: Path

@@ -20,6 +20,11 @@ class Lds(ModelOptions):
     other scorers, options or checkpoints find again. Everything is under --out; run the same command again to resume.
     """
 
+    example = """
+    thresher lds --pool pool --target target --subsets 50 --out lds
+    thresher lds --pool pool --target target --scorers trak ekfac bm25 --workers 4 --out lds
+    """
+
     makes = "workspace"
 
     pool: Path

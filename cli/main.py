@@ -5,32 +5,34 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn, TextIO
+from typing import Any
 
 from thresher.cli.stopping import Stopping, stopping
+from thresher.cli.telling import abandon, close_log, command_line, note, open_log, say, say_next
 from thresher.errors import InputError, near
-from thresher.shown import as_line, shown
+from thresher.shown import shown
 
 # Kept as text, so that `thresher --help` loads no command and none of their libraries.
 COMMANDS = {
-    "attribute": "your own model and data, or a model by name: what each training example did to each test example",
-    "prepare": "tokenise and pack a pool or a target, or read images, into a prepared artefact",
-    "overlap": "which documents of a pool share a run of words with targets (leakage)",
-    "train": "train a proxy (or any model) on a prepared pool, a subset or a mixture of it",
-    "featurize": "one pass over examples: projected per-example gradients, outputs and losses",
-    "score": "what each pool example does to the targets (TRAK; higher = more helpful)",
+    "attribute": "your model and data: what training examples did to test ones",
+    "prepare": "a corpus or images into a prepared pool or target",
+    "overlap": "which documents of a pool share a run of words with targets",
+    "train": "a proxy (or any model) on a prepared pool or a part of it",
+    "featurize": "projected per-example gradients, outputs and losses, in one pass",
+    "score": "what each pool example does to the targets (higher: it helps)",
     "index": "a FAISS index over the pool's features",
-    "search": "the training examples most helpful and most harmful to one target example",
-    "lds": "how well scores predict retraining on subsets, against baselines and the noise ceiling",
-    "explore": "a page to look at what helped and what hurt, and to decide what to keep",
-    "select": "keep the best examples for the targets (dsdm), or a control",
-    "validate": "train the reference on selections and controls, and compare on held-out targets",
-    "mix": "domain weights for a budget: from a table of runs, proxy runs or scores, and validated",
-    "study": "which proxy can be trusted: decisions at small sizes against the reference's",
+    "search": "what helped and what harmed one target example most",
+    "lds": "how well scores predict retraining, against baselines",
+    "explore": "a page to look at what helped and hurt, and to decide",
+    "select": "keep the best examples for the targets, or a control",
+    "validate": "train the reference on selections and controls, and compare",
+    "mix": "domain weights for a budget, from runs or scores; validated",
+    "study": "which proxy can be trusted: small sizes against the reference",
     "report": "the HTML page of a finished study",
-    "run": "a whole study from one file: every step above, resumed where it stopped",
+    "run": "a whole study from one file: every step above, resumed",
     "demo": "the whole loop on embedded data, ends with a report",
-    "doctor": "what this machine has, and whether a projection really works on it",
+    "doctor": "what this machine has, and whether a projection works on it",
+    "completion": "the script that makes bash, zsh or fish complete all this",
 }
 
 
@@ -47,25 +49,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     is_program = arguments is None
     with stopping(is_program=is_program) as stop:
         arguments = list(sys.argv[1:] if arguments is None else arguments)
+        status = 1
         try:
-            return _main(arguments, stop)
-        except InputError as error:
-            return _fail(str(error))
-        except KeyboardInterrupt:
-            stop.say()
-            if is_program:  # without the second in which an interpreter takes itself apart
-                stop.end_now()
-            return stop.status
-        except SystemExit:  # of the parser: its own words are said
-            _show("")
-            raise
-        except BaseException as error:
-            from thresher.cli.faults import line_of  # only where it is needed
+            status = _caught(arguments, stop, is_program=is_program)
+        finally:
+            close_log(f"ended with status {status}")
+        return status
 
-            line = line_of(error, arguments[0] if arguments else "")
-            if line is None:
-                raise
-            return _fail(line)
+
+def _caught(arguments: list[str], stop: Stopping, *, is_program: bool) -> int:
+    """The exit status; what a person can mend, and what a machine cannot do, is said in one line."""
+    try:
+        return _main(arguments, stop)
+    except InputError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        stop.say()
+        if is_program:  # without the second in which an interpreter takes itself apart
+            stop.end_now()
+        return stop.status
+    except SystemExit:  # of the parser: its own words are said
+        _show("")
+        raise
+    except BaseException as error:
+        from thresher.cli.faults import line_of  # only where it is needed
+
+        line = line_of(error, arguments[0] if arguments else "")
+        if line is None:
+            raise
+        return _fail(line)
 
 
 def _main(arguments: list[str], stop: Stopping) -> int:
@@ -96,7 +108,13 @@ def _run(name: str, arguments: list[str], stop: Stopping) -> int:
     if processes != "1" and name not in TOGETHER:
         raise InputError(f"{name} runs in one process, not in {processes}; start it without torchrun")
     command = _command(name, arguments)
+    if isinstance(command, str):
+        return _show(command)
     command.check()
+    is_first = os.environ.get("RANK", "0") == "0"  # of several processes the first speaks
+    if command.log is not None and is_first:
+        open_log(command.log)
+        note(f"begun: {command_line(['thresher', name, *arguments])}")
     from thresher.cli.command import Warnings
     from thresher.cli.faults import refuse_too_little_memory
     from thresher.cli.progress_bar import progress_for
@@ -107,11 +125,17 @@ def _run(name: str, arguments: list[str], stop: Stopping) -> int:
     logger = logging.getLogger("thresher")
     logger.handlers = [Warnings()]
     logger.setLevel(logging.WARNING if command.quiet else logging.INFO)
+    progress = progress_for(
+        quiet=command.quiet or not is_first, verbose=command.verbose, log=command.log is not None and is_first
+    )
     with contextlib.redirect_stdout(sys.stderr), stop.unwinding():  # stdout is for the result alone
-        result = command.run(progress_for(command.quiet))
-    if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks
+        result = command.run(progress)
+    if not is_first:
         return 0
-    return _show(json.dumps(result, default=str) if command.json else shown(command.show(result), keep="\n\t"))
+    status = _show(json.dumps(result, default=str) if command.json else shown(command.show(result), keep="\n\t"))
+    if status == 0 and not command.quiet and not command.json:
+        say_next(command.then(result))
+    return status
 
 
 def _show(text: str) -> int:
@@ -122,45 +146,37 @@ def _show(text: str) -> int:
         print(text, end="\n" if text else "", flush=True)
         return 0
     except OSError as error:
-        _abandon(sys.stdout)
+        abandon(sys.stdout)
         if isinstance(error, BrokenPipeError):
             return 141
         raise OSError(error.errno, error.strerror, "the result to stdout") from error
 
 
-def _abandon(stream: TextIO) -> None:
-    """What could not be written is dropped, so that the interpreter does not try again as it ends."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def _command(name: str, arguments: list[str]) -> Any:
-    """The command that the arguments describe, or its help and the end of the process."""
+    """The command that the arguments describe, or the text of its help."""
     module = importlib.import_module(f"thresher.cli.{name}")
     actions = getattr(module, "ACTIONS", None)
-    if "--help" in arguments or "-h" in arguments:
-        _explain(name, module, [word for word in arguments[:1] if actions and word in actions])
+    asks = "--help" in arguments or "-h" in arguments
+    if actions is None:
+        kind, words, full_name = module.COMMAND, arguments, name
+    elif arguments and arguments[0] in actions:
+        kind, words, full_name = actions[arguments[0]], arguments[1:], f"{name} {arguments[0]}"
+    elif asks or not arguments:
+        from thresher.cli.help import page_of_actions
+
+        return page_of_actions(name, module)
+    else:
+        raise InputError(
+            f"{name} {arguments[0]!r} is no action{near(arguments[0], actions)}; the actions of {name} are "
+            f"{', '.join(actions)}"
+        )
+    if asks:
+        from thresher.cli.help import page_of
+
+        return page_of(full_name, kind)
     from thresher.cli.arguments import read
 
-    if actions is None:
-        return read(module.COMMAND, arguments, name)
-    if not arguments or arguments[0] not in actions:
-        given = repr(arguments[0]) if arguments else "nothing"
-        hint = near(arguments[0], actions) if arguments else ""
-        raise InputError(f"{name} {given} is no action{hint}; the actions of {name} are {', '.join(actions)}")
-    return read(actions[arguments[0]], arguments[1:], f"{name} {arguments[0]}")
-
-
-def _explain(name: str, module: Any, action: list[str]) -> NoReturn:
-    import tyro
-
-    prog = f"thresher {name}"
-    if hasattr(module, "ACTIONS"):
-        about = {"args": [*action, "--help"], "description": module.DESCRIPTION}
-        tyro.extras.subcommand_cli_from_dict(module.ACTIONS, prog=prog, **about)
-    else:
-        tyro.cli(module.COMMAND, args=["--help"], prog=prog, description=module.COMMAND.__doc__)
-    sys.exit(0)
+    return read(kind, words, full_name)
 
 
 def _help() -> str:
@@ -168,23 +184,15 @@ def _help() -> str:
     return (
         "thresher: find the training data that matters, at proxy cost\n\n"
         "usage: thresher COMMAND [options]     thresher COMMAND --help\n\ncommands:\n" + "\n".join(lines) + "\n\n"
-        "Every command takes --json (its result as one JSON object on stdout) and --quiet (no progress on stderr).\n"
+        "Every command takes --json (its result as one JSON object on stdout), --quiet\n"
+        "(only warnings and errors on stderr), --verbose and --log FILE.\n"
         "Start with: thresher demo"
     )
 
 
 def _fail(message: str) -> int:
-    _say(f"error: {message}")
+    say(f"error: {message}")
     return 2
-
-
-def _say(message: str) -> None:
-    if sys.stderr is None:
-        return
-    try:
-        print(f"thresher: {as_line(message)}", file=sys.stderr, flush=True)
-    except OSError:
-        _abandon(sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`thresher overlap`: leakage between a pool and targets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,8 @@ class Overlap(Command):
 
     `thresher prepare --decontaminate` does the same and leaves those documents out.
     """
+
+    example = "thresher overlap --data 'corpus/*.jsonl' --targets squad=squad.jsonl --out overlap"
 
     sources = ("data", "targets")
 
@@ -46,6 +48,18 @@ class Overlap(Command):
         columns = TextColumns(text=self.text, id=self.id or None)
         targets = named_paths(self.targets, "--targets")
         return made(overlap_between(source, columns, targets, ngram=self.ngram, out=self.out, progress=progress))
+
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """The command that comes next."""
+        from thresher.cli.following import beside
+
+        if not result["documents_hit"]:
+            return None
+        options = {"--split": self.split, "--subset": self.subset, "--text": self.text, "--ngram": self.ngram}
+        given = [word for name, value in options.items() if value is not None for word in (name, value)]
+        given += ["--id", *self.id] if self.id else []
+        place = beside(self.out, "clean-pool")
+        return ["thresher", "prepare", "--data", *self.data, *given, "--decontaminate", *self.targets, "--out", place]
 
     def show(self, result: Mapping[str, Any]) -> str:
         """The result as lines: how many documents, then each target with its first hits."""

@@ -1,6 +1,6 @@
 """`thresher prepare`: a source into a prepared pool or target."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Prepare(Command):
     """Tokenise and pack a pool or a target, or read images, into a prepared artefact with stable ids."""
+
+    sources = ("data", "decontaminate")
+    example = """
+    thresher prepare --data corpus.jsonl --domain source --id id --out pool
+    thresher prepare --data qa.jsonl --prompt question --continuation answer --tokenizer pool-tokenizer --out target
+    thresher prepare --task vision --data images --size 32 --out pictures
+    """
 
     data: tuple[str, ...]
     """Files, globs, a folder, or the name of a data set on the hub."""
@@ -80,6 +87,12 @@ class Prepare(Command):
         if is_most(prepared.facts):
             warn(str(cut_line(prepared.facts, self.sequence_length)))
         return made(prepared)
+
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """The command that comes next."""
+        from thresher.cli.following import after_preparing
+
+        return after_preparing(self.out, self.tokenizer)
 
     def show(self, result: Mapping[str, Any]) -> str:
         """The result as lines, what was cut in one of them."""

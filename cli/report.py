@@ -12,6 +12,8 @@ from thresher.cli.command import Command
 class DrawReport(Command):
     """Draw a finished study's HTML page again, from the report.json that `thresher run` and `thresher demo` leave."""
 
+    example = "thresher report runs/study"
+
     makes = "file"
 
     study: tyro.conf.Positional[Path]
@@ -29,6 +31,11 @@ class DrawReport(Command):
             raise InputError(f"{page} is no name for a page; give one that ends in .html")
         write_report(read_report(source), page)
         return {"report": str(page.resolve())}
+
+    def then(self, result):
+        from thresher.cli.following import opening
+
+        return opening(result["report"])
 
 
 COMMAND = DrawReport

@@ -16,6 +16,11 @@ from thresher.places import check_study_place
 class Run(Command):
     """Run a study: prepare, train proxies, featurise, score, index, select, validate, report. Rerun to resume."""
 
+    example = """
+    thresher run study.toml
+    thresher run study.toml --out runs/again --log again.log
+    """
+
     makes = "workspace"
 
     study: tyro.conf.Positional[Path]
@@ -38,6 +43,11 @@ class Run(Command):
         check_study_place(workspace.root)
         command = shlex.join(["thresher", "run", self.study.name])
         return finish(study, run_study(study, workspace), workspace, command=command)
+
+    def then(self, result):
+        from thresher.cli.following import opening
+
+        return opening(result["report"])
 
     def show(self, result):
         return study_lines(result)

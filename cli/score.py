@@ -1,6 +1,6 @@
 """`thresher score`: what each pool example does to the targets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +15,13 @@ from thresher.progress import Progress
 class Score(Command):
     """Scores of a pool for one or several targets: one column a target, higher = more helpful.
 
-    Give prepared examples and --models, or features (from `thresher featurize`), which trak alone reads:
+    Give prepared examples and --models, or features (from `thresher featurize`), which trak alone reads.
+    """
 
-    thresher score --scorer ekfac --pool pool --targets squad=squad --models proxy-0 proxy-1 --out scores
+    example = """
+    thresher score --pool pool --targets squad=target --models proxy-0 proxy-1 --out scores
+    thresher score --scorer ekfac --pool pool --targets squad=target --models proxy-0 --out scores-ekfac
+    thresher score --pool pool-features --targets squad=target-features --out scores-trak
     """
 
     former = {"--method": "--scorer (auto, trak, direction or dual)"}  # noqa: RUF012
@@ -145,6 +149,12 @@ class Score(Command):
             **shared,
         )
         return made(scores.artifact)
+
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """The command that comes next."""
+        from thresher.cli.following import after_scoring
+
+        return None if self.self_influence else after_scoring(self.pool, self.out)
 
     def show(self, result: Mapping[str, Any]) -> str:
         """A line a target."""

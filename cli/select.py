@@ -1,6 +1,6 @@
 """`thresher select`: keep the best of the pool."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,12 @@ class Select(Command):
 
     The artefact has kept.parquet and dropped.parquet (id, position, domain, score, rank, reason); positions are indices
     for `datasets.Dataset.select`. docs/selectors.md has every method, what it needs and its formula.
+    """
+
+    example = """
+    thresher select --scores scores --pool pool --fraction 0.2 --out selection
+    thresher select --method 'minhash | dsdm:0.2' --scores scores --pool pool --out selection --export subset
+    thresher select --method bm25 --pool pool --targets squad=target --tokens 1_000_000 --out control
     """
 
     out: Path
@@ -61,9 +67,9 @@ class Select(Command):
 
     def check(self) -> None:
         """Refuse also methods that there are not, and weights without targets."""
+        super().check()
         from thresher.selection.methods import stages_of
 
-        super().check()
         stages_of(self.method)
         if self.weights and len(self.weights) != len(self.targets):
             raise InputError(
@@ -100,6 +106,12 @@ class Select(Command):
         return made(selection.artifact) | (
             {} if self.export is None else {"export": self._export(sources, self.export)}
         )
+
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """The command that comes next."""
+        from thresher.cli.following import after_selecting
+
+        return after_selecting(self.pool, self.scores, self.out)
 
     def _export(self, sources: Any, out: Path) -> str:
         from thresher.selection.selection import open_selection

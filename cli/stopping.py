@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+from thresher.cli.telling import note
+
 # Unwinding takes this long at most.
 GRACE_SECONDS = 5.0
 LINES = {"SIGINT": "interrupted"}
@@ -55,6 +57,7 @@ class Stopping:
                 self._is_said = True
                 name = signal.Signals(self._number or signal.SIGINT).name
                 line = LINES.get(name, f"stopped by {name}")
+                note(line)
                 cursor = SHOW_CURSOR if _is_terminal() else ""
                 with contextlib.suppress(OSError):
                     os.write(2, f"{cursor}thresher: {line}; run the same command again to resume\n".encode())

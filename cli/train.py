@@ -1,5 +1,6 @@
 """`thresher train`: one model on a prepared pool."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,13 @@ from thresher.progress import Progress
 class Train(ModelOptions):
     """Train a proxy (or any model) on a prepared pool, on a subset, a weighting or a mixture of it.
 
-    Started by torchrun, several processes share every batch:
+    Started by torchrun, several processes share every batch, as in
     torchrun --nproc-per-node 2 -m thresher train ...
+    """
+
+    example = """
+    thresher train --pool pool --model 1M --out proxy
+    thresher train --pool pool --selection selection --epochs 2 --out model
     """
 
     pool: Path
@@ -68,6 +74,12 @@ class Train(ModelOptions):
             **self.model_options(),
         )
         return made(model.artifact)
+
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """The command that comes next."""
+        from thresher.cli.following import after_training
+
+        return after_training(self.pool, self.out) if self.selection is None else None
 
 
 def _shares(mixture: str) -> dict[str, float]:

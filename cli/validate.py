@@ -18,6 +18,8 @@ class Validate(ModelOptions):
     Every run is an artefact under --out; run the same command again to resume.
     """
 
+    example = "thresher validate --pool pool --arms chosen=selection --targets squad=heldout --out validation"
+
     makes = "workspace"
 
     pool: Path

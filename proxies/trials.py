@@ -17,6 +17,7 @@ from thresher.progress import SILENT
 from thresher.proxies.evaluation import measure
 from thresher.proxies.models.fits import check_all
 from thresher.proxies.models.spec import Spec, model_spec
+from thresher.proxies.planned import Planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import train_config_of
 from thresher.proxies.training.config import TrainConfig
@@ -111,6 +112,13 @@ class _Setup:
         hashes = {name: examples.content_hash for name, examples in tasks.items()}
         out = self.workspace.place(f"evaluations/{trial.name}", model.content_hash, hashes)
         return TrialResult(trial, model, measure(model, tasks, out=out, workspace=self.workspace))
+
+
+def planned(pool: Examples, settings: ModelSettings, trials: Sequence[Trial], workspace: Workspace) -> Planned:
+    """Those of the trials whose models are not there yet, for `say_planned`."""
+    setup, lengths = _Setup.of(pool, settings, workspace), np.asarray(pool.lengths())
+    missing = [trial for trial in trials if not is_artifact(setup.place(trial))]
+    return Planned(settings, [float(trial.budget or lengths[trial.indices].sum()) for trial in missing])
 
 
 def train_trial(pool: Examples, settings: ModelSettings, trial: Trial, workspace: Workspace) -> Artifact:

@@ -7,7 +7,7 @@ The commands call these; so can you:
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from thresher.attribution.scoring.scores import score
 from thresher.attribution.scoring.traker_backend import score_with_traker
 from thresher.data.examples import Examples
 from thresher.executors.workers import num_workers
+from thresher.progress import staged
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.models.weights import loaders_of
-from thresher.proxies.trials import Trial, check_trainable, train_trial, train_trials
+from thresher.proxies.planned import Planned, say_planned
+from thresher.proxies.trials import Trial, check_trainable, planned, train_trial, train_trials
 from thresher.scorers import Work, effort_of
 from thresher.seeds import numpy_rng, run_seed
 from thresher.selection.budget import Budget
@@ -72,26 +74,38 @@ def run_study(study: Study, workspace: Workspace) -> StudyResult:
     """Every stage of `study`, in order, under `workspace`; what is there already is only opened."""
     check_study(study)
     start, table, seed = time.perf_counter(), study.attribution, study.seed
-    prepared = prepare(study, workspace)
-    check_prepared(study, prepared, workspace)
-    pool, targets = prepared.pool, prepared.targets
-    proxies = train_proxies(pool, study.proxy, seed=seed, workspace=workspace)
-    if table.scorer != "trak":
-        stores, index = {}, None
-        scores = score_by_scorer(proxies, prepared, study, workspace)
-    elif table.backend == "thresher":
-        stores = featurize_study(proxies, pool, targets, table, seed, workspace)
-        scores = score_study(stores, table, workspace)
-        index = index_study(stores[POOL], table, workspace)
-    else:
-        stores, index = {}, None
-        scores = score_by_traker(proxies, pool, targets, table, seed, workspace)
-    opened = {name: open_features(artifact.path) for name, artifact in stores.items()}
-    selections = select_arms(study, prepared, proxies, scores, opened.pop(POOL, None), opened, workspace)
-    cost = study_cost(study, prepared, proxies, scores) if table.backend == "thresher" else None
-    arms = arms_of(selections)
-    validation = validate_study(study, prepared, arms, cost, workspace)
-    trust = trust_study(study, prepared, arms, workspace) if asks_for_trust(study, arms) else None
+    with staged(num_stages(study), workspace.progress) as stage:
+        with stage("preparing"):
+            prepared = prepare(study, workspace)
+            check_prepared(study, prepared, workspace)
+        say_study(study, prepared, workspace)
+        pool, targets = prepared.pool, prepared.targets
+        with stage("proxies", study.proxy.count) as trained:
+            proxies = train_proxies(pool, study.proxy, seed=seed, workspace=workspace, trained=trained)
+        if table.scorer != "trak":
+            stores, index = {}, None
+            with stage("scores"):
+                scores = score_by_scorer(proxies, prepared, study, workspace)
+        elif table.backend == "thresher":
+            with stage("features"):
+                stores = featurize_study(proxies, pool, targets, table, seed, workspace)
+            with stage("scores"):
+                scores = score_study(stores, table, workspace)
+                index = index_study(stores[POOL], table, workspace)
+        else:
+            stores, index = {}, None
+            with stage("scores"):
+                scores = score_by_traker(proxies, pool, targets, table, seed, workspace)
+        opened = {name: open_features(artifact.path) for name, artifact in stores.items()}
+        with stage("selections"):
+            selections = select_arms(study, prepared, proxies, scores, opened.pop(POOL, None), opened, workspace)
+        cost = study_cost(study, prepared, proxies, scores) if table.backend == "thresher" else None
+        arms, trust = arms_of(selections), None
+        with stage("validation"):
+            validation = validate_study(study, prepared, arms, cost, workspace)
+        if asks_for_trust(study, len(arms)):
+            with stage("trust"):
+                trust = trust_study(study, prepared, arms, workspace)
     return StudyResult(
         prepared=prepared,
         proxies=proxies,
@@ -117,13 +131,26 @@ def check_prepared(study: Study, prepared: Prepared, workspace: Workspace) -> No
     select_ahead(study, prepared, workspace)
 
 
-def train_proxies(pool: Examples, table: ProxyTable, *, seed: int, workspace: Workspace) -> list[Artifact]:
-    """`table.count` proxies, each on its own random part of the pool's tokens and from its own initialisation."""
+def train_proxies(
+    pool: Examples,
+    table: ProxyTable,
+    *,
+    seed: int,
+    workspace: Workspace,
+    trained: Callable[[int], None] = lambda done: None,
+) -> list[Artifact]:
+    """`table.count` proxies, each on its own random part of the pool's tokens and from its own initialisation.
+
+    `trained` is called with how many were just done.
+    """
     trials = proxy_trials(pool, table, seed)
     if workspace.executor != "processes":
         return train_trials(pool, table, trials, label="proxies", workers=None, workspace=workspace)
-    # One after another, all cores on each.
-    return [train_trial(pool, table, trial, workspace) for trial in trials]
+    proxies = []
+    for trial in trials:  # one after another, all cores on each
+        proxies.append(train_trial(pool, table, trial, workspace))
+        trained(1)
+    return proxies
 
 
 def proxy_trials(pool: Examples, table: ProxyTable, seed: int) -> list[Trial]:
@@ -289,9 +316,29 @@ def plan_of(study: Study, prepared: Prepared, costs: Mapping[str, float]) -> Val
     )
 
 
-def asks_for_trust(study: Study, arms: Sequence[TrainingSet]) -> bool:
+def say_study(study: Study, prepared: Prepared, workspace: Workspace) -> None:
+    """Log what the trainings of a study take, before the first of its proxies is trained."""
+    pool, epoch = prepared.pool, float(amount_of(study, prepared))
+    proxies = planned(pool, study.proxy, proxy_trials(pool, study.proxy, study.seed), workspace)
+    if not proxies.units:
+        return  # it goes on; what is left is said by each stage
+    num_arms, seeds = len({study.select.method, *study.validate.controls, BASELINE}), study.reference.seeds
+    others = [epoch * times for times in study.validate.random_budgets if times != 1]
+    reference = Planned(study.reference, ([epoch] * num_arms + others) * seeds)
+    trust = [Planned(study.proxy, [epoch] * (num_arms * seeds))] if asks_for_trust(study, num_arms) else []
+    say_planned([proxies, reference, *trust], pool, workers=study.validate.workers, workspace=workspace)
+
+
+def num_stages(study: Study) -> int:
+    """How many stages `run_study` has: preparing, proxies, (features,) scores, selections, validation (and trust)."""
+    has_features = study.attribution.scorer == "trak" and study.attribution.backend == "thresher"
+    num_arms = len({study.select.method, *study.validate.controls, BASELINE})
+    return 5 + has_features + asks_for_trust(study, num_arms)
+
+
+def asks_for_trust(study: Study, num_arms: int) -> bool:
     """Decisions are judged on three arms or more, and between two sizes."""
-    return study.validate.verdict and len(arms) > 2 and study.proxy.size != study.reference.size
+    return study.validate.verdict and num_arms > 2 and study.proxy.size != study.reference.size
 
 
 def trust_study(study: Study, prepared: Prepared, arms: Sequence[TrainingSet], workspace: Workspace) -> Artifact:

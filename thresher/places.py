@@ -77,6 +77,16 @@ def check_file_place(out: Path, inputs: Iterable[Path] = ()) -> None:
         )
 
 
+def check_log_place(log: Path, inputs: Iterable[Path], places: Iterable[Path]) -> None:
+    """Raise InputError unless lines may be added to `log`: it is new or a log of ours, and in none of the `places`."""
+    check_file_place(log, inputs)
+    if not log.parent.is_dir():
+        raise InputError(f"--log {log}: the folder {log.parent} does not exist; make it first, or give another")
+    for place in places:
+        if place.resolve() in (log.resolve(), *log.resolve().parents):
+            raise InputError(f"--log {log} is in what this command makes, {place}; give the name of a file beside it")
+
+
 def check_name(name: str, what: str) -> str:
     """`name` as it is. Raises InputError unless it can be a file's name, a column and a heading; `what` it names."""
     rule = None

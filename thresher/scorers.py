@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from thresher.errors import unknown
+from thresher.shown import duration
 
 KERNEL, CURVATURE = "damping", "curvature_damping"
 
@@ -91,12 +92,12 @@ def said_before(name: str, work: Work, seconds: float | None = None, *, more: fl
     `seconds`: of a pass under a model, or of a training; None: not known. `more` seconds are beside the passes.
     """
     scorer, passes = SCORERS[name], work.passes(name)
-    unit = "trainings of" if "training" in scorer.needs else "passes over"
+    unit = "trainings of" if "training" in scorer.needs else "pass over" if f"{passes:.2g}" == "1" else "passes over"
     models = "" if name in ("bm25", "random") else f", {work.num_models} model{'s' * (work.num_models != 1)}"
     needed = " and ".join(NEEDED[need] for need in scorer.needs) or "nothing"
     line = f"{name}: about {passes:.2g} {unit} {work.num_examples:,} examples{models}; needs {needed}"
     if seconds is not None and passes:
-        line += f"; about {_duration(seconds * passes * work.num_models + more)} on this machine"
+        line += f"; about {duration(seconds * passes * work.num_models + more)} on this machine"
     return f"{line}; {note}" if note else line
 
 
@@ -112,10 +113,3 @@ def scorer_named(name: str) -> Scorer:
     if name not in SCORERS:
         raise unknown("scorer", name, SCORERS)
     return SCORERS[name]
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 1):.0f} s"

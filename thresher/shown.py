@@ -1,4 +1,4 @@
-"""Names and texts of strangers, written so that no terminal, spreadsheet or reader's eye obeys what is in them."""
+"""Names and texts of strangers, written so that no terminal, spreadsheet or reader's eye obeys them; times."""
 
 import unicodedata
 
@@ -42,3 +42,11 @@ def cell(text: str) -> str:
     except ValueError:
         return f"'{text}"
     return text
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them, to one unit: 40 s, 3 min, 5 h, 2 days."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 1):.0f} s"

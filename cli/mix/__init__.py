@@ -15,6 +15,4 @@ ACTIONS = {
     "doremi": DoReMi,
     "validate": Validate,
 }
-DESCRIPTION = """Find domain weights for a budget, and say how sure they are.
-
-Every action takes --json (its result as one JSON object on stdout) and --quiet (no progress on stderr)."""
+DESCRIPTION = """Find domain weights for a budget, and say how sure they are."""

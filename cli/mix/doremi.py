@@ -1,11 +1,12 @@
 """`thresher mix doremi`: reweight domains while a proxy trains, by how far each lags a reference."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from thresher.cli.command import Command
+from thresher.cli.following import opening
 from thresher.cli.lines import proposal_lines
 from thresher.cli.mix.options import command_line, settings_of
 from thresher.progress import Progress
@@ -18,6 +19,8 @@ class DoReMi(Command):
     The mixture is the weights' mean over steps and over --seeds; how far the seeds agree is in the report, because
     DoReMi is known to end nearly one-hot and to depend on proxy and tokenizer.
     """
+
+    example = "thresher mix doremi --pool pool --model 1M --out doremi"
 
     makes = "workspace"
 
@@ -55,6 +58,10 @@ class DoReMi(Command):
         workspace = Workspace(self.out, self.device, progress)
         result = reweight_by_doremi(open_examples(self.pool), settings, workspace)
         return write_proposal(result, self.out, command=command_line("doremi", self))
+
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """Look at the report."""
+        return opening(result["report"])
 
     def show(self, result: Mapping[str, Any]) -> str:
         """The mixture as lines for a person."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from thresher.choices import Executor, Optimizer
 from thresher.cli.command import Command, named_numbers, named_paths
+from thresher.cli.following import opening
 from thresher.cli.lines import proposal_lines
 from thresher.cli.options import ModelOptions
 from thresher.errors import InputError
@@ -44,6 +45,10 @@ class Proposing(Command):
     resamples: int = 200
     """Bootstrap refits; 0: no intervals."""
     seed: int = 0
+
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """Look at the report, where there is one."""
+        return opening(result["report"]) if "report" in result else None
 
     def show(self, result: Mapping[str, Any]) -> str:
         """The proposal as lines for a person."""
@@ -131,6 +136,8 @@ def settings_of(command: Command, kind: type[Settings], **others: Any) -> Settin
 
 
 POSITIONAL = ("files", "domains")
+NOT_REPLAYED = ("json", "quiet", "verbose", "log", "device", "workers", "executor")
+"""Options that change nothing of what comes out."""
 
 
 def command_line(action: str, command: Command) -> str:
@@ -139,7 +146,7 @@ def command_line(action: str, command: Command) -> str:
     # What has no name goes first: an option with several values would take it for one of them.
     for field in sorted(fields(command), key=lambda field: field.name not in POSITIONAL):
         value = getattr(command, field.name)
-        if value == field.default or field.name in ("json", "quiet", "device", "workers", "executor"):
+        if value == field.default or field.name in NOT_REPLAYED:
             continue
         values = [_published(item) for item in value] if isinstance(value, tuple) else [_published(value)]
         option = [] if field.name in POSITIONAL else [f"--{field.name.replace('_', '-')}"]

@@ -16,6 +16,8 @@ class Scores(Proposing):
     unless given. Intervals are over resampled examples.
     """
 
+    example = "thresher mix scores --scores scores --pool pool --out mixture"
+
     makes = "workspace"
 
     scores: Path

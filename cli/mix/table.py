@@ -20,6 +20,11 @@ class Table(Proposing):
     are renormalised.
     """
 
+    example = """
+    thresher mix table runs.csv --out mixture
+    thresher mix table runs.csv --tokens web=4e9 books=1e9 --budget 2e9 --max-repeats 4 --next 3
+    """
+
     makes = "workspace"
 
     files: tyro.conf.Positional[tuple[Path, ...]]
@@ -28,7 +33,8 @@ class Table(Proposing):
     """ensemble, diminishing, exponential, effective, gaussian-process, regmix, linear, log-linear, utilimax, autoscale,
     or a baseline to judge: uniform, natural, best-observed."""
     columns: Path | None = None
-    """A TOML file with weights, losses (patterns or lists of them), index, step, size; instead of the next five."""
+    """A TOML file with weights, losses (patterns or lists of them), index, step, size; instead of
+    the options that name columns."""
     weight_columns: tuple[str, ...] = ("weight_*",)
     """Patterns of the weights' columns; what * matches is the domain's name."""
     loss_columns: tuple[str, ...] = ("loss_*",)

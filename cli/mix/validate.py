@@ -1,6 +1,6 @@
 """`thresher mix validate`: does the proposed mixture help the reference? Train it and the baselines, paired."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ class Validate(Training):
 
     Every run is an artefact under --out; run the same command again to resume, with more --seeds to go on.
     """
+
+    example = "thresher mix validate --pool pool --targets squad=heldout --mixtures fitted=mixture --out validation"
 
     makes = "workspace"
 
@@ -44,6 +46,12 @@ class Validate(Training):
         proposals = named_paths(self.mixtures, "--mixtures")
         options = {"command": command_line("validate", self), "workers": self.workers, "progress": progress}
         return made(validate_mixtures(self.bench(self.out), proposals, settings, **options))
+
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """The command that comes next."""
+        from thresher.cli.following import opening
+
+        return opening(f"{result['path']}/report.html")
 
     def show(self, result: Mapping[str, Any]) -> str:
         """The paired differences as lines for a person."""

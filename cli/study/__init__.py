@@ -11,6 +11,4 @@ ACTIONS = {
     "learning-rate": LearningRate,
     "verdict": Verdict,
 }
-DESCRIPTION = """Which proxy can be trusted: do decisions between training sets hold on the larger reference?
-
-Every action takes --json (its result as one JSON object on stdout) and --quiet (no progress on stderr)."""
+DESCRIPTION = """Which proxy can be trusted: do decisions between training sets hold on the larger reference?"""

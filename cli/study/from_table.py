@@ -20,6 +20,11 @@ class FromTable(Command):
     Sizes in files of their own are given as SIZE=FILE.
     """
 
+    example = """
+    thresher study from-table losses.csv
+    thresher study from-table 1M=small.csv 10M=large.csv --losses 'loss/*' --reference 10M
+    """
+
     files: tyro.conf.Positional[tuple[str, ...]]
     """CSV files, or SIZE=FILE of each size."""
     reference: str | None = None
@@ -46,6 +51,13 @@ class FromTable(Command):
     """SIZE=FLOPS of each size; none: by the numbers of parameters that the sizes' names give."""
     resamples: int = 1000
     seed: int = 0
+
+    def check(self):
+        super().check()
+        files = _files(self.files)
+        for path in files.values() if isinstance(files, dict) else files:
+            if not path.exists():
+                raise InputError(f"{path} does not exist; check the path")
 
     def run(self, progress):
         from thresher.selection.statistics.loss_table import LossColumns, read_losses

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from thresher.cli.command import made
 from thresher.cli.study.options import StudyOptions
+from thresher.proxies.models.names import parse as parse_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,6 +13,11 @@ class LearningRate(StudyOptions):
 
     Says which rate to train proxies at: the largest below which the ranking does not change. Every run is an artefact
     under --out; run the same command again to resume, or with more rates to go on.
+    """
+
+    example = """
+    thresher study learning-rate --pool pool --test-sets squad=target --recipes all=all web=domain:web \
+      books=domain:books --proxy 0.4M --reference 1.6M --rates 1e-4 1e-3 1e-2 --reference-rates 1e-3 4e-3 --out rates
     """
 
     proxy: str
@@ -24,6 +30,10 @@ class LearningRate(StudyOptions):
     """Learning rates of the reference, of which every recipe gets its best."""
     standard: float | None = None
     """The proxy's usual rate, which the reduced one is compared with; none: the ladder's rule."""
+
+    def check(self):
+        super().check()
+        parse_model(self.reference, trained=False)
 
     def run(self, progress):
         from thresher.proxies.settings import ModelSettings

@@ -15,6 +15,11 @@ class Transfer(StudyOptions):
     Every run is an artefact under --out; run the same command again to resume, or with more sizes or recipes to go on.
     """
 
+    example = """
+    thresher study transfer --pool pool --test-sets squad=target --recipes all=all web=domain:web books=domain:books \
+      --sizes 0.4M 1.6M --out transfer
+    """
+
     sizes: tuple[str, ...]
     """Models from small to large; the last is the reference."""
     learning_rate: float | None = None
@@ -54,6 +59,11 @@ class Transfer(StudyOptions):
             workspace=drawn.sources.workspace,
         )
         return {**made(artifact), **judge_study(artifact, criterion)}
+
+    def then(self, result):
+        from thresher.cli.following import as_typed
+
+        return ["thresher", "study", "verdict", as_typed(result["path"]), "--criterion", "spearman"]
 
     def show(self, result):
         return "\n".join([f"path: {result['path']}", *transfer_lines(result)])

@@ -13,6 +13,8 @@ from thresher.cli.command import Command
 class Verdict(Command):
     """Judge a finished transfer study anew, by another criterion or threshold; nothing is trained."""
 
+    example = "thresher study verdict transfer --criterion spearman --threshold 0.8"
+
     study: tyro.conf.Positional[Path]
     """The artefact that `thresher study transfer` made (its `path`)."""
     criterion: Measure = "decision_accuracy"

@@ -20,8 +20,9 @@ from thresher.attribution.quality.lds import (
 )
 from thresher.data.examples import Examples
 from thresher.errors import InputError
+from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import Trial, train_trials
+from thresher.proxies.trials import Trial, planned, train_trials
 from thresher.seeds import run_seed
 from thresher.studies.experiments.retraining import Retrainings
 from thresher.studies.scoring.basis import Basis
@@ -31,15 +32,28 @@ from thresher.workspace import Workspace
 
 
 def train_checkpoints(
-    pool: Examples, table: ModelSettings, *, count: int, seed: int, workers: int | None, workspace: Workspace
+    pool: Examples,
+    table: ModelSettings,
+    *,
+    count: int,
+    seed: int,
+    workers: int | None,
+    workspace: Workspace,
+    further: Sequence[Planned] = (),
 ) -> list[Path]:
-    """`count` models on the whole pool, each from its own initialisation and order, several at once."""
+    """`count` models on the whole pool, each from its own initialisation and order, several at once.
+
+    `further` trainings follow; what they take is said beforehand together with these.
+    """
     if count < 1:
         raise InputError(f"checkpoints={count}; pass 1 or more")
     everything = np.arange(len(pool))
     trials = [
         Trial("whole", m, run_seed(seed, "checkpoint", m), everything, folder="checkpoints") for m in range(count)
     ]
+    missing = planned(pool, table, trials, workspace)
+    if missing.units:
+        say_planned([missing, *further], pool, workers=workers, workspace=workspace)
     models = train_trials(pool, table, trials, label="checkpoints", workers=workers, workspace=workspace)
     return [model.path for model in models]
 

@@ -17,12 +17,13 @@ from thresher.errors import InputError
 from thresher.proxies.curvature import largest_eigenvalue
 from thresher.proxies.evaluation import means
 from thresher.proxies.models.weights import open_model
+from thresher.proxies.planned import say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import TrialResult, check_trainable
 from thresher.selection.statistics.decisions import judge
 from thresher.selection.statistics.plateau import find_plateau, recommend
 from thresher.studies.experiments.training_sets import TrainingSet
-from thresher.studies.experiments.transfer import plan_recipes, run_ladder
+from thresher.studies.experiments.transfer import plan_recipes, planned_ladder, run_ladder
 from thresher.workspace import Workspace
 
 COLUMNS = ("size", "learning_rate", "recipe", "seed", "test_set", "loss", "drop", "flops")
@@ -60,6 +61,12 @@ def learning_rate(
     for table in (proxy, reference):
         check_trainable(pool, table, test_sets)
     trials, training = plan_recipes(recipes, seed, budget), {"workers": workers, "workspace": workspace}
+    to_train = [
+        kind
+        for table, of_table in ((proxy, rates), (reference, reference_rates))
+        for kind in planned_ladder(pool, _tables(table, sorted(set(of_table))), trials, workspace)
+    ]
+    say_planned(to_train, pool, workers=workers, workspace=workspace)
     small = _at_rates(pool, proxy, sorted(set(rates)), trials, test_sets, **training)
     large = _at_rates(pool, reference, sorted(set(reference_rates)), trials, test_sets, **training)
     named = {
@@ -104,8 +111,12 @@ def learning_rate(
 def _at_rates(
     pool: Examples, table: ModelSettings, rates: Sequence[float], trials, test_sets, **training
 ) -> dict[float, list[TrialResult]]:
-    tables = {f"{table.size}@{rate:g}": replace(table, learning_rate=rate) for rate in rates}
-    return dict(zip(rates, run_ladder(pool, tables, trials, test_sets, **training).values(), strict=True))
+    results = run_ladder(pool, _tables(table, rates), trials, test_sets, **training)
+    return dict(zip(rates, results.values(), strict=True))
+
+
+def _tables(table: ModelSettings, rates: Sequence[float]) -> dict[str, ModelSettings]:
+    return {f"{table.size}@{rate:g}": replace(table, learning_rate=rate) for rate in rates}
 
 
 def _facts(

@@ -26,6 +26,7 @@ from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.fits import check_all
 from thresher.proxies.models.spec import model_spec
 from thresher.proxies.models.weights import open_model
+from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import train_config_of
 from thresher.proxies.training.stacked import Member, train_stack
@@ -143,6 +144,8 @@ def retrain(
             for group in groups_of_trials(spec, train_config, runs, workers, workspace)
             if any(run.result in missing for run in group)
         ]
+        to_train = Planned(table, [float(budget)] * sum(len(job.runs) for job in jobs), keeps=False)
+        say_planned([to_train], pool, workers=workers, workspace=workspace)
         with workspace.progress.task("retrainings", len(runs)) as advance:
             advance(len(runs) - sum(len(job.runs) for job in jobs))
             for position, _ in run_jobs(_run, jobs, **where):

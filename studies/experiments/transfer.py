@@ -17,11 +17,13 @@ import pyarrow.parquet as pq
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.examples import Examples
 from thresher.errors import InputError
+from thresher.progress import staged
 from thresher.proxies.evaluation import chance_of
+from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import Trial, TrialResult, check_trainable
 from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
-from thresher.studies.experiments.validation import run_reference
+from thresher.studies.experiments.validation import planned_reference, run_reference
 from thresher.studies.report.charts import scatter, standalone
 from thresher.workspace import Workspace
 
@@ -61,6 +63,8 @@ def transfer(
     for table in ladder.tables.values():
         check_trainable(pool, table, test_sets)
     trials = plan_recipes(recipes, seed, budget)
+    to_train = planned_ladder(pool, ladder.tables, trials, workspace)
+    say_planned(to_train, pool, workers=workers, workspace=workspace)
     results = run_ladder(pool, ladder.tables, trials, test_sets, workers=workers, workspace=workspace)
     names = [recipe.name for recipe in recipes]
     return compare_sizes(results, ladder, names, test_sets, seed=seed, workspace=workspace)
@@ -139,12 +143,22 @@ def run_ladder(
 ) -> dict[str, list[TrialResult]]:
     """The results of all trials at every size, each size in a folder of its own."""
     results = {}
-    with workspace.progress.task("models", len(tables)) as advance:
+    with staged(len(tables), workspace.progress) as stage:
         for name, table in tables.items():
             folder = replace(workspace, root=workspace.root / file_name(name))
-            results[name] = run_reference(pool, table, trials, test_sets, workers=workers, workspace=folder)
-            advance(1)
+            with stage(f"models of {name}"):
+                results[name] = run_reference(pool, table, trials, test_sets, workers=workers, workspace=folder)
     return results
+
+
+def planned_ladder(
+    pool: Examples, tables: Mapping[str, ModelSettings], trials: Sequence[Trial], workspace: Workspace
+) -> list[Planned]:
+    """The trials of every size that `run_ladder` has to train, for `say_planned`."""
+    return [
+        planned_reference(pool, table, trials, replace(workspace, root=workspace.root / file_name(name)))
+        for name, table in tables.items()
+    ]
 
 
 def file_name(size: str) -> str:

@@ -16,9 +16,10 @@ from thresher.errors import InputError
 from thresher.proxies.costs import units_seen
 from thresher.proxies.evaluation import means
 from thresher.proxies.models.spec import model_spec
+from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import train_config_of
-from thresher.proxies.trials import Trial, TrialResult, check_trainable, run_trials
+from thresher.proxies.trials import Trial, TrialResult, check_trainable, planned, run_trials
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.experiments.training_sets import TrainingSet, held_by, plan_trials, random_set
 from thresher.studies.experiments.validation_facts import compare
@@ -77,6 +78,8 @@ def validate(
         size = _times(times, plan.budget, lengths)
         more = random_set(lengths, size, num_repeats=plan.num_seeds, seed=seed, name=f"{BASELINE} x {times:g}")
         trials += _plan([more], plan, size, seed)
+    to_train = planned_reference(pool, model, trials, workspace)
+    say_planned([to_train], pool, workers=plan.workers, workspace=workspace)
     results = run_reference(
         pool,
         model,
@@ -140,8 +143,17 @@ def run_reference(
     workspace: Workspace,
 ) -> list[TrialResult]:
     """The results of a reference's trials; those of one name, data and seed are found again by every study here."""
-    trials = [replace(trial, folder="reference") for trial in trials]
+    trials = _of_reference(trials)
     return run_trials(pool, model, trials, tasks, label="reference runs", workers=workers, workspace=workspace)
+
+
+def planned_reference(pool: Examples, model: ModelSettings, trials: Sequence[Trial], workspace: Workspace) -> Planned:
+    """Those of a reference's trials that `run_reference` has to train, for `say_planned`."""
+    return planned(pool, model, _of_reference(trials), workspace)
+
+
+def _of_reference(trials: Sequence[Trial]) -> list[Trial]:
+    return [replace(trial, folder="reference") for trial in trials]
 
 
 def _plan(arms: Sequence[TrainingSet], plan: ValidationPlan, budget: int, seed: int) -> list[Trial]:

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from thresher.artifacts import is_artifact
 from thresher.data.examples import open_examples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
+from thresher.proxies.planned import Planned, say_planned
 from thresher.seeds import derive
 from thresher.selection.mixture.constraints import Constraints
 from thresher.selection.mixture.design import Plan, next_runs, plan_runs
@@ -19,6 +21,7 @@ from thresher.selection.mixture.optimise import optimise
 from thresher.selection.mixture.proposal import BASELINES
 from thresher.studies.mixtures.proposal import propose_from
 from thresher.studies.mixtures.runs import Bench, mixture_trial, run_mixtures, table_of, write_runs
+from thresher.workspace import Workspace
 
 Rows = list[dict[str, Any]]
 """Finished runs in the order of the design: `run`, `weights`, `data`, and the facts that `run_mixtures` gives."""
@@ -114,6 +117,7 @@ class _Loop:
         weights, sizes = plan.weights[:total], plan.amounts[:total].sum(axis=1) / len(plan.domains)
         # With a limit on FLOPs, a few at a time: what a run costs is known after the first.
         step = len(sizes) if design.max_flops is None else design.batch
+        self._say_effort(total)
         rows: Rows = []
         for start in range(0, len(sizes), step):
             if not (rows and self._is_spent(rows)):
@@ -124,6 +128,14 @@ class _Loop:
             count = min(design.batch, total - start)
             rows += self._train(self._next(rows, count), [design.run_budget] * count, start)
         return rows
+
+    def _say_effort(self, total: int) -> None:
+        """What the runs that are not there yet take, were they all made."""
+        bench = self.bench
+        there = sum(is_artifact(path) for path in (bench.root / "models").glob("*"))
+        runs = Planned(bench.model, [float(self.design.run_budget)] * (total * self.design.repeats - there))
+        workspace = Workspace(bench.root, bench.device, self.progress, bench.executor)
+        say_planned([runs], open_examples(bench.pool), workers=self.workers, workspace=workspace)
 
     def _plan(self) -> tuple[Plan, int]:
         """The mixtures that are designed beforehand, and how many there will be in all."""

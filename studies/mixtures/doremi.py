@@ -18,6 +18,7 @@ from thresher.outputs import Batch, logits_of
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import Spec, model_spec, private_randomness
 from thresher.proxies.models.weights import open_model
+from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import train_config_of
 from thresher.proxies.training.config import TrainConfig
@@ -64,6 +65,9 @@ def reweight_by_doremi(pool: Examples, settings: DoReMiSettings, workspace: Work
     config = train_config_of(settings.model, spec)
     domains, uniform = list(tokens), dict.fromkeys(tokens, 1 / len(tokens))
     paths, flops = [], 0
+    if not (workspace.root / "models").exists():
+        runs = Planned(settings.model, [float(budget)] * (2 * settings.seeds))
+        say_planned([runs], pool, workers=1, workspace=workspace)
     with workspace.progress.task("DoReMi", 2 * settings.seeds) as advance:
         for repeat in range(settings.seeds):
             seed = run_seed(settings.seed, "doremi", repeat)

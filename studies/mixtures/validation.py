@@ -16,6 +16,8 @@ from thresher.data.examples import open_examples
 from thresher.errors import InputError
 from thresher.intervals import interval
 from thresher.progress import SILENT, Progress
+from thresher.proxies.planned import say_planned
+from thresher.proxies.trials import planned
 from thresher.seeds import derive
 from thresher.selection.mixture.baselines import natural, uniform
 from thresher.selection.statistics.comparison import Measurement, compare_arms
@@ -72,6 +74,8 @@ def validate_mixtures(
         for repeat in range(settings.seeds)
         for name, shares in mixtures.items()
     ]
+    workspace = Workspace(bench.root, bench.device, progress, bench.executor)
+    say_planned([planned(pool, bench.model, trials, workspace)], pool, workers=workers, workspace=workspace)
     facts = run_mixtures(trials, bench, workers=workers, progress=progress)
     runs = [
         Measurement(trial.training_set, trial.repeat, task, loss)

@@ -110,7 +110,6 @@ def test_every_command_can_be_read():
     "line",
     [
         "trian",
-        "mix",
         "mix tabel",
         "train --pool /nope --out o",
         "mix plan a b --runs 0",

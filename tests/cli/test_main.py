@@ -22,7 +22,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 def run(capsys, *arguments):
     """(status, the JSON object on stdout or None, stderr) of one command."""
     capsys.readouterr()
-    status = main([*map(str, arguments), "--json"])
+    status = main([*map(str, arguments), "--json", "--quiet"])
     printed = capsys.readouterr()
     assert status == 0 or printed.out == ""
     return status, json.loads(printed.out) if printed.out else None, printed.err
@@ -91,11 +91,9 @@ def test_help_names_every_command_and_loads_no_heavy_library():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself_and_stands_in_the_readme(name, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main([name, "--help"])
-    assert stopped.value.code == 0
+    assert main([name, "--help"]) == 0
     printed = capsys.readouterr().out
-    assert "--json" in printed and "--quiet" in printed
+    assert printed.startswith(f"usage: thresher {name} ")
     assert f"`thresher {name}`" in README.read_text()
 
 
@@ -304,13 +302,14 @@ def test_a_full_disk_is_one_line_and_what_is_there_stays(made, tmp_path):
         "5",
         "--out",
         str(tmp_path / "proxy"),
+        "--quiet",
     ]
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, env=environment)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("thresher: error: cannot write") and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "proxy").exists()
-    assert main([*arguments, "--quiet"]) == 0  # with room again, it resumes
+    assert main(arguments) == 0  # with room again, it resumes
 
 
 def test_the_traker_backend_stands_behind_the_same_command_and_agrees_in_rank(made, tmp_path, capsys):

@@ -187,8 +187,7 @@ def test_every_option_that_a_lack_of_memory_names_is_there(capsys):
         options = re.findall(r"--[\w-]+", text)
         if command in ("study", "mix", "run"):  # of their actions, and of a file
             continue
-        with pytest.raises(SystemExit):
-            main([command, "--help"])
+        assert main([command, "--help"]) == 0
         shown = capsys.readouterr().out
         assert all(option in shown for option in options), command
 

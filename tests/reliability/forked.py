@@ -59,11 +59,14 @@ def spawn(
     stop_at: int | None = None,
     count_in: Path | None = None,
     before: Callable[[], None] | None = None,
+    quiet: bool = True,
 ) -> "Child":
     """A child that runs the command in `folder` and kills (stops) itself at its touch number `die_at` (`stop_at`).
 
     Touches are of files below `count_in`. `before` is called in the child before the command.
+    `quiet`: without lines about progress, so that what is on stderr is a warning or why the command ended.
     """
+    arguments = [*arguments, "--quiet"] if quiet else arguments
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     Child.number += 1

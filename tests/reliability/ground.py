@@ -243,12 +243,14 @@ def not_one_line(code: int | str, err: str) -> str:
     return "" if len(lines) == 1 and lines[0].startswith("thresher: error:") else f"{len(lines)} lines"
 
 
-def start(arguments, folder: Path, *, mark: str | None = None, prefix=(), env=None, before=None, **options):
+def start(arguments, folder: Path, *, mark: str | None = None, prefix=(), env=None, before=None, quiet=True, **options):
     """The command as a cold process in a group of its own, marked so that its children are found by `marked`.
 
-    `before` is called in the process before the command starts; Ctrl-C reaches it, whatever started us.
+    `quiet`: without lines about progress. `before` is called in the process before the command starts; Ctrl-C reaches
+    it, whatever started us.
     """
     mark = mark or uuid.uuid4().hex
+    arguments = [*arguments, "--quiet"] if quiet else arguments
 
     def in_child() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

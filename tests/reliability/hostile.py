@@ -49,7 +49,7 @@ def check(ground: Ground, *, count: int, seed: int) -> Report:
 def a_hostile_study_makes_pages_that_run_and_fetch_nothing(ground: Ground, draw: random.Random) -> str:
     work = ground.fresh("hostile")
     study = hostile_sources(work / "src", draw)
-    code, out, err, *_ = forked.run(["run", study, "--out", work / "r"], work, timeout=600)
+    code, out, err, *_ = forked.run(["run", study, "--out", work / "r"], work, timeout=600, quiet=False)
     if code != 0:
         return f"it ends with {code}: {err.strip()[-300:]}"
     scores, pool = next((work / "r").glob("scores-*")), next((work / "r" / "data").glob("pool-*"))
@@ -66,7 +66,7 @@ def a_hostile_study_makes_pages_that_run_and_fetch_nothing(ground: Ground, draw:
         "--export",
         work / "e",
     ]
-    code, said, warned, *_ = forked.run(words, work)
+    code, said, warned, *_ = forked.run(words, work, quiet=False)
     target = next(path for path in (work / "r" / "features").iterdir() if not path.name.startswith("pool"))
     words = [
         "search",
@@ -79,7 +79,7 @@ def a_hostile_study_makes_pages_that_run_and_fetch_nothing(ground: Ground, draw:
         "--pool",
         pool,
     ]
-    _, found, complained, *_ = forked.run(words, work)
+    _, found, complained, *_ = forked.run(words, work, quiet=False)
     pages = [work / "r" / "report.html", work / "e" / "card.html"]
     faults = [f"{page.name} holds {parts[:2]}" for page in pages if (parts := active_parts(page.read_text()))]
     faults += [f"explorer.html holds {part}" for part in explorer_faults((work / "r" / "explorer.html").read_text())]

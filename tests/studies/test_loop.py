@@ -66,7 +66,7 @@ def hashes(root: Path) -> dict[str, str]:
 def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
     study = write_study(folder)
-    assert main(["run", str(study), "--out", str(folder / "out"), "--quiet"]) == 0
+    assert main(["run", str(study), "--out", str(folder / "out"), "--log", str(folder / "log.txt")]) == 0
     return study, folder / "out"
 
 
@@ -84,6 +84,18 @@ def test_a_study_ends_in_a_report_and_a_result(unbroken):
     assert "Can the proxy be trusted?" in page and "Only 4 ways to choose were compared" in page
     assert set(result["seconds"]) == {"prepare", "train", "featurize", "score", "index", "select", "validate"}
     assert "cooking" in page and "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_stages_and_what_the_trainings_take_are_said_in_order(unbroken):
+    study, _ = unbroken
+    lines = [line.split("  ", 1)[1] for line in (study.parent / "log.txt").read_text().splitlines()[1:]]
+    stages = [line for line in lines if line.startswith("stage ") and line.count(":") == 1]
+    names = ["preparing", "proxies", "features", "scores", "selections", "validation", "trust"]
+    assert stages == [f"stage {place} of {len(names)}: {name}" for place, name in enumerate(names, start=1)]
+    trainings = [line for line in lines if line.startswith("to come: ")]
+    assert trainings[0].startswith("to come: 18 trainings (10 of 20k, 8 of 60k)")  # 2 proxies, 4 arms x 2 seeds, twice
+    assert lines.index(trainings[0]) < lines.index("stage 2 of 7: proxies")
+    assert lines[-2].startswith("next: python -m webbrowser ") and lines[-2].endswith("report.html")
 
 
 def test_a_second_run_makes_nothing_and_says_the_same(unbroken, capsys):

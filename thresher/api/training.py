@@ -14,6 +14,7 @@ from thresher.data.examples import Examples as PreparedExamples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import model_spec, task_of
+from thresher.proxies.planned import Planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training import trainer
 from thresher.proxies.training.config import TrainConfig
@@ -205,7 +206,9 @@ def lds(
     if ladder:
         plan = LadderPlan(**drawn, checkpoints=checkpoints, own=own, top=top)
         return Quality(lds_ladder(examples, judged, table, tuple(ladder), options, plan, **training))
-    models = train_checkpoints(examples, table, count=checkpoints, **training)
+    budget = fraction * float(examples.lengths().sum())
+    further = [Planned(table, [budget] * (subsets * repeats), keeps=False)]
+    models = train_checkpoints(examples, table, count=checkpoints, further=further, **training)
     truth = retrain(examples, judged, table, **drawn, **training)
     against = baseline if baseline in (*names, *given) else None
     basis = Basis(models, examples, options, workspace)

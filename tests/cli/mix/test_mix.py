@@ -24,7 +24,7 @@ from thresher.studies.mixtures.runs import run_budget
 def run(capsys, *arguments):
     """(status, the JSON object on stdout or None, stderr) of one `thresher mix` line."""
     capsys.readouterr()
-    status = main(["mix", *map(str, arguments), "--json"])
+    status = main(["mix", *map(str, arguments), "--json", "--quiet"])
     printed = capsys.readouterr()
     assert status == 0 or printed.out == ""
     return status, json.loads(printed.out) if printed.out else None, printed.err
