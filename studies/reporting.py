@@ -14,6 +14,7 @@ from thresher.intervals import MeanInterval
 from thresher.scores import open_scores
 from thresher.selection.selection import open_selection
 from thresher.selection.statistics.comparison import Measurement
+from thresher.studies.experiments.clean_gain import clean_gain, leaked_examples
 from thresher.studies.experiments.transfer import read_rows
 from thresher.studies.experiments.validation import read_runs
 from thresher.studies.loop import StudyResult, selection_costs
@@ -36,7 +37,7 @@ from thresher.studies.report.content import (
     histogram_of,
 )
 from thresher.studies.report.sentences import remark_lines
-from thresher.studies.study import Study
+from thresher.studies.study import BASELINE, Study
 from thresher.studies.study_file import study_text
 
 NUM_SHOWN = 5
@@ -64,6 +65,7 @@ def make_report(
         if row["arm"] in arms
     ]
     several = any(row["arm"] not in arms for row in runs)
+    leaks = _leaks(result)
     return Report(
         title=study.name,
         settings=_settings(study, result),
@@ -85,7 +87,11 @@ def make_report(
             study=study_text(study, root),
             versions={name: library_version(name) or "missing" for name in LIBRARIES},
         ),
-        leaks=_leaks(result),
+        leaks=leaks,
+        clean=_clean(study, result, root)
+        if any(leak.num_documents_hit and not leak.left_out for leak in leaks or [])
+        else None,
+        clean_is_whole=_all_known(result),
         notes=_notes(study, result),
         explorer=True,
     )
@@ -313,6 +319,22 @@ def _leaks(result: StudyResult) -> list[Leak] | None:
         )
         for name, found in overlap.facts["targets"].items()
     ]
+
+
+def _clean(study: Study, result: StudyResult, root: Path) -> MeanInterval | None:
+    """The gain on held-out examples that are not known to leak."""
+    if result.prepared.overlap is None:
+        return None
+    leaked = leaked_examples(result.prepared.overlap)
+    return clean_gain(result.validation, root / "evaluations", leaked, study.select.method, BASELINE)
+
+
+def _all_known(result: StudyResult) -> bool:
+    overlap = result.prepared.overlap
+    if overlap is None:
+        return True
+    leaked = leaked_examples(overlap)
+    return all(len(leaked[name]) == found["examples_hit"] for name, found in overlap.facts["targets"].items())
 
 
 def _pool_inputs(result: StudyResult) -> Mapping[str, str]:

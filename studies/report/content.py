@@ -218,6 +218,10 @@ class Report:
     reproduction: Reproduction | None = None
     leaks: Sequence[Leak] | None = None
     """Of every target; None where leakage was not looked for (images)."""
+    clean: MeanInterval | None = None
+    """The difference of loss to the baseline on examples known to be clean, where leaked documents are in the pool."""
+    clean_is_whole: bool = True
+    """Whether all examples that leaked are known, and so left out of `clean`."""
     notes: Sequence[str] = ()
     """Warnings of the run that a reader should know of, a sentence each."""
     explorer: bool = False

@@ -75,7 +75,7 @@ def _of(change: MeanInterval, what: str) -> str:
 
 def safety(report: Report) -> list[Point]:
     """Leakage and what it changes, seeds, targets without a gain, controls, the proxy, and the run's own notes."""
-    points = [] if report.leaks is None else [_leakage(report.leaks)]
+    points = [] if report.leaks is None else [_leakage(report.leaks, report)]
     results = report.results
     whole = overall(results.runs, results) if results else {}
     if results is not None and results.chosen in whole:
@@ -95,7 +95,7 @@ def safety(report: Report) -> list[Point]:
     return points + [Point("Note", note) for note in report.notes]
 
 
-def _leakage(leaks: Sequence[Leak]) -> Point:
+def _leakage(leaks: Sequence[Leak], report: Report) -> Point:
     """A fact, with what it changes for the gain."""
     hit = [leak for leak in leaks if leak.num_documents_hit]
     if not hit:
@@ -110,12 +110,17 @@ def _leakage(leaks: Sequence[Leak]) -> Point:
     )
     if all(leak.left_out for leak in hit):
         return Point("Leakage", f"{counts}. These documents were left out, so the gain is on clean examples.")
-    return Point(
-        "Leakage",
-        f"{counts}. They are in the pool, so a part of the gain may be texts seen before; with decontaminate = true "
-        "under [pool] they are left out, and the gain is on clean examples.",
-        weak=True,
-    )
+    advice = "with decontaminate = true under [pool] they are left out"
+    if report.clean is None:
+        told = f"so a part of the gain may be texts seen before; {advice}, and the gain is on clean examples."
+    else:
+        known = "" if report.clean_is_whole else " (those that are known to leak left out; not all are)"
+        told = f"and on the held-out examples without them{known} {_of(report.clean, _signed(report.clean))}; {advice}."
+    return Point("Leakage", f"{counts}. They are in the pool, {told}", weak=True)
+
+
+def _signed(change: MeanInterval) -> str:
+    return f"loss changes by {signed(change.mean)}"
 
 
 def how(report: Report) -> str:

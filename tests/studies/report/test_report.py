@@ -162,6 +162,10 @@ def test_leakage_is_a_fact_with_what_it_changes():
     assert "30 of 200 examples of <squad>" in out.text and "the gain is on clean examples" in out.text and not out.weak
     inside = points(full_report(leaks=[dataclasses.replace(leak, left_out=False)]))["Leakage"]
     assert inside.weak and "decontaminate = true" in inside.text
+    measured = full_report(leaks=[dataclasses.replace(leak, left_out=False)], clean=MeanInterval(-0.1, -0.2, -0.05, 4))
+    assert "without them loss changes by −0.100 [−0.200, −0.050], n = 4 seeds" in points(measured)["Leakage"].text
+    some = dataclasses.replace(measured, clean_is_whole=False)
+    assert "not all are" in points(some)["Leakage"].text
     none = points(full_report(leaks=[dataclasses.replace(leak, num_examples_hit=0, num_documents_hit=0)]))["Leakage"]
     assert "No target example" in none.text and not none.weak
     assert "Leakage" not in points(full_report())  # not looked for
@@ -317,9 +321,7 @@ def test_on_a_phone_a_chart_s_text_is_as_large_as_on_a_wide_page():
     for width, pixels in ((charts.WIDE, 752), (charts.NARROW, 325)):
         svg = charts.forest(rows, "random", width)
         drawn = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
-        sizes[width] = (
-            min(float(size) for size in re.findall(r"font-size: ([\d.]+)px|font: ([\d.]+)px", svg)) * pixels / drawn
-        )
+        sizes[width] = min(float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)) * pixels / drawn
     assert sizes[charts.NARROW] >= 0.9 * sizes[charts.WIDE] >= 11
     page = render(report)
     assert page.count('class="at-narrow"') == page.count('class="at-wide"') == 4
