@@ -47,8 +47,13 @@ class Trial:
     @property
     def name(self) -> str:
         """A name for files: the training set and the repeat."""
-        plain = re.sub(r"[^\w.-]+", "-", self.training_set)
-        return f"{plain}-{self.repeat}"
+        return trial_name(self.training_set, self.repeat)
+
+
+def trial_name(training_set: str, repeat: int) -> str:
+    """What a trial of `training_set` is called in files and in the inputs of what is made of it."""
+    plain = re.sub(r"[^\w.-]+", "-", training_set)
+    return f"{plain}-{repeat}"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A study's numbers, as its report takes them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,13 @@ import numpy as np
 import torch
 
 from thresher.artifacts import LIBRARIES, Artifact, library_version
+from thresher.data.examples import Examples, TokenExamples, WindowExamples
+from thresher.data.examples.scored import scored_texts
+from thresher.intervals import MeanInterval
+from thresher.scores import open_scores
 from thresher.selection.selection import open_selection
 from thresher.selection.statistics.comparison import Measurement
+from thresher.studies.experiments.clean_gain import clean_gain, leaked_examples
 from thresher.studies.experiments.transfer import read_rows
 from thresher.studies.experiments.validation import read_runs
 from thresher.studies.loop import StudyResult, selection_costs
@@ -18,6 +23,7 @@ from thresher.studies.report.content import (
     Choice,
     Example,
     Held,
+    Leak,
     Model,
     NoisyLabels,
     Point,
@@ -27,13 +33,15 @@ from thresher.studies.report.content import (
     SizeLoss,
     Stage,
     Trust,
+    Worth,
     histogram_of,
 )
 from thresher.studies.report.sentences import remark_lines
-from thresher.studies.study import Study
+from thresher.studies.study import BASELINE, Study
 from thresher.studies.study_file import study_text
 
-NUM_SHOWN = 8
+NUM_SHOWN = 5
+"""Examples kept, and as many dropped."""
 
 
 def make_report(
@@ -57,6 +65,7 @@ def make_report(
         if row["arm"] in arms
     ]
     several = any(row["arm"] not in arms for row in runs)
+    leaks = _leaks(result)
     return Report(
         title=study.name,
         settings=_settings(study, result),
@@ -66,6 +75,7 @@ def make_report(
             off_target=[run for off_target, run in as_run if off_target],
             chosen=study.select.method,
             curve=[_point(row) for row in runs if several and not row["off_target"]],
+            worth=_worth(result.validation.facts["multipliers"], study.select.method),
             remarks=[f"{line[0].upper()}{line[1:]}." for line in remark_lines(result.validation.facts)],
         ),
         models=_models(study, result),
@@ -77,9 +87,28 @@ def make_report(
             study=study_text(study, root),
             versions={name: library_version(name) or "missing" for name in LIBRARIES},
         ),
+        leaks=leaks,
+        clean=_clean(study, result, root)
+        if any(leak.num_documents_hit and not leak.left_out for leak in leaks or [])
+        else None,
+        clean_is_whole=_all_known(result),
         notes=_notes(study, result),
         explorer=True,
     )
+
+
+def _worth(multipliers: Sequence[Mapping[str, Any]], arm: str) -> list[Worth]:
+    """The compute multipliers of `arm`; that of all targets together comes last."""
+    return [
+        Worth(
+            task=row["task"],
+            alone=MeanInterval(**row["alone"]) if row.get("alone") else None,
+            with_cost=MeanInterval(**row["with_cost"]) if row.get("with_cost") else None,
+            beyond=bool(row.get("beyond")),
+        )
+        for row in multipliers
+        if row["arm"] == arm
+    ]
 
 
 def _point(row: Mapping[str, Any]) -> Point:
@@ -162,17 +191,25 @@ def _choice(study: Study, result: StudyResult) -> Choice:
 
 
 def _examples(result: StudyResult, rows: np.ndarray, scores: np.ndarray) -> list[Example]:
-    pool = result.prepared.pool
+    pool, by_target = result.prepared.pool, open_scores(result.scores.path).by_target
     return [
         Example(
             id=pool.ids[int(row)],
-            text=pool.preview(int(row)),
+            text=text,
             score=float(scores[row]),
             domain=str(pool.domains[row]),
             image=pool.picture(int(row)),
+            targets={name: float(values[row]) for name, values in by_target.items()},
         )
-        for row in rows
+        for row, text in zip(rows, _texts(pool, rows), strict=True)
     ]
+
+
+def _texts(pool: Examples, rows: np.ndarray) -> list[str]:
+    """The documents as the source has them, whole; what is said of images."""
+    if isinstance(pool, WindowExamples) or not isinstance(pool, TokenExamples):
+        return [pool.preview(int(row)) for row in rows]
+    return ["".join(parts) for parts in scored_texts(pool, rows)]
 
 
 def _models(study: Study, result: StudyResult) -> list[Model]:
@@ -247,6 +284,7 @@ def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trus
         num_arms=proxy["num_recipes"],
         num_seeds=num_seeds,
         sentence=found["verdict"]["sentence"],
+        can_tell=found["verdict"]["can_tell"],
         rows=rows,
         losses=[
             SizeLoss(**{key: row[key] for key in ("size", "recipe", "test_set", "loss")}) for row in read_rows(transfer)
@@ -262,17 +300,41 @@ def _notes(study: Study, result: StudyResult) -> list[str]:
     notes += [f"{name}: {line}." for name, line in cut_lines(result.prepared).items()]
     if study.pool.holdout > 0 and result.prepared.off_target is None:
         notes.append("The pool is too small for a part to measure off the target: give pool.holdout a larger share.")
+    return notes
+
+
+def _leaks(result: StudyResult) -> list[Leak] | None:
+    """What every target shares with the pool's source; None where that was not looked for."""
     overlap = result.prepared.overlap
     if overlap is None:
-        return notes
-    for name, found in overlap.facts["targets"].items():
-        if found["documents_hit"]:
-            notes.append(
-                f"Leakage: {found['examples_hit']:,} of {found['examples']:,} examples of {name} share "
-                f"{overlap.meta['config']['ngram']} words in a row with {found['documents_hit']:,} documents of the "
-                f"pool's source, which {'were left out' if 'overlap' in _pool_inputs(result) else 'are in the pool'}."
-            )
-    return notes
+        return None
+    return [
+        Leak(
+            target=name,
+            num_examples=found["examples"],
+            num_examples_hit=found["examples_hit"],
+            num_documents_hit=found["documents_hit"],
+            num_words=overlap.meta["config"]["ngram"],
+            left_out="overlap" in _pool_inputs(result),
+        )
+        for name, found in overlap.facts["targets"].items()
+    ]
+
+
+def _clean(study: Study, result: StudyResult, root: Path) -> MeanInterval | None:
+    """The gain on held-out examples that are not known to leak."""
+    if result.prepared.overlap is None:
+        return None
+    leaked = leaked_examples(result.prepared.overlap)
+    return clean_gain(result.validation, root / "evaluations", leaked, study.select.method, BASELINE)
+
+
+def _all_known(result: StudyResult) -> bool:
+    overlap = result.prepared.overlap
+    if overlap is None:
+        return True
+    leaked = leaked_examples(overlap)
+    return all(len(leaked[name]) == found["examples_hit"] for name, found in overlap.facts["targets"].items())
 
 
 def _pool_inputs(result: StudyResult) -> Mapping[str, str]:

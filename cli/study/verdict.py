@@ -8,6 +8,8 @@ import tyro
 from thresher.choices import Measure
 from thresher.cli.command import Command
 
+WORDS = {"holds": "holds", "fails": "does not hold", "open": "cannot be told"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict(Command):
@@ -36,7 +38,7 @@ class Verdict(Command):
     def show(self, result):
         rows = [
             f"  {rung['size']:<16}{rung['overall']['value']:.3f} [{rung['overall']['low']:.3f}, "
-            f"{rung['overall']['high']:.3f}]  {'holds' if rung['holds'] else 'does not hold'}"
+            f"{rung['overall']['high']:.3f}]  {WORDS[rung['decided']]}"
             for rung in result["verdict"]["rungs"]
         ]
         return "\n".join([f"{self.criterion} against {result['reference']}:", *rows, result["verdict"]["sentence"]])

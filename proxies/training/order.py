@@ -6,7 +6,6 @@ images, are sequences of their own. The stream is as long as the budget says, to
 cut off. So two runs with equal budgets are trained on exactly the same amount, whatever their examples are.
 """
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,8 +92,7 @@ class Order:
         self.sequence_length = examples.sequence_length if isinstance(examples, TokenExamples) else 1
         unit = float(self.sequence_length) if self.is_packed else mean
         self.num_units = config.num_units(self.budget, unit)
-        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)
-        self._ends = lru_cache(maxsize=2)(lambda epoch: self._epoch(epoch).ends)
+        self._kept: dict[int, tuple[Segments, np.ndarray]] = {}
         self.rows = None if self.is_packed else self._draw_rows()
         self.num_sequences = -(-self.num_units // self.sequence_length) if self.rows is None else len(self.rows.example)
         self.num_steps = min(config.num_steps(self.num_units, unit), self.num_sequences)
@@ -155,8 +153,7 @@ class Order:
         """The pieces of documents from `start` to before `stop` in the stream of the run."""
         pieces = []
         for epoch in range(start // self.budget, (stop - 1) // self.budget + 1):
-            segments, offset = self._epoch(epoch), epoch * self.budget
-            ends = self._ends(epoch)
+            (segments, ends), offset = self._epoch(epoch), epoch * self.budget
             low, high = max(start - offset, 0), min(stop - offset, int(ends[-1]))
             first, last = np.searchsorted(ends, low, side="right"), np.searchsorted(ends, high, side="left")
             part = segments.at(slice(int(first), int(last) + 1))
@@ -173,9 +170,21 @@ class Order:
         """The rows of the whole run, epoch after epoch, the last one cut to the budget."""
         epochs, drawn = [], 0
         while drawn < self.num_units:
-            epochs.append(self._epoch(len(epochs)))
+            epochs.append(self._epoch(len(epochs))[0])
             drawn += int((epochs[-1].stop - epochs[-1].start).sum())
         return Segments(*(np.concatenate(columns) for columns in zip(*epochs, strict=True))).first(self.num_units)
+
+    def _epoch(self, epoch: int) -> tuple[Segments, Int[np.ndarray, "s"]]:
+        """The segments of an epoch and where they end; the last two are kept.
+
+        In a plain dict: a cache around a method would hold the examples, and their open files, until a collection.
+        """
+        if epoch not in self._kept:
+            for old in [*self._kept][:-1]:
+                del self._kept[old]
+            drawn = self._draw_epoch(epoch)
+            self._kept[epoch] = drawn, drawn.ends
+        return self._kept[epoch]
 
     def _draw_epoch(self, epoch: int) -> Segments:
         """Of packed text exactly `budget` units; of rows, whole ones until there are so many."""

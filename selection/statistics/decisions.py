@@ -8,18 +8,25 @@ Over recipes to make a training set, with x their losses at the proxy and y at t
                        either side ties counts as wrong unless both do
     regret@k           y of the best of the proxy's k best recipes, minus y of the best recipe; in units of loss
 
-Intervals are the percentiles of these over resamples of the recipes (95 %), each kept as weights: a recipe drawn twice
-counts twice, and forms no pair with itself.
+Intervals are the percentiles of these over resamples of the recipes and an unseen one (95 %, `power`), each kept as
+weights: a recipe drawn twice counts twice, and forms no pair with itself.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
 from thresher.errors import InputError
-from thresher.intervals import Interval, resampled
-from thresher.seeds import numpy_rng
+from thresher.intervals import Interval
+from thresher.selection.statistics.power import (
+    Resamples,
+    draw_recipes,
+    mixed_agreement,
+    resampled_recipes,
+    seen_pairs,
+)
 
 Values = Float[np.ndarray, "r"]
 Weights = Float[np.ndarray, "b r"]
@@ -54,37 +61,41 @@ def judge(
         raise InputError(f"{x.shape[1]} and {y.shape[1]} recipes; decisions are judged on 3 or more, the same on both")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise InputError("some losses are not finite; leave out the runs that diverged, and say so")
-    num_recipes = x.shape[1]
-    drawn = numpy_rng(seed, "recipes").multinomial(num_recipes, [1 / num_recipes] * num_recipes, size=num_resamples)
-    weights = np.vstack([np.ones(num_recipes), drawn])  # the first row is the recipes as they are
-    values = {name: _measures(a, b, weights, top) for name, a, b in zip(names, x, y, strict=True)}
+    drawn = draw_recipes(x.shape[1], num_resamples, seed)
+    values = {name: _measures(a, b, drawn, top) for name, a, b in zip(names, x, y, strict=True)}
     if len(names) > 1:
         values[MEAN] = {
             measure: np.mean([values[name][measure] for name in names], axis=0) for measure in values[names[0]]
         }
     return {
-        name: {measure: resampled(all_values[0], all_values[1:]) for measure, all_values in measures.items()}
+        name: {measure: resampled_recipes(of_rows) for measure, of_rows in measures.items()}
         for name, measures in values.items()
     }
 
 
-def _measures(x: Values, y: Values, weights: Weights, top: Sequence[int]) -> dict[str, Float[np.ndarray, "b"]]:
-    rank_x, rank_y = _ranks(x, weights), _ranks(y, weights)
+def _measures(x: Values, y: Values, drawn: Resamples, top: Sequence[int]) -> dict[str, Float[np.ndarray, "2 b"]]:
+    """Each measure with the unseen recipe, and without it."""
+    weights = drawn.weights
+    pearson = _correlation(np.broadcast_to(x, weights.shape), np.broadcast_to(y, weights.shape), weights)
+    spearman = _correlation(_ranks(x, weights), _ranks(y, weights), weights)
+    agreement = _agreement(x, y, weights)
     measures = {
-        "r2": _correlation(np.broadcast_to(x, weights.shape), np.broadcast_to(y, weights.shape), weights) ** 2,
-        "spearman": _correlation(rank_x, rank_y, weights),
-        "decision_accuracy": _agreement(x, y, weights),
+        "r2": (drawn.shrink(pearson) ** 2, pearson**2),
+        "spearman": (drawn.shrink(spearman), spearman),
+        "decision_accuracy": (mixed_agreement(agreement, seen_pairs(weights), drawn), agreement),
     }
-    return measures | {f"regret@{k}": _regret(x, y, weights, k) for k in top if k < len(x)}
+    alone = replace(drawn, unseen=np.zeros_like(drawn.unseen))
+    regrets = {f"regret@{k}": (_regret(x, y, drawn, k), _regret(x, y, alone, k)) for k in top if k < len(x)}
+    return {name: np.stack(both) for name, both in (measures | regrets).items()}
 
 
 def _correlation(x: Weights, y: Weights, weights: Weights) -> Float[np.ndarray, "b"]:
     """Weighted Pearson, row by row; 0 where a side is constant."""
-    total = weights.sum(axis=1, keepdims=True)
+    total = np.maximum(weights.sum(axis=1, keepdims=True), 1)
     x, y = (values - (weights * values).sum(axis=1, keepdims=True) / total for values in (x, y))
     product = (weights * x * y).sum(axis=1)
     size = np.sqrt((weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1))
-    return np.divide(product, size, out=np.zeros_like(product), where=size > 0)
+    return np.clip(np.divide(product, size, out=np.zeros_like(product), where=size > 0), -1, 1)
 
 
 def _ranks(values: Values, weights: Weights) -> Weights:
@@ -97,17 +108,22 @@ def _ranks(values: Values, weights: Weights) -> Weights:
 def _agreement(x: Values, y: Values, weights: Weights) -> Float[np.ndarray, "b"]:
     same = (np.sign(x[:, None] - x) == np.sign(y[:, None] - y)).astype(np.float64)
     np.fill_diagonal(same, 0.0)
-    pairs = np.ones_like(same) - np.eye(len(x))
-    agreed, all_pairs = (np.einsum("bi,ij,bj->b", weights, matrix, weights, optimize=True) for matrix in (same, pairs))
-    return np.divide(agreed, all_pairs, out=np.ones_like(agreed), where=all_pairs > 0)
+    agreed, pairs = np.einsum("bi,ij,bj->b", weights, same, weights, optimize=True) / 2, seen_pairs(weights)
+    return np.divide(agreed, pairs, out=np.ones_like(agreed), where=pairs > 0)
 
 
-def _regret(x: Values, y: Values, weights: Weights, k: int) -> Float[np.ndarray, "b"]:
+def _regret(x: Values, y: Values, drawn: Resamples, k: int) -> Float[np.ndarray, "b"]:
     order = np.argsort(x, kind="stable")
-    there = weights[:, order] > 0
-    chosen = there & (np.cumsum(there, axis=1) <= k)
-    reached = np.where(chosen, y[order], np.inf).min(axis=1)
-    return reached - np.where(there, y[order], np.inf).min(axis=1)
+    place_of = np.argsort(order)  # of each recipe in the proxy's order
+    there, losses = drawn.weights[:, order] > 0, y[order]
+    at, loss = drawn.places.T
+    ahead = there & (np.arange(len(x)) < place_of[at][:, None])  # of the unseen recipe
+    taken = (drawn.unseen > 0) & (ahead.sum(axis=1) < k)
+    chosen = there & (np.cumsum(there, axis=1) <= (k - taken)[:, None])
+    unseen = np.where(drawn.unseen > 0, y[loss], np.inf)
+    reached = np.minimum(np.where(chosen, losses, np.inf).min(axis=1), np.where(taken, unseen, np.inf))
+    best = np.minimum(np.where(there, losses, np.inf).min(axis=1), unseen)
+    return np.where(np.isfinite(best), reached, 0) - np.where(np.isfinite(best), best, 0)  # of none drawn, nothing
 
 
 def spread_over_noise(losses: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:

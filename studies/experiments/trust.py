@@ -1,7 +1,7 @@
 """What a finished transfer study says: every proxy judged by the reference, and the smallest that can be trusted."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 import numpy as np
@@ -10,23 +10,20 @@ from scipy.stats import pearsonr, spearmanr
 
 from thresher.artifacts import Artifact
 from thresher.errors import InputError
-from thresher.seeds import numpy_rng
 from thresher.selection.statistics.decisions import judge, spread_over_noise
 from thresher.selection.statistics.loss_table import LossColumns, LossTable, common, means, read_losses
-from thresher.selection.statistics.verdict import CRITERION, Criterion, verdict
+from thresher.selection.statistics.power import draw_recipes, resampled_recipes
+from thresher.selection.statistics.verdict import CRITERION, Criterion, Evidence, verdict
 from thresher.studies.experiments.transfer import read_rows
 
-FEW_ARMS = 8
-"""With fewer, resampling them gives intervals that are too narrow."""
 
-
-def judge_study(study: Artifact, criterion: Criterion = CRITERION) -> dict[str, Any]:
+def judge_study(study: Artifact, criterion: Criterion = CRITERION, *, units: str = "recipes") -> dict[str, Any]:
     """The result of `study from-table` on the study's losses, costs measured, and how R^2 goes with what is learned."""
     table = read_losses([study.file("losses.csv")], LossColumns(seed="seed"))
     reference, proxies, flops = (study.facts[key] for key in ("reference", "proxies", "flops"))
     judged = {size: judge_size(table, size, reference, criterion) for size in proxies}
     costs = {size: flops[size] / flops[reference] for size in proxies}
-    result = summary(judged, reference, costs=costs, criterion=criterion)
+    result = summary(judged, reference, costs=costs, criterion=criterion, units=units)
     accuracy = against_accuracy(study, result["proxies"], criterion.num_resamples, criterion.seed)
     return result | {"accuracy": accuracy}
 
@@ -35,7 +32,8 @@ def against_accuracy(study: Artifact, proxies: Mapping[str, Any], num_resamples:
     """Does R^2 go with what a proxy has learned? Its accuracy less that of guessing, for each size and test set.
 
     `points`: size, test_set, r2, accuracy (mean over recipes), chance; `spearman` and `pearson` over the points, each
-    [value, low, high] with 95 % intervals from resampled test sets. None for fewer than 3 test sets.
+    [value, low, high] with 95 % intervals from resamples of the test sets and an unseen one (`power`). Both
+    absent for fewer than 3 test sets, and where a side is constant.
     """
     losses, chance = read_rows(study), study.facts["chance"]
     points = []
@@ -48,17 +46,18 @@ def against_accuracy(study: Artifact, proxies: Mapping[str, Any], num_resamples:
     names = study.facts["test_sets"]
     if len(names) > 2:
         table = np.array([[p["accuracy"] - p["chance"], p["r2"]] for p in points]).reshape(len(proxies), -1, 2)
-        rng = numpy_rng(seed, "accuracy")
-        draws = [np.arange(len(names)), *rng.integers(len(names), size=(num_resamples, len(names)))]
+        drawn = draw_recipes(len(names), num_resamples, seed)
+        rows = [np.repeat(np.arange(len(names)), weights.astype(np.int64)) for weights in drawn.weights]
         for measure, function in (("pearson", pearsonr), ("spearman", spearmanr)):
-            values = [_correlated(table[:, drawn].reshape(-1, 2), function) for drawn in draws]
-            low, high = np.nanpercentile(values[1:], [2.5, 97.5])
-            found[measure] = [values[0], float(low), float(high)]
+            values = np.array([_correlated(table[:, row].reshape(-1, 2), function) for row in rows])
+            if np.isfinite(values[0]):
+                both = np.stack([drawn.shrink(values), values])
+                found[measure] = list(astuple(resampled_recipes(both[:, np.isfinite(values)])))
     return found
 
 
 def _correlated(points: Float[np.ndarray, "n 2"], function: Callable[..., Any]) -> float:
-    constant = bool((points == points[0]).all(axis=0).any())
+    constant = len(points) < 2 or bool((points == points[0]).all(axis=0).any())
     return float("nan") if constant else float(function(points[:, 0], points[:, 1]).statistic)
 
 
@@ -77,6 +76,7 @@ def judge_size(
         "judged": judge(means(ours, recipes, sets), means(theirs, recipes, sets), **options),
         "num_recipes": len(recipes),
         "num_sets": len(sets),
+        "num_seeds": min(len(ours[recipe][name]) for recipe in recipes for name in sets),
         "left_out": sorted((set(ours) | set(theirs)) - set(recipes)),
     }
     if all(len(ours[recipe][sets[0]]) > 1 for recipe in recipes):
@@ -85,10 +85,16 @@ def judge_size(
 
 
 def summary(
-    judged: Mapping[str, Mapping[str, Any]], reference: str, *, costs: Mapping[str, float] | None, criterion: Criterion
+    judged: Mapping[str, Mapping[str, Any]],
+    reference: str,
+    *,
+    costs: Mapping[str, float] | None,
+    criterion: Criterion,
+    units: str = "recipes",
 ) -> dict[str, Any]:
-    """The result of a study of proxies, as JSON."""
-    found = verdict({name: one["judged"] for name, one in judged.items()}, criterion, costs)
+    """The result of a study of proxies, as JSON. `units` is what a reader calls the recipes."""
+    evidence = {name: _evidence(one) for name, one in judged.items()}
+    found = verdict({name: one["judged"] for name, one in judged.items()}, evidence, criterion, costs, units=units)
     proxies = {
         name: {**one, "judged": {test: {m: asdict(e) for m, e in own.items()} for test, own in one["judged"].items()}}
         for name, one in judged.items()
@@ -99,8 +105,20 @@ def summary(
         "num_resamples": criterion.num_resamples,
         "seed": criterion.seed,
         "proxies": proxies,
-        "verdict": {**asdict(found), "smallest": smallest, "sentence": found.sentence()},
+        "verdict": {
+            **asdict(found),
+            "rungs": [asdict(rung) | {"holds": rung.holds} for rung in found.rungs],
+            "smallest": smallest,
+            "can_tell": found.can_tell,
+            "sentence": found.sentence(),
+        },
     }
+
+
+def _evidence(one: Mapping[str, Any]) -> Evidence:
+    spreads = [spread for spread in one.get("spread_over_noise", {}).values() if np.isfinite(spread)]
+    spread = float(np.median(spreads)) if spreads else None
+    return Evidence(num_recipes=one["num_recipes"], num_seeds=one["num_seeds"], spread=spread)
 
 
 def _at(entry: str, default: float | None) -> tuple[str, float | None]:
@@ -113,8 +131,4 @@ def _at(entry: str, default: float | None) -> tuple[str, float | None]:
 
 def trusted(transfer: Artifact) -> dict[str, Any]:
     """What the arms at both sizes say of the proxy, as `thresher study verdict` does."""
-    found = judge_study(transfer, Criterion(top=(1,)))
-    count = next(iter(found["proxies"].values()))["num_recipes"]
-    if count < FEW_ARMS:
-        found["verdict"]["sentence"] += f" Only {count} ways to choose were compared, which is weak evidence."
-    return found
+    return judge_study(transfer, Criterion(top=(1,)), units="arms")

@@ -39,12 +39,13 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "text.parse_math": False,
 }
-_WIDTH = 7.6
+WIDE, NARROW = 7.6, 3.5
+"""Inches that a chart is drawn in: for 750 pixels, and for the 310 of a phone, so that its text is as large there."""
 MOST_DOMAINS = 24
-_LONGEST_NAME = 28
+_LONGEST_NAME = {WIDE: 28, NARROW: 17}
 
 
-def forest(rows: Sequence[Row], baseline: str) -> str | None:
+def forest(rows: Sequence[Row], baseline: str, width: float = WIDE) -> str | None:
     """Paired differences to the baseline with their intervals, task by task; None when there are none."""
     shown = [(row, row.difference) for row in rows if row.difference is not None]
     if not shown:
@@ -65,17 +66,22 @@ def forest(rows: Sequence[Row], baseline: str) -> str | None:
             color = ACCENT if row.role == "chosen" else CONTROL
             axes.plot([change.low, change.high], [place, place], color=color, linewidth=2, solid_capstyle="round")
             axes.plot([change.mean], [place], marker="o", markersize=6, color=color)
-        axes.set_yticks(places, [_short(row.arm) for row, _ in shown], parse_math=False)
+        axes.set_yticks(places, [_short(row.arm, width) for row, _ in shown], parse_math=False)
         for task, place in headings.items():
             axes.text(0, place, _short(task), transform=axes.get_yaxis_transform(), va="center", color=MUTED)
         axes.margins(x=0.1)
         axes.set_ylim(bottom + 0.7, 0.4)
-        axes.set_xlabel(f"loss minus that of {_short(baseline)} data (left of 0: better)")
+        axes.set_xlabel(
+            f"loss minus that of {_short(baseline, width)} data" + (" (left of 0: better)" if width == WIDE else "")
+        )
+        axes.xaxis.set_major_locator(MaxNLocator(6 if width == WIDE else 4))
 
-    return _svg("forest", draw, height=0.75 + 0.24 * bottom, label="Paired differences of loss to the baseline")
+    return _svg(
+        "forest", draw, height=0.75 + 0.24 * bottom, label="Paired differences of loss to the baseline", width=width
+    )
 
 
-def domains(shares: Mapping[str, Mapping[str, float]]) -> str | None:
+def domains(shares: Mapping[str, Mapping[str, float]], width: float = WIDE) -> str | None:
     """Each domain's share before and after selection, most gained first; None with fewer than two domains."""
     if len(shares) < 2:
         return None
@@ -88,13 +94,17 @@ def domains(shares: Mapping[str, Mapping[str, float]]) -> str | None:
             axes.plot([before, after], [place, place], color=LINE, linewidth=2, zorder=1)
             axes.plot([before], [place], marker="o", markersize=6, color=CONTROL, clip_on=False)
             axes.plot([after], [place], marker="o", markersize=7, color=ACCENT, clip_on=False)
-        axes.set_yticks(range(len(names)), [_short(name) or "(none)" for name in names], parse_math=False)
+        axes.set_yticks(range(len(names)), [_short(name, width) or "(none)" for name in names], parse_math=False)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(left=0)
         axes.set_xlabel("share of the examples, %")
 
     return _svg(
-        "domains", draw, height=0.75 + 0.24 * len(names), label="Share of each domain before and after selection"
+        "domains",
+        draw,
+        height=0.75 + 0.24 * len(names),
+        label="Share of each domain before and after selection",
+        width=width,
     )
 
 
@@ -102,6 +112,7 @@ def mixture(
     weights: Mapping[str, float],
     intervals: Mapping[str, Sequence[float]] | None,
     baselines: Mapping[str, Mapping[str, float]] | None,
+    width: float = WIDE,
 ) -> str:
     """Each domain's proposed weight, largest first, with its interval and the natural weight where they are known."""
     names = sorted(weights, key=lambda name: (-weights[name], name))
@@ -115,15 +126,15 @@ def mixture(
             if name in natural:
                 axes.plot([100 * natural[name]], [place], marker="o", markersize=6, color=CONTROL, clip_on=False)
             axes.plot([100 * weights[name]], [place], marker="o", markersize=7, color=ACCENT, clip_on=False)
-        axes.set_yticks(range(len(names)), [_short(name) for name in names], parse_math=False)
+        axes.set_yticks(range(len(names)), [_short(name, width) for name in names], parse_math=False)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(left=0)
         axes.set_xlabel("share of the training data, %")
 
-    return _svg("mixture", draw, height=0.75 + 0.24 * len(names), label="Proposed weight of each domain")
+    return _svg("mixture", draw, height=0.75 + 0.24 * len(names), label="Proposed weight of each domain", width=width)
 
 
-def learning_curve(rows: Sequence[Mapping[str, Any]]) -> str:
+def learning_curve(rows: Sequence[Mapping[str, Any]], width: float = WIDE) -> str:
     """Loss against compute, the mean over seeds with all of them as dots: random data as a line through its budgets,
     every other arm as a point; one panel a task. `rows`: arm, seed, task, loss, flops.
     """
@@ -134,12 +145,15 @@ def learning_curve(rows: Sequence[Mapping[str, Any]]) -> str:
         tasks,
         lambda axes, task: _curve(axes, task, rows),
         label="Held-out loss against training compute",
+        width=width,
     )
 
 
-def _panels(name: str, titles: Sequence[str], draw_one: Callable[[Axes, str], None], *, label: str) -> str:
-    """Small charts, three in a row."""
-    columns = min(3, len(titles))
+def _panels(
+    name: str, titles: Sequence[str], draw_one: Callable[[Axes, str], None], *, label: str, width: float
+) -> str:
+    """Small charts, three in a row, or one where it is narrow."""
+    columns = min(3 if width == WIDE else 1, len(titles))
     num_rows = -(-len(titles) // columns)
 
     def draw(axes: Axes) -> None:
@@ -147,10 +161,10 @@ def _panels(name: str, titles: Sequence[str], draw_one: Callable[[Axes, str], No
         for place, title in enumerate(titles):
             box = ((place % columns) / columns, 1 - (place // columns + 1) / num_rows, 0.8 / columns, 0.66 / num_rows)
             panel = axes.inset_axes(box)
-            panel.tick_params(labelsize=7)
+            panel.tick_params(labelsize=8)
             draw_one(panel, title)
 
-    return _svg(name, draw, height=2.8 * num_rows, label=label)
+    return _svg(name, draw, height=2.8 * num_rows, label=label, width=width)
 
 
 def _curve(axes: Axes, task: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -166,7 +180,7 @@ def _curve(axes: Axes, task: str, rows: Sequence[Mapping[str, Any]]) -> None:
         axes.plot(flops, losses, marker=".", markersize=3, linestyle="", color=color, alpha=0.5)
         if arm not in random:
             axes.plot([np.mean(flops)], [np.mean(losses)], marker="o", markersize=4, color=color)
-            axes.annotate(_short(arm), (float(np.mean(flops)), float(np.mean(losses))), xytext=(4, 0), fontsize=7,
+            axes.annotate(_short(arm), (float(np.mean(flops)), float(np.mean(losses))), xytext=(4, 0), fontsize=8,
                           textcoords="offset points", va="center", color=INK)  # fmt: skip
     line = [(float(np.mean(points[arm][0])), float(np.mean(points[arm][1]))) for arm in random]
     axes.plot(*zip(*line, strict=True), marker="o", markersize=4, color=CONTROL)
@@ -200,7 +214,7 @@ def against_cost(rows: Mapping[str, Mapping[str, Any]], label: str) -> str:
     return _svg("against-cost", draw, height=3.2, label=f"{label} against cost")
 
 
-def scatter(rows: Sequence[Mapping[str, Any]], size: str, reference: str) -> str:
+def scatter(rows: Sequence[Mapping[str, Any]], size: str, reference: str, width: float = WIDE) -> str:
     """Small-to-Large's figure 1: each recipe's loss at `size` against that at `reference`, means over seeds, a panel
     a test set with its R^2. `rows`: size, recipe, test_set, loss.
     """
@@ -218,10 +232,10 @@ def scatter(rows: Sequence[Mapping[str, Any]], size: str, reference: str) -> str
         axes.set_xlabel(f"loss at {size}", fontsize=8)
         axes.set_ylabel(f"loss at {reference}", fontsize=8, color=MUTED)
 
-    return _panels("scatter", names, one, label=f"Losses at {size} against losses at {reference}")
+    return _panels("scatter", names, one, label=f"Losses at {size} against losses at {reference}", width=width)
 
 
-def histogram(bins: Histogram) -> str:
+def histogram(bins: Histogram, width: float = WIDE) -> str:
     """Scores of kept and dropped examples, stacked."""
 
     def draw(axes: Axes) -> None:
@@ -234,18 +248,18 @@ def histogram(bins: Histogram) -> str:
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_formatter("{x:,.0f}")
 
-    return _svg("histogram", draw, height=2.3, label="Histogram of scores, kept and dropped")
+    return _svg("histogram", draw, height=2.3, label="Histogram of scores, kept and dropped", width=width)
 
 
-def _svg(name: str, draw: Callable[[Axes], None], *, height: float, label: str) -> str:
+def _svg(name: str, draw: Callable[[Axes], None], *, height: float, label: str, width: float = WIDE) -> str:
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
         # A name in a script that matplotlib's font lacks is measured roughly; the reader's browser draws it.
         warnings.filterwarnings("ignore", message="Glyph")
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.subplots())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _for_page(buffer.getvalue(), name, label)
+    return _for_page(buffer.getvalue(), name if width == WIDE else f"{name}-narrow", label)
 
 
 def _for_page(svg: str, name: str, label: str) -> str:
@@ -272,6 +286,6 @@ def standalone(svg: str) -> str:
     return svg.replace("<svg ", f'<svg {names} font-family="sans-serif" ', 1)
 
 
-def _short(name: str) -> str:
-    name = shown(name)
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+def _short(name: str, width: float = WIDE) -> str:
+    name, longest = shown(name), _LONGEST_NAME[width]
+    return name if len(name) <= longest else name[: longest - 1] + "…"

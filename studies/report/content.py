@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
+from thresher.intervals import MeanInterval
 from thresher.selection.statistics.comparison import Measurement
 
 
@@ -15,11 +16,13 @@ class Example:
 
     id: str
     text: str
-    """The text, or what is said of an image ("label: cat")."""
+    """The whole text, white space as it is, or what is said of an image ("label: cat")."""
     score: float
     domain: str = ""
     image: str | None = None
     """A `data:image/png;base64,...` URI."""
+    targets: Mapping[str, float] = field(default_factory=dict)
+    """Target -> score for it: whom the example serves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,20 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Worth:
+    """How many times the random data would do what the chosen data does, with 95 % intervals over seeds."""
+
+    task: str
+    """The target, or that of all together."""
+    alone: MeanInterval | None
+    """None where more random data did not lower the loss, so that nothing can be said in data."""
+    with_cost: MeanInterval | None = None
+    """The compute of selecting added to what training took."""
+    beyond: bool = False
+    """Whether that lies outside the budgets of random data that were trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """What the reference models did: one row a trained model and task, and which arms the verdict is about."""
 
@@ -83,6 +100,8 @@ class Results:
     """Arms and random data of several budgets, where there were any."""
     remarks: Sequence[str] = ()
     """Places and compute multipliers, a line each."""
+    worth: Sequence[Worth] = ()
+    """Of the chosen arm, a target each, that of all together last; empty where too few budgets were trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +139,20 @@ class NoisyLabels:
     num_noisy: int
     num_examples: int
     seeds: Sequence[int] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """What a target shares with the pool's source."""
+
+    target: str
+    num_examples: int
+    num_examples_hit: int
+    """Examples of the target that share `num_words` words in a row with a document."""
+    num_documents_hit: int
+    num_words: int
+    left_out: bool
+    """Whether those documents were left out of the pool, so that nothing was trained on them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +198,8 @@ class Trust:
     num_seeds: int
     sentence: str
     rows: Sequence[Held]
+    can_tell: bool = True
+    """Whether the arms are enough for a verdict."""
     losses: Sequence[SizeLoss] = ()
 
 
@@ -181,6 +216,12 @@ class Report:
     noisy_labels: NoisyLabels | None = None
     trust: Trust | None = None
     reproduction: Reproduction | None = None
+    leaks: Sequence[Leak] | None = None
+    """Of every target; None where leakage was not looked for (images)."""
+    clean: MeanInterval | None = None
+    """The difference of loss to the baseline on examples known to be clean, where leaked documents are in the pool."""
+    clean_is_whole: bool = True
+    """Whether all examples that leaked are known, and so left out of `clean`."""
     notes: Sequence[str] = ()
     """Warnings of the run that a reader should know of, a sentence each."""
     explorer: bool = False

@@ -1,7 +1,8 @@
 """The page, from a report."""
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -12,8 +13,8 @@ from markupsafe import Markup
 from thresher import __version__
 from thresher.errors import InputError
 from thresher.places import check_file_place, own_file, read_json, write_json
-from thresher.studies.report import charts
-from thresher.studies.report.content import Choice, Report, Trust
+from thresher.studies.report import charts, story
+from thresher.studies.report.content import Choice, Report
 from thresher.studies.report.results import Row, rows_of, verdict
 from thresher.studies.report.templates import template
 
@@ -25,29 +26,43 @@ def render(report: Report) -> str:
     results = report.results
     rows = rows_of(results.runs, results) if results else []
     off_target = rows_of(results.off_target, results) if results else []
-    drawn = {
-        "forest": charts.forest(rows, results.baseline) if results else None,
-        "curve": charts.learning_curve([asdict(point) for point in results.curve])
-        if results and results.curve
-        else None,
-        "domains": charts.domains(report.choice.domain_shares) if report.choice else None,
-        "trust": _sizes(report.trust) if report.trust else None,
-        "histogram": charts.histogram(report.choice.histogram) if report.choice and report.choice.histogram else None,
-    }
     _check_images(report.choice)
     return template("page.html", excerpt=excerpt, by_task=by_task, seeds=seeds_in_words).render(
         report=report,
         verdict=verdict(report),
+        figures=story.figures(report),
+        safety=story.safety(report),
+        how=story.how(report),
+        glossary=story.GLOSSARY,
         rows=rows,
         off_target=off_target,
-        charts={name: svg and Markup(svg) for name, svg in drawn.items()},
+        charts=_charts(report, rows),
         most_domains=charts.MOST_DOMAINS,
         version=__version__,
     )
 
 
-def _sizes(trust: Trust) -> str:
-    return charts.scatter([asdict(row) for row in trust.losses], trust.size, trust.reference)
+def _charts(report: Report, rows: Sequence[Row]) -> dict[str, Markup | None]:
+    """Every chart twice, for a wide page and for a phone, of which the page shows one."""
+    results, choice, trust = report.results, report.choice, report.trust
+    curve = [asdict(point) for point in results.curve] if results else []
+    losses = [asdict(row) for row in trust.losses] if trust else []
+
+    def both(draw: Callable[[float], str | None]) -> Markup | None:
+        wide, narrow = draw(charts.WIDE), draw(charts.NARROW)
+        if wide is None or narrow is None:
+            return None
+        return Markup(f'<div class="at-wide">{wide}</div>\n<div class="at-narrow">{narrow}</div>')
+
+    return {
+        "forest": both(lambda width: charts.forest(rows, results.baseline, width) if results else None),
+        "curve": both(lambda width: charts.learning_curve(curve, width) if curve else None),
+        "domains": both(lambda width: charts.domains(choice.domain_shares, width) if choice else None),
+        "trust": both(lambda width: charts.scatter(losses, trust.size, trust.reference, width) if trust else None),
+        "histogram": both(
+            lambda width: charts.histogram(choice.histogram, width) if choice and choice.histogram else None
+        ),
+    }
 
 
 def write_report(report: Report, out: Path) -> None:
@@ -75,10 +90,11 @@ def read_report(path: Path) -> Report:
 
 
 def excerpt(text: str) -> str | None:
-    """The beginning of a long text, cut between words; None for one that is short enough as it is."""
+    """The beginning of a long text, white space as it is, cut between words; None for one that is short enough."""
     if len(text) <= EXCERPT:
         return None
-    return " ".join([*text[:EXCERPT].rsplit(maxsplit=1)[:1], "…"])
+    head = text[:EXCERPT]
+    return head[: cut.start()] + " …" if (cut := re.search(r"\s+\S*$", head)) else head + " …"
 
 
 def by_task(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

@@ -64,23 +64,39 @@ def overall(runs: Sequence[Measurement], results: Results) -> dict[str, Comparis
 
 
 def verdict(report: Report) -> list[str]:
-    """The sentences that open the page, each computed from the report's numbers."""
+    """The sentences that open the page, each computed from the report's numbers: the gain, and what it is in data."""
     results = report.results
     if results is None or not results.runs:
         return _without_results(report)
-    choice = report.choice
-    data = _share_of(choice) if choice else "data"
+    data = _share_of(report.choice) if report.choice else "data"
     whole = overall(results.runs, results)
     if results.chosen not in whole:
         return [
             f"Too few finite runs of {results.chosen} and {results.baseline} with the same seed for an interval: "
             "nothing is claimed. Train with at least 2 seeds."
         ]
-    sentences = [_main_sentence(whole[results.chosen], data, results), *_best_control(results)]
-    off_target = overall(results.off_target, results).get(results.chosen)
-    if off_target is not None:
-        sentences.append(_off_target_sentence(off_target, results))
-    return sentences + _cost_sentence(report)
+    return [_main_sentence(whole[results.chosen], data, results), *_in_data(whole[results.chosen], results)]
+
+
+def _in_data(row: Comparison, results: Results) -> list[str]:
+    """The gain as so many times the data; where random data was not trained at several budgets, how to get it."""
+    if row.difference.includes_zero or row.difference.mean > 0:
+        return []
+    if not results.worth:
+        return [
+            "How many times the data that is worth was not measured: set random_budgets = [0.5, 2, 4] under [validate] "
+            "and run again."
+        ]
+    worth = next((worth for worth in results.worth if worth.task == row.task), results.worth[-1])
+    if worth.alone is None:
+        return ["More random data did not lower the loss, so the gain has no equal in data."]
+    cost = "" if worth.with_cost is None else f"; counting the cost of selecting, {_times(worth.with_cost)}"
+    beyond = " This lies beyond the amounts that were tried, and is a cautious figure." if worth.beyond else ""
+    return [f"That is like {_times(worth.alone)} times the {results.baseline} data{cost}.{beyond}"]
+
+
+def _times(value: MeanInterval) -> str:
+    return f"{fixed(value.mean, 2)} [{fixed(value.low, 2)}, {fixed(value.high, 2)}]"
 
 
 def _share_of(choice: Choice) -> str:
@@ -105,8 +121,11 @@ def _main_sentence(row: Comparison, data: str, results: Results) -> str:
     )
 
 
-def _best_control(results: Results) -> list[str]:
-    """How the chosen arm stands against the best of the other ways to choose, the baseline aside."""
+def best_control(results: Results) -> list[tuple[str, bool]]:
+    """How the chosen arm stands against the best of the other ways to choose, the baseline aside; whether it is better.
+
+    Empty without controls.
+    """
     against_chosen = overall(results.runs, replace(results, baseline=results.chosen))
     controls = [row for arm, row in against_chosen.items() if arm != results.baseline]
     if not controls:
@@ -114,13 +133,10 @@ def _best_control(results: Results) -> list[str]:
     best = min(controls, key=lambda row: row.difference.mean)
     change = best.difference
     told = _told(change, better="it does better", worse="it does worse", same="no difference can be told")
-    return [f"The best control is {best.arm}: its loss minus that of {results.chosen} is {_in_words(change)}: {told}."]
-
-
-def _off_target_sentence(row: Comparison, results: Results) -> str:
-    change = row.difference
-    told = _told(change, better="a gain", worse="the price", same="a change that cannot be told from 0")
-    return f"Off target, loss changes by {_in_words(change)} against {results.baseline} data: {told}."
+    sentence = (
+        f"The best control is {best.arm}: its loss minus that of {results.chosen} is {_in_words(change)}: {told}."
+    )
+    return [(sentence, not change.includes_zero and change.mean > 0)]
 
 
 def _told(change: MeanInterval, *, better: str, worse: str, same: str) -> str:
@@ -133,14 +149,14 @@ def _in_words(change: MeanInterval) -> str:
     return f"{signed(change.mean)} [{signed(change.low)}, {signed(change.high)}] (n = {change.n} paired seeds)"
 
 
-def _cost_sentence(report: Report) -> list[str]:
-    """Selecting, in units of one reference run; said only when every part of it is known."""
+def selecting_cost(report: Report) -> float | None:
+    """FLOPs of selecting, in units of one reference run; None unless every part of it is known."""
     reference = next((model.flops for model in report.models if model.name == "reference"), None)
     parts = [stage.flops for stage in report.stages if stage.selects]
     known = [flops for flops in parts if flops is not None]
     if not reference or not known or len(known) < len(parts):
-        return []
-    return [f"Selecting cost {sum(known) / reference:.2g} times the FLOPs of training one reference model."]
+        return None
+    return sum(known) / reference
 
 
 def _without_results(report: Report) -> list[str]:

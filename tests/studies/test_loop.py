@@ -80,8 +80,9 @@ def test_a_study_ends_in_a_report_and_a_result(unbroken):
     assert all(row["n"] == 2 and row["low"] <= row["mean"] <= row["high"] for row in result["paired"])
     small = result["trust"]["proxies"]["20k"]
     assert small["num_recipes"] == 4 and set(small["judged"]) == {"cooking", "sailing", "mean over sets"}
+    assert result["trust"]["verdict"]["smallest"] is None and not result["trust"]["verdict"]["can_tell"]
     page = (out / "report.html").read_text()
-    assert "Can the proxy be trusted?" in page and "Only 4 ways to choose were compared" in page
+    assert "Can the proxy be trusted?" in page and "Too few arms to tell: with 4 even full agreement" in page
     assert set(result["seconds"]) == {"prepare", "train", "featurize", "score", "index", "select", "validate"}
     assert "cooking" in page and "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
 

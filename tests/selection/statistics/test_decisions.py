@@ -12,7 +12,8 @@ from thresher.cli.main import main
 from thresher.errors import InputError
 from thresher.selection.statistics.decisions import MEAN, judge, spread_over_noise
 from thresher.selection.statistics.loss_table import LossColumns, common, read_losses
-from thresher.selection.statistics.verdict import Criterion, verdict
+from thresher.selection.statistics.power import Resamples, best_low, recipes_needed
+from thresher.selection.statistics.verdict import Criterion, Evidence, verdict
 
 
 def noisy(num_recipes=12, noise=0.3, seed=0):
@@ -39,29 +40,45 @@ def test_measures_are_those_of_scipy_and_of_counting_by_hand():
 
 
 def test_resamples_are_those_of_drawing_recipes():
-    """The weighted formulas equal the plain ones on the drawn recipes, a recipe against its own copy left out."""
+    """The weighted formulas equal the plain ones on the drawn recipes, a recipe against its own copy left out, and the
+    unseen recipe as pairs that are half in order, as correlations with a share of nothing, as a choice."""
     from thresher.selection.statistics.decisions import _measures
 
     proxy, reference = noisy()
     x, y = np.array(proxy["a"]), np.array(reference["a"])
-    weights = np.array([[2, 0, 1, 3, 0, 1, 1, 1, 0, 1, 1, 1]], dtype=float)
+    weights = np.array([[2, 0, 1, 3, 0, 1, 1, 1, 0, 1, 1, 0]], dtype=float)
     drawn = np.repeat(np.arange(12), weights[0].astype(int))
-    found = _measures(x, y, weights, (1,))
-    assert found["r2"][0] == pytest.approx(stats.pearsonr(x[drawn], y[drawn]).statistic ** 2)
-    assert found["spearman"][0] == pytest.approx(stats.spearmanr(x[drawn], y[drawn]).statistic)
+    order = np.argsort(x, kind="stable")
+    ahead = int(np.flatnonzero(weights[0, order])[1])  # the second of those drawn
+    draw = Resamples(weights, np.array([2.0]), np.array([[order[ahead], 4]]))
+    found = _measures(x, y, draw, (1, 3))
+    pearson, spearman = stats.pearsonr(x[drawn], y[drawn]).statistic, stats.spearmanr(x[drawn], y[drawn]).statistic
+    assert found["r2"][1, 0] == pytest.approx(pearson**2)
+    assert found["spearman"][1, 0] == pytest.approx(spearman)
+    assert found["r2"][0, 0] == pytest.approx((pearson * 11 / 13) ** 2)
+    assert found["spearman"][0, 0] == pytest.approx(spearman * 11 / 13)
     pairs = [(i, j) for i, j in itertools.combinations(drawn, 2) if i != j]
-    agreed = np.mean([np.sign(x[i] - x[j]) == np.sign(y[i] - y[j]) for i, j in pairs])
-    assert found["decision_accuracy"][0] == pytest.approx(agreed)
-    assert found["regret@1"][0] == pytest.approx(y[drawn[x[drawn].argmin()]] - y[drawn].min())
+    agreed = [np.sign(x[i] - x[j]) == np.sign(y[i] - y[j]) for i, j in pairs]
+    assert found["decision_accuracy"][1, 0] == pytest.approx(np.mean(agreed))
+    assert found["decision_accuracy"][0, 0] == pytest.approx(np.mean([*agreed, *[0.5] * 2 * 11]))
+    assert found["regret@1"][1, 0] == pytest.approx(y[drawn[x[drawn].argmin()]] - y[drawn].min())
+    taken = order[[i for i in range(12) if weights[0, order[i]]]]
+    best = min(y[drawn].min(), y[4])
+    assert found["regret@1"][0, 0] == pytest.approx(y[taken[0]] - best)  # the unseen one is second at the proxy
+    assert found["regret@3"][0, 0] == pytest.approx(min(y[taken[0]], y[4], y[taken[1]]) - best)
 
 
-def test_a_perfect_proxy_has_no_doubt_a_reversed_one_none_either_and_order_does_not_matter():
+def test_a_perfect_proxy_keeps_room_for_a_recipe_unseen_and_order_does_not_matter():
     _, reference = noisy()
-    perfect = judge(reference, reference, num_resamples=100)[MEAN]
-    assert (perfect["spearman"].low, perfect["decision_accuracy"].low, perfect["regret@1"].high) == (1, 1, 0)
-    reverse = judge({name: [-v for v in y] for name, y in reference.items()}, reference, num_resamples=100)[MEAN]
-    assert reverse["spearman"].high == pytest.approx(-1) and reverse["decision_accuracy"].high == 0
-    assert reverse["r2"].value == pytest.approx(1) and reverse["regret@1"].low > 0
+    perfect = judge(reference, reference)[MEAN]
+    assert perfect["spearman"].value == perfect["spearman"].high == perfect["decision_accuracy"].high == 1
+    assert perfect["decision_accuracy"].low == pytest.approx(best_low("decision_accuracy", 12), abs=0.02)
+    assert perfect["spearman"].low == pytest.approx(best_low("spearman", 12), abs=1e-9)
+    assert perfect["regret@1"].value == 0 < perfect["regret@1"].high
+    reverse = judge({name: [-v for v in y] for name, y in reference.items()}, reference)[MEAN]
+    assert reverse["spearman"].low == pytest.approx(-1) and reverse["decision_accuracy"].low == 0
+    assert reverse["decision_accuracy"].high == pytest.approx(1 - perfect["decision_accuracy"].low, abs=0.03)
+    assert reverse["r2"].value == pytest.approx(1) and reverse["regret@1"].high > 0
     order = np.random.default_rng(1).permutation(12)
     proxy, reference = noisy()
     shuffled = judge(*({n: [v[i] for i in order] for n, v in side.items()} for side in (proxy, reference)))
@@ -102,14 +119,35 @@ def test_what_cannot_be_judged_is_refused(proxy, reference, message):
 
 
 def test_the_smallest_proxy_that_holds_is_named_with_where_it_fails():
-    _, reference = noisy()
+    _, reference = noisy(40)
     poor = {"a": reference["a"], "b": reference["b"][::-1]}
     judged = {"1M": judge(poor, reference), "10M": judge(reference, reference)}
-    found = verdict(judged, Criterion(threshold=0.8), costs={"1M": 0.01, "10M": 0.1})
-    assert [rung.holds for rung in found.rungs] == [False, True] and found.smallest.size == "10M"
-    assert found.rungs[0].fails_on == ["b"]
+    evidence = dict.fromkeys(judged, Evidence(num_recipes=40))
+    found = verdict(judged, evidence, Criterion(threshold=0.9), costs={"1M": 0.01, "10M": 0.1})
+    assert [rung.decided for rung in found.rungs] == ["fails", "holds"] and found.smallest.size == "10M"
+    assert found.rungs[0].fails_on == ["b"] and found.can_tell
     assert "10M" in found.sentence() and "0.1 of the reference's cost" in found.sentence()
-    assert "No proxy" in verdict({"1M": judged["1M"]}, Criterion(threshold=0.8)).sentence()
+    none = verdict({"1M": judged["1M"]}, evidence)
+    assert "No proxy" in none.sentence() and none.can_tell
+
+
+def test_few_recipes_that_agree_make_no_verdict_and_it_is_said_what_would():
+    proxy = {"a": [1.0, 2.0, 3.0, 4.0]}
+    few = verdict({"1M": judge(proxy, proxy)}, {"1M": Evidence(num_recipes=4)}, units="arms")
+    assert few.smallest is None and not few.can_tell and few.rungs[0].decided == "open"
+    assert few.sentence().startswith("Too few arms to tell: with 4 even full agreement")
+    assert "by chance in 1 of 24" in few.sentence() and f"About {recipes_needed('decision_accuracy', 0.9)} arms" in (
+        few.sentence()
+    )
+    # Recipes no further apart than seeds are: more seeds are asked for too.
+    close = verdict({"1M": judge(proxy, proxy)}, {"1M": Evidence(num_recipes=4, num_seeds=2, spread=1.2)})
+    assert close.rungs[0].seeds_needed == 10 and "and 10 seeds of each, would decide" in close.sentence()
+    # Enough recipes, with the threshold inside the interval.
+    proxy, reference = noisy(40, noise=0.12)
+    found = verdict({"1M": judge(proxy, reference)}, {"1M": Evidence(num_recipes=40)})
+    (rung,) = found.rungs
+    assert rung.decided == "open" and rung.can_tell and rung.recipes_needed > 40
+    assert "leaves it open" in found.sentence() and f"About {rung.recipes_needed:,} recipes" in found.sentence()
 
 
 LONG = """size,recipe,test_set,step,loss

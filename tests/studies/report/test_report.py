@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from thresher.errors import InputError
+from thresher.intervals import MeanInterval
 from thresher.selection.statistics.comparison import Measurement
-from thresher.studies.report import charts, numbers
+from thresher.studies.report import charts, numbers, story
 from thresher.studies.report.content import (
     Choice,
     Example,
     Held,
+    Leak,
     Model,
     NoisyLabels,
     Report,
@@ -24,6 +26,7 @@ from thresher.studies.report.content import (
     SizeLoss,
     Stage,
     Trust,
+    Worth,
     histogram_of,
 )
 from thresher.studies.report.render import read_report, render, write_report
@@ -103,39 +106,97 @@ class Page(HTMLParser):
             self.open.pop()
 
 
-def test_the_verdict_says_how_much_the_selection_helps():
-    first, control, off_target, cost = verdict(full_report())
+def test_the_page_opens_with_how_much_the_selection_helps_and_three_numbers():
+    first, in_data = verdict(full_report())
     pattern = (
         r"selected 20 % of the pool lowers held-out target loss, .* by 0\.21\d \[0\.2\d+, 0\.2\d+\] .*n = 4 paired"
     )
-    assert re.search(pattern, first)
-    assert "best control is bottom" in control and "does worse" in control
-    assert "+0.05" in off_target and "the price" in off_target
-    assert cost == "Selecting cost 2 times the FLOPs of training one reference model."
+    assert re.search(pattern, first) and "random_budgets" in in_data
+    gain, cost, elsewhere = story.figures(full_report())
+    assert gain.value.startswith("−0.21") and "n = 4 seeds" in gain.about and "cannot be told" not in gain.about
+    assert cost.value == "2 ×" and "2 min 05 s" in cost.about
+    assert elsewhere.value.startswith("+0.0") and "off target" in elsewhere.about
+    page = render(full_report())
+    order = [page.index(text) for text in (first[:40], ">Gain<", "Is it safe?", "Kept: the most", "How it was done")]
+    assert order == sorted(order) and page.index("How it was done") < page.index("<h2>Cost</h2>")
+
+
+def test_the_gain_is_told_in_data_where_random_budgets_were_trained():
+    results = full_report().results
+
+    def sentences(**worth):
+        changed = dataclasses.replace(results, worth=[Worth(task="all tasks", **worth)])
+        return verdict(full_report(results=changed))[1]
+
+    told = sentences(alone=MeanInterval(2.4, 1.9, 3.1, 4), with_cost=MeanInterval(1.2, 0.9, 1.6, 4), beyond=True)
+    assert told.startswith("That is like 2.40 [1.90, 3.10] times the random data")
+    assert "counting the cost of selecting, 1.20 [0.90, 1.60]" in told and "beyond the amounts" in told
+    assert "no equal in data" in sentences(alone=None)
+    assert len(verdict(full_report(results=Results(runs=runs(dsdm=0.3), worth=results.worth)))) == 1  # no gain
 
 
 def test_the_verdict_says_plainly_when_the_selection_hurts_or_nothing_can_be_told():
     worse = verdict(full_report(results=Results(runs=runs(["squad"], dsdm=0.3))))
     assert re.search(r"raises held-out target loss by 0\.(299|30\d) ", worse[0])
-    assert len(worse) == 2  # the cost; no controls, no off-target tasks
+    assert len(worse) == 1
     same = verdict(full_report(results=Results(runs=runs(dsdm=0.0))))
     assert same[0].startswith("No difference can be told") and "the interval includes 0" in same[0]
 
 
-def test_the_verdict_names_a_control_that_does_better():
-    sentences = verdict(full_report(results=Results(runs=runs(dsdm=-0.2, bm25=-0.3, bottom=0.4))))
-    assert "The best control is bm25" in sentences[1] and "it does better" in sentences[1]
+def points(report):
+    return {point.name: point for point in story.safety(report)}
+
+
+def test_a_control_that_does_better_is_a_weak_point():
+    better = points(full_report(results=Results(runs=runs(dsdm=-0.2, bm25=-0.3, bottom=0.4))))["Simpler ways"]
+    assert "The best control is bm25" in better.text and "it does better" in better.text and better.weak
+    worse = points(full_report())["Simpler ways"]
+    assert "best control is bottom" in worse.text and "does worse" in worse.text and not worse.weak
+
+
+def test_leakage_is_a_fact_with_what_it_changes():
+    leak = Leak(
+        target="<squad>", num_examples=200, num_examples_hit=30, num_documents_hit=44, num_words=13, left_out=True
+    )
+    out = points(full_report(leaks=[leak]))["Leakage"]
+    assert "30 of 200 examples of <squad>" in out.text and "the gain is on clean examples" in out.text and not out.weak
+    inside = points(full_report(leaks=[dataclasses.replace(leak, left_out=False)]))["Leakage"]
+    assert inside.weak and "decontaminate = true" in inside.text
+    measured = full_report(leaks=[dataclasses.replace(leak, left_out=False)], clean=MeanInterval(-0.1, -0.2, -0.05, 4))
+    assert "without them loss changes by −0.100 [−0.200, −0.050], n = 4 seeds" in points(measured)["Leakage"].text
+    some = dataclasses.replace(measured, clean_is_whole=False)
+    assert "not all are" in points(some)["Leakage"].text
+    none = points(full_report(leaks=[dataclasses.replace(leak, num_examples_hit=0, num_documents_hit=0)]))["Leakage"]
+    assert "No target example" in none.text and not none.weak
+    assert "Leakage" not in points(full_report())  # not looked for
+    assert "&lt;squad&gt;" in render(full_report(leaks=[leak]))
+
+
+def test_weak_points_are_few_seeds_targets_without_a_gain_and_a_proxy_that_cannot_be_judged():
+    two = points(full_report(results=Results(runs=runs(seeds=2, dsdm=-0.2))))["Seeds"]
+    assert two.weak and "n = 2" in two.text and not points(full_report())["Seeds"].weak
+    split = [*runs(["squad"], dsdm=-0.2), *runs(["gsm8k"], dsdm=0.2)]
+    targets = points(full_report(results=Results(runs=split)))["Targets"]
+    assert targets.weak and "1 of 2 targets" in targets.text and "worse on gsm8k" in targets.text
+    trust = dataclasses.replace(full_report().trust, sentence="Too few arms to tell.", can_tell=False)
+    assert points(full_report(trust=trust))["Proxy"].weak
+
+
+def test_how_it_was_done_is_about_a_hundred_words_of_the_report_s_own():
+    text = story.how(full_report())
+    assert 90 <= len(text.split()) <= 130 and "100 of 500" in text and "same 4 seeds" in text
+    assert story.how(full_report(choice=None)) == "" and "reference" not in story.how(full_report(results=None))
 
 
 def test_nothing_is_claimed_from_one_seed_or_without_a_reference():
     single = full_report(results=Results(runs=runs(seeds=1, dsdm=-0.2)))
-    assert "nothing is claimed" in verdict(single)[0] and "lowers" not in render(single)
-    assert "nothing is claimed" in verdict(full_report(results=None))[0]
+    assert "nothing is claimed" in verdict(single)[0] and "lowers held-out" not in render(single)
+    assert "nothing is claimed" in verdict(full_report(results=None))[0] and not story.figures(single)
 
 
-def test_the_cost_sentence_is_left_out_when_a_part_of_the_cost_is_unknown():
+def test_the_cost_is_left_out_when_a_part_of_it_is_unknown():
     stages = [Stage(name="train", seconds=1, flops=1e12), Stage(name="score", seconds=1)]
-    assert not any("FLOPs" in sentence for sentence in verdict(full_report(stages=stages)))
+    assert story.figures(full_report(stages=stages))[1].value == "–"
 
 
 def test_rows_hold_the_means_and_paired_differences_of_the_runs():
@@ -180,9 +241,20 @@ def test_what_examples_and_settings_say_is_text_and_not_markup():
 
 def test_long_examples_are_shortened_and_whole_inside_details():
     page = render(full_report())
-    short, whole = re.search(r"<details><summary>(.*?)</summary>(.*?)</details>", page, re.DOTALL).groups()
+    found = re.search(
+        r'<details><summary><span class="text short">(.*?)</span>.*?</summary>(.*?)</details>', page, re.DOTALL
+    )
+    short, whole = found.groups()
     assert len(short) < 250 and short.endswith("…") and LONG in whole
     assert page.count("<details>") == 1
+
+
+def test_white_space_is_kept_and_the_targets_that_an_example_serves_are_named():
+    code = "def f(x):\n    return x\n\n" * 20
+    example = Example(id="c", text=code, score=1.0, targets={"squad": 1.25, "<b>": -0.5})
+    page = render(Report(title="Code", choice=dataclasses.replace(full_report().choice, top=[example], bottom=[])))
+    assert code in page and "def f(x):\n    return x …" in page
+    assert "squad +1.250" in page and "&lt;b&gt; −0.500" in page
 
 
 @pytest.mark.parametrize("text", [" " * 300, "x" * 300, "", "two\nlines"])
@@ -210,8 +282,8 @@ def test_absent_parts_leave_nothing_behind():
     assert Page(render(Report(title="Empty"))).headings == ["Empty"]
     whole = Page(render(full_report())).headings
     absent = {"choice": None, "models": (), "stages": (), "noisy_labels": None, "settings": {}, "reproduction": None}
-    gone = ["What was selected", "Most helpful", "Least helpful", "Models", "Cost", "Wrong labels", "Settings"]
-    gone += ["How to reproduce", "study.toml"]
+    gone = ["What was selected", "Kept: the most helpful", "Dropped: the least helpful", "Models", "Cost"]
+    gone += ["Wrong labels", "Settings", "How to reproduce", "study.toml", "How it was done", "Domains and scores"]
     assert set(gone) < set(whole)
     without = Page(render(full_report(**absent))).headings
     assert without == [heading for heading in whole if heading not in gone]
@@ -230,6 +302,7 @@ def test_charts_are_well_formed_deterministic_and_use_the_colours_of_the_page():
         charts.forest(rows_of(report.results.runs, report.results), "random"),
         charts.domains(report.choice.domain_shares),
         charts.histogram(report.choice.histogram),
+        charts.histogram(report.choice.histogram, charts.NARROW),
     ]
     identifiers = []
     for svg in drawings:
@@ -240,13 +313,29 @@ def test_charts_are_well_formed_deterministic_and_use_the_colours_of_the_page():
     assert render(report) == render(report)
 
 
+def test_on_a_phone_a_chart_s_text_is_as_large_as_on_a_wide_page():
+    """Pixels of the text are its size in the drawing by the page's width over the drawing's."""
+    report = full_report()
+    rows = rows_of(report.results.runs, report.results)
+    sizes = {}
+    for width, pixels in ((charts.WIDE, 752), (charts.NARROW, 325)):
+        svg = charts.forest(rows, "random", width)
+        drawn = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
+        sizes[width] = min(float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)) * pixels / drawn
+    assert sizes[charts.NARROW] >= 0.9 * sizes[charts.WIDE] >= 11
+    page = render(report)
+    assert page.count('class="at-narrow"') == page.count('class="at-wide"') == 4
+
+
 def test_names_in_any_script_and_with_dollar_signs_are_drawn_as_they_are():
     svg = charts.domains({"小说": {"before": 0.5, "after": 0.2}, "a$b$<c>": {"before": 0.5, "after": 0.8}})
     assert "小说" in svg and "a$b$&lt;c&gt;" in svg
 
 
 def test_the_json_beside_the_page_replays_it(tmp_path):
-    report = full_report()
+    leak = Leak(target="a", num_examples=2, num_examples_hit=1, num_documents_hit=1, num_words=13, left_out=False)
+    worth = [Worth(task="all tasks", alone=MeanInterval(2.0, 1.5, 2.5, 4)), Worth(task="squad", alone=None)]
+    report = full_report(leaks=[leak], results=dataclasses.replace(full_report().results, worth=worth))
     write_report(report, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert render(read_report(tmp_path / "report.json")) == page == render(report)
