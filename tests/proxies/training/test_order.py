@@ -1,5 +1,8 @@
 """Whole documents in packed sequences: what a run sees is exact to the token."""
 
+import gc
+import weakref
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -137,3 +140,16 @@ def test_the_windows_of_a_document_are_examples_of_their_own_on_request(document
 def test_a_budget_of_nothing_is_refused(documents):
     with pytest.raises(InputError, match="a budget of 0 trains on nothing"):
         order_of(documents, [1], budget=0)
+
+
+def test_an_order_lets_go_of_its_examples_and_their_open_files_once_nobody_holds_it(documents):
+    order = order_of(documents, range(10), epochs=3)
+    for step in range(order.num_steps):
+        order.batch(step)
+    held = weakref.ref(order)
+    gc.disable()
+    try:
+        del order
+        assert held() is None
+    finally:
+        gc.enable()
