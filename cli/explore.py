@@ -19,11 +19,10 @@ class Explore(Command):
 
     The page needs nothing but itself and opens from a mail; what has no room in it is said. Of a large pool --serve
     shows everything, on this machine alone. docs/explorer.md says what can be done in it.
-
-    thresher explore scores --pool pool --targets squad=squad --selection subset
     """
 
     makes = "file"
+    example = "thresher explore scores --pool pool --targets squad=squad --selection subset"
 
     scores: tyro.conf.Positional[Path]
     """Scores, from `thresher score`, or an attribution, from `thresher attribute`."""

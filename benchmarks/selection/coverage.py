@@ -27,7 +27,7 @@ from jaxtyping import Float
 from thresher.intervals import Interval, percentiles
 from thresher.places import write_json
 from thresher.seeds import numpy_rng
-from thresher.selection.statistics.decisions import judge
+from thresher.selection import judge
 
 SIZES = (3, 4, 6, 12, 24)
 MEASURES = ("decision_accuracy", "spearman", "r2")

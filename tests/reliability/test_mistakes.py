@@ -32,7 +32,7 @@ def ground(tmp_path_factory):
 def refused(capsys, words) -> None:
     """Status 2 and one line, or done; whatever it is, nothing half made is left."""
     capsys.readouterr()
-    code = main(words)
+    code = main([*words, "--quiet"])
     err = capsys.readouterr().err
     assert code == 0 or not not_one_line(code, err), (words, err[-500:])
     assert code == 0 or leftovers(os.curdir) == [], words

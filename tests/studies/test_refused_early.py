@@ -82,6 +82,7 @@ def test_copies_that_a_filter_leaves_out_count_before_anything_is_trained(monkey
     )
 
 
+@pytest.mark.slow
 def test_many_small_domains_and_short_documents_end_in_a_report(study, tmp_path):
     controls = ["random", "bm25", "exact | dsir", "dsdm:repeats=3,repeat_cost=0", "dsdm:per_domain=0.05"]
     budgets = [0.5, 2.0, 5.0]

@@ -40,7 +40,9 @@ def expected(make, seed, pool, target, output="margin"):
     return (-1 if output == "margin" else 1) * own @ np.linalg.solve(matrix, other.T)
 
 
-@pytest.mark.parametrize("make, output", [(mlp, "margin"), (cnn, "loss"), (gpt2, "margin")])
+@pytest.mark.parametrize(
+    "make, output", [(mlp, "margin"), (cnn, "loss"), pytest.param(gpt2, "margin", marks=pytest.mark.slow)]
+)
 def test_solved_to_the_end_scores_are_those_of_the_dense_curvature(tmp_path, make, output):
     pool, target = dual_cases.examples(tmp_path, make)
     models, options = checkpoints(make, 2), Options(output=output)

@@ -172,8 +172,8 @@ def test_settings_that_cannot_work_are_refused_before_a_tokenizer_is_trained(tmp
         (["--sequence-length", "1"], "--sequence-length 1 cannot be; give a number from 2"),
         (["--limit", "0"], "--limit 0 cannot be; give a number from 1"),
         (["--part", "0.5", "0.5"], "the part [0.5, 0.5) is empty"),
-        (["--bad-rows", "ignore"], "bad rows can be handled by"),
-        (["--task", "audio"], "task 'audio' is unknown"),
+        (["--bad-rows", "ignore"], "--bad-rows 'ignore' is unknown; pass one of: refuse, skip, replace"),
+        (["--task", "audio"], "--task 'audio' is unknown"),
         (["--vocab-size", "100"], "vocab_size=100 is too small"),
         (["--tokenizer", "no/such/tokenizer.json"], "there is no such file or folder"),
     ):

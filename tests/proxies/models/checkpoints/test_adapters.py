@@ -121,6 +121,7 @@ def test_a_study_finds_the_checkpoint_beside_its_file(tmp_path):
     from thresher.studies.study_file import read_study
 
     (tmp_path / "base").mkdir()
+    (tmp_path / "base/config.json").write_text("{}")
     (tmp_path / "study.toml").write_text(
         '[pool]\ndata = "p.jsonl"\n[target.t]\ndata = "t.jsonl"\n[reference]\nsize = "lora-8:hf:base"\naccumulate = 4\n'
         "activation_checkpointing = true\n"
