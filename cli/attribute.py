@@ -23,7 +23,7 @@ class Attribute(Command):
     with --train and --test, a model's name (torchvision:resnet18, hf:FOLDER, a model artefact).
     """
 
-    example = """
+    usage = """
     thresher attribute my_project:attribution --out scores.npy
     thresher attribute torchvision:resnet18 --weights resnet.pth --train images/train --test images/test
     """

@@ -39,7 +39,7 @@ class Command:
     """A line on stderr for every piece of work."""
     log: Path | None = None
     """Add all that is said, with its time, to this file."""
-    example: ClassVar[str] = ""
+    usage: ClassVar[str] = ""
     """A line that a person may type, or several; the help shows it."""
     makes: ClassVar[str] = "artifact"
     """What is at --out in the end: an artifact, a workspace (a folder of them), or a file."""

@@ -38,7 +38,7 @@ class Completion(Command):
     an update.
     """
 
-    example = """
+    usage = """
     thresher completion bash > ~/.local/share/bash-completion/completions/thresher
     thresher completion zsh > ~/.zfunc/_thresher
     thresher completion fish > ~/.config/fish/completions/thresher.fish

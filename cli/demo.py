@@ -17,7 +17,7 @@ class Demo(Command):
     vision: scikit-learn's digits with a tenth of the labels flipped; attribution finds them.
     """
 
-    example = """
+    usage = """
     thresher demo --task vision
     thresher demo --task language --seed 1
     """

@@ -12,7 +12,7 @@ SIZE = 100_000
 class Doctor(Command):
     """Say what this machine has (GPU, FAISS, bf16) and test a projection for real."""
 
-    example = """
+    usage = """
     thresher doctor
     thresher doctor --device cuda --json
     """

@@ -22,7 +22,7 @@ class Explore(Command):
     """
 
     makes = "file"
-    example = "thresher explore scores --pool pool --targets squad=squad --selection subset"
+    usage = "thresher explore scores --pool pool --targets squad=squad --selection subset"
 
     scores: tyro.conf.Positional[Path]
     """Scores, from `thresher score`, or an attribution, from `thresher attribute`."""

@@ -14,7 +14,7 @@ from thresher.progress import Progress
 class Featurize(Command):
     """One forward and backward pass over examples: projected per-example gradients, outputs and losses, on disk."""
 
-    example = "thresher featurize --models proxy-0 proxy-1 --examples pool --out pool-features"
+    usage = "thresher featurize --models proxy-0 proxy-1 --examples pool --out pool-features"
 
     models: tuple[str, ...]
     """Model artefacts or transformers checkpoints; several make an ensemble."""

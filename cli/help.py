@@ -59,7 +59,7 @@ def page_of_actions(name: str, module: ModuleType) -> str:
 
 def examples_of(kind: type) -> list[str]:
     """The lines that a person may type, of a command."""
-    return inspect.cleandoc(getattr(kind, "example", "")).splitlines()
+    return inspect.cleandoc(getattr(kind, "usage", "")).splitlines()
 
 
 @cache

@@ -13,7 +13,7 @@ from thresher.progress import Progress
 class Index(Command):
     """A FAISS index over a pool's features; its inner products are TRAK scores, its recall is measured."""
 
-    example = "thresher index --features pool-features --out index"
+    usage = "thresher index --features pool-features --out index"
 
     features: Path
     """The pool's features, from `thresher featurize`."""

@@ -20,7 +20,7 @@ class Lds(ModelOptions):
     other scorers, options or checkpoints find again. Everything is under --out; run the same command again to resume.
     """
 
-    example = """
+    usage = """
     thresher lds --pool pool --target target --subsets 50 --out lds
     thresher lds --pool pool --target target --scorers trak ekfac bm25 --workers 4 --out lds
     """

@@ -19,7 +19,7 @@ class Overlap(Command):
     `thresher prepare --decontaminate` does the same and leaves those documents out.
     """
 
-    example = "thresher overlap --data 'corpus/*.jsonl' --targets squad=squad.jsonl --out overlap"
+    usage = "thresher overlap --data 'corpus/*.jsonl' --targets squad=squad.jsonl --out overlap"
 
     sources = ("data", "targets")
 

@@ -23,7 +23,7 @@ class Prepare(Command):
     """Tokenise and pack a pool or a target, or read images, into a prepared artefact with stable ids."""
 
     sources = ("data", "decontaminate")
-    example = """
+    usage = """
     thresher prepare --data corpus.jsonl --domain source --id id --out pool
     thresher prepare --data qa.jsonl --prompt question --continuation answer --tokenizer pool-tokenizer --out target
     thresher prepare --task vision --data images --size 32 --out pictures

@@ -89,7 +89,12 @@ class Several:
     def task(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
         with ExitStack() as stack:
             advances = [stack.enter_context(progress.task(label, total)) for progress in self.heard]
-            yield lambda done: [advance(done) for advance in advances] and None
+
+            def advance_all(done: int) -> None:
+                for advance in advances:
+                    advance(done)
+
+            yield advance_all
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ from thresher.cli.command import Command
 class DrawReport(Command):
     """Draw a finished study's HTML page again, from the report.json that `thresher run` and `thresher demo` leave."""
 
-    example = "thresher report runs/study"
+    usage = "thresher report runs/study"
 
     makes = "file"
 

@@ -16,7 +16,7 @@ from thresher.places import check_study_place
 class Run(Command):
     """Run a study: prepare, train proxies, featurise, score, index, select, validate, report. Rerun to resume."""
 
-    example = """
+    usage = """
     thresher run study.toml
     thresher run study.toml --out runs/again --log again.log
     """

@@ -18,7 +18,7 @@ class Score(Command):
     Give prepared examples and --models, or features (from `thresher featurize`), which trak alone reads.
     """
 
-    example = """
+    usage = """
     thresher score --pool pool --targets squad=target --models proxy-0 proxy-1 --out scores
     thresher score --scorer ekfac --pool pool --targets squad=target --models proxy-0 --out scores-ekfac
     thresher score --pool pool-features --targets squad=target-features --out scores-trak

@@ -14,7 +14,7 @@ from thresher.shown import shown
 class Search(Command):
     """The training examples most helpful and most harmful to one target example, from a FAISS index."""
 
-    example = "thresher search --index index --target target-features --example 0 --pool pool"
+    usage = "thresher search --index index --target target-features --example 0 --pool pool"
 
     index: Path
     """An index, from `thresher index`."""

@@ -19,7 +19,7 @@ class Select(Command):
     for `datasets.Dataset.select`. docs/selectors.md has every method, what it needs and its formula.
     """
 
-    example = """
+    usage = """
     thresher select --scores scores --pool pool --fraction 0.2 --out selection
     thresher select --method 'minhash | dsdm:0.2' --scores scores --pool pool --out selection --export subset
     thresher select --method bm25 --pool pool --targets squad=target --tokens 1_000_000 --out control

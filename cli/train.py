@@ -19,7 +19,7 @@ class Train(ModelOptions):
     torchrun --nproc-per-node 2 -m thresher train ...
     """
 
-    example = """
+    usage = """
     thresher train --pool pool --model 1M --out proxy
     thresher train --pool pool --selection selection --epochs 2 --out model
     """

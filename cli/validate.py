@@ -18,7 +18,7 @@ class Validate(ModelOptions):
     Every run is an artefact under --out; run the same command again to resume.
     """
 
-    example = "thresher validate --pool pool --arms chosen=selection --targets squad=heldout --out validation"
+    usage = "thresher validate --pool pool --arms chosen=selection --targets squad=heldout --out validation"
 
     makes = "workspace"
 

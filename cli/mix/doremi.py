@@ -20,7 +20,7 @@ class DoReMi(Command):
     DoReMi is known to end nearly one-hot and to depend on proxy and tokenizer.
     """
 
-    example = "thresher mix doremi --pool pool --model 1M --out doremi"
+    usage = "thresher mix doremi --pool pool --model 1M --out doremi"
 
     makes = "workspace"
 

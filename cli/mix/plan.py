@@ -18,7 +18,7 @@ from thresher.progress import Progress
 class Plan(Command):
     """Design the mixtures of proxy runs to make elsewhere. Their losses, as loss_* columns, make it a table."""
 
-    example = "thresher mix plan web books code --runs 20 --out plan.csv"
+    usage = "thresher mix plan web books code --runs 20 --out plan.csv"
 
     makes = "file"
 

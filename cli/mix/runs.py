@@ -19,7 +19,7 @@ class Runs(Training, Proposing):
     with a larger --runs to go on.
     """
 
-    example = "thresher mix runs --pool pool --targets squad=target --budget 1e9 --out mixture"
+    usage = "thresher mix runs --pool pool --targets squad=target --budget 1e9 --out mixture"
 
     makes = "workspace"
 

@@ -16,7 +16,7 @@ class Scores(Proposing):
     unless given. Intervals are over resampled examples.
     """
 
-    example = "thresher mix scores --scores scores --pool pool --out mixture"
+    usage = "thresher mix scores --scores scores --pool pool --out mixture"
 
     makes = "workspace"
 

@@ -20,7 +20,7 @@ class Table(Proposing):
     are renormalised.
     """
 
-    example = """
+    usage = """
     thresher mix table runs.csv --out mixture
     thresher mix table runs.csv --tokens web=4e9 books=1e9 --budget 2e9 --max-repeats 4 --next 3
     """

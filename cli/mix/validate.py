@@ -18,7 +18,7 @@ class Validate(Training):
     Every run is an artefact under --out; run the same command again to resume, with more --seeds to go on.
     """
 
-    example = "thresher mix validate --pool pool --targets squad=heldout --mixtures fitted=mixture --out validation"
+    usage = "thresher mix validate --pool pool --targets squad=heldout --mixtures fitted=mixture --out validation"
 
     makes = "workspace"
 

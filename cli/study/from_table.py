@@ -20,7 +20,7 @@ class FromTable(Command):
     Sizes in files of their own are given as SIZE=FILE.
     """
 
-    example = """
+    usage = """
     thresher study from-table losses.csv
     thresher study from-table 1M=small.csv 10M=large.csv --losses 'loss/*' --reference 10M
     """

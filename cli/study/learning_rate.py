@@ -15,7 +15,7 @@ class LearningRate(StudyOptions):
     under --out; run the same command again to resume, or with more rates to go on.
     """
 
-    example = """
+    usage = """
     thresher study learning-rate --pool pool --test-sets squad=target --recipes all=all web=domain:web \
       books=domain:books --proxy 0.4M --reference 1.6M --rates 1e-4 1e-3 1e-2 --reference-rates 1e-3 4e-3 --out rates
     """

@@ -15,7 +15,7 @@ class Transfer(StudyOptions):
     Every run is an artefact under --out; run the same command again to resume, or with more sizes or recipes to go on.
     """
 
-    example = """
+    usage = """
     thresher study transfer --pool pool --test-sets squad=target --recipes all=all web=domain:web books=domain:books \
       --sizes 0.4M 1.6M --out transfer
     """

@@ -15,7 +15,7 @@ WORDS = {"holds": "holds", "fails": "does not hold", "open": "cannot be told"}
 class Verdict(Command):
     """Judge a finished transfer study anew, by another criterion or threshold; nothing is trained."""
 
-    example = "thresher study verdict transfer --criterion spearman --threshold 0.8"
+    usage = "thresher study verdict transfer --criterion spearman --threshold 0.8"
 
     study: tyro.conf.Positional[Path]
     """The artefact that `thresher study transfer` made (its `path`)."""

@@ -55,6 +55,13 @@ def test_every_option_says_something_and_stands_in_a_group(name):
     assert all(page.count(f"\n  {option.label}") >= 1 for option in options)
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_no_option_has_the_name_of_what_a_command_is_told_by(name):
+    """A field would take the text that stands under its name for its default."""
+    told = {"usage", "makes", "sources", "former"}
+    assert not told & {option.name for option in options_of(ALL[name])}
+
+
 @pytest.mark.parametrize("name", ["mix", "study"])
 def test_a_command_of_actions_alone_shows_them_with_status_0(name, capsys):
     assert main([name]) == 0
