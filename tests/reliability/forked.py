@@ -113,7 +113,8 @@ class Child:
         if code == "stuck":
             os.killpg(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
-        out, err = (path.read_text(errors="replace") for path in self.files[:2])
+        # A child that is killed at once has opened neither.
+        out, err = (path.read_text(errors="replace") if path.exists() else "" for path in self.files[:2])
         touches = int(self.files[2].read_text()) if self.files[2].exists() else 0
         for path in self.files:
             path.unlink(missing_ok=True)

@@ -84,7 +84,10 @@ def browser():
         one.close()
 
 
-@pytest.fixture(params=WIDTHS, ids=lambda width: f"{width}px")
+PARAMETERS = [pytest.param(360, marks=pytest.mark.slow, id="360px"), pytest.param(1280, id="1280px")]
+
+
+@pytest.fixture(params=PARAMETERS)
 def width(request):
     return request.param
 
