@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import tyro
 
+from thresher.choices import words_of
 from thresher.errors import InputError, near, unknown
 
 WHOLE = re.compile(r"[+-]?[0-9](_?[0-9])*")
@@ -70,7 +71,7 @@ class Option:
             raise InputError(f"{self.label} {text!r} is not UTF-8; write it in UTF-8")
         if text == "None" and type(None) in choices:
             return None
-        words = [word for choice in choices if get_origin(choice) is Literal for word in get_args(choice)]
+        words = words_of(kind)
         if text in words:
             return text
         if Path in choices:

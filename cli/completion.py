@@ -82,16 +82,12 @@ def _known(kind: type) -> list[Known]:
 
     docs = said_of(kind)
     found = [
-        Known(flag, _words(option.parts[0] if option.parts else option.kind), not option.is_switch, docs[option.name])
+        Known(flag, words_of(option.parts[0] if option.parts else option.kind), not option.is_switch, docs[option.name])
         for option in options_of(kind)
         if not option.is_positional
         for flag in (option.flags[:1] if option.is_switch and not getattr(kind, option.name) else option.flags)
     ]
     return [*found, Known("--help", (), False, "This command's options.")]
-
-
-def _words(kind: Any) -> tuple[str, ...]:
-    return tuple(word for word in words_of(kind) if " " not in word)
 
 
 def _bash(commands: Mapping[str, str], actions: Mapping[str, Any], options: Mapping[str, list[Known]]) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from thresher.choices import words_of
-from thresher.errors import InputError, near, unknown
+from thresher.choices import check_word
+from thresher.errors import InputError, near
 from thresher.places import published
 from thresher.studies.study import Study, TargetTable
 from thresher.studies.study_check import check_study
@@ -74,9 +74,7 @@ def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
         value = float(value)
     if isinstance(value, list) and (of := [get_args(kind)[0] for kind in kinds if get_origin(kind) is list]):
         value = [_value(name, item, of[0], where, base) for item in value]
-    words = words_of(hint)
-    if isinstance(value, str) and words and value not in words:
-        raise unknown(f"{where}: {name} =", value, words)
+    check_word(value, hint, f"{where}: {name} =")
     allowed = {str if get_origin(kind) is Literal else get_origin(kind) or kind for kind in kinds}
     if not isinstance(value, tuple(allowed)) or (isinstance(value, bool) and bool not in allowed):
         names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)

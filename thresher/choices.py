@@ -48,11 +48,15 @@ NUMBER = "a number"
 
 
 def words_of(hint: Any) -> tuple[str, ...]:
-    """The words that an annotation allows, and "a number" where numbers do too; none where any text may stand."""
-    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    kinds = [get_args(kind)[0] if get_origin(kind) is list else kind for kind in kinds]
-    words = tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
-    return (*words, NUMBER) if words and {int, float} & set(kinds) else words
+    """The words that an annotation allows; none where any text may stand."""
+    return tuple(word for kind in _kinds(hint) if get_origin(kind) is Literal for word in get_args(kind))
+
+
+def check_word(value: Any, hint: Any, label: str) -> None:
+    """Raise InputError for a text that is none of the words of an annotation; what is no text is others' to check."""
+    words = words_of(hint)
+    if words and isinstance(value, str) and value not in words:
+        raise unknown(label, value, (*words, NUMBER) if {int, float} & set(_kinds(hint)) else words)
 
 
 def check_words(table: Any, label: str = "{}") -> None:
@@ -62,7 +66,12 @@ def check_words(table: Any, label: str = "{}") -> None:
     """
     hints = get_type_hints(type(table))
     for field in fields(table):
-        value, words = getattr(table, field.name), words_of(hints[field.name])
+        value = getattr(table, field.name)
         for word in value if isinstance(value, list) else (value,):
-            if words and isinstance(word, str) and word not in words:
-                raise unknown(label.format(field.name), word, words)
+            check_word(word, hints[field.name], label.format(field.name))
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """What an annotation allows, one by one; of a list what it holds."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [get_args(kind)[0] if get_origin(kind) is list else kind for kind in kinds]

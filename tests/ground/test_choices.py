@@ -26,7 +26,7 @@ def test_words_of_an_annotation():
     assert words_of(Literal["a", "b"] | None) == ("a", "b")
     assert words_of(list[View]) == VIEWS
     assert words_of(str | None) == words_of(float) == ()
-    assert words_of(float | Literal["loo"]) == ("loo", "a number")
+    assert words_of(float | Literal["loo"]) == ("loo",)
 
 
 def test_words_are_checked_in_lists_and_beside_numbers():
@@ -34,6 +34,7 @@ def test_words_are_checked_in_lists_and_beside_numbers():
     check_words(Table(kind="deep", views=["flip", "shift"], damping="loo"))
     for table, named in [
         (Table(kind="fat"), "table.kind = 'fat' is unknown (nearest: 'flat')"),  # type: ignore[arg-type]
+        (Table(damping="a number"), "table.damping = 'a number' is unknown"),  # type: ignore[arg-type]
         (Table(damping="lo"), "table.damping = 'lo' is unknown (nearest: 'loo')"),  # type: ignore[arg-type]
         (Table(views=["flip", "shifts"]), "table.views = 'shifts' is unknown (nearest: 'shift')"),  # type: ignore[list-item]
     ]:

@@ -7,7 +7,7 @@ from thresher.errors import InputError, unknown
 from thresher.scorers import CURVATURE, KERNEL, SCORERS
 
 AUTO = "auto"
-"""Chosen among trak and direction by what is given and asked."""
+"""Chosen among trak, direction and ekfac by what is given and asked."""
 PROJECTED = (AUTO, "trak")
 
 

@@ -228,10 +228,9 @@ def _scorer_for(pool: Source, targets: Mapping[str, Source], asked: Asked, q: st
     """
     if Handle.of(pool).artifact.kind == "features" or (len(targets) > FEW_TARGETS and not asked.per_token):
         return "trak"
-    is_of_curvature = asked.curvature_damping is not None or asked.rank is not None
     is_of_kernel = asked.damping is not None or q is not None
     is_text = not Examples.of(pool).load().is_classified
-    return "ekfac" if is_of_curvature or (is_text and not is_of_kernel) else "direction"
+    return "ekfac" if is_text and not is_of_kernel else "direction"
 
 
 def _stores(
