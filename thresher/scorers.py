@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from thresher.errors import unknown
-from thresher.shown import duration
+from thresher.shown import duration, size_of
 
 KERNEL, CURVATURE = "damping", "curvature_damping"
 
@@ -86,10 +86,13 @@ class Work:
         return passes if "training" in scorer.needs else passes * self.views
 
 
-def said_before(name: str, work: Work, seconds: float | None = None, *, more: float = 0.0, note: str = "") -> str:
+def said_before(
+    name: str, work: Work, seconds: float | None = None, *, more: float = 0.0, memory: float, note: str = ""
+) -> str:
     """One line about what a scorer takes and needs.
 
     `seconds`: of a pass under a model, or of a training; None: not known. `more` seconds are beside the passes.
+    `memory`: bytes, those of the process with them.
     """
     scorer, passes = SCORERS[name], work.passes(name)
     unit = "trainings of" if "training" in scorer.needs else "pass over" if f"{passes:.2g}" == "1" else "passes over"
@@ -98,6 +101,7 @@ def said_before(name: str, work: Work, seconds: float | None = None, *, more: fl
     line = f"{name}: about {passes:.2g} {unit} {work.num_examples:,} examples{models}; needs {needed}"
     if seconds is not None and passes:
         line += f"; about {duration(seconds * passes * work.num_models + more)} on this machine"
+    line += f"; {size_of(memory)} of memory at most"
     return f"{line}; {note}" if note else line
 
 

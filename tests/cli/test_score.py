@@ -158,11 +158,12 @@ def test_what_a_scorer_takes_and_needs_is_said_before_it_begins(made, tmp_path, 
         assert main([*map(str, (*start, "--scorer", name, "--steps", 2, "--k", 64, "--out", tmp_path / "scores"))]) == 0
         said = capsys.readouterr().err.splitlines()
         if times == 0:
-            assert re.fullmatch(LINES[name], said[0]), said
+            assert re.fullmatch(LINES[name] + MEMORY, said[0]), said
         else:  # nothing is left to be done
             assert [line.partition("thresher: next: ")[0] for line in said] == [""]
 
 
+MEMORY = r"; [\d.]+ [MG]B of memory at most"
 LINES = {
     "trak": r"thresher: trak: about 1 pass over \d+ examples, 1 model; needs checkpoints; about .+ on this machine",
     "direction": r"thresher: direction: about 2.6 passes over \d+ examples, 1 model; needs checkpoints; about .+",
