@@ -80,7 +80,7 @@ def say_pass(
     work = Work(num_examples=len(examples), num_models=len(models))
     memory += memory_of("grad-cosine", work, Attribution(), model, timed.held, k=k)
     log.info(
-        "to come: a pass over %s examples under %d model%s; about %s on this machine, %s of memory, %s on disk",
+        "to come: a pass over %s examples under %d model%s; about %s on this machine, %s of memory at most, %s on disk",
         f"{len(examples):,}", len(models), "s" * (len(models) != 1), duration(timed.seconds * len(models)),
         size_of(memory), size_of(2.0 * k * len(examples) * len(models)),
     )  # fmt: skip

@@ -16,6 +16,7 @@ from thresher.selection.mixture.goal import make_goal
 from thresher.selection.mixture.table import MixtureTable
 from thresher.selection.mixture.table_file import Columns, read_table
 from thresher.studies.mixtures.proposal import natural_of, propose_from
+from thresher.studies.selections.effort import say_selection
 from thresher.studies.selections.select import select_from
 from thresher.studies.selections.sources import Sources
 from thresher.workspace import Workspace, evidence_folder
@@ -65,6 +66,7 @@ def select(
         seed=seed,
     )
     budget = {"fraction": fraction, "count": count, "tokens": tokens}
+    say_selection(sources, method, Path(out))
     return Selection(select_from(sources, method, out=Path(out), seed=seed, **budget))
 
 
