@@ -4,7 +4,8 @@ ENV := .venv
 RUN := $(ENV)/bin
 # On a machine with CUDA: make FAISS=gpu demo
 FAISS ?= cpu
-TASK ?= language
+# vision or language: that demo alone.
+TASK ?=
 # Processes that tests run in: one a core, up to four. WORKERS=0: in this one.
 WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --maxprocesses 4 --dist loadfile
@@ -21,7 +22,7 @@ $(ENV)/.ready-$(FAISS): pyproject.toml
 	@touch $@
 
 demo: setup
-	$(RUN)/thresher demo --task $(TASK)
+	$(RUN)/thresher demo $(if $(TASK),--task $(TASK))
 
 test: setup
 	$(RUN)/python -m pytest -m 'not slow' $(PARALLEL) --durations=10 $(ARGS)

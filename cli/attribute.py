@@ -1,7 +1,7 @@
 """`thresher attribute`: scores of every pair of examples, from your own function or a model and two data sets."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import tyro
 
 from thresher.choices import Task
-from thresher.cli.command import Command
+from thresher.cli.command import Command, check_page
+from thresher.errors import InputError
 from thresher.places import own_file
 from thresher.progress import Progress
 from thresher.shown import cell
@@ -25,7 +26,7 @@ class Attribute(Command):
 
     usage = """
     thresher attribute my_project:attribution --out scores.npy
-    thresher attribute torchvision:resnet18 --weights resnet.pth --train images/train --test images/test
+    thresher attribute torchvision:resnet18 --weights net.pth --train images/train --test images/test --page page.html
     """
 
     makes = "file"
@@ -56,8 +57,17 @@ class Attribute(Command):
     """Of each test example, so many most helpful and most harmful training examples."""
     out: Path | None = None
     """NAME.npy: the scores [train, test]; another name: an artefact. The top of each test example is in NAME.csv."""
+    page: Path | None = None
+    """With --train and --test: an explorer of them at this place, NAME.html."""
     seed: int = 0
     device: str = "auto"
+
+    def check(self) -> None:
+        """Refuse also a page that cannot be made."""
+        super().check()
+        check_page(self.page, "--page")
+        if self.page is not None and not (self.train and self.test):
+            raise InputError("--page shows examples as they are in files; give --train and --test, or leave it out")
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Score every pair."""
@@ -70,6 +80,7 @@ class Attribute(Command):
             given = self._prepared(Path(folder), progress) if self.train or self.test else arguments_from(self.model)
             result = thresher.attribute(**{"device": self.device, "progress": progress, **given, **options})
             table = self._table(result)
+            page = None if self.page is None else self._explored(result, given, progress)
         path = None if self.out is None else str(result.save(self.out))
         if self.out is not None:
             with own_file(self.out.with_suffix(".csv")) as file:
@@ -78,6 +89,7 @@ class Attribute(Command):
         facts = {"method": result.method, "num_checkpoints": result.num_checkpoints, "quality": result.quality}
         return {
             "path": path,
+            "page": page,
             **sizes,
             **facts,
             "top": table.astype(object).where(table.notna(), None).to_dict("records"),
@@ -85,17 +97,39 @@ class Attribute(Command):
 
     def show(self, result: Mapping[str, Any]) -> str:
         """How good the model is, and the top of the first test examples."""
-        lines = [f"path: {result['path']}"] if result["path"] else []
+        lines = [f"{name}: {result[name]}" for name in ("path", "page") if result[name]]
         lines.append(f"{result['num_train']:,} train x {result['num_test']:,} test examples, {result['method']}")
         for side, values in result["quality"].items():
             lines.append(f"{side}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
         shown = [row for row in result["top"] if row["test"] < 3]
         return "\n".join(lines + ["  test {test} {side:<8}{score:+.4g}\t{index}\t{id}".format(**row) for row in shown])
 
+    def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
+        """The page, opened."""
+        from thresher.cli.following import opening
+
+        return opening(result["page"]) if result["page"] else None
+
+    def _explored(self, result: Any, given: Mapping[str, Any], progress: Progress) -> str:
+        import thresher
+
+        is_torchvision = self.model.startswith("torchvision:")
+        named = f"{self.model}@{self.weights}" if is_torchvision and self.weights else self.model
+        page = thresher.explore(
+            result,
+            given["train"],
+            {"test": given["test"]},
+            out=str(self.page),
+            models=named if is_torchvision or self.weights is None else (),
+            title=self.model,
+            device=self.device,
+            progress=progress,
+        )
+        return str(page)
+
     def _prepared(self, folder: Path, progress: Progress) -> dict[str, Any]:
         import thresher
         from thresher.api.named import model_named, task_named
-        from thresher.errors import InputError
 
         if self.train is None or self.test is None:
             raise InputError("a model's name needs --train and --test; give both, or neither for module:function")

@@ -17,7 +17,7 @@ from thresher.progress import Progress
 from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
 
-OUTPUTS = ("out", "evidence", "export")
+OUTPUTS = ("out", "evidence", "export", "page")
 NAMED = ("targets", "target_features", "arms", "off_targets", "test_sets", "compare")
 """Options of NAME=PATH entries."""
 MODELS = ("model", "models", "proxy", "ladder", "sizes")
@@ -25,6 +25,8 @@ MODELS = ("model", "models", "proxy", "ladder", "sizes")
 ENDINGS = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".zst", ".gz")
 """Of files; no data set on the hub is called so."""
 MAKES = {"artifact": check_artifact_place, "workspace": check_workspace, "file": check_file_place}
+CHECKS = {"evidence": check_workspace, "export": check_artifact_place, "page": check_file_place}
+"""Of outputs that are always of one kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +67,7 @@ class Command:
             others = [other for key, other in places.items() if key != name]
             if place.resolve() in [other.resolve() for other in others]:
                 raise InputError(f"--{name} {place} is another output of this command; give each a place of its own")
-            check = {"evidence": check_workspace, "export": check_artifact_place}.get(name, MAKES[self.makes])
-            check(place, inputs)
+            CHECKS.get(name, MAKES[self.makes])(place, inputs)
         if self.log is not None:
             check_log_place(self.log, inputs, places.values())
 
@@ -163,6 +164,12 @@ def named_numbers(entries: Sequence[str], option: str) -> dict[str, float]:
             )
         found[name] = number
     return found
+
+
+def check_page(page: Path | None, option: str) -> None:
+    """Raise InputError for a page whose name is none of a page."""
+    if page is not None and page.suffix != ".html":
+        raise InputError(f"{option} {page} is no name for a page; give one that ends in .html")
 
 
 def _check_sources(entries: Sequence[str]) -> None:

@@ -1,67 +1,86 @@
 """`thresher demo`: the whole loop on data that every machine has."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from thresher.choices import StudyTask
 from thresher.cli.command import Command
 from thresher.cli.lines import study_lines
+from thresher.errors import InputError
 from thresher.places import check_study_place
+from thresher.progress import Progress
+
+TASKS: tuple[StudyTask, ...] = ("vision", "language")
+"""The quick one first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Command):
     """The whole loop on embedded data: train proxies, attribute, select, prove it on a larger reference, report.
 
-    language: the pool is this Python's standard library cut into domains, the target held-out documentation prose.
     vision: scikit-learn's digits with a tenth of the labels flipped; attribution finds them.
+    language: the pool is this Python's standard library cut into domains, the target held-out documentation prose.
     """
 
     usage = """
-    thresher demo --task vision
+    thresher demo
     thresher demo --task language --seed 1
     """
 
     makes = "workspace"
 
-    task: StudyTask = "language"
-    """language or vision."""
+    task: StudyTask | None = None
+    """vision or language; None: both, one after the other."""
     out: Path | None = None
-    """Where everything goes; None: runs/demo-TASK in the current folder. Run again to resume."""
+    """With --task: where everything goes; None: runs/demo-TASK in the current folder. Run again to resume."""
     seed: int = 0
     device: str = "auto"
 
+    def check(self):
+        super().check()
+        if self.out is not None and self.task is None:
+            raise InputError(f"--out {self.out} is of one demo; pass --task vision or --task language with it")
+
     def run(self, progress):
-        from thresher.errors import unknown
+        tasks = TASKS if self.task is None else (self.task,)
+        for task in tasks:
+            check_study_place(self._root(task), known=("source",))
+        results = {}
+        for number, task in enumerate(tasks, start=1):
+            if len(tasks) > 1:
+                logging.getLogger("thresher.cli").info("demo %d of %d: %s", number, len(tasks), task)
+            results[task] = self._demo(task, progress)
+        return results if self.task is None else results[self.task]
+
+    def _demo(self, task: StudyTask, progress: Progress) -> dict[str, Any]:
         from thresher.studies.demo.studies import DEMOS
         from thresher.studies.loop import run_study
         from thresher.studies.summary import finish
         from thresher.workspace import Workspace
 
-        if self.task not in DEMOS:
-            raise unknown("task", self.task, DEMOS)
-        check_study_place(self._root, known=("source",))
-        write_data, make_study, extra = DEMOS[self.task]
-        workspace = Workspace(self._root, self.device, progress)
-        write_data(workspace.root / "source", seed=self.seed)
-        study = make_study(workspace.root / "source", self.seed)
+        write_data, make_study, extra = DEMOS[task]
+        workspace = Workspace(self._root(task), self.device, progress)
+        source = workspace.root / "source"
+        write_data(source, seed=self.seed)
+        study = make_study(source, self.seed)
         result = run_study(study, workspace)
-        flips = extra(workspace.root / "source", result, self.seed)
-        return finish(
-            study, result, workspace, command=f"thresher demo --task {self.task} --seed {self.seed}", flips=flips
-        )
+        command = f"thresher demo --task {task} --seed {self.seed}"
+        return finish(study, result, workspace, command=command, flips=extra(source, result, self.seed))
 
     def then(self, result):
         from thresher.cli.following import opening
 
-        return opening(result["report"])
+        return opening((result if self.task else result[TASKS[-1]])["report"])
 
-    @property
-    def _root(self) -> Path:
-        return self.out or Path("runs") / f"demo-{self.task}"
+    def _root(self, task: StudyTask) -> Path:
+        return self.out or Path("runs") / f"demo-{task}"
 
     def show(self, result):
-        return study_lines(result)
+        if self.task:
+            return study_lines(result)
+        return "\n\n".join(f"{task}\n{study_lines(one)}" for task, one in result.items())
 
 
 COMMAND = Demo

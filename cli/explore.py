@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from thresher.cli.command import Command, named_paths
+from thresher.cli.command import Command, check_page, named_paths
 from thresher.progress import Progress
 
 
@@ -63,8 +63,7 @@ class Explore(Command):
         if self.serve and self.out is not None:
             raise InputError(f"--serve writes no page, and --out {self.out} asks for one; leave one of them out")
         if not self.serve:
-            if out.suffix != ".html":
-                raise InputError(f"{out} is no name for a page; give one that ends in .html")
+            check_page(out, "--out")
             check_file_place(out)
         if not self.top:
             raise InputError("--top 0 shows nothing of single examples; give 1 or more")

@@ -15,22 +15,27 @@ from thresher.studies.study import (
     SelectTable,
     Study,
     TargetTable,
+    ValidateTable,
 )
 
 
 def text_study(source: Path, seed: int) -> Study:
-    """The study of the language demo, on the data under `source`."""
+    """The study of the language demo, on the data under `source`.
+
+    Four arms of four seeds, two of them simple ways to choose by text: about as many trainings as three arms of five.
+    """
     return Study(
         name="demo-language",
         seed=seed,
         vocab_size=1024,
         sequence_length=128,
-        pool=PoolTable(data=str(source / "pool.parquet"), id="id", domain="domain", holdout=0.05),
+        pool=PoolTable(data=str(source / "pool.parquet"), id="id", domain="domain", holdout=0.05, decontaminate=True),
         target={"documentation": TargetTable(data=str(source / "target.parquet"), id="id")},
         proxy=ProxyTable(size="0.05M", count=2, epochs=2),
-        reference=ReferenceTable(size="0.6M", epochs=2, seeds=5),
+        reference=ReferenceTable(size="0.6M", epochs=2, seeds=4),
         attribution=AttributionTable(k=256),
         select=SelectTable(fraction=0.2),
+        validate=ValidateTable(controls=["bm25", "classifier"]),
     )
 
 
