@@ -10,7 +10,7 @@ TASK ?=
 WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-slow soak check bench bench-attribution machines setup clean
+.PHONY: demo test test-slow soak check docs wheel bench bench-attribution machines setup clean
 
 setup: $(ENV)/.ready-$(FAISS)
 
@@ -41,6 +41,16 @@ check: setup
 	$(RUN)/ruff check .
 	$(RUN)/pyright
 	$(RUN)/lint-imports
+
+# The documentation as a site, in build/site: open build/site/index.html.
+docs: setup
+	$(RUN)/pip install --quiet --disable-pip-version-check -e '.[$(FAISS),docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN)/python -m mkdocs build --strict --quiet
+
+# dist/: a wheel and a source archive, which install without a checkout.
+wheel: setup
+	$(RUN)/pip install --quiet --disable-pip-version-check build
+	$(RUN)/python -m build --outdir dist
 
 bench: setup
 	$(RUN)/python -m benchmarks.loop --quick

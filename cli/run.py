@@ -24,7 +24,7 @@ class Run(Command):
     makes = "workspace"
 
     study: tyro.conf.Positional[Path]
-    """The study's file; its keys and defaults are in the README."""
+    """The study's file; its keys and defaults: docs/study-file.md."""
     out: Path | None = None
     """Where everything goes; None: runs/NAME in the current folder."""
     executor: Executor = "processes"

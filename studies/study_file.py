@@ -23,7 +23,9 @@ def read_study(path: Path) -> Study:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the path, or start from the example in the README") from None
+        raise InputError(
+            f"{path} does not exist; check the path, or start from the example in docs/study-file.md"
+        ) from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder; give the study's TOML file") from None
     except UnicodeDecodeError as error:

@@ -164,6 +164,22 @@ def test_the_command_takes_a_torchvision_model_and_folders(tmp_path, capsys):
     assert "--train and --test" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("torchvision:squeezenet1_1 --train {here} --test {here} --page page.txt", "one that ends in .html"),
+        ("tests.api.test_front_door:own_model_and_data --page page.html", "give --train and --test"),
+        ("torchvision:squeezenet1_1 --train {here} --test {here} --page same.html --out same.html", "another output"),
+        ("torchvision:squeezenet1_1 --train {here} --test {here} --page {here}/theirs.html", "is there already"),
+    ],
+)
+def test_a_page_that_cannot_be_made_is_refused_before_anything_is_read(line, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "theirs.html").write_text("<p>not ours</p>")
+    assert main(["attribute", *line.format(here=tmp_path).split()]) == 2
+    assert told in capsys.readouterr().err and not (tmp_path / "page.html").exists()
+
+
 def test_the_loop_of_the_readme_runs_as_it_is_written(tmp_path, monkeypatch):
     write_corpus(tmp_path / "corpus.jsonl")
     rows = [{"context": "boil the rice", "answer": f"with salt and {word}"} for word in "butter flour soup".split()]

@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 import thresher
-from tests.docs.pages import DOCS, ROOT
+from tests.docs.pages import DOCS, ROOT, blocks
 from thresher.cli.main import COMMANDS
 from thresher.cli.mix import ACTIONS as MIX
 from thresher.cli.study import ACTIONS as STUDY
 from thresher.studies.report.story import GLOSSARY
+from thresher.studies.study_file import read_study
 
 PAGES = sorted(DOCS.rglob("*.md"))
 EVERY = [*(name for name in COMMANDS if name not in ("mix", "study")), *(f"mix {name}" for name in MIX)]
@@ -65,6 +66,13 @@ def test_every_command_stands_in_which_command_do_i_want(name):
 def test_every_public_name_is_in_the_reference():
     named = re.findall(r"^::: thresher\.(\w+)$", (DOCS / "api.md").read_text(), re.M)
     assert sorted(named) == sorted(thresher.__all__)
+
+
+def test_the_study_on_its_page_can_be_read(tmp_path):
+    (block,) = (block for block in blocks(DOCS / "study-file.md") if block.title == "study.toml")
+    (tmp_path / "study.toml").write_text(block.code)
+    study = read_study(tmp_path / "study.toml")
+    assert study.pool.decontaminate and set(study.target) == {"squad", "arc", "manual"}
 
 
 def test_the_glossary_has_the_words_of_the_report():

@@ -36,7 +36,7 @@ def test_a_path_is_at_most_five_commands(page):
 
 def test_a_corpus_becomes_a_subset_of_whole_documents_with_its_card(tmp_path, monkeypatch):
     follow("corpus.md", tmp_path, monkeypatch)
-    rows = pq.read_table(tmp_path / "export").to_pylist()
+    rows = pq.read_table(tmp_path / "export/kept-00000.parquet").to_pylist()
     texts = (tmp_path / "corpus.jsonl").read_text().splitlines()
     assert 10 < len(rows) < len(texts) / 2
     whole = {pair for line in texts for pair in re.findall(r'"id": "(.*?)", "source": "(.*?)"', line)}
@@ -50,6 +50,8 @@ def test_checkpoints_of_torchvision_and_transformers_become_pages(tmp_path, monk
     follow("checkpoints.md", tmp_path, monkeypatch)
     printed = capsys.readouterr().out
     assert "72 train x 18 test examples" in printed and "42 train x 6 test examples" in printed
+    accuracies = [float(value) for value in re.findall(r"^test: .*accuracy ([\d.]+)", printed, re.M)]
+    assert len(accuracies) == 2 and accuracies[0] > 0.7
     images, texts = ((tmp_path / name).read_text() for name in ("images.html", "texts.html"))
     assert "image/png" in images and "harbour" in texts
     assert not re.search(r"""(?:src|href)=["']?https?:""", images + texts)
