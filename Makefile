@@ -42,7 +42,7 @@ check: setup
 	$(RUN)/pyright
 	$(RUN)/lint-imports
 
-# The documentation as a site, in build/site: open build/site/index.html.
+# The documentation as a site. Browsers let it be searched where it is served: python -m http.server -d build/site
 docs: setup
 	$(RUN)/pip install --quiet --disable-pip-version-check -e '.[$(FAISS),docs]'
 	NO_MKDOCS_2_WARNING=1 $(RUN)/python -m mkdocs build --strict --quiet
