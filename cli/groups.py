@@ -19,7 +19,7 @@ GROUPS = {
     " activation-checkpointing compile",
     "scoring": "scorer scorers method self-influence backend output goal q damping curvature-damping convention k"
     " projection parameters views top per-token sample memory-gb steps window rank baseline criterion threshold"
-    " resamples",
+    " sets average resamples",
     "mixture": "design method target-weights worst-case budget max-repeats floors ceilings prior kl-weight max-kl low"
     " high next ddo-order ddo-factors fitted-budget second second-budget mode floor-amount resamples",
     "what is kept": "fraction count tokens export format rows-per-shard",
