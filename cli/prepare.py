@@ -152,7 +152,7 @@ class Prepare(Command):
         from thresher.data.sources.source import Source
 
         source = Source(self.data, self.split, self.subset, self.bad_rows)
-        columns, overlap, tokenizer = self._columns().with_classes(source), None, self.tokenizer
+        columns, overlap, tokenizer = self._columns().of_source(source), None, self.tokenizer
         if self.decontaminate:
             targets = named_paths(self.decontaminate, "--decontaminate")
             place = self.out.with_name(f"{self.out.name}-overlap")

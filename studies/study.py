@@ -46,7 +46,9 @@ class PoolTable:
 class TargetTable:
     """`[target.NAME]`: examples of a task one cares about."""
 
-    data: str | list[str]
+    data: str | list[str] = ""
+    task: str | None = None
+    """In place of `data`: a task of lm-evaluation-harness, as `lm_eval:arc_easy` or `lm_eval:FILE.yaml`."""
     split: str | None = None
     """None: train, and of files that are named one by one all; `all`: every split."""
     subset: str | None = None

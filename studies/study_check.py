@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from thresher.choices import check_words
+from thresher.data.sources.lm_eval_tasks import PREFIX, is_task
 from thresher.data.text.text_examples import check_shape
 from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
 from thresher.errors import InputError, unknown
@@ -106,6 +107,10 @@ def _check_target(where: str, name: str, target: TargetTable) -> None:
     if name in RESERVED:
         raise InputError(f"{where} cannot be named {name!r}, which stands for something else; give it another name")
     check_name(name, where)
+    if not target.data and not target.task:
+        raise InputError(f"{where}.{name}: 'data' is missing; add it, or a task of lm-evaluation-harness as 'task'")
+    if target.task is not None and (target.data or not is_task([target.task])):
+        raise InputError(f"{where}.{name}.task = {target.task!r}; write it in place of data, as {PREFIX}NAME")
     if not 0 < target.holdout < 1:
         raise InputError(f"{where}.{name}.holdout = {target.holdout}; give a share above 0 and below 1")
     if target.limit is not None and target.limit < 1:
