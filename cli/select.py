@@ -56,8 +56,9 @@ class Select(Command):
     export: Path | None = None
     """A folder for what is kept, to hand on, with a card (card.md, card.html) that says what it is."""
     format: Format = "parquet"
-    """With --export: parquet, jsonl, jsonl.zst (whole documents: the source's own columns, the text as it was written,
-    and id, score and rank, called thresher_... where the source has such a column), or ids."""
+    """With --export: parquet, jsonl, jsonl.zst, mds (whole documents: the source's own columns, the text as it was
+    written, and id, score and rank, called thresher_... where the source has such a column), megatron (their
+    tokens, as kept.bin and kept.idx), or ids."""
     rows_per_shard: int = 100_000
     """With --export: the most examples in one file."""
     compare: tuple[str, ...] = ()
@@ -125,11 +126,14 @@ class Select(Command):
         for name, other in others.items():
             if other.artifact.facts["num_unique"] + other.dropped.num_rows != size:
                 raise InputError(f"--compare {name} selects from another pool; give selections of this one")
-        rows = (
-            "Ids of examples, one a line, in the order of the ranking."
-            if self.format == "ids"
-            else "Each row is a whole document with the source's own columns, its text as it was written, in the order "
-            "of the ranking; `id`, `score` and `rank` are called `thresher_...` where the source has such a column."
+        rows = {
+            "ids": "Ids of examples, one a line, in the order of the ranking.",
+            "megatron": "The tokens of whole documents, an end token after each, in the order of the ranking; "
+            "tokenizer.json made them.",
+        }.get(
+            self.format,
+            "Each row is a whole document with the source's own columns, its text as it was written, in the order "
+            "of the ranking; `id`, `score` and `rank` are called `thresher_...` where the source has such a column.",
         )
         exported = export(
             selection,

@@ -38,7 +38,7 @@ Goal = Literal["auto", "selection", "labels"]
 GOALS: tuple[str, ...] = get_args(Goal)
 Backend = Literal["thresher", "traker"]
 
-Format = Literal["parquet", "jsonl", "jsonl.zst", "ids"]
+Format = Literal["parquet", "jsonl", "jsonl.zst", "mds", "megatron", "ids"]
 FORMATS: tuple[str, ...] = get_args(Format)
 Design = Literal["dirichlet", "space-filling", "ddo"]
 DESIGNS: tuple[str, ...] = get_args(Design)

@@ -42,7 +42,7 @@ class SelectionSampler(Sampler[int]):
         pool = handle.facts["num_unique"] + handle.facts["num_dropped"]
         if size is not None and size != pool:
             raise InputError(
-                f"the data set has {size} examples, but {handle.path} selects from {pool}; give the ids of your examples"
+                f"the data set has {size} examples, but {handle.path} selects from {pool}; give their ids instead"
             )
 
     def set_epoch(self, epoch: int) -> None:

@@ -1,4 +1,4 @@
-"""A callback for the `transformers` Trainer: features, or scores, of a pool under the model as it stands at each save."""
+"""A callback for the `transformers` Trainer: features, or scores, of a pool under the model as each save has it."""
 
 from collections.abc import Mapping
 from pathlib import Path
