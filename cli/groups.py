@@ -9,8 +9,8 @@ OTHER = "other"
 """Where options stand that no group names."""
 GROUPS = {
     "data": "task data examples pool target targets test-sets off-targets features target-features index train test"
-    " arms scores mixtures split subset text prompt continuation choices gold classify question label image size"
-    " classes domain id group bad-rows part limit decontaminate ngram tokenizer vocab-size sequence-length windows"
+    " arms scores embeddings mixtures split subset text prompt continuation choices gold classify question label image"
+    " size classes domain id group bad-rows part limit decontaminate ngram tokenizer vocab-size sequence-length windows"
     " selection weights mixture columns weight-columns loss-columns step-column size-column at-step at-size"
     " tokens test-fraction recipe test-set loss losses step seed-column costs recipes",
     "model and training": "model models weights proxy reference proxies ladder own sizes rates reference-rates standard"

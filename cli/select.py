@@ -43,6 +43,9 @@ class Select(Command):
     """The pool's features, from `thresher featurize`."""
     target_features: tuple[str, ...] = ()
     """NAME=PATH of the targets' features."""
+    embeddings: str | None = None
+    """Embeddings of texts in place of the models': column:NAME, lists of numbers in the source's rows, or
+    sentence-transformers:MODEL."""
     fraction: float | None = None
     """The share of the pool's tokens (or images) to keep, in (0, 1]: in order, until it is reached."""
     count: int | None = None
@@ -72,6 +75,10 @@ class Select(Command):
         from thresher.selection.methods import stages_of
 
         stages_of(self.method)
+        if self.embeddings is not None:
+            from thresher.studies.selections.given_embeddings import check_embeddings
+
+            check_embeddings(self.embeddings)
         if self.weights and len(self.weights) != len(self.targets):
             raise InputError(
                 f"{len(self.weights)} --weights for {len(self.targets)} --targets; give one for each, or none"
@@ -96,6 +103,7 @@ class Select(Command):
             "models": self.models,
             "features": self.features,
             "target_features": stores,
+            "embeddings": self.embeddings,
             "seed": self.seed,
         }
         workspace = Workspace(evidence_folder(self.out, self.evidence), self.device, progress)

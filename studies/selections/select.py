@@ -33,6 +33,7 @@ def select_from(
 ) -> Artifact:
     """The selection artefact of `spec` at `out`; several selections may share one `evidence` (of the same seed)."""
     budget = {"fraction": fraction, "count": count, "tokens": tokens}
+    given = {} if sources.embeddings is None else {"embeddings": sources.embeddings}
     check_unit(spec, sources, tokens)
     return write_selection(
         lambda: select_by(spec, evidence or evidence_of(sources, seed), **budget),
@@ -40,7 +41,7 @@ def select_from(
         sources.domains,
         out=out,
         method=spec,
-        config={**budget, "targets": list(sources.only), "weights": sources.weights},
+        config={**budget, "targets": list(sources.only), "weights": sources.weights, **given},
         seed=seed,
         inputs=sources.inputs,
         lengths=sources.lengths,
