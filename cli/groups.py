@@ -25,7 +25,7 @@ GROUPS = {
     "what is kept": "fraction count tokens export format rows-per-shard",
     "the page": "lds page-mb serve port",
     "where and how it runs": "out evidence workers executor batch-tokens device seed",
-    SPOKEN: "json quiet verbose log",
+    SPOKEN: "json quiet verbose log log-to",
 }
 """Which options stand together, in this order. A name in two groups goes to the first, unless `PLACED` says where."""
 PLACED = {

@@ -19,6 +19,8 @@ Optimizer = Literal["adamw", "sgd"]
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 Schedule = Literal["cosine", "linear", "onecycle", "constant"]
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
+Tracker = Literal["tensorboard", "wandb", "trackio"]
+TRACKERS: tuple[str, ...] = get_args(Tracker)
 Precision = Literal["auto", "float32", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 

@@ -45,15 +45,17 @@ class Hub(BaseHTTPRequestHandler):
                     (self.server.folder / line["value"]["path"]).unlink()
                 elif line["key"] == "header":
                     self.server.message = line["value"]["summary"]
-            return self.answer({"commitUrl": "http://hub/c/1", "commitOid": "1" * 40, "hookOutput": ""})
+            return self.answer({"commitUrl": f"http://{self.headers['Host']}/datasets/me/subset/commit/1", "commitOid": "1" * 40, "hookOutput": ""})
         return self.answer({"warnings": [], "errors": []})
 
     def do_GET(self):
         if self.headers.get("authorization") != "Bearer hf_test":
             return self.answer({"error": "Invalid credentials"}, 401)
         files = [file for file in self.server.folder.rglob("*") if file.is_file()]
-        names = [{"rfilename": file.relative_to(self.server.folder).as_posix()} for file in files]
-        return self.answer({"id": "me/subset", "sha": "0" * 40, "siblings": names})
+        names = [file.relative_to(self.server.folder).as_posix() for file in files]
+        if "/tree/" in self.path:
+            return self.answer([{"type": "file", "path": name, "oid": "0" * 40, "size": 1} for name in names])
+        return self.answer({"id": "me/subset", "sha": "0" * 40, "siblings": [{"rfilename": name} for name in names]})
 
     def answer(self, value, status=200):
         data = json.dumps(value).encode()

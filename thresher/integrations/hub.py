@@ -51,7 +51,8 @@ def push_to_hub(
                 delete_patterns="data/*",  # of an earlier export: else its shards would be loaded too
             )
         except (HfHubHTTPError, OSError) as error:
-            reason = " ".join(str(error).split())[:160]
+            said = getattr(error, "server_message", None) or str(error)
+            reason = " ".join(said.split())[:160]
             raise InputError(
                 f"{repository} could not be pushed ({reason}); log in by hf auth login, check the name"
             ) from error
