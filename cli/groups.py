@@ -22,7 +22,7 @@ GROUPS = {
     " resamples",
     "mixture": "design method target-weights worst-case budget max-repeats floors ceilings prior kl-weight max-kl low"
     " high next ddo-order ddo-factors fitted-budget second second-budget mode floor-amount resamples",
-    "what is kept": "fraction count tokens export format rows-per-shard",
+    "what is kept": "fraction count tokens export format rows-per-shard push-to",
     "the page": "lds page-mb serve port",
     "where and how it runs": "out evidence workers executor batch-tokens device seed",
     SPOKEN: "json quiet verbose log log-to",

@@ -64,6 +64,9 @@ class Select(Command):
     tokens, as kept.bin and kept.idx), or ids."""
     rows_per_shard: int = 100_000
     """With --export: the most examples in one file."""
+    push_to: str | None = None
+    """With --export as parquet or jsonl: OWNER/NAME, the data set of the Hugging Face hub that it is uploaded as, with
+    its card; a new one is private."""
     compare: tuple[str, ...] = ()
     """With --export: NAME=SELECTION of others of the same pool, for the overlap on the card."""
     seed: int = 0
@@ -83,6 +86,12 @@ class Select(Command):
             raise InputError(
                 f"{len(self.weights)} --weights for {len(self.targets)} --targets; give one for each, or none"
             )
+        if self.push_to is not None:
+            from thresher.integrations.hub import check_repository
+
+            check_repository(self.push_to)
+            if self.export is None or self.format not in ("parquet", "jsonl", "jsonl.zst"):
+                raise InputError("--push-to uploads an export of documents; pass --export FOLDER, as parquet or jsonl")
         if self.compare and self.export is None:
             raise InputError("--compare is for the card of an export; pass --export FOLDER, or leave it out")
 
@@ -112,9 +121,14 @@ class Select(Command):
             check_export(self.format, self.rows_per_shard, sources.pool)
         given |= {"fraction": self.fraction, "count": self.count, "tokens": self.tokens, "evidence": self.evidence}
         selection = select(self.scores, out=self.out, device=self.device, progress=progress, **given)
-        return made(selection.artifact) | (
-            {} if self.export is None else {"export": self._export(sources, self.export)}
-        )
+        result = made(selection.artifact)
+        if self.export is not None:
+            result |= {"export": self._export(sources, self.export)}
+        if self.push_to is not None:
+            from thresher.integrations.hub import push_to_hub
+
+            result |= {"pushed": push_to_hub(result["export"], self.push_to)}
+        return result
 
     def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
         """The command that comes next."""
@@ -158,7 +172,7 @@ class Select(Command):
         lines = [f"{key}: {result[key]}" for key in ("path", "num_kept", "num_dropped") if key in result]
         if "num_tokens" in result:
             lines.append(f"num_tokens: {result['num_tokens']} ({result['share_of_tokens']:.1%} of the pool's)")
-        lines += [f"export: {result['export']}"] if "export" in result else []
+        lines += [f"{name}: {result[name]}" for name in ("export", "pushed") if name in result]
         lines += [
             f"  {row['stage']}: {row['kept']} of {row['from']} ({row['seconds']:.1f} s)" for row in result["stages"]
         ]

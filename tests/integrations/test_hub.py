@@ -45,7 +45,13 @@ class Hub(BaseHTTPRequestHandler):
                     (self.server.folder / line["value"]["path"]).unlink()
                 elif line["key"] == "header":
                     self.server.message = line["value"]["summary"]
-            return self.answer({"commitUrl": f"http://{self.headers['Host']}/datasets/me/subset/commit/1", "commitOid": "1" * 40, "hookOutput": ""})
+            return self.answer(
+                {
+                    "commitUrl": f"http://{self.headers['Host']}/datasets/me/subset/commit/1",
+                    "commitOid": "1" * 40,
+                    "hookOutput": "",
+                }
+            )
         return self.answer({"warnings": [], "errors": []})
 
     def do_GET(self):
@@ -103,7 +109,11 @@ def test_what_is_pushed_loads_as_the_kept_rows_and_its_card_says_how_they_were_c
     (hub.folder / "data").mkdir(parents=True)
     (hub.folder / "data" / "train-00007-of-00008.parquet").write_bytes(b"of an earlier push")
     url = push_to_hub(folder, "me/subset", license="odc-by", token="hf_test", endpoint=address)
-    assert url.endswith("datasets/me/subset") and hub.created["private"] is True and hub.created["type"] == "dataset"
+    assert (
+        url.endswith("datasets/me/subset")
+        and hub.created["visibility"] == "private"
+        and hub.created["type"] == "dataset"
+    )
     assert hub.message == "Selection by random:count=12, 12 rows"
     data = datasets.load_dataset(str(hub.folder), split="train", cache_dir=str(tmp_path / "cache"))
     kept = thresher.open(tmp_path / "chosen").table()

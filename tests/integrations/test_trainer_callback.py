@@ -30,18 +30,23 @@ class Rows(torch.utils.data.Dataset):
                 for name, value in (("input_ids", 0), ("labels", -100))}  # fmt: skip
 
 
-def trained(pool, folder, vocab_size=300, **given):
-    """The model after four steps, a checkpoint every two, dropout on; and its callback."""
+def trainer_of(pool, folder, vocab_size=300, callback=None):
+    """A Trainer of four steps that saves every two, with dropout."""
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=vocab_size, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
                          num_attention_heads=2, attention_dropout=0.3)  # fmt: skip
-    callback = AttributionCallback(pool, out=folder / "attribution", device="cpu", **given) if given else None
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"), max_steps=4, save_steps=2, per_device_train_batch_size=2, report_to=[],
         use_cpu=True, disable_tqdm=True, learning_rate=1e-2, logging_strategy="no",
     )  # fmt: skip
-    trainer = Trainer(LlamaForCausalLM(config), arguments, train_dataset=Rows(pool),
-                      callbacks=[callback] if callback else None)  # fmt: skip
+    callbacks = [callback] if callback else None
+    return Trainer(LlamaForCausalLM(config), arguments, train_dataset=Rows(pool), callbacks=callbacks)
+
+
+def trained(pool, folder, vocab_size=300, **given):
+    """The model after its training, and its callback."""
+    callback = AttributionCallback(pool, out=folder / "attribution", device="cpu", **given) if given else None
+    trainer = trainer_of(pool, folder, vocab_size, callback)
     trainer.train()
     return trainer.model, callback
 

@@ -71,9 +71,15 @@ class MdsShards:
 
     def __init__(self, encodings: Mapping[str, str], rows_per_shard: int) -> None:
         self._encodings, self._limit = dict(encodings), rows_per_shard
-        sizes = [8 if kind in ("int", "float64") else None for kind in self._encodings.values()]
-        self._config = {"column_encodings": list(self._encodings.values()), "column_names": list(self._encodings)}
-        self._config |= {"column_sizes": sizes, "compression": None, "format": "mds", "hashes": [], "version": 2}
+        self._sizes = [8 if kind in ("int", "float64") else None for kind in self._encodings.values()]
+        self._config: dict[str, Any] = {"column_names": list(self._encodings), "column_sizes": self._sizes}
+        self._config |= {
+            "column_encodings": list(self._encodings.values()),
+            "compression": None,
+            "format": "mds",
+            "hashes": [],
+            "version": 2,
+        }
         self._config |= {"size_limit": SIZE_LIMIT}
         self._samples: list[bytes] = []
         self._shards: list[dict[str, Any]] = []
@@ -82,8 +88,8 @@ class MdsShards:
     def add(self, row: Row) -> tuple[str, bytes] | None:
         """The name and the bytes of a shard that this row made full; None where it did not."""
         values = [_encoded(kind, row.get(name)) for name, kind in self._encodings.items()]
-        open_sizes = zip(values, self._config["column_sizes"], strict=True)
-        heads = np.array([len(value) for value, size in open_sizes if size is None], "<u4")
+        pairs = zip(values, self._sizes, strict=True)
+        heads = np.array([len(value) for value, size in pairs if size is None], "<u4")
         self._samples.append(heads.tobytes() + b"".join(values))
         self._size += len(self._samples[-1])
         return self.rest() if self._size >= SIZE_LIMIT or len(self._samples) >= self._limit else None

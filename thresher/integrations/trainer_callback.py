@@ -42,9 +42,9 @@ class AttributionCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Refuse, before the first step, a model whose tokens are others. Raises InputError."""
-        vocab_size = getattr(getattr(kwargs.get("model"), "config", None), "vocab_size", None)
-        needed = self.pool.facts.get("vocab_size")
-        if None not in (vocab_size, needed) and needed > vocab_size:
+        vocab_size: int | None = getattr(getattr(kwargs.get("model"), "config", None), "vocab_size", None)
+        needed: int | None = self.pool.facts.get("vocab_size")
+        if vocab_size is not None and needed is not None and needed > vocab_size:
             raise InputError(
                 f"{self.pool.path} has vocab_size {needed}, but the model that is trained has {vocab_size}; prepare it "
                 "with the model's own tokenizer"
