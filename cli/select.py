@@ -79,7 +79,7 @@ class Select(Command):
 
         stages_of(self.method)
         if self.embeddings is not None:
-            from thresher.studies.selections.given_embeddings import check_embeddings
+            from thresher.selection.evidence import check_embeddings
 
             check_embeddings(self.embeddings)
         if self.weights and len(self.weights) != len(self.targets):

@@ -129,6 +129,8 @@ class SelectTable:
     fraction: float = 0.2
     tokens: int | None = None
     """A number of tokens, in place of the fraction."""
+    embeddings: str | None = None
+    """Of texts, in place of the proxies' own: `column:NAME` or `sentence-transformers:MODEL`."""
 
 
 @dataclass(frozen=True, kw_only=True)

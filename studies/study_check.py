@@ -11,6 +11,7 @@ from thresher.places import check_name
 from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
 from thresher.scorers import SCORERS
+from thresher.selection.evidence import check_embeddings
 from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.study import BASELINE, OFF_TARGET, Study, TargetTable
@@ -38,6 +39,7 @@ def check_study(study: Study, where: str = "study") -> Study:
         raise InputError(
             f"{where}: validate.random_budgets = {budgets}; give at least two above 0 beside 1, such as [0.5, 2, 4]"
         )
+    _check_embeddings(where, study)
     _check_scorer(where, study)
     if table.views and study.task != "vision":
         raise InputError(f"{where}: attribution.views = {table.views} are of images; leave them out for text")
@@ -87,6 +89,17 @@ def _check_text(where: str, study: Study) -> None:
             open_tokenizer(study.tokenizer)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+
+
+def _check_embeddings(where: str, study: Study) -> None:
+    if study.select.embeddings is None:
+        return
+    try:
+        check_embeddings(study.select.embeddings)
+    except InputError as error:
+        raise InputError(f"{where}: select.{error}") from None
+    if study.task == "vision":
+        raise InputError(f"{where}: select.embeddings = {study.select.embeddings!r} are of texts; leave them out")
 
 
 def _check_scorer(where: str, study: Study) -> None:

@@ -16,10 +16,10 @@ from thresher.data.examples import Examples, LabelledTextExamples, TokenExamples
 from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.weights import loaders_of
 from thresher.scores import open_scores
-from thresher.selection.evidence import Evidence
+from thresher.selection.evidence import COLUMN, Evidence
 from thresher.studies.scoring.basis import Basis, attribution_of
 from thresher.studies.scoring.score import score_by
-from thresher.studies.selections.given_embeddings import COLUMN, SentenceModel, column_embeddings
+from thresher.studies.selections.given_embeddings import SentenceModel, column_embeddings
 from thresher.studies.selections.sources import Sources
 from thresher.workspace import Workspace
 

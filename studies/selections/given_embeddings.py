@@ -12,17 +12,10 @@ from jaxtyping import Float
 from thresher.data.examples import Examples, TokenExamples
 from thresher.devices import pick_device
 from thresher.errors import InputError
+from thresher.selection.evidence import COLUMN, SENTENCES
 
-COLUMN, SENTENCES = "column:", "sentence-transformers:"
 ROWS = 4096
 """Read at once."""
-
-
-def check_embeddings(name: str) -> str:
-    """The name as it is. Raises InputError for one that says neither a column nor a model."""
-    if not any(name.startswith(kind) and len(name) > len(kind) for kind in (COLUMN, SENTENCES)):
-        raise InputError(f"embeddings {name!r} say neither where nor how; write {COLUMN}NAME or {SENTENCES}MODEL")
-    return name
 
 
 def can_embed(examples: Examples | None) -> bool:

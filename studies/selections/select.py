@@ -78,17 +78,19 @@ def select_arms(
         features=features,
         target_features=target_features,
         weights=_weights(study),
+        embeddings=study.select.embeddings,
         table=study.attribution,
         seed=study.seed,
     )
     made = select_ahead(study, prepared, workspace)
     evidence, budget = evidence_of(learnt, study.seed), budget_of(study)
+    named = [learnt.embeddings] if learnt.embeddings else []
     selections: dict[str, list[Artifact]] = {}
     for method, repeat, seed in _selections(study):
         selection = made.get((method, repeat)) or select_from(
             learnt,
             method,
-            out=workspace.place(f"selections/{method}-{repeat}", budget, learnt.weights, learnt.inputs, seed),
+            out=workspace.place(f"selections/{method}-{repeat}", budget, learnt.weights, learnt.inputs, seed, *named),
             seed=seed,
             evidence=evidence.with_seed(seed),
             **budget,

@@ -14,7 +14,8 @@ from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.models.weights import Loaders, loaders_of
 from thresher.scores import Scores, open_scores
-from thresher.studies.selections.given_embeddings import can_embed, check_embeddings
+from thresher.selection.evidence import check_embeddings
+from thresher.studies.selections.given_embeddings import can_embed
 from thresher.studies.study import AttributionTable
 from thresher.workspace import Workspace
 
