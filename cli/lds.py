@@ -36,8 +36,8 @@ class Lds(ModelOptions):
     model: str = "0.4M"
     """Parameters ("0.4M"), or a name (rn-1/16, mlp-64x2, module:function): of checkpoints and ground truth alike."""
     scorers: tuple[str, ...] = ()
-    """Some of trak, dual (exact, no projection), ekfac, ekfac-cg, trackstar, grad-cosine, embedding, bm25 (text),
-    random; none: trak and the cheap ones."""
+    """Some of trak, dual (exact, no projection), ekfac, ekfac-cg, ekfac+bm25 (text), trackstar, grad-cosine, embedding,
+    bm25 (text), random; none: trak and the cheap ones."""
     scores: tuple[str, ...] = ()
     """NAME=FILE.npy of more scores to judge, [pool, target] in their order, higher = more helpful."""
     subsets: int = 100

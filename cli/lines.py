@@ -15,7 +15,22 @@ def trust_lines(result: Mapping[str, Any]) -> list[str]:
         measures = proxy["judged"].get(MEAN) or next(iter(proxy["judged"].values()))
         shown.append(f"{name} against {result['reference']}: {proxy['num_recipes']} recipes, {proxy['num_sets']} sets")
         shown += [f"  {m:<20}{e['value']:.4f} [{e['low']:.4f}, {e['high']:.4f}]" for m, e in measures.items()]
-    return [*shown, f"95 % intervals from {result['num_resamples']} resamples of the recipes, seed {result['seed']}"]
+    shown.append(f"95 % intervals from {result['num_resamples']} resamples of the recipes, seed {result['seed']}")
+    return [*shown, *_signal_lines(result)]
+
+
+def _signal_lines(result: Mapping[str, Any]) -> list[str]:
+    """Of each proxy and test set, signal over noise on both sides, and what noise leaves of decision accuracy."""
+    shown = []
+    for name, proxy in result["proxies"].items():
+        known = {test: own for test, own in proxy["signals"].items() if own["proxy"] or own["reference"]}
+        if known:
+            shown.append(f"what noise leaves to decide on, {name} (signal / noise there, at the reference; ceiling):")
+        for test, own in known.items():
+            ratios = ", ".join(f"{own[side]['ratio']:.3g}" if own[side] else "?" for side in ("proxy", "reference"))
+            left_out = "" if own["is_counted"] else "  not counted"
+            shown.append(f"  {test:<24} {ratios}; {own['ceiling']:.3f}{left_out}")
+    return shown
 
 
 def transfer_lines(result: Mapping[str, Any]) -> list[str]:

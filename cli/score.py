@@ -37,10 +37,11 @@ class Score(Command):
     scorer: str = "auto"
     """trak (of projected gradients); dual: the same without a projection, exact, for pools of up to some ten thousand
     examples; direction: without a projection and with nothing stored, for few targets and any pool; ekfac or ekfac-cg
-    (influence by inverse curvature); metagradient or adamw-influence (back through the training of --models, exactly or
-    by first order); trackstar or grad-cosine (cosines of gradients); embedding; bm25 (texts, no models); random. auto:
-    for prepared examples and at most 4 targets, where nothing is asked that needs features, ekfac of text under a
-    language model and direction of examples with classes; else trak."""
+    (influence by inverse curvature); ekfac+bm25 (of texts: the mean of the two, in units of their spread); metagradient
+    or adamw-influence (back through the training of --models, exactly or by first order); trackstar or grad-cosine
+    (cosines of gradients); embedding; bm25 (texts, no models); random. auto: for prepared examples and at most 4
+    targets, where nothing is asked that needs features, ekfac of text under a language model and direction of examples
+    with classes; else trak."""
     self_influence: bool = False
     """In place of targets: what each pool example does to itself (large: rare, hard or mislabelled)."""
     backend: Backend = "thresher"

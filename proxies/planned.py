@@ -11,19 +11,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from thresher.data.examples import Examples
 from thresher.devices import autocast, pick_device
 from thresher.executors.workers import num_workers
+from thresher.memory import Held, resident
 from thresher.outputs import Batch
-from thresher.proxies.models.spec import build_model, model_spec, private_randomness
+from thresher.proxies.models.spec import Spec, build_model, model_spec, private_randomness
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.objective import objective_of
 from thresher.proxies.training.stacked import can_stack
-from thresher.shown import duration
+from thresher.shown import duration, size_of
 from thresher.workspace import Workspace
 
 FAST, SLOW = 0.7, 2.0
@@ -34,8 +35,8 @@ SHORT = 0.2
 """Seconds that timed steps take together before they are believed."""
 START_SECONDS = (2.0, 15.0)
 """Until processes have loaded what they need, between."""
-PROCESS_BYTES = 0.4e9
-"""Of the libraries in a process."""
+ACTIVATIONS = 2.0
+"""Memory of a step's activations, as multiples of what is kept for its backward pass."""
 log = logging.getLogger(__name__)
 
 
@@ -52,7 +53,9 @@ class Planned:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one kind of model takes: seconds for a token (image), bytes in memory, bytes of weights on disk."""
+    """What one kind of model takes: seconds for a token (image), bytes in memory beside those that a process has
+    anyway, bytes of weights on disk.
+    """
 
     seconds: float
     memory: float
@@ -68,8 +71,11 @@ def say_planned(planned: Sequence[Planned], pool: Examples, *, workers: int | No
         return
     at_once = num_workers(workers, workspace.device, workspace.executor)
     alike = [replace(kind.settings, learning_rate=None) for kind in planned]  # a rate costs nothing
-    timed = {settings: cost_of(settings, pool, workspace.device) for settings in dict.fromkeys(alike)}
-    costs = [timed[settings] for settings in alike]
+    process, costs_of = resident(), {}
+    for settings in dict.fromkeys(alike):
+        spec = model_spec(settings.size, pool)
+        costs_of[settings] = cost_of(spec, train_config_of(settings, spec), pool, workspace.device)
+    costs = [costs_of[settings] for settings in alike]
     low = high = 0.0
     for kind, cost in zip(planned, costs, strict=True):
         seconds = cost.seconds * cost.epochs * float(sum(kind.units))
@@ -78,11 +84,28 @@ def say_planned(planned: Sequence[Planned], pool: Examples, *, workers: int | No
         high += seconds * SLOW
     if at_once != 1:
         low, high = low + START_SECONDS[0], high + START_SECONDS[1]
-    memory = max(cost.memory * min(at_once or 1, len(kind.units)) for kind, cost in zip(planned, costs, strict=True))
+    memory = 0.0
+    for kind, cost in zip(planned, costs, strict=True):
+        count = min(at_once or 1, len(kind.units))
+        # Processes of their own have the libraries once more each.
+        memory = max(memory, process + count * cost.memory + (0 if at_once == 1 else count * process))
     disk = sum(cost.weights * len(kind.units) for kind, cost in zip(planned, costs, strict=True) if kind.keeps)
     log.info(
         "to come: %s; about %s on this machine, %s of memory, %s on disk",
         _counted(planned, at_once), span(low, high), size_of(memory), size_of(disk),
+    )  # fmt: skip
+
+
+def say_training(spec: Spec, config: TrainConfig, unit: float, pool: Examples, device: str = "auto") -> None:
+    """Log, as information, one line about a training in this process; `unit` as in `Planned`."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    process = resident()
+    cost = cost_of(spec, config, pool, device)
+    seconds = cost.seconds * cost.epochs * unit
+    log.info(
+        "to come: 1 training; about %s on this machine, %s of memory, %s on disk",
+        span(seconds * FAST, seconds * SLOW), size_of(process + cost.memory), size_of(cost.weights),
     )  # fmt: skip
 
 
@@ -110,21 +133,14 @@ def span(low: float, high: float) -> str:
     return f"{first.split()[0]} to {last}" if first.split()[1] == last.split()[1] else f"{first} to {last}"
 
 
-def size_of(num_bytes: float) -> str:
-    """Bytes as a person says them, to two digits."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if num_bytes >= size:
-            return f"{float(f'{num_bytes / size:.2g}'):,g} {unit}"
-    return "less than 1 MB"
-
-
-def cost_of(settings: ModelSettings, pool: Examples, device: str = "auto") -> Cost:
+def cost_of(spec: Spec, config: TrainConfig, pool: Examples, device: str = "auto") -> Cost:
     """What training such a model on a pool takes, from timed steps on a batch of its examples of middle length."""
-    spec, place = model_spec(settings.size, pool), pick_device(device)
-    config = replace(train_config_of(settings, spec), compile=False)  # compiling takes longer than what it saves here
+    place = pick_device(device)
+    config = replace(config, compile=False)  # compiling takes longer than what it saves here
     lengths = np.asarray(pool.windows.lengths)
     count = min(max(1, config.batch_size // config.accumulate), len(lengths))
     members = np.argsort(lengths, kind="stable")[-len(lengths) // 2 :][:count]
+    longest = float(lengths.max() / lengths[members].max())
     batch = {name: tensor.to(place) for name, tensor in pool.batch(members).items()}
     with private_randomness():
         model = build_model(spec, 0).to(place).train()
@@ -139,29 +155,14 @@ def cost_of(settings: ModelSettings, pool: Examples, device: str = "auto") -> Co
     numbers = sum(parameter.numel() for parameter in model.parameters())
     return Cost(
         seconds=seconds / steps / float(lengths[members].sum()),
-        memory=PROCESS_BYTES + 16.0 * numbers + held.bytes,  # weights, gradients, two moments
+        memory=16.0 * numbers + ACTIVATIONS * held.bytes * longest,  # weights, gradients, two moments
         weights=numbers * (12.0 if config.keep_optimizer else 4.0),
         epochs=config.epochs,
         stacks=can_stack(spec, config),
     )
 
 
-class _Held:
-    """Bytes of what is kept for the backward pass."""
-
-    def __init__(self) -> None:
-        self._sizes: dict[int, int] = {}
-
-    def keep(self, tensor: Tensor) -> Tensor:
-        self._sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-        return tensor
-
-    @property
-    def bytes(self) -> int:
-        return sum(self._sizes.values())
-
-
-def _step_of(model: nn.Module, objective: nn.Module, config: TrainConfig, batch: Batch) -> tuple[Callable, _Held]:
+def _step_of(model: nn.Module, objective: nn.Module, config: TrainConfig, batch: Batch) -> tuple[Callable, Held]:
     """A step of training that changes nothing that is kept, and what will have been held for it."""
     device, optimizer = next(model.parameters()).device, config.make_optimizer(model, 0.0)
 
@@ -173,4 +174,4 @@ def _step_of(model: nn.Module, objective: nn.Module, config: TrainConfig, batch:
         optimizer.step()
         float(loss.detach())  # waits for the device
 
-    return step, _Held()
+    return step, Held()

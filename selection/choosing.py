@@ -85,6 +85,11 @@ def check_spec(
         # What a filter that needs models leaves is not known, but no more than there is.
 
 
+def check_needs(spec: str, evidence: Evidence, **budget: Any) -> None:
+    """Raise InputError where `select_by` would for a spec, missing evidence and a budget, before anything is made."""
+    _planned(spec, evidence, budget)
+
+
 def _planned(
     spec: str, evidence: Evidence, given: dict[str, Any], *, ahead: bool = False
 ) -> tuple[list[Stage], list[Amount | None]]:

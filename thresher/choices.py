@@ -44,8 +44,9 @@ Format = Literal["parquet", "jsonl", "jsonl.zst", "mds", "megatron", "ids"]
 FORMATS: tuple[str, ...] = get_args(Format)
 Design = Literal["dirichlet", "space-filling", "ddo"]
 DESIGNS: tuple[str, ...] = get_args(Design)
-Measure = Literal["decision_accuracy", "spearman", "r2"]
+Measure = Literal["decision_accuracy", "weighted_accuracy", "clear_accuracy", "spearman", "r2"]
 MEASURES: tuple[str, ...] = get_args(Measure)
+DecidingSets = Literal["all", "able"]
 NUMBER = "a number"
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from thresher.errors import unknown
-from thresher.shown import duration
+from thresher.shown import duration, size_of
 
 KERNEL, CURVATURE = "damping", "curvature_damping"
 
@@ -40,6 +40,7 @@ SCORERS: dict[str, Scorer] = {
     # influence by the EK-FAC inverse (2308.03296); the same, improved by conjugate gradients (2507.14740)
     "ekfac": Scorer(("models",), 1.3, 0.3, sampled=3.0, damping=CURVATURE, is_along=True),
     "ekfac-cg": Scorer(("models",), 1.3, 0.3, sampled=3.0, stepped=3.3, damping=CURVATURE, is_along=True),
+    "ekfac+bm25": Scorer(("models", "texts"), 1.3, 0.3, sampled=3.0, damping=CURVATURE),  # the mean of the two
     # back through training, exactly (MAGIC, 2504.16430); without double backward (2605.18814)
     "metagradient": Scorer(("training",), 6.5, 3.3),
     "adamw-influence": Scorer(("training",), 4.5, 2.5),
@@ -86,10 +87,13 @@ class Work:
         return passes if "training" in scorer.needs else passes * self.views
 
 
-def said_before(name: str, work: Work, seconds: float | None = None, *, more: float = 0.0, note: str = "") -> str:
+def said_before(
+    name: str, work: Work, seconds: float | None = None, *, more: float = 0.0, memory: float, note: str = ""
+) -> str:
     """One line about what a scorer takes and needs.
 
     `seconds`: of a pass under a model, or of a training; None: not known. `more` seconds are beside the passes.
+    `memory`: bytes, those of the process with them.
     """
     scorer, passes = SCORERS[name], work.passes(name)
     unit = "trainings of" if "training" in scorer.needs else "pass over" if f"{passes:.2g}" == "1" else "passes over"
@@ -98,6 +102,7 @@ def said_before(name: str, work: Work, seconds: float | None = None, *, more: fl
     line = f"{name}: about {passes:.2g} {unit} {work.num_examples:,} examples{models}; needs {needed}"
     if seconds is not None and passes:
         line += f"; about {duration(seconds * passes * work.num_models + more)} on this machine"
+    line += f"; {size_of(memory)} of memory at most"
     return f"{line}; {note}" if note else line
 
 

@@ -50,3 +50,11 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 1):.0f} s"
+
+
+def size_of(num_bytes: float) -> str:
+    """Bytes as a person says them, to two digits."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= size:
+            return f"{float(f'{num_bytes / size:.2g}'):,g} {unit}"
+    return "less than 1 MB"

@@ -128,7 +128,7 @@ def _cifar(data: Path, folder: Path) -> None:
         table = pq.read_table(data / "cifar10" / f"{file}.parquet", columns=["image", "label", "index"])
         kept = np.sort(rng.choice(len(table), size, replace=False))
         pq.write_table(table.take(kept), folder / f"{name}.parquet")
-        _prepare_images(folder, name)
+        _prepare_images(folder, name)  # the files name their classes
 
 
 def _mnist(data: Path, folder: Path) -> None:
@@ -144,7 +144,7 @@ def _mnist(data: Path, folder: Path) -> None:
             pictures.append({"bytes": buffer.getvalue(), "path": None})
         columns = {"image": pictures, "label": labels.astype(np.int64), "index": np.arange(size)}
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
-        _prepare_images(folder, name)
+        _prepare_images(folder, name, "--classes", *DIGITS)
 
 
 def _idx(data: Path, name: str) -> bytes:
@@ -179,9 +179,9 @@ def text_corpus(data: Path, folder: Path, pool: float = 0.0, target: float = 0.5
     _run(["prepare", *options, "--part", f"{target:g}", f"{target + 0.001:g}", *own, "--out", str(folder / "target")])
 
 
-def _prepare_images(folder: Path, name: str) -> None:
+def _prepare_images(folder: Path, name: str, *more: str) -> None:
     data = ["--data", str(folder / f"{name}.parquet"), "--id", "index", "--out", str(folder / name)]
-    _run(["prepare", "--task", "vision", *data, "--classes", *DIGITS, "--quiet"])
+    _run(["prepare", "--task", "vision", *data, *more, "--quiet"])
 
 
 def _run(arguments: list[str]) -> None:

@@ -1,10 +1,12 @@
 """Every selector for every target on a 13-domain corpus: held-out loss of a larger reference, three paired seeds.
 
-    python -m benchmarks.selection.table DATA OUT [--json FILE] [--seeds N]
+    python -m benchmarks.selection.table DATA OUT [--rows selectors | scorers] [--json FILE] [--seeds N] [--part P]
 
 DATA has `corpus/documents.parquet` (text, domain) and `targets/*.jsonl` (context, continuation). Every selector keeps a
 fifth of the pool's tokens for one target (half of its examples; the other half validates), trained for the same epochs.
-About an hour and a half of two cores; every run is kept, so run it again to go on, or with more seeds.
+`--rows scorers`: DsDm on every scorer, beside the gradient cosine, BM25 and a classifier. `--part` is the share of the
+corpus that makes the pool. About an hour and a half of two cores; every run is kept, so run it again to go on, or with
+more seeds.
 """
 
 import argparse
@@ -56,6 +58,16 @@ OF_TARGET = {
     "embedding": "embedding",
     "bottom": "bottom",
 }
+OF_SCORER = {
+    "dsdm, trak": "dsdm:scorer=trak",
+    "dsdm, direction": "dsdm:scorer=direction",
+    "dsdm, ekfac": "dsdm:scorer=ekfac",
+    "dsdm, ekfac+bm25": "dsdm:scorer=ekfac+bm25",
+    "dsdm, ekfac-cg": "dsdm:scorer=ekfac-cg",
+    "gradient cosine": "gradient_cosine",
+    "bm25": "bm25",
+    "classifier": "classifier",
+}
 OF_NONE = {
     "loss middle": "loss:band=middle",
     "gradient norm": "gradient_norm",
@@ -63,6 +75,8 @@ OF_NONE = {
     "semdedup": "semdedup:keep=0.5 | random",
     "d4": "d4",
 }
+ROWS: dict[str, tuple[dict[str, str], dict[str, str]]] = {"selectors": (OF_TARGET, OF_NONE), "scorers": (OF_SCORER, {})}
+"""What is compared: specs that look at a target, and specs that look at none."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +86,17 @@ class Study:
     heldout: dict[str, Examples]
     off_target: Examples
     workspace: Workspace
+    rows: str = "selectors"
+    """One of `ROWS`."""
 
 
-def prepare(data: Path, out: Path, workspace: Workspace) -> Study:
+def prepare(data: Path, out: Path, workspace: Workspace, rows: str, part: float) -> Study:
     def prepared(name: str, file: Path, *options: object) -> Examples:
         _run("prepare", "--data", file, "--out", out / name, *options)
         return open_examples(out / name)
 
     corpus = data / "corpus" / "documents.parquet"
-    pool = prepared("pool", corpus, "--domain", "domain", "--part", 0, 0.17, *SHAPE)
+    pool = prepared("pool", corpus, "--domain", "domain", "--part", 0, part, *SHAPE)
     again = ("--tokenizer", out / "pool-tokenizer", *SHAPE[2:])
     off_target = prepared("off-target", corpus, "--domain", "domain", "--part", 0.997, 1, *again)
     task = ("--prompt", "context", "--continuation", "continuation", "--group", "context", *again)
@@ -93,7 +109,7 @@ def prepare(data: Path, out: Path, workspace: Workspace) -> Study:
         for half, (*part, limit) in halves.items()
     }
     targets, heldout = ({name: made[name, half] for name in TARGETS} for half in halves)
-    return Study(pool, targets, heldout, off_target, workspace)
+    return Study(pool, targets, heldout, off_target, workspace, rows)
 
 
 def select_all(study: Study, budget: int) -> tuple[dict[str, Artifact], dict[str, float]]:
@@ -119,7 +135,7 @@ def select_all(study: Study, budget: int) -> tuple[dict[str, Artifact], dict[str
             target_features={only: features[only]} if only else {},
         )
         evidence = evidence_of(sources, 0)
-        for name, spec in (OF_TARGET if only else OF_NONE).items():
+        for name, spec in ROWS[study.rows][0 if only else 1].items():
             full = f"{name} for {only}" if only else name
             place = workspace.place(f"selections/{full.replace(' ', '-')}", spec, only, budget, sources.inputs)
             print(full, flush=True)
@@ -127,9 +143,9 @@ def select_all(study: Study, budget: int) -> tuple[dict[str, Artifact], dict[str
     return chosen, costs
 
 
-def run(data: Path, out: Path, num_seeds: int) -> dict[str, Any]:
+def run(data: Path, out: Path, num_seeds: int, rows: str, part: float) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
-    study = prepare(data, out, Workspace(out, "cpu", SILENT))
+    study = prepare(data, out, Workspace(out, "cpu", SILENT), rows, part)
     budget = int(SHARE * study.pool.artifact.facts["num_tokens"])
     start = time.perf_counter()
     chosen, costs = select_all(study, budget)
@@ -142,11 +158,16 @@ def run(data: Path, out: Path, num_seeds: int) -> dict[str, Any]:
         study.heldout,
         {"off-target": study.off_target},
         model=REFERENCE,
-        plan=ValidationPlan(num_seeds=num_seeds, budget=budget, random_budgets=RANDOM_BUDGETS),
+        plan=ValidationPlan(num_seeds=num_seeds, budget=budget, random_budgets=budgets_of(study)),
         seed=0,
         workspace=study.workspace,
     )
     return summary(made, chosen, costs, seconds, study)
+
+
+def budgets_of(study: Study) -> tuple[float, ...]:
+    """Amounts of random data, for the multiplier."""
+    return RANDOM_BUDGETS if study.rows == "selectors" else ()
 
 
 def summary(made: Artifact, chosen: dict[str, Artifact], costs: dict[str, float], seconds: float, study: Study) -> dict:
@@ -154,12 +175,13 @@ def summary(made: Artifact, chosen: dict[str, Artifact], costs: dict[str, float]
     tables = {}
     for target in TARGETS:
         arms = [name for name in chosen if " for " not in name or name.endswith(f" for {target}")] + ["random"]
-        budgets = [f"random x {times:g}" for times in RANDOM_BUDGETS]
+        budgets = [f"random x {times:g}" for times in budgets_of(study)]
         own = [row for row in rows if row["arm"] in (*arms, *budgets) and row["task"] in (target, "off-target")]
         cost = {name: costs[target] for name in arms if name.startswith("dsdm")}
         tables[target] = compare(own, arms, cost)
     return {
-        "benchmark": "selectors by target on a 13-domain corpus",
+        "benchmark": f"{study.rows} by target on a 13-domain corpus",
+        "rows": study.rows,
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine(),
         "pool": {"examples": len(study.pool), "tokens": study.pool.artifact.facts["num_tokens"]},
@@ -174,13 +196,14 @@ def summary(made: Artifact, chosen: dict[str, Artifact], costs: dict[str, float]
 
 def show(found: dict) -> str:
     """A table in Markdown: loss minus random's of each selector (rows) for each target (columns), and places."""
-    names = ["random", *OF_TARGET, *OF_NONE]
+    of_target, of_none = ROWS[found["rows"]]
+    names = ["random", *of_target, *of_none]
     lines = ["| | " + " | ".join(TARGETS) + " |", "| --- |" + " --- |" * len(TARGETS)]
     for name in names:
         cells = []
         for target in TARGETS:
             table = found["tables"][target]
-            arm = f"{name} for {target}" if name in OF_TARGET else name
+            arm = f"{name} for {target}" if name in of_target else name
             place = next(row for row in table["standings"][target] if row["arm"] == arm)
             paired = [row for row in table["paired"] if row["arm"] == arm and row["task"] == target]
             if paired:
@@ -205,10 +228,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--rows", choices=ROWS, default="selectors")
+    parser.add_argument("--part", type=float, default=0.17)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    found = run(options.data, options.out, options.seeds)
+    found = run(options.data, options.out, options.seeds, options.rows, options.part)
     print(show(found))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")

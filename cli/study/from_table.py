@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from thresher.choices import Measure
+from thresher.choices import DecidingSets, Measure
 from thresher.cli.command import Command, named_numbers
 from thresher.cli.lines import trust_lines
 from thresher.errors import InputError
@@ -42,11 +42,16 @@ class FromTable(Command):
     """The column of steps; compared are the last steps that all recipes of a size have, unless --at-step says which."""
     seed_column: str | None = None
     at_step: float | None = None
+    average: int = 1
+    """With --step: the losses of the last so many steps are averaged, on both sides."""
     top: tuple[int, ...] = (1, 3)
     """k of top-k regret."""
     criterion: Measure = "decision_accuracy"
-    """decision_accuracy, spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
+    """decision_accuracy, weighted_accuracy (pairs count by how far apart they lie), clear_accuracy (pairs that the
+    reference's noise does not hide), spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
     threshold: float = 0.9
+    sets: DecidingSets = "all"
+    """What the mean is of: all test sets, or those able to decide, in which noise leaves room for --threshold."""
     costs: tuple[str, ...] = ()
     """SIZE=FLOPS of each size; none: by the numbers of parameters that the sizes' names give."""
     resamples: int = 1000
@@ -64,7 +69,9 @@ class FromTable(Command):
         from thresher.selection.statistics.verdict import Criterion
         from thresher.studies.experiments.trust import judge_size, summary
 
-        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed)
+        criterion = Criterion(
+            self.criterion, self.threshold, self.top, self.resamples, self.seed, sets=self.sets, average=self.average
+        )
         columns = LossColumns(
             size=self.size,
             recipe=self.recipe,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from thresher.choices import Measure
+from thresher.choices import DecidingSets, Measure
 from thresher.cli.command import made
 from thresher.cli.lines import transfer_lines
 from thresher.cli.study.options import StudyOptions
@@ -27,8 +27,11 @@ class Transfer(StudyOptions):
     top: tuple[int, ...] = (1, 3)
     """k of top-k regret."""
     criterion: Measure = "decision_accuracy"
-    """decision_accuracy, spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
+    """decision_accuracy, weighted_accuracy (pairs count by how far apart they lie), clear_accuracy (pairs that the
+    reference's noise does not hide), spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
     threshold: float = 0.9
+    sets: DecidingSets = "all"
+    """What the mean is of: all test sets, or those able to decide, in which noise leaves room for --threshold."""
 
     def run(self, progress):
         from thresher.proxies.settings import ModelSettings
@@ -36,7 +39,7 @@ class Transfer(StudyOptions):
         from thresher.studies.experiments.transfer import Ladder, transfer
         from thresher.studies.experiments.trust import judge_study
 
-        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed)
+        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed, sets=self.sets)
         drawn = self.drawn(progress)
         tables = {
             size: ModelSettings(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from thresher.choices import Measure
+from thresher.choices import DecidingSets, Measure
 from thresher.cli.command import Command
 
 WORDS = {"holds": "holds", "fails": "does not hold", "open": "cannot be told"}
@@ -20,8 +20,11 @@ class Verdict(Command):
     study: tyro.conf.Positional[Path]
     """The artefact that `thresher study transfer` made (its `path`)."""
     criterion: Measure = "decision_accuracy"
-    """decision_accuracy, spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
+    """decision_accuracy, weighted_accuracy (pairs count by how far apart they lie), clear_accuracy (pairs that the
+    reference's noise does not hide), spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
     threshold: float = 0.9
+    sets: DecidingSets = "all"
+    """What the mean is of: all test sets, or those able to decide, in which noise leaves room for --threshold."""
     top: tuple[int, ...] = (1, 3)
     """k of top-k regret."""
     resamples: int = 1000
@@ -32,7 +35,7 @@ class Verdict(Command):
         from thresher.selection.statistics.verdict import Criterion
         from thresher.studies.experiments.trust import judge_study
 
-        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed)
+        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed, sets=self.sets)
         return judge_study(open_artifact(self.study, "transfer"), criterion)
 
     def show(self, result):

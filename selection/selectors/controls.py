@@ -21,6 +21,7 @@ Scorer = Literal[
     "direction",
     "ekfac",
     "ekfac-cg",
+    "ekfac+bm25",
     "metagradient",
     "adamw-influence",
     "trackstar",

@@ -6,6 +6,10 @@ Over recipes to make a training set, with x their losses at the proxy and y at t
     spearman           correlation of their ranks (ties shared)
     decision_accuracy  share of pairs of recipes that x and y order alike (DataDecide, arXiv 2504.11393); a pair that
                        either side ties counts as wrong unless both do
+    weighted_accuracy  the same share with every pair counting by |y_i - y_j|: recipes that lie near each other count
+                       little
+    clear_accuracy     the share among the pairs that the reference tells apart (`signal.told_apart`), where its noise
+                       is known: ties within noise are neither right nor wrong
     regret@k           y of the best of the proxy's k best recipes, minus y of the best recipe; in units of loss
 
 Intervals are the percentiles of these over resamples of the recipes and an unseen one (95 %, `power`), each kept as
@@ -27,6 +31,7 @@ from thresher.selection.statistics.power import (
     resampled_recipes,
     seen_pairs,
 )
+from thresher.selection.statistics.signal import told_apart
 
 Values = Float[np.ndarray, "r"]
 Weights = Float[np.ndarray, "b r"]
@@ -42,14 +47,18 @@ def judge(
     proxy: Mapping[str, Sequence[float] | np.ndarray],
     reference: Mapping[str, Sequence[float] | np.ndarray],
     *,
+    errors: Mapping[str, float] | None = None,
+    counted: Sequence[str] | None = None,
     top: Sequence[int] = TOP,
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> Judged:
     """Every measure on every test set, and on their mean if there are several.
 
-    Both sides map a test set to the loss of each recipe, with the same recipes in the same order. `top` holds the k of
-    the measures regret@k. Raises InputError for fewer than 3 recipes, sets that differ, or losses that are not finite.
+    Both sides map a test set to the loss of each recipe, with the same recipes in the same order. `errors`: of test
+    sets, the standard error of a recipe's loss at the reference, without which there is no clear_accuracy. `counted`:
+    the test sets that the mean is of, None: all. `top` holds the k of the measures regret@k. Raises InputError for
+    fewer than 3 recipes, sets that differ, or losses that are not finite.
     """
     names = list(proxy)
     if names != list(reference) or not names:
@@ -62,27 +71,38 @@ def judge(
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise InputError("some losses are not finite; leave out the runs that diverged, and say so")
     drawn = draw_recipes(x.shape[1], num_resamples, seed)
-    values = {name: _measures(a, b, drawn, top) for name, a, b in zip(names, x, y, strict=True)}
-    if len(names) > 1:
-        values[MEAN] = {
-            measure: np.mean([values[name][measure] for name in names], axis=0) for measure in values[names[0]]
-        }
+    values = {
+        name: _measures(a, b, drawn, top, (errors or {}).get(name)) for name, a, b in zip(names, x, y, strict=True)
+    }
+    chosen = [name for name in names if counted is None or name in counted]
+    if len(names) > 1 and chosen:
+        shared = [measure for measure in values[chosen[0]] if all(measure in values[name] for name in chosen)]
+        values[MEAN] = {measure: np.mean([values[name][measure] for name in chosen], axis=0) for measure in shared}
     return {
         name: {measure: resampled_recipes(of_rows) for measure, of_rows in measures.items()}
         for name, measures in values.items()
     }
 
 
-def _measures(x: Values, y: Values, drawn: Resamples, top: Sequence[int]) -> dict[str, Float[np.ndarray, "2 b"]]:
+def _measures(
+    x: Values, y: Values, drawn: Resamples, top: Sequence[int], error: float | None = None
+) -> dict[str, Float[np.ndarray, "2 b"]]:
     """Each measure with the unseen recipe, and without it."""
     weights = drawn.weights
     pearson = _correlation(np.broadcast_to(x, weights.shape), np.broadcast_to(y, weights.shape), weights)
     spearman = _correlation(_ranks(x, weights), _ranks(y, weights), weights)
-    agreement = _agreement(x, y, weights)
+    apart = np.abs(y[:, None] - y)
+    kinds = {"decision_accuracy": np.ones_like(apart), "weighted_accuracy": apart}
+    if error is not None:
+        kinds["clear_accuracy"] = told_apart(y, error)
+    agreements = {name: _agreement(x, y, weights, counts) for name, counts in kinds.items()}
     measures = {
         "r2": (drawn.shrink(pearson) ** 2, pearson**2),
         "spearman": (drawn.shrink(spearman), spearman),
-        "decision_accuracy": (mixed_agreement(agreement, seen_pairs(weights), drawn), agreement),
+    }
+    measures |= {
+        name: (mixed_agreement(agreement, seen_pairs(weights), drawn), agreement)
+        for name, agreement in agreements.items()
     }
     alone = replace(drawn, unseen=np.zeros_like(drawn.unseen))
     regrets = {f"regret@{k}": (_regret(x, y, drawn, k), _regret(x, y, alone, k)) for k in top if k < len(x)}
@@ -105,11 +125,13 @@ def _ranks(values: Values, weights: Weights) -> Weights:
     return (np.cumsum(counts, axis=1) - counts / 2)[:, level]
 
 
-def _agreement(x: Values, y: Values, weights: Weights) -> Float[np.ndarray, "b"]:
-    same = (np.sign(x[:, None] - x) == np.sign(y[:, None] - y)).astype(np.float64)
+def _agreement(x: Values, y: Values, weights: Weights, counts: Float[np.ndarray, "r r"]) -> Float[np.ndarray, "b"]:
+    """The share of pairs ordered alike, pair (i, j) counting `counts[i, j]` times; 1/2 of none, for it says nothing."""
+    same = (np.sign(x[:, None] - x) == np.sign(y[:, None] - y)) * counts
     np.fill_diagonal(same, 0.0)
-    agreed, pairs = np.einsum("bi,ij,bj->b", weights, same, weights, optimize=True) / 2, seen_pairs(weights)
-    return np.divide(agreed, pairs, out=np.ones_like(agreed), where=pairs > 0)
+    pairs = counts - np.diag(np.diag(counts))
+    agreed, total = (np.einsum("bi,ij,bj->b", weights, each, weights, optimize=True) for each in (same, pairs))
+    return np.divide(agreed, total, out=np.full_like(agreed, 0.5), where=total > 0)
 
 
 def _regret(x: Values, y: Values, drawn: Resamples, k: int) -> Float[np.ndarray, "b"]:

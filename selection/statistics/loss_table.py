@@ -50,19 +50,61 @@ class LossTable:
             raise InputError(f"the recipes of size {size!r} have no step in common; pass the step to compare at")
         return max(whole)
 
-    def at(self, size: str, step: float | None = None) -> Losses:
-        """The losses of `size` at `step`; None: the last step that all its recipes have."""
+    def at(self, size: str, step: float | None = None, average: int = 1) -> Losses:
+        """The losses of `size` at `step`; None: the last step that all its recipes have.
+
+        With `average` above 1 those of the so many last steps up to it that all have, averaged: a single step is as
+        noisy as another seed. Raises InputError where there are fewer.
+        """
+        last = self._last_steps(size, step, average)
+        return {
+            recipe: {name: np.mean([at[recipe][name] for at in last], axis=0).tolist() for name in sets}
+            for recipe, sets in last[-1].items()
+        }
+
+    def checkpoints(self, size: str, step: float | None = None, count: int = 5) -> Losses:
+        """The loss at each of the last `count` steps up to `step`, in the place of seeds: a run's own noise.
+
+        Of recipes with several seeds the first one's. Fewer steps where there are fewer.
+        """
+        there = [at for at in sorted(self._whole(size)) if step is None or at <= step]
+        last = self._last_steps(size, step, min(count, max(1, len(there))))
+        return {
+            recipe: {name: [at[recipe][name][0] for at in last] for name in sets} for recipe, sets in last[-1].items()
+        }
+
+    def _whole(self, size: str) -> list[float]:
+        """The steps that all recipes of a size have, with the same test sets and seeds."""
+        steps = self._of(size)
+        recipes = {recipe for losses in steps.values() for recipe in losses}
+        whole = [step for step, losses in steps.items() if losses.keys() == recipes]
+        shapes = {step: _shape(steps[step]) for step in whole}
+        return [step for step in whole if shapes[step] == shapes[max(whole)]]
+
+    def _last_steps(self, size: str, step: float | None, count: int) -> list[Losses]:
+        """The losses at the last `count` steps up to `step`, that one last."""
         steps = self._of(size)
         step = self.last_step(size) if step is None else step
         if step not in steps:
             known = ", ".join(f"{known:g}" for known in sorted(steps)[-5:])
             raise InputError(f"size {size!r} has no step {step:g}; its last ones are {known}")
-        return steps[step]
+        if count == 1:
+            return [steps[step]]
+        shape = _shape(steps[step])
+        there = [at for at in sorted(steps) if at <= step and _shape(steps[at]) == shape][-count:]
+        if len(there) < count:
+            raise InputError(f"size {size!r} has {len(there)} steps up to {step:g}, and {count} are to be averaged")
+        return [steps[at] for at in there]
 
     def _of(self, size: str) -> Mapping[float, Losses]:
         if size not in self.by_size:
             raise InputError(f"size {size!r} is not in the table; its sizes are {', '.join(self.by_size)}")
         return self.by_size[size]
+
+
+def _shape(losses: Losses) -> dict[str, dict[str, int]]:
+    """How many values there are of each recipe and test set."""
+    return {recipe: {name: len(values) for name, values in sorted(sets.items())} for recipe, sets in losses.items()}
 
 
 def common(proxy: Losses, reference: Losses) -> tuple[list[str], list[str]]:

@@ -88,13 +88,14 @@ def by_chance(num_recipes: int) -> float:
 def best_low(measure: str, num_recipes: int) -> float:
     """The lower end of the interval of `measure` where n recipes agree fully: no study of n can reach more.
 
-    `measure` is decision_accuracy, spearman or r2. In full agreement a resample with u unseen has decision accuracy
+    `measure` is one of MEASURES; accuracies of all kinds end alike. In full agreement a resample with u unseen has
+    decision accuracy
     1 - u (n + 1 - u) / (2 P), with P its pairs of different recipes, and correlation 1 - u / (n + 1). Of 4,000
     resamples, one seed. 1/2 and 0 at the least recipes: nothing is known.
     """
     drawn = draw_recipes(num_recipes, 4000, 0)
     seen = drawn.weights.sum(axis=1)
-    if measure == "decision_accuracy":
+    if measure.endswith("accuracy"):
         values = mixed_agreement(np.ones_like(seen), seen_pairs(drawn.weights), drawn)
     else:
         several = (seen_pairs(drawn.weights) > 0).astype(np.float64)  # of one recipe alone there is no correlation

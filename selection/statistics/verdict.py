@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from thresher.choices import MEASURES
+from thresher.choices import MEASURES, DecidingSets
 from thresher.errors import InputError, unknown
 from thresher.intervals import Interval
 from thresher.selection.statistics.decisions import MEAN, Judged
@@ -29,12 +29,18 @@ class Criterion:
     """k of top-k regret."""
     num_resamples: int = 1000
     seed: int = 0
+    average: int = 1
+    """The last so many checkpoints are averaged, on both sides."""
+    sets: DecidingSets = "all"
+    """What the mean is of: all test sets, or those that noise leaves able to decide (`signal.ceiling`)."""
 
     def __post_init__(self) -> None:
         if self.measure not in MEASURES:
             raise unknown("criterion", self.measure, MEASURES)
         if not 0 < self.threshold < 1:
             raise InputError(f"threshold {self.threshold} is outside (0, 1); pass a share, such as 0.9")
+        if self.average < 1:
+            raise InputError(f"average={self.average}; pass 1 or more checkpoints")
 
 
 CRITERION = Criterion()

@@ -1,6 +1,6 @@
 """What a finished transfer study says: every proxy judged by the reference, and the smallest that can be trusted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple
 from typing import Any
 
@@ -11,8 +11,9 @@ from scipy.stats import pearsonr, spearmanr
 from thresher.artifacts import Artifact
 from thresher.errors import InputError
 from thresher.selection.statistics.decisions import judge, spread_over_noise
-from thresher.selection.statistics.loss_table import LossColumns, LossTable, common, means, read_losses
+from thresher.selection.statistics.loss_table import LossColumns, Losses, LossTable, common, means, read_losses
 from thresher.selection.statistics.power import draw_recipes, resampled_recipes
+from thresher.selection.statistics.signal import Signal, able, ceiling, signal_of
 from thresher.selection.statistics.verdict import CRITERION, Criterion, Evidence, verdict
 from thresher.studies.experiments.transfer import read_rows
 
@@ -64,16 +65,38 @@ def _correlated(points: Float[np.ndarray, "n 2"], function: Callable[..., Any]) 
 def judge_size(
     table: LossTable, name: str, reference: str, criterion: Criterion = CRITERION, at_step: float | None = None
 ) -> dict[str, Any]:
-    """One proxy against the reference: the measures, and what was compared.
+    """One proxy against the reference: the measures, what was compared, and which test sets can decide.
 
-    Sizes may be SIZE@STEP; `at_step` is the step of the others, None: the last that all recipes of a size have.
+    Sizes may be SIZE@STEP; `at_step` is the step of the others, None: the last that all recipes of a size have. Raises
+    InputError where no test set is able to decide and only such are asked for, or a measure needs noise nobody knows.
     """
-    (size, step), (other, other_step) = (_at(entry, at_step) for entry in (name, reference))
-    ours, theirs = table.at(size, step), table.at(other, other_step)
+    ends = [_at(entry, at_step) for entry in (name, reference)]
+    ours, theirs = (table.at(size, step, criterion.average) for size, step in ends)
     recipes, sets = common(ours, theirs)
+    signals = [_signals(table, end, recipes, sets, side) for end, side in zip(ends, (ours, theirs), strict=True)]
+    ceilings = {test: ceiling(*(side.get(test) for side in signals)) for test in sets}
+    errors = {test: signal.error for test, signal in signals[1].items()}
+    if criterion.measure == "clear_accuracy" and len(errors) < len(sets):
+        raise InputError("clear_accuracy needs the reference's noise: seeds, or losses at several steps; take another")
+    chosen = able(ceilings, criterion.threshold) if criterion.sets == "able" else sets
+    if not chosen:
+        raise InputError(
+            f"no test set can decide at {criterion.threshold:g}: noise alone keeps the best at "
+            f"{max(ceilings.values()):.2f}; more seeds, or --sets all"
+        )
     options = {"top": criterion.top, "num_resamples": criterion.num_resamples, "seed": criterion.seed}
+    options |= {"errors": errors, "counted": chosen}
     found: dict[str, Any] = {
         "judged": judge(means(ours, recipes, sets), means(theirs, recipes, sets), **options),
+        "signals": {
+            test: {
+                "proxy": _described(signals[0].get(test)),
+                "reference": _described(signals[1].get(test)),
+                "ceiling": ceilings[test],
+                "is_counted": test in chosen,
+            }
+            for test in sets
+        },
         "num_recipes": len(recipes),
         "num_sets": len(sets),
         "num_seeds": min(len(ours[recipe][name]) for recipe in recipes for name in sets),
@@ -82,6 +105,25 @@ def judge_size(
     if all(len(ours[recipe][sets[0]]) > 1 for recipe in recipes):
         found["spread_over_noise"] = spread_over_noise({name: [ours[r][name] for r in recipes] for name in sets})
     return found
+
+
+def _signals(
+    table: LossTable, end: tuple[str, float | None], recipes: Sequence[str], sets: Sequence[str], losses: Losses
+) -> dict[str, Signal]:
+    """The signal of each test set at one size, as far as known: from its seeds, or else the last steps of its runs."""
+    from_steps = table.checkpoints(*end)
+    found = {}
+    for test in sets:
+        signal = signal_of([losses[recipe][test] for recipe in recipes])
+        if signal is None and all(test in from_steps.get(recipe, {}) for recipe in recipes):
+            signal = signal_of([from_steps[recipe][test] for recipe in recipes], "checkpoints")
+        if signal is not None:
+            found[test] = signal
+    return found
+
+
+def _described(signal: Signal | None) -> dict[str, Any] | None:
+    return None if signal is None else {**asdict(signal), "ratio": signal.ratio}
 
 
 def summary(

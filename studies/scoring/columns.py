@@ -15,6 +15,7 @@ from thresher.attribution.scoring.scores import score
 from thresher.attribution.unrolling.scores import Unrolling, score_by_unrolling
 from thresher.data.examples import Examples
 from thresher.studies.scoring.basis import Basis
+from thresher.studies.scoring.combined import combined_columns
 from thresher.studies.scoring.replay import replay_of
 
 Columns = Callable[[Basis, Mapping[str, Examples], Path], Artifact]
@@ -70,6 +71,7 @@ COLUMNS: Mapping[str, Columns] = {
     "direction": _direction,
     "ekfac": _curvature(steps=False),
     "ekfac-cg": _curvature(steps=True),
+    "ekfac+bm25": combined_columns,
     "metagradient": _unrolling("metagradient"),
     "adamw-influence": _unrolling("adamw-influence"),
 }

@@ -18,6 +18,7 @@ from thresher.errors import InputError
 from thresher.proxies.models.spec import task_of
 from thresher.scorers import SCORERS, scorer_named
 from thresher.studies.scoring.basis import Basis
+from thresher.studies.scoring.combined import combined_pairs
 
 Pairs = Callable[[Basis, Examples], baselines.Blocks]
 
@@ -85,6 +86,7 @@ PAIRS: Mapping[str, Pairs] = {
     "direction": _dual,
     "ekfac": _curvature(steps=False),
     "ekfac-cg": _curvature(steps=True),
+    "ekfac+bm25": combined_pairs,
     "trackstar": _trackstar,
     "grad-cosine": _grad_cosine,
     "embedding": _embedding,

@@ -130,7 +130,9 @@ def test_the_methods_without_features_need_prepared_examples(made, tmp_path, sco
     assert status == 2 and "holds 'features'" in error
 
 
-@pytest.mark.parametrize("name", ["ekfac", "ekfac-cg", "metagradient", "trackstar", "grad-cosine", "embedding", "bm25"])
+@pytest.mark.parametrize(
+    "name", ["ekfac", "ekfac-cg", "ekfac+bm25", "metagradient", "trackstar", "grad-cosine", "embedding", "bm25"]
+)
 def test_every_scorer_writes_the_same_kind_of_scores(made, tmp_path, score, name):
     status, result, error = score("--scorer", name, "--steps", 2, "--k", 32, "--out", tmp_path / "scores")
     assert status == 0 and result["kind"] == "scores", error
@@ -158,11 +160,12 @@ def test_what_a_scorer_takes_and_needs_is_said_before_it_begins(made, tmp_path, 
         assert main([*map(str, (*start, "--scorer", name, "--steps", 2, "--k", 64, "--out", tmp_path / "scores"))]) == 0
         said = capsys.readouterr().err.splitlines()
         if times == 0:
-            assert re.fullmatch(LINES[name], said[0]), said
+            assert re.fullmatch(LINES[name] + MEMORY, said[0]), said
         else:  # nothing is left to be done
             assert [line.partition("thresher: next: ")[0] for line in said] == [""]
 
 
+MEMORY = r"; [\d.]+ [MG]B of memory at most"
 LINES = {
     "trak": r"thresher: trak: about 1 pass over \d+ examples, 1 model; needs checkpoints; about .+ on this machine",
     "direction": r"thresher: direction: about 2.6 passes over \d+ examples, 1 model; needs checkpoints; about .+",
@@ -170,6 +173,16 @@ LINES = {
     "metagradient": r"thresher: metagradient: about 6.5 trainings of \d+ examples, 1 model; needs checkpoints of .+",
     "bm25": r"thresher: bm25: about 0 passes over \d+ examples; needs the texts",
 }
+
+
+def test_ekfac_and_bm25_together_are_the_sum_of_both_in_units_of_their_spread(made, tmp_path, score):
+    columns = {}
+    for name in ("ekfac", "bm25", "ekfac+bm25"):
+        assert score("--scorer", name, "--out", tmp_path / name)[0] == 0
+        column = pq.read_table(tmp_path / name / "scores.parquet")["t"].to_numpy()
+        columns[name] = (column - column.mean()) / column.std()
+    both = columns["ekfac"] + columns["bm25"]
+    np.testing.assert_allclose(columns["ekfac+bm25"], both / both.std(), rtol=1e-4, atol=1e-4)
 
 
 def test_bm25_takes_no_model(made, tmp_path):

@@ -32,13 +32,16 @@ def test_single_target_examples_meet_the_pool_in_one_pass():
 
 
 def test_the_line_says_passes_needs_and_time():
-    line = said_before("ekfac", Work(num_examples=10_000, num_models=3, sample=0), 100.0, more=30.0, note="a note")
-    assert line == (
-        "ekfac: about 1.3 passes over 10,000 examples, 3 models; needs checkpoints; about 7 min on this machine; a note"
+    line = said_before(
+        "ekfac", Work(num_examples=10_000, num_models=3, sample=0), 100.0, more=30.0, memory=2.5e9, note="a note"
     )
-    assert "on this machine" not in said_before("bm25", Work(num_examples=3))
+    assert line == (
+        "ekfac: about 1.3 passes over 10,000 examples, 3 models; needs checkpoints; about 7 min on this machine; "
+        "2.5 GB of memory at most; a note"
+    )
+    assert "on this machine" not in said_before("bm25", Work(num_examples=3), memory=1e9)
 
 
 @pytest.mark.parametrize("name", SCORERS)
 def test_every_scorer_has_a_line(name):
-    assert said_before(name, Work(num_examples=5), 1.0).startswith(f"{name}: about ")
+    assert said_before(name, Work(num_examples=5), 1.0, memory=1e9).startswith(f"{name}: about ")

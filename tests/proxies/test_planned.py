@@ -2,13 +2,17 @@
 
 import logging
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from thresher.proxies.planned import Planned, cost_of, say_planned, size_of, span
+from thresher.proxies.models.spec import model_spec
+from thresher.proxies.planned import Planned, cost_of, say_planned, span
 from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training.chosen import train_config_of
 from thresher.proxies.trials import Trial, planned, train_trials
+from thresher.shown import size_of
 from thresher.workspace import Workspace
 
 SMALL = ModelSettings(size="20K", epochs=2)
@@ -55,9 +59,11 @@ def test_models_that_are_there_already_are_not_to_come(text, tmp_path):
 def test_costs_are_of_the_model_as_it_is_trained(pool, request):
     examples = request.getfixturevalue(pool)
     size = "20K" if pool == "text" else "mlp-16x1"
-    cost = cost_of(ModelSettings(size=size), examples, "cpu")
-    kept = cost_of(ModelSettings(size=size, keep_optimizer=True), examples, "cpu")
-    assert cost.seconds > 0 and cost.memory > 4e8 and kept.weights == 3 * cost.weights
+    spec = model_spec(size, examples)
+    config = train_config_of(ModelSettings(size=size), spec)
+    cost = cost_of(spec, config, examples, "cpu")
+    kept = cost_of(spec, replace(config, keep_optimizer=True), examples, "cpu")
+    assert cost.seconds > 0 and cost.memory > 4 * cost.weights and kept.weights == 3 * cost.weights
     assert cost.stacks == (pool == "digits") and cost.epochs == (1 if pool == "text" else 30)
 
 

@@ -10,9 +10,11 @@ from thresher.api.handle import Source
 from thresher.api.handles import Examples, FeatureStore
 from thresher.artifacts import Artifact
 from thresher.progress import SILENT, Progress
+from thresher.rules import ruled
 from thresher.studies.explorer.explore import PAGE_MB, open_subject, write_explorer
 
 
+@ruled
 def explore(
     scores: Source | Any,
     pool: Source,

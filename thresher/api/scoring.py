@@ -23,7 +23,7 @@ from thresher.rules import ruled
 from thresher.scorers import scorer_named
 from thresher.scores import check_names
 from thresher.studies.scoring.basis import Attribution, Basis
-from thresher.studies.scoring.effort import say_effort
+from thresher.studies.scoring.effort import say_effort, say_pass
 from thresher.studies.scoring.score import score_by
 from thresher.workspace import Workspace, evidence_folder
 
@@ -67,8 +67,10 @@ def featurize(
         if not isinstance(prepared, TokenExamples) or not prepared.layout.packed:
             raise InputError(f"{prepared.artifact.path} holds no documents to take the windows of; leave out --windows")
         prepared = prepared.by_window()
+    loaders = pairs_of(models, prepared)
+    say_pass(loaders, prepared, projection, k, batch_tokens=batch_tokens, device=device, out=Path(out))
     artifact = features_module.featurize(
-        pairs_of(models, prepared),
+        loaders,
         prepared,
         out=Path(out),
         projection=projection,

@@ -10,13 +10,16 @@ from thresher.api.handles import Examples, FeatureStore, Scores, Selection
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled
+from thresher.selection.choosing import check_needs
 from thresher.selection.methods import stages_of
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.goal import make_goal
 from thresher.selection.mixture.table import MixtureTable
 from thresher.selection.mixture.table_file import Columns, read_table
 from thresher.studies.mixtures.proposal import natural_of, propose_from
-from thresher.studies.selections.select import select_from
+from thresher.studies.selections.effort import say_selection
+from thresher.studies.selections.evidence import evidence_of
+from thresher.studies.selections.select import check_unit, select_from
 from thresher.studies.selections.sources import Sources
 from thresher.workspace import Workspace, evidence_folder
 
@@ -69,7 +72,11 @@ def select(
         seed=seed,
     )
     budget = {"fraction": fraction, "count": count, "tokens": tokens}
-    return Selection(select_from(sources, method, out=Path(out), seed=seed, **budget))
+    known = evidence_of(sources, seed)
+    check_unit(method, sources, tokens)
+    check_needs(method, known, **budget)
+    say_selection(sources, method, Path(out))
+    return Selection(select_from(sources, method, out=Path(out), seed=seed, evidence=known, **budget))
 
 
 def sources_of(

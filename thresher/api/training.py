@@ -10,11 +10,12 @@ from jaxtyping import Float, Int
 
 from thresher.api.handle import Source
 from thresher.api.handles import Examples, Model, Quality, Validation, named
+from thresher.artifacts import is_artifact
 from thresher.data.examples import Examples as PreparedExamples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import model_spec, task_of
-from thresher.proxies.planned import Planned
+from thresher.proxies.planned import Planned, say_training
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training import trainer
 from thresher.proxies.training.config import TrainConfig
@@ -77,11 +78,15 @@ def train(
     if unknown := [name for name in given if name not in TrainConfig.__dataclass_fields__]:
         known = ", ".join(TrainConfig.__dataclass_fields__)
         raise InputError(f"{unknown[0]} is no setting of a training; pass some of {known}")
+    config = config or TrainConfig.for_task(spec["task"], **given)
+    if not is_artifact(Path(out)):
+        unit = budget or float(np.asarray(examples.lengths())[slice(None) if indices is None else indices].sum())
+        say_training(spec, config, unit, examples, device)
     artifact = trainer.train(
         spec,
         examples,
         out=Path(out),
-        config=config or TrainConfig.for_task(spec["task"], **given),
+        config=config,
         seed=seed,
         indices=indices,
         budget=budget,

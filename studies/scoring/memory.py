@@ -1,0 +1,54 @@
+"""What a scorer holds in memory beside what the process has, at most, from the sizes of what it makes.
+
+The multiples are of what was measured (docs/scorers.md, memory); they are rounded up.
+"""
+
+from math import isqrt
+
+from torch import Size, nn
+
+from thresher.attribution.scoring.options import BYTES_A_PAIR, GIGABYTE
+from thresher.scorers import SCORERS, Work
+from thresher.studies.scoring.basis import Attribution
+
+READ = 5.0
+"""A batch whose gradients are read, as multiples of what a plain backward pass keeps of it."""
+KERNELS = 5
+"""Matrices of k x k in float64 at once."""
+HELD = 2.0**28
+"""Gradients, features or pairs that are held until they are summed."""
+LARGEST_SIDE = 2**14
+"""Of a matrix of weights: larger sides have no eigenvectors."""
+
+
+def memory_of(
+    name: str, work: Work, settings: Attribution, model: nn.Module, held: float, *, k: int, steps: int = 0
+) -> float:
+    """Bytes beside those of the process.
+
+    `held`: what a backward pass of the largest batch keeps; `k`: numbers of a feature; `steps`: of a training that is
+    gone back through.
+    """
+    shapes = [parameter.shape for parameter in model.parameters()]
+    numbers = float(sum(shape.numel() for shape in shapes))
+    read = 8.0 * numbers + READ * held + HELD
+    directions = 4.0 * numbers * work.num_targets
+    if name in ("trak", "trackstar"):
+        return read + KERNELS * 8.0 * k**2
+    if name in ("dual", "direction"):
+        rows = work.num_examples if name == "dual" else min(work.sample, work.num_examples)
+        pairs = BYTES_A_PAIR * rows * (rows + work.num_targets)
+        return read + min(settings.memory_gb * GIGABYTE, pairs + 4.0 * rows * numbers) + 2 * directions
+    if SCORERS[name].damping == "curvature_damping":
+        sides = sum(8.0 * side**2 for shape in shapes for side in _sides(shape) if side <= LARGEST_SIDE)
+        return read + 3 * sides + 8.0 * numbers + (8 if name == "ekfac-cg" else 3) * directions
+    if "training" in SCORERS[name].needs:
+        state = 12.0 * numbers  # weights and two moments
+        return read + (isqrt(settings.window or steps) + 3) * state + 6 * directions
+    return read
+
+
+def _sides(shape: Size) -> tuple[int, int]:
+    """Of a parameter as a matrix, its first axis against all others."""
+    first = shape[0] if shape else 1
+    return first, shape.numel() // max(1, first)
