@@ -57,15 +57,20 @@ class Hub(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.headers.get("authorization") != "Bearer hf_test":
             return self.answer({"error": "Invalid credentials"}, 401)
+        if not self.server.folder.exists() and not self.server.created:
+            return self.answer({"error": "Repository not found"}, 404)
         files = [file for file in self.server.folder.rglob("*") if file.is_file()]
         names = [file.relative_to(self.server.folder).as_posix() for file in files]
         if "/tree/" in self.path:
             return self.answer([{"type": "file", "path": name, "oid": "0" * 40, "size": 1} for name in names])
-        return self.answer({"id": "me/subset", "sha": "0" * 40, "siblings": [{"rfilename": name} for name in names]})
+        siblings = [{"rfilename": name} for name in names]
+        return self.answer({"id": "me/subset", "sha": "0" * 40, "siblings": siblings, "tags": self.server.tags})
 
     def answer(self, value, status=200):
         data = json.dumps(value).encode()
         self.send_response(status)
+        if status == 404:
+            self.send_header("X-Error-Code", "RepoNotFound")
         if status != 200:
             self.send_header("X-Error-Message", value["error"])
         self.send_header("Content-Type", "application/json")
@@ -80,7 +85,7 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.folder = tmp_path / "hub"
+    server.folder, server.tags, server.created = tmp_path / "hub", ["thresher"], {}
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
@@ -106,8 +111,9 @@ def export(corpus, tmp_path):
 def test_what_is_pushed_loads_as_the_kept_rows_and_its_card_says_how_they_were_chosen(export, hub, tmp_path, form):
     folder = export(form)
     address = f"http://127.0.0.1:{hub.server_port}"
-    (hub.folder / "data").mkdir(parents=True)
-    (hub.folder / "data" / "train-00007-of-00008.parquet").write_bytes(b"of an earlier push")
+    if form == "parquet":
+        (hub.folder / "data").mkdir(parents=True)
+        (hub.folder / "data" / "train-00007-of-00008.parquet").write_bytes(b"of an earlier push")
     url = push_to_hub(folder, "me/subset", license="odc-by", token="hf_test", endpoint=address)
     assert (
         url.endswith("datasets/me/subset")
@@ -132,6 +138,13 @@ def test_what_the_hub_refuses_and_what_is_no_table_is_said_in_one_line(export, h
     with pytest.raises(InputError, match=r"could not be pushed .*Invalid credentials.*log in") as error:
         push_to_hub(folder, "me/subset", token="hf_wrong", endpoint=address)
     assert "\n" not in str(error.value)
+    (hub.folder / "data").mkdir(parents=True)
+    (hub.folder / "data" / "theirs.csv").write_text("a,b")
+    hub.tags = ["somebody"]
+    with pytest.raises(InputError, match=r"me/subset holds other files \(data/theirs.csv, ...\)"):
+        push_to_hub(folder, "me/subset", token="hf_test", endpoint=address)
+    with pytest.raises(InputError, match=r"could not be pushed"):
+        push_to_hub(folder, "me/subset", token="hf_test", endpoint="http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"repository 'a/b/c' cannot be .*; write OWNER/NAME"):
         push_to_hub(folder, "a/b/c", token="hf_test", endpoint=address)
     with pytest.raises(InputError, match="holds 'selection'; push an export as"):

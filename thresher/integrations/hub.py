@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from huggingface_hub import DatasetCardData, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from thresher.api.handle import Handle, Source
@@ -16,6 +16,9 @@ FORMATS = ("parquet", "jsonl", "jsonl.zst")
 """Of exports that the hub shows and `datasets` loads."""
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 """The hub's words for how many rows a data set has: fewer than this."""
+
+TAG = "thresher"
+"""On the card of what is pushed."""
 
 
 def push_to_hub(
@@ -29,18 +32,21 @@ def push_to_hub(
 ) -> str:
     """Upload what `thresher select --export` wrote as the data set OWNER/NAME, in one commit; its address.
 
-    private   whether a new repository is for you alone; one that is there stays as it is
+    private   whether a new repository is for you alone; one that is there stays as it is, and loses the shards of an
+              earlier push
     license   of the data, by the hub's word for it (`odc-by`, ...); None: the card says none
     token     None: the one that `hf auth login` stored, or HF_TOKEN
     endpoint  None: the public hub, or HF_ENDPOINT
 
-    Raises InputError for an export that is no table, a name that cannot be, and what the hub refuses.
+    Raises InputError for an export that is no table, a name that cannot be, a repository with
+    other files in it, and what the hub refuses.
     """
     artifact = check_push(export, repository)
     with tempfile.TemporaryDirectory() as folder:
         write_repository(artifact, Path(folder), repository, license=license)
         api = HfApi(endpoint=endpoint, token=token)
         try:
+            _refuse_others(api, repository)
             url = api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)
             message = f"Selection by {_method(artifact)}, {artifact.facts['num_rows']} rows"
             api.upload_folder(
@@ -50,13 +56,27 @@ def push_to_hub(
                 commit_message=message,
                 delete_patterns="data/*",  # of an earlier export: else its shards would be loaded too
             )
-        except (HfHubHTTPError, OSError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # of the hub, the network and whatever client huggingface_hub speaks by
             said = getattr(error, "server_message", None) or str(error)
             reason = " ".join(said.split())[:160]
             raise InputError(
                 f"{repository} could not be pushed ({reason}); log in by hf auth login, check the name"
             ) from error
     return str(url)
+
+
+def _refuse_others(api: HfApi, repository: str) -> None:
+    """Raise InputError for a repository with files in it that no export of ours was pushed to."""
+    if api.repo_exists(repository, repo_type="dataset"):
+        info = api.dataset_info(repository)
+        files = {file.rfilename for file in info.siblings or []} - {".gitattributes"}
+        if files and TAG not in (info.tags or []):
+            raise InputError(
+                f"{repository} holds other files ({sorted(files)[0]}, ...), which a push would join; push "
+                "to a repository that is new"
+            )
 
 
 def check_push(export: Source, repository: str) -> Artifact:
@@ -92,7 +112,7 @@ def write_repository(export: Source, folder: Path, repository: str, *, license: 
         license=license,
         pretty_name=repository.rpartition("/")[2],
         size_categories=[size],
-        tags=["thresher", "data-selection"],
+        tags=[TAG, "data-selection"],
         configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}],
     )
     use = f'```python\nimport datasets\n\ndata = datasets.load_dataset("{repository}", split="train")\n```\n'

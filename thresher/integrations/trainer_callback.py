@@ -41,7 +41,12 @@ class AttributionCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Refuse, before the first step, a model whose tokens are others. Raises InputError."""
+        """Refuse, before the first step, a model whose tokens are others, or that is in pieces. Raises InputError."""
+        if getattr(args, "fsdp", None) or getattr(args, "deepspeed", None):
+            raise InputError(
+                "FSDP and DeepSpeed cut the model into pieces, so that no process can attribute while it trains; leave "
+                "the callback out, and score the saved checkpoints afterwards"
+            )
         vocab_size: int | None = getattr(getattr(kwargs.get("model"), "config", None), "vocab_size", None)
         needed: int | None = self.pool.facts.get("vocab_size")
         if vocab_size is not None and needed is not None and needed > vocab_size:

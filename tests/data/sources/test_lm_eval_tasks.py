@@ -96,9 +96,26 @@ def test_what_is_no_task_is_said_in_one_line(task, tmp_path):
     with pytest.raises(InputError, match="does not exist; check the path of the task's file"):
         rows_of(tmp_path / "none.yaml")
     broken = task("choices", dataset_kwargs={"data_files": {"test": str(tmp_path / "none.jsonl")}})
-    with pytest.raises(InputError, match=r"could not be loaded .*; check its data and the network") as error:
+    with pytest.raises(InputError, match=r"could not be loaded .*; check the task, its data") as error:
         rows_of(broken)
     assert "\n" not in str(error.value)
+
+
+def test_a_document_that_the_task_s_own_code_fails_on_is_said(task):
+    odd = [*QUESTIONS, {"q": "what?", "options": None, "answer": 0, "right": "c"}]
+    with pytest.raises(InputError, match="document toy_choices/test/3 could not be loaded"):
+        rows_of(task("choices", odd))
+
+
+def test_documents_of_the_pool_that_hold_a_question_are_left_out(task, tmp_path):
+    long = " ".join(f"word{n}" for n in range(20))
+    file = task("written", [QUESTIONS[0] | {"q": long}])
+    (tmp_path / "pool.jsonl").write_text(
+        "".join(json.dumps({"text": t}) + "\n" for t in (f"so {long}, yes", "other words"))
+    )
+    command = ["prepare", "--data", str(tmp_path / "pool.jsonl"), "--vocab-size", "300", "--quiet", "--out"]
+    assert main([*command, str(tmp_path / "pool"), "--decontaminate", f"toy=lm_eval:{file}"]) == 0
+    assert thresher.open(tmp_path / "pool").load().texts([0]) == ["other words"]
 
 
 def test_a_right_choice_that_is_none_of_them_is_a_bad_row(task):

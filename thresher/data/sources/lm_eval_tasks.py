@@ -59,7 +59,21 @@ def _rows(task: Any, split: str | None, name: str) -> Iterator[dict[str, Any]]:
     splits = there if split == ALL else [check_split(split or usual, there, name)]
     for own in splits:
         for number, document in enumerate(getattr(task, f"{SPLITS[own]}_docs")()):
-            yield {"id": f"{task.task_name}/{own}/{number}", "domain": task.task_name, **_texts(task, document, name)}
+            id = f"{task.task_name}/{own}/{number}"
+            try:
+                texts = _texts(task, document, name)
+            except InputError:
+                raise
+            except Exception as error:  # what a task's own code and templates raise
+                raise _failed(f"{name}: document {id}", error) from error
+            yield {"id": id, "domain": task.task_name, **texts}
+
+
+def _failed(what: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:160]
+    return InputError(
+        f"{what} could not be loaded ({type(error).__name__}: {reason}); check the task, its data and the network"
+    )
 
 
 def _texts(task: Any, document: Any, name: str) -> dict[str, Any]:
@@ -137,10 +151,7 @@ def _tasks(name: str) -> list[Any]:
         try:
             return list(manager.load(str(Path(asked).expanduser()) if is_file else asked)["tasks"].values())
         except Exception as error:  # what a task's own code, its YAML and `datasets` raise
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-            raise InputError(
-                f"{name} could not be loaded ({type(error).__name__}: {reason}); check its data and the network"
-            ) from error
+            raise _failed(name, error) from error
 
 
 @cache
