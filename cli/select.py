@@ -22,6 +22,7 @@ class Select(Command):
     usage = """
     thresher select --scores scores --pool pool --fraction 0.2 --out selection
     thresher select --method 'minhash | dsdm:0.2' --scores scores --pool pool --out selection --export subset
+    thresher select --method random --fraction 0.1 --pool pool --out random --export shards --format mds
     thresher select --method bm25 --pool pool --targets squad=target --tokens 1_000_000 --out control
     """
 
