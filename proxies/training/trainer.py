@@ -170,10 +170,10 @@ class Trainer:
                 advance(1)
                 due = time.perf_counter() - saved >= checkpoint_every_seconds
                 if due or state.step % STEPS_BETWEEN_CHECKS == 0 or state.step == num_steps:
-                    self._check_finite()
                     if tell is not None:
                         self._tell(tell, told)
                     told = state.step
+                    self._check_finite()
                 state.seconds = time.perf_counter() - begun
                 if due:
                     if first:

@@ -14,8 +14,9 @@ from thresher.data.sources.source import Source
 from thresher.errors import InputError
 from thresher.proxies.evaluation import evaluate_choices
 from thresher.proxies.models.weights import loaders_of
-from thresher.studies.preparation import columns_of
+from thresher.studies.preparation import columns_of, prepare
 from thresher.studies.study_file import read_study, study_text
+from thresher.workspace import Workspace
 
 pytest.importorskip("lm_eval")
 pytestmark = pytest.mark.integration
@@ -159,6 +160,17 @@ def test_a_study_names_a_task_in_place_of_data_with_the_path_of_its_file_from_it
         (tmp_path / "study.toml").write_text(odd)
         with pytest.raises(InputError, match="write it in place of data, as lm_eval:NAME"):
             read_study(tmp_path / "study.toml")
+
+
+def test_a_study_selects_for_one_half_of_a_task_and_validates_on_the_other_with_its_choices(task, corpus, tmp_path):
+    many = [row | {"q": f"{row['q']} ({n})"} for n in range(8) for row in QUESTIONS]
+    text = f'[pool]\ndata = "{corpus}"\n[target.toy]\ntask = "lm_eval:{task("choices", many)}"\n'
+    (tmp_path / "study.toml").write_text(f"vocab_size = 300\n{text}")
+    prepared = prepare(read_study(tmp_path / "study.toml"), Workspace(tmp_path / "work"))
+    seen, unseen = prepared.targets["toy"], prepared.heldout["toy"]
+    assert {*seen.ids, *unseen.ids} == {f"toy_choices/test/{n}" for n in range(24)}
+    assert not {*seen.ids} & {*unseen.ids} and len(seen) > 3 and len(unseen) > 3
+    assert unseen.choices is not None and unseen.choices.right.sum() == len(unseen)
 
 
 def harness_results(file: Path, checkpoint: Path) -> float:
