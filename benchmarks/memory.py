@@ -69,15 +69,15 @@ def commands(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str,
         ]  # fmt: skip
         for scorer in ("trak", "direction", "ekfac"):
             yield f"score {scorer}, rn-1/16, 2,000 images", _score(scorer, pool, folder / "images-test", model, folder)
-    table = pq.read_table(arguments.data / "corpus" / "documents.parquet", columns=["text", "domain", "doc_id"])
+    table = pq.read_table(arguments.data / "corpus" / "documents.parquet", columns=["text", "domain"])
     order = np.random.default_rng(0).permutation(len(table))
     pq.write_table(table.take(order[-100:]), folder / "target.parquet")
     for size in arguments.sizes if {*arguments.only} - {"vision"} else ():
         pool, target, data = folder / f"pool-{size}", folder / f"target-{size}", folder / f"data-{size}.parquet"
         pq.write_table(table.take(order[:size]), data)
-        yield "prepare", ["prepare", "--data", data, "--id", "doc_id", "--domain", "domain", "--out", pool]
+        yield "prepare", ["prepare", "--data", data, "--domain", "domain", "--out", pool]
         own = ["--tokenizer", pool, "--out", target]
-        yield "prepare", ["prepare", "--data", folder / "target.parquet", "--id", "doc_id", *own]
+        yield "prepare", ["prepare", "--data", folder / "target.parquet", *own]
         for model in arguments.models:
             trained, about = folder / f"model-{size}-{model}", f"{model}, {size:,} texts"
             train = ["train", "--pool", pool, "--model", model, "--fraction", min(1, 1000 / size), "--out", trained]

@@ -16,7 +16,7 @@ from torch import nn
 from thresher.data.examples import Examples
 from thresher.devices import autocast, pick_device
 from thresher.executors.workers import num_workers
-from thresher.memory import Held, resident
+from thresher.memory import Held, of_process
 from thresher.outputs import Batch
 from thresher.proxies.models.spec import Spec, build_model, model_spec, private_randomness
 from thresher.proxies.settings import ModelSettings
@@ -71,7 +71,7 @@ def say_planned(planned: Sequence[Planned], pool: Examples, *, workers: int | No
         return
     at_once = num_workers(workers, workspace.device, workspace.executor)
     alike = [replace(kind.settings, learning_rate=None) for kind in planned]  # a rate costs nothing
-    process, costs_of = resident(), {}
+    process, costs_of = of_process(), {}
     for settings in dict.fromkeys(alike):
         spec = model_spec(settings.size, pool)
         costs_of[settings] = cost_of(spec, train_config_of(settings, spec), pool, workspace.device)
@@ -100,7 +100,7 @@ def say_training(spec: Spec, config: TrainConfig, unit: float, pool: Examples, d
     """Log, as information, one line about a training in this process; `unit` as in `Planned`."""
     if not log.isEnabledFor(logging.INFO):
         return
-    process = resident()
+    process = of_process()
     cost = cost_of(spec, config, pool, device)
     seconds = cost.seconds * cost.epochs * unit
     log.info(

@@ -24,6 +24,15 @@ class Held:
         return sum(self._sizes.values())
 
 
+STILL_TO_LOAD = 4.5e8
+"""Of libraries that are loaded, and memory that they set aside, when they are first used."""
+
+
+def of_process() -> float:
+    """Bytes of memory that this process has once it works, beside what its work holds."""
+    return resident() + STILL_TO_LOAD
+
+
 def resident() -> float:
     """Bytes of memory that this process has now; where the system does not say, the most it ever had."""
     try:

@@ -17,7 +17,7 @@ from thresher.attribution.gradients.views import combinations
 from thresher.data.batches import Part, all_of
 from thresher.data.examples import Examples
 from thresher.devices import pick_device
-from thresher.memory import Held, resident
+from thresher.memory import Held, of_process
 from thresher.outputs import logits_of, outputs_of
 from thresher.proxies.models.weights import Loaders
 from thresher.scorers import KERNEL, SCORERS, Work, said_before
@@ -41,7 +41,7 @@ def say_effort(
     """
     if (out is not None and is_artifact(out)) or not log.isEnabledFor(logging.INFO):
         return
-    own, memory = basis.settings, resident()
+    own, memory = basis.settings, of_process()
     work = Work(
         num_examples=len(basis.pool),
         num_models=basis.num_models,
@@ -75,7 +75,7 @@ def say_pass(
     """Log, as information, one line about a pass for features; nothing where they are there already."""
     if is_artifact(out) or not log.isEnabledFor(logging.INFO):
         return
-    k, memory, model = usual(projection, k, is_classified=examples.is_classified)[1], resident(), models[0][1]()
+    k, memory, model = usual(projection, k, is_classified=examples.is_classified)[1], of_process(), models[0][1]()
     timed = pass_over(model, all_of(examples, batch_tokens), device)
     work = Work(num_examples=len(examples), num_models=len(models))
     memory += memory_of("grad-cosine", work, Attribution(), model, timed.held, k=k)

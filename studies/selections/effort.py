@@ -8,7 +8,7 @@ import numpy as np
 from thresher.artifacts import is_artifact
 from thresher.attribution.gradients.projection import usual
 from thresher.data.batches import all_of
-from thresher.memory import resident
+from thresher.memory import of_process
 from thresher.scorers import Work
 from thresher.selection.methods import needs_of
 from thresher.shown import duration, size_of
@@ -33,7 +33,7 @@ def say_selection(sources: Sources, spec: str, out: Path) -> None:
     """
     if is_artifact(out) or not log.isEnabledFor(logging.INFO):
         return
-    needs, memory, seconds = needs_of(spec), resident(), 0.0
+    needs, memory, seconds = needs_of(spec), of_process(), 0.0
     tokens = float(np.asarray(sources.lengths).sum())
     if any("texts" in need for need in needs):
         memory += TEXTS * tokens

@@ -11,6 +11,7 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -301,3 +302,12 @@ def marked(mark: str) -> list[int]:
             except OSError:
                 pass
     return living
+
+
+def is_heeded(pid: int, number: int) -> bool:
+    """Whether the process has asked for the signal, by its mask in /proc; Python itself asks for SIGINT."""
+    number = signal.SIGTERM if number == signal.SIGINT else number
+    with suppress(OSError):
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
+    return False

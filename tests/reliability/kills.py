@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 
-from tests.reliability.ground import STAGES, Ground, Report, differing, leftovers, marked, run, start, tree
+from tests.reliability.ground import STAGES, Ground, Report, differing, is_heeded, leftovers, marked, run, start, tree
 
 LINES = STAGES | {
     "fleet": STAGES["validate"].replace("--workers 1", "--workers 2"),
@@ -104,7 +104,7 @@ def _signal(ground: Ground, kind: str, name: str, out: Path, seconds: float, dra
             target = draw.choice(alive) if alive else 0
     else:
         if kind != "group":  # before any line of ours is run, a signal ends the interpreter in its own way
-            _wait_until(lambda: _is_heeded(process.pid, number) or process.poll() is not None)
+            _wait_until(lambda: is_heeded(process.pid, number) or process.poll() is not None)
         time.sleep(draw.uniform(0, seconds))
     if process.poll() is not None or not target:
         process.communicate()
@@ -140,15 +140,6 @@ def _judge(kind: str, code: int, err: str) -> tuple[str, str]:
     wanted = 128 + KINDS[kind][0]
     right = code == wanted and len(said) == 1 and said[0].startswith("thresher: ")
     return "stopped and resumed", "" if right else f"status {code}, {len(said)} lines: {said[:1]} .. {said[-1:]}"
-
-
-def _is_heeded(pid: int, number: int) -> bool:
-    """Whether the process has asked for the signal, by its mask in /proc; Python itself asks for SIGINT."""
-    number = signal.SIGTERM if number == signal.SIGINT else number
-    with suppress(OSError):
-        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        return bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
-    return False
 
 
 def _workers(process: Popen) -> list[int]:

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.reliability import forked
-from tests.reliability.ground import STUDY, Ground, Report, leftovers, tree
+from tests.reliability.ground import STUDY, Ground, Report, is_heeded, leftovers, tree
 
 # What is changed in the study between two runs of it.
 CHANGES: tuple[dict[str, str], ...] = (
@@ -126,6 +126,10 @@ def _use(study: Path, number: int | None, after: float, out: Path, wanted: _Undi
 
 
 def _send(pid: int, number: int) -> None:
+    end = time.monotonic() + 60
+    # Before any line of ours is run, a signal ends the interpreter in its own way.
+    while number != signal.SIGKILL and not is_heeded(pid, number) and _living(pid) and time.monotonic() < end:
+        time.sleep(0.01)
     with suppress(ProcessLookupError):
         (os.kill if number == signal.SIGTERM else os.killpg)(pid, number)
 
