@@ -32,7 +32,7 @@ class Prepare(Command):
 
     data: tuple[str, ...]
     """Files, globs, a folder, the name of a data set on the hub, or a task of lm-evaluation-harness, whose columns are
-    known: lm_eval:TASK or lm_eval:FILE.yaml."""
+    known (lm_eval:TASK or lm_eval:FILE.yaml)."""
     out: Path
     """Where the prepared artefact goes."""
     task: Task = "language"
