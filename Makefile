@@ -10,7 +10,9 @@ TASK ?=
 WORKERS ?= auto
 PARALLEL = -n $(WORKERS) --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-slow soak check docs wheel bench bench-attribution machines setup clean
+STREAMING := .venv-streaming
+
+.PHONY: demo test test-slow test-integrations soak check docs wheel bench bench-attribution machines setup clean
 
 setup: $(ENV)/.ready-$(FAISS)
 
@@ -25,11 +27,25 @@ demo: setup
 	$(RUN)/thresher demo $(if $(TASK),--task $(TASK))
 
 test: setup
-	$(RUN)/python -m pytest -m 'not slow' $(PARALLEL) --durations=10 $(ARGS)
+	$(RUN)/python -m pytest -m 'not slow and not integration' $(PARALLEL) --durations=10 $(ARGS)
 
 # Whole studies, killed ones, and what starts other machinery (Ray, torchrun): minutes.
 test-slow: setup
 	$(RUN)/python -m pytest -m slow $(PARALLEL) --durations=10 $(ARGS)
+
+# Beside other people's tools: lm-evaluation-harness, Megatron, MosaicML's streaming, datatrove, trackers, the hub.
+test-integrations: setup $(ENV)/.ready-integrations
+	$(RUN)/python -m pytest -m integration $(PARALLEL) --durations=10 $(ARGS)
+
+# mosaicml-streaming asks for older numpy and transformers: an environment of its own, torch borrowed from ours.
+$(ENV)/.ready-integrations: pyproject.toml
+	$(RUN)/pip install --quiet --disable-pip-version-check -e '.[$(FAISS),dev,integrations]' megatron-core
+	$(RUN)/pip install --quiet --disable-pip-version-check --no-deps embedding-atlas  # of its server nothing is tested
+	test -x $(STREAMING)/bin/python || $(PYTHON) -m venv $(STREAMING)
+	$(RUN)/python -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])' > shared.pth
+	mv shared.pth $(STREAMING)/lib/python*/site-packages/
+	$(STREAMING)/bin/pip install --quiet --disable-pip-version-check mosaicml-streaming==0.13.0
+	@touch $@
 
 # Everything that may go wrong with a process, a disk or a machine, at full size: hours; as root, all limits too.
 # ARGS="--only soak --minutes 20": a part of it.
@@ -65,4 +81,4 @@ machines: setup
 	$(RUN)/python -m benchmarks.machines $(ARGS)
 
 clean:
-	rm -rf $(ENV) build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(ENV) $(STREAMING) build *.egg-info .pytest_cache .ruff_cache .import_linter_cache

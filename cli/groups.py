@@ -9,8 +9,8 @@ OTHER = "other"
 """Where options stand that no group names."""
 GROUPS = {
     "data": "task data examples pool target targets test-sets off-targets features target-features index train test"
-    " arms scores mixtures split subset text prompt continuation choices gold classify question label image size"
-    " classes domain id group bad-rows part limit decontaminate ngram tokenizer vocab-size sequence-length windows"
+    " arms scores embeddings mixtures split subset text prompt continuation choices gold classify question label image"
+    " size classes domain id group bad-rows part limit decontaminate ngram tokenizer vocab-size sequence-length windows"
     " selection weights mixture columns weight-columns loss-columns step-column size-column at-step at-size"
     " tokens test-fraction recipe test-set loss losses step seed-column costs recipes",
     "model and training": "model models weights proxy reference proxies ladder own sizes rates reference-rates standard"
@@ -22,10 +22,10 @@ GROUPS = {
     " sets average resamples",
     "mixture": "design method target-weights worst-case budget max-repeats floors ceilings prior kl-weight max-kl low"
     " high next ddo-order ddo-factors fitted-budget second second-budget mode floor-amount resamples",
-    "what is kept": "fraction count tokens export format rows-per-shard",
+    "what is kept": "fraction count tokens export format rows-per-shard push-to",
     "the page": "page lds page-mb serve port",
     "where and how it runs": "out evidence workers executor batch-tokens device seed",
-    SPOKEN: "json quiet verbose log",
+    SPOKEN: "json quiet verbose log log-to",
 }
 """Which options stand together, in this order. A name in two groups goes to the first, unless `PLACED` says where."""
 PLACED = {

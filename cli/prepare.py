@@ -26,11 +26,13 @@ class Prepare(Command):
     usage = """
     thresher prepare --data corpus.jsonl --domain source --id id --out pool
     thresher prepare --data qa.jsonl --prompt question --continuation answer --tokenizer pool-tokenizer --out target
+    thresher prepare --data lm_eval:arc_easy --tokenizer pool-tokenizer --out arc
     thresher prepare --task vision --data images --size 32 --out pictures
     """
 
     data: tuple[str, ...]
-    """Files, globs, a folder, or the name of a data set on the hub."""
+    """Files, globs, a folder, the name of a data set on the hub, or a task of lm-evaluation-harness, whose columns are
+    known (lm_eval:TASK or lm_eval:FILE.yaml)."""
     out: Path
     """Where the prepared artefact goes."""
     task: Task = "language"
@@ -152,7 +154,7 @@ class Prepare(Command):
         from thresher.data.sources.source import Source
 
         source = Source(self.data, self.split, self.subset, self.bad_rows)
-        columns, overlap, tokenizer = self._columns().with_classes(source), None, self.tokenizer
+        columns, overlap, tokenizer = self._columns().of_source(source), None, self.tokenizer
         if self.decontaminate:
             targets = named_paths(self.decontaminate, "--decontaminate")
             place = self.out.with_name(f"{self.out.name}-overlap")

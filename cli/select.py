@@ -22,6 +22,7 @@ class Select(Command):
     usage = """
     thresher select --scores scores --pool pool --fraction 0.2 --out selection
     thresher select --method 'minhash | dsdm:0.2' --scores scores --pool pool --out selection --export subset
+    thresher select --method random --fraction 0.1 --pool pool --out random --export shards --format mds
     thresher select --method bm25 --pool pool --targets squad=target --tokens 1_000_000 --out control
     """
 
@@ -43,6 +44,9 @@ class Select(Command):
     """The pool's features, from `thresher featurize`."""
     target_features: tuple[str, ...] = ()
     """NAME=PATH of the targets' features."""
+    embeddings: str | None = None
+    """Embeddings of texts in place of the models': column:NAME, lists of numbers in the source's rows, or
+    sentence-transformers:MODEL."""
     fraction: float | None = None
     """The share of the pool's tokens (or images) to keep, in (0, 1]: in order, until it is reached."""
     count: int | None = None
@@ -56,10 +60,14 @@ class Select(Command):
     export: Path | None = None
     """A folder for what is kept, to hand on, with a card (card.md, card.html) that says what it is."""
     format: Format = "parquet"
-    """With --export: parquet, jsonl, jsonl.zst (whole documents: the source's own columns, the text as it was written,
-    and id, score and rank, called thresher_... where the source has such a column), or ids."""
+    """With --export: parquet, jsonl, jsonl.zst, mds (whole documents: the source's own columns, the text as it was
+    written, and id, score and rank, called thresher_... where the source has such a column), megatron (their
+    tokens, as kept.bin and kept.idx), or ids."""
     rows_per_shard: int = 100_000
     """With --export: the most examples in one file."""
+    push_to: str | None = None
+    """With --export as parquet or jsonl: OWNER/NAME, the data set of the Hugging Face hub that it is uploaded as, with
+    its card; a new one is private."""
     compare: tuple[str, ...] = ()
     """With --export: NAME=SELECTION of others of the same pool, for the overlap on the card."""
     seed: int = 0
@@ -71,10 +79,20 @@ class Select(Command):
         from thresher.selection.methods import stages_of
 
         stages_of(self.method)
+        if self.embeddings is not None:
+            from thresher.selection.evidence import check_embeddings
+
+            check_embeddings(self.embeddings)
         if self.weights and len(self.weights) != len(self.targets):
             raise InputError(
                 f"{len(self.weights)} --weights for {len(self.targets)} --targets; give one for each, or none"
             )
+        if self.push_to is not None:
+            from thresher.integrations.hub import check_repository
+
+            check_repository(self.push_to)
+            if self.export is None or self.format not in ("parquet", "jsonl", "jsonl.zst"):
+                raise InputError("--push-to uploads an export of documents; pass --export FOLDER, as parquet or jsonl")
         if self.compare and self.export is None:
             raise InputError("--compare is for the card of an export; pass --export FOLDER, or leave it out")
 
@@ -95,6 +113,7 @@ class Select(Command):
             "models": self.models,
             "features": self.features,
             "target_features": stores,
+            "embeddings": self.embeddings,
             "seed": self.seed,
         }
         workspace = Workspace(evidence_folder(self.out, self.evidence), self.device, progress)
@@ -103,9 +122,14 @@ class Select(Command):
             check_export(self.format, self.rows_per_shard, sources.pool)
         given |= {"fraction": self.fraction, "count": self.count, "tokens": self.tokens, "evidence": self.evidence}
         selection = select(self.scores, out=self.out, device=self.device, progress=progress, **given)
-        return made(selection.artifact) | (
-            {} if self.export is None else {"export": self._export(sources, self.export)}
-        )
+        result = made(selection.artifact)
+        if self.export is not None:
+            result |= {"export": self._export(sources, self.export)}
+        if self.push_to is not None:
+            from thresher.integrations.hub import push_to_hub
+
+            result |= {"pushed": push_to_hub(result["export"], self.push_to)}
+        return result
 
     def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
         """The command that comes next."""
@@ -125,11 +149,14 @@ class Select(Command):
         for name, other in others.items():
             if other.artifact.facts["num_unique"] + other.dropped.num_rows != size:
                 raise InputError(f"--compare {name} selects from another pool; give selections of this one")
-        rows = (
-            "Ids of examples, one a line, in the order of the ranking."
-            if self.format == "ids"
-            else "Each row is a whole document with the source's own columns, its text as it was written, in the order "
-            "of the ranking; `id`, `score` and `rank` are called `thresher_...` where the source has such a column."
+        rows = {
+            "ids": "Ids of examples, one a line, in the order of the ranking.",
+            "megatron": "The tokens of whole documents, an end token after each, in the order of the ranking; "
+            "tokenizer.json made them.",
+        }.get(
+            self.format,
+            "Each row is a whole document with the source's own columns, its text as it was written, in the order "
+            "of the ranking; `id`, `score` and `rank` are called `thresher_...` where the source has such a column.",
         )
         exported = export(
             selection,
@@ -146,7 +173,7 @@ class Select(Command):
         lines = [f"{key}: {result[key]}" for key in ("path", "num_kept", "num_dropped") if key in result]
         if "num_tokens" in result:
             lines.append(f"num_tokens: {result['num_tokens']} ({result['share_of_tokens']:.1%} of the pool's)")
-        lines += [f"export: {result['export']}"] if "export" in result else []
+        lines += [f"{name}: {result[name]}" for name in ("export", "pushed") if name in result]
         lines += [
             f"  {row['stage']}: {row['kept']} of {row['from']} ({row['seconds']:.1f} s)" for row in result["stages"]
         ]

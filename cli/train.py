@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thresher.choices import Optimizer, Schedule
+from thresher.choices import Optimizer, Schedule, Tracker
 from thresher.cli.command import made
 from thresher.cli.options import ModelOptions
 from thresher.progress import Progress
@@ -22,6 +22,7 @@ class Train(ModelOptions):
     usage = """
     thresher train --pool pool --model 1M --out proxy
     thresher train --pool pool --selection selection --epochs 2 --out model
+    thresher train --pool pool --model 1M --log-to tensorboard --out proxy
     """
 
     pool: Path
@@ -48,6 +49,8 @@ class Train(ModelOptions):
     """adamw or sgd; None: adamw for language, sgd for vision."""
     schedule: Schedule | None = None
     """cosine, linear, onecycle or constant; None: by the task."""
+    log_to: Tracker | None = None
+    """tensorboard (files in OUT-tensorboard), wandb (offline with WANDB_MODE=offline) or trackio: told every step."""
     seed: int = 0
     device: str = "auto"
 
@@ -68,6 +71,7 @@ class Train(ModelOptions):
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,
             schedule=self.schedule,
+            log_to=self.log_to,
             seed=self.seed,
             device=self.device,
             progress=progress,

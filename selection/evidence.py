@@ -7,7 +7,7 @@ loss                [n] mean loss a token (an example) under a proxy
 gradient_norms      [n] norms of per-example gradients
 gradient_cosines    {target: [n]} mean cosine with the target examples' gradients
 features            [n, k] unit vectors whose inner product is how much two examples do the same (`selection.diverse`)
-embeddings          [n, d] hidden states of a proxy, and target_embeddings {target: [t, d]}
+embeddings          [n, d] hidden states of a proxy, or other vectors, and target_embeddings {target: [t, d]}
 texts               n strings as they were written, and target_texts {target: [t] strings}
 lengths             [n] tokens of each example (1 of an image); if they are not given, each counts as 1
 """
@@ -42,6 +42,15 @@ FROM_MODELS = frozenset(
 )
 """The facts that take a trained proxy."""
 BY_TARGET = ("scores", "gradient_cosines", "target_embeddings", "target_texts")
+
+COLUMN, SENTENCES = "column:", "sentence-transformers:"
+"""What a name of embeddings that no proxy makes begins with: those in the source's own rows, or of such a model."""
+
+
+def check_embeddings(name: str) -> None:
+    """Raise InputError for a name of embeddings that says neither a column nor a model."""
+    if not any(name.startswith(kind) and len(name) > len(kind) for kind in (COLUMN, SENTENCES)):
+        raise InputError(f"embeddings {name!r} say neither where nor how; write {COLUMN}NAME or {SENTENCES}MODEL")
 
 
 class Evidence:

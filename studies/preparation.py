@@ -59,7 +59,8 @@ def cut_lines(prepared: Prepared) -> dict[str, str]:
 
 def source_of(table: PoolTable | TargetTable) -> Source:
     """The source that a table of a study names."""
-    data = (table.data,) if isinstance(table.data, str) else tuple(table.data)
+    named = getattr(table, "task", None) or table.data
+    data = (named,) if isinstance(named, str) else tuple(named)
     return Source(data, table.split, table.subset, table.bad_rows)
 
 
@@ -82,7 +83,7 @@ def columns_of(table: PoolTable | TargetTable) -> TextColumns:
         classes=tuple(table.classes),
         question=table.question,
         group=table.group,
-    ).with_classes(source_of(table))
+    ).of_source(source_of(table))
 
 
 class _TextParts:

@@ -46,7 +46,9 @@ class PoolTable:
 class TargetTable:
     """`[target.NAME]`: examples of a task one cares about."""
 
-    data: str | list[str]
+    data: str | list[str] = ""
+    task: str | None = None
+    """In place of `data`: a task of lm-evaluation-harness, as `lm_eval:arc_easy` or `lm_eval:FILE.yaml`."""
     split: str | None = None
     """None: train, and of files that are named one by one all; `all`: every split."""
     subset: str | None = None
@@ -127,6 +129,8 @@ class SelectTable:
     fraction: float = 0.2
     tokens: int | None = None
     """A number of tokens, in place of the fraction."""
+    embeddings: str | None = None
+    """Of texts, in place of the proxies' own: `column:NAME` or `sentence-transformers:MODEL`."""
 
 
 @dataclass(frozen=True, kw_only=True)

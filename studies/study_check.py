@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from thresher.choices import check_words
+from thresher.data.sources.lm_eval_tasks import PREFIX, is_task
 from thresher.data.text.text_examples import check_shape
 from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
 from thresher.errors import InputError, unknown
@@ -10,6 +11,7 @@ from thresher.places import check_name
 from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
 from thresher.scorers import SCORERS
+from thresher.selection.evidence import check_embeddings
 from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.study import BASELINE, OFF_TARGET, Study, TargetTable
@@ -37,6 +39,7 @@ def check_study(study: Study, where: str = "study") -> Study:
         raise InputError(
             f"{where}: validate.random_budgets = {budgets}; give at least two above 0 beside 1, such as [0.5, 2, 4]"
         )
+    _check_embeddings(where, study)
     _check_scorer(where, study)
     if table.views and study.task != "vision":
         raise InputError(f"{where}: attribution.views = {table.views} are of images; leave them out for text")
@@ -88,6 +91,17 @@ def _check_text(where: str, study: Study) -> None:
         raise InputError(f"{where}: {error}") from None
 
 
+def _check_embeddings(where: str, study: Study) -> None:
+    if study.select.embeddings is None:
+        return
+    try:
+        check_embeddings(study.select.embeddings)
+    except InputError as error:
+        raise InputError(f"{where}: select.{error}") from None
+    if study.task == "vision":
+        raise InputError(f"{where}: select.embeddings = {study.select.embeddings!r} are of texts; leave them out")
+
+
 def _check_scorer(where: str, study: Study) -> None:
     table = study.attribution
     _known(f"{where}: attribution.scorer", table.scorer, SCORERS)
@@ -106,6 +120,10 @@ def _check_target(where: str, name: str, target: TargetTable) -> None:
     if name in RESERVED:
         raise InputError(f"{where} cannot be named {name!r}, which stands for something else; give it another name")
     check_name(name, where)
+    if not target.data and not target.task:
+        raise InputError(f"{where}.{name}: 'data' is missing; add it, or a task of lm-evaluation-harness as 'task'")
+    if target.task is not None and (target.data or not is_task([target.task])):
+        raise InputError(f"{where}.{name}.task = {target.task!r}; write it in place of data, as {PREFIX}NAME")
     if not 0 < target.holdout < 1:
         raise InputError(f"{where}.{name}.holdout = {target.holdout}; give a share above 0 and below 1")
     if target.limit is not None and target.limit < 1:

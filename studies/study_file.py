@@ -10,11 +10,16 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from thresher.checkpoints import HUB
 from thresher.choices import check_word
+from thresher.data.sources.lm_eval_tasks import PREFIX
 from thresher.errors import InputError, near
 from thresher.places import published
 from thresher.studies.study import Study, TargetTable
 from thresher.studies.study_check import check_study
+
+MARKED = {"size": HUB, "task": PREFIX}
+"""Keys whose values hold a path where this stands before it."""
 
 
 def read_study(path: Path) -> Study:
@@ -81,7 +86,7 @@ def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
     if not isinstance(value, tuple(allowed)) or (isinstance(value, bool) and bool not in allowed):
         names = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in allowed)
         raise InputError(f"{where}: {name} = {value!r} is {type(value).__name__}, but {names} is needed")
-    if name in ("tokenizer", "data") or (name == "size" and isinstance(value, str) and "hf:" in value):
+    if name in ("tokenizer", "data") or (isinstance(value, str) and MARKED.get(name, "\0") in value):
         return _anchored(base, value)
     return value
 
@@ -90,8 +95,8 @@ def _anchored(base: Path, value: Any) -> Any:
     """Paths in a study are relative to its file."""
     if isinstance(value, list):
         return [_beside(base, str(entry)) for entry in value]
-    kind, is_checkpoint, path = value.rpartition("hf:")
-    return kind + is_checkpoint + _beside(base, path)
+    kind, path = _mark_and_path(value)
+    return kind + _beside(base, path)
 
 
 def _beside(base: Path, entry: str) -> str:
@@ -109,7 +114,7 @@ def _published(table: Mapping[str, Any], beside: Path) -> dict[str, Any]:
         else [_path_text(entry, beside) for entry in value]
         if isinstance(value, list) and name == "data"
         else _path_text(value, beside)
-        if isinstance(value, str) and name in ("data", "tokenizer", "size")
+        if isinstance(value, str) and name in ("data", "tokenizer", *MARKED)
         else value
         for name, value in table.items()
     }
@@ -117,9 +122,15 @@ def _published(table: Mapping[str, Any], beside: Path) -> dict[str, Any]:
 
 def _path_text(value: str, beside: Path) -> str:
     """A setting with the path in it, if one is, as it is reached from `beside`."""
-    kind, mark, path = value.rpartition("hf:")
+    kind, path = _mark_and_path(value)
     is_path = Path(path).is_absolute() or ("/" in path and Path(path).exists())
-    return kind + mark + published(path, beside) if is_path else value
+    return kind + published(path, beside) if is_path else value
+
+
+def _mark_and_path(value: str) -> tuple[str, str]:
+    """What stands before a path in a setting (`lora-8:hf:`, `lm_eval:`), and the path."""
+    end = max((value.rfind(mark) + len(mark) for mark in MARKED.values() if mark in value), default=0)
+    return value[:end], value[end:]
 
 
 def _write_table(table: Mapping[str, Any], name: list[str], lines: list[str]) -> None:

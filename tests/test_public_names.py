@@ -17,6 +17,7 @@ PACKAGES = (
     "thresher.selection",
     "thresher.selection.mixture",
     "thresher.studies",
+    "thresher.integrations",
 )
 # Modules of the ground are one idea each, and public as they are.
 GROUND = {f"thresher.{file.stem}" for file in (ROOT / "thresher").glob("[a-z]*.py")}

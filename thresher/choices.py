@@ -19,6 +19,8 @@ Optimizer = Literal["adamw", "sgd"]
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 Schedule = Literal["cosine", "linear", "onecycle", "constant"]
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
+Tracker = Literal["tensorboard", "wandb", "trackio"]
+TRACKERS: tuple[str, ...] = get_args(Tracker)
 Precision = Literal["auto", "float32", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
@@ -38,7 +40,7 @@ Goal = Literal["auto", "selection", "labels"]
 GOALS: tuple[str, ...] = get_args(Goal)
 Backend = Literal["thresher", "traker"]
 
-Format = Literal["parquet", "jsonl", "jsonl.zst", "ids"]
+Format = Literal["parquet", "jsonl", "jsonl.zst", "mds", "megatron", "ids"]
 FORMATS: tuple[str, ...] = get_args(Format)
 Design = Literal["dirichlet", "space-filling", "ddo"]
 DESIGNS: tuple[str, ...] = get_args(Design)

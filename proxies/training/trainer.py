@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from thresher.proxies.training.ranks import Ranks, join
 from thresher.proxies.training.request import check_indices, check_mixture, check_weights, request_of
 from thresher.proxies.training.state import TrainState
 from thresher.seeds import seed_everything
+from thresher.trackers import Opens, Tracker
 
 # Losses are looked at this often: reading a number back waits for the device.
 STEPS_BETWEEN_CHECKS = 50
@@ -57,6 +58,7 @@ def train(
     mixture: dict[str, float] | None = None,
     device: str = "auto",
     checkpoint_every_seconds: float = 30.0,
+    tracker: Opens | None = None,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Train the model of `spec` on `examples`, and write it as a `model` artefact at `out`.
@@ -68,6 +70,7 @@ def train(
     weights: a factor on the loss of each example of the pool [n], >= 0; the loss is linear in them, so a mean of 1
         keeps the learning rate's meaning.
     mixture: share of each domain in the tokens (images) of an epoch, whose number stays that of `budget`.
+    tracker: begins a run of a tracker, which is told the loss and the learning rate of every step that is taken.
 
     The same request makes the same bytes on the same machine, also when it was killed and run again; the same seed
     gives the same initialisation and the same relative order of examples whatever the subset.
@@ -86,7 +89,7 @@ def train(
         order = Order(examples, positions, mixture, config, seed=seed, budget=budget)
         trainer = Trainer(spec, examples, order, config, seed=seed, weights=factors, device=device)
         with private_randomness():
-            trainer.run(state / "training.safetensors", checkpoint_every_seconds, progress)
+            trainer.run(state / "training.safetensors", checkpoint_every_seconds, progress, tracker)
         return trainer
 
     def write(draft: Draft) -> dict[str, Any]:
@@ -142,8 +145,12 @@ class Trainer:
         self.module: Any = self.objective
 
     @full_float32()
-    def run(self, file: Path, checkpoint_every_seconds: float, progress: Progress) -> None:
+    def run(
+        self, file: Path, checkpoint_every_seconds: float, progress: Progress, tracker: Opens | None = None
+    ) -> None:
         """Take all the steps that are left, writing the state to `file` every `checkpoint_every_seconds`.
+
+        The first process tells `tracker` of those that it takes; of a training that was killed the last may come twice.
 
         A damaged state is not believed: the training begins anew. Raises InputError when the loss is no longer finite.
         """
@@ -152,19 +159,32 @@ class Trainer:
             state.restore(file)
         self.module = self.ranks.wrap(self.objective)
         begun, saved = time.perf_counter() - state.seconds, time.perf_counter()
-        with (progress if first else SILENT).task("train", num_steps) as advance:
+        told, tell = state.step, tracker() if tracker is not None and first and state.step < num_steps else None
+        with (
+            closing(tell) if tell is not None else nullcontext(),
+            (progress if first else SILENT).task("train", num_steps) as advance,
+        ):
             advance(state.step)
             while state.step < num_steps:
                 self.take_step()
                 advance(1)
                 due = time.perf_counter() - saved >= checkpoint_every_seconds
                 if due or state.step % STEPS_BETWEEN_CHECKS == 0 or state.step == num_steps:
+                    if tell is not None:
+                        self._tell(tell, told)
+                    told = state.step
                     self._check_finite()
                 state.seconds = time.perf_counter() - begun
                 if due:
                     if first:
                         state.save(file)
                     saved = time.perf_counter()
+
+    def _tell(self, tracker: Tracker, since: int) -> None:
+        """Tell a tracker the steps from `since` on."""
+        for step, loss in enumerate(self.state.losses[since : self.state.step].tolist(), start=since):
+            rate = self.peak * self.config.rate(step, self.order.num_steps)
+            tracker.log({"train/loss": loss, "train/learning_rate": rate}, step + 1)
 
     def finish(self, losses: Float[Tensor, "steps"], seconds: float) -> None:
         """Take over a training that was done elsewhere, from the loss of each step and the seconds it took.

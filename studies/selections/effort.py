@@ -39,7 +39,7 @@ def say_selection(sources: Sources, spec: str, out: Path) -> None:
         memory += TEXTS * tokens
     if "features" in needs and sources.features is not None:
         memory += NUMBERS * len(sources.ids) * sources.features.k
-    made = [need for need in needs if need in OF_OUTPUTS or (need in OF_GRADIENTS and not _is_given(sources, need))]
+    made = [need for need in needs if need in (*OF_OUTPUTS, *OF_GRADIENTS) and not _is_given(sources, need)]
     if made and sources.models and sources.pool is not None:
         model = sources.loaders[0][1]()
         timed = pass_over(model, all_of(sources.pool), sources.workspace.device)
@@ -56,4 +56,7 @@ def say_selection(sources: Sources, spec: str, out: Path) -> None:
 
 
 def _is_given(sources: Sources, need: str) -> bool:
+    """Whether no pass of the models is needed for it."""
+    if need in OF_OUTPUTS:
+        return "embeddings" in need and sources.embeddings is not None
     return sources.features is not None or (need == "scores" and sources.scores is not None)

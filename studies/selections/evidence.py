@@ -16,9 +16,10 @@ from thresher.data.examples import Examples, LabelledTextExamples, TokenExamples
 from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.weights import loaders_of
 from thresher.scores import open_scores
-from thresher.selection.evidence import Evidence
+from thresher.selection.evidence import COLUMN, Evidence
 from thresher.studies.scoring.basis import Basis, attribution_of
 from thresher.studies.scoring.score import score_by
+from thresher.studies.selections.given_embeddings import SentenceModel, column_embeddings
 from thresher.studies.selections.sources import Sources
 from thresher.workspace import Workspace
 
@@ -68,8 +69,18 @@ def losses(sources: Sources) -> Float[np.ndarray, "n"]:
 
 def target_embeddings(sources: Sources) -> Mapping[str, Float[np.ndarray, "m d"]]:
     """Target -> the embedding of each of its examples."""
-    targets = sources.chosen(sources.targets).items()
-    return {name: embeddings_of(sources.models, examples, sources.workspace) for name, examples in targets}
+    return {name: _embeddings(sources, examples) for name, examples in sources.chosen(sources.targets).items()}
+
+
+def _embeddings(sources: Sources, examples: Examples) -> Float[np.ndarray, "n d"]:
+    """Those that were asked for by name, else the models' own."""
+    name, workspace = sources.embeddings, sources.workspace
+    if name is None:
+        return embeddings_of(sources.models, examples, workspace)
+    if name.startswith(COLUMN):
+        return column_embeddings(name, examples)
+    model = SentenceModel(name, device=workspace.device)
+    return _kept("embeddings", model.content_hash, examples, workspace, lambda: model(examples))
 
 
 def texts(examples: Examples) -> list[str]:
@@ -91,8 +102,12 @@ def _can_compare(sources: Sources) -> bool:
     return has_features or (_can_learn(sources) and bool(sources.targets))
 
 
+def _can_embed(sources: Sources) -> bool:
+    return sources.embeddings is not None or _can_learn(sources)
+
+
 def _can_embed_targets(sources: Sources) -> bool:
-    return _can_learn(sources) and bool(sources.targets)
+    return _can_embed(sources) and bool(sources.targets)
 
 
 def _has_texts(sources: Sources) -> bool:
@@ -125,7 +140,9 @@ FACTS = {
         _can_featurize,
         "pass --features, or --pool and --models to make them",
     ),
-    "scored_by": Fact(scored_by, _can_embed_targets, f"pass {FROM_PREPARED}"),
+    "scored_by": Fact(
+        scored_by, lambda sources: _can_learn(sources) and bool(sources.targets), f"pass {FROM_PREPARED}"
+    ),
     "gradient_cosines": Fact(
         lambda sources: mean_cosines(sources.pool_features, sources.stores),
         _can_compare,
@@ -137,9 +154,9 @@ FACTS = {
         "pass --features, or --pool and --models to make them",
     ),
     "embeddings": Fact(
-        lambda sources: embeddings_of(sources.models, sources.given_pool, sources.workspace),
-        _can_learn,
-        "pass --pool and --models",
+        lambda sources: _embeddings(sources, sources.given_pool),
+        _can_embed,
+        "pass --pool and --models, or --embeddings",
     ),
     "target_embeddings": Fact(target_embeddings, _can_embed_targets, f"pass {FROM_PREPARED}"),
     "texts": Fact(lambda sources: texts(sources.given_pool), _has_texts, "pass --pool, a prepared pool of text"),

@@ -1,4 +1,5 @@
-"""A selection for others: its documents as Parquet or JSONL shards, or their ids, with a card that says what they are.
+"""A selection for others: its documents as Parquet, JSONL or MDS shards, their tokens as Megatron reads them, or their
+ids, with a card that says what they are.
 
 An exported row is a whole document: the source's own columns under their own names, its text exactly as it was written,
 and beside them `id` (the example's, as in kept.parquet), `score` and `rank`. Where the source has a column of such a
@@ -20,6 +21,7 @@ from thresher.choices import FORMATS
 from thresher.data.examples import Examples, TokenExamples
 from thresher.errors import InputError, unknown
 from thresher.selection.selection import Selection
+from thresher.studies.selections.training_exports import write_mds, write_megatron
 from thresher.studies.selections.typed_columns import Types, arrow_types, schema_of, table_of
 
 OURS = ("id", "score", "rank")
@@ -49,8 +51,8 @@ def export(
     rows_per_shard: int,
     card: Mapping[str, str],
 ) -> Artifact:
-    """An artefact of kind "export" at `out`: `kept-00000.FORMAT` with up to `rows_per_shard` rows each, or `kept.txt`,
-    and the files of `card`.
+    """An artefact of kind "export" at `out`: `kept-00000.FORMAT` with up to `rows_per_shard` rows each, MDS shards and
+    their `index.json`, `kept.bin` and `kept.idx` of Megatron, or `kept.txt`; and the files of `card`.
 
     JSON lines keep the types of the source's values. A Parquet column has the one type that holds them all; a column
     that has none (numbers and texts, objects of different shapes) is JSON text, and listed in the fact `json_columns`.
@@ -64,6 +66,9 @@ def export(
                 file.write_text(
                     "".join(f"{_on_a_line(id)}\n" for id in selection.kept["id"].to_pylist()), encoding="utf-8"
                 )
+        elif format == "megatron":
+            assert isinstance(pool, TokenExamples)
+            facts |= write_megatron(draft, selection, pool)
         else:
             assert isinstance(pool, TokenExamples)
             facts |= _write_rows(draft, selection, pool, format, rows_per_shard)
@@ -92,6 +97,8 @@ def _write_rows(
         return _rows(selection.kept.slice(start, count), pool, names)
 
     num_rows = selection.kept.num_rows
+    if format == "mds":
+        return {"columns": names} | write_mds(draft, lambda: rows(0, num_rows), rows_per_shard)
     types: Types = arrow_types(lambda: rows(0, num_rows)) if format == "parquet" else {}
     for number, start in enumerate(range(0, num_rows, rows_per_shard)):
         with draft.file(f"kept-{number:05d}.{format}") as file:

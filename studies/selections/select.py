@@ -33,6 +33,7 @@ def select_from(
 ) -> Artifact:
     """The selection artefact of `spec` at `out`; several selections may share one `evidence` (of the same seed)."""
     budget = {"fraction": fraction, "count": count, "tokens": tokens}
+    given = {} if sources.embeddings is None else {"embeddings": sources.embeddings}
     check_unit(spec, sources, tokens)
     return write_selection(
         lambda: select_by(spec, evidence or evidence_of(sources, seed), **budget),
@@ -40,7 +41,7 @@ def select_from(
         sources.domains,
         out=out,
         method=spec,
-        config={**budget, "targets": list(sources.only), "weights": sources.weights},
+        config={**budget, "targets": list(sources.only), "weights": sources.weights, **given},
         seed=seed,
         inputs=sources.inputs,
         lengths=sources.lengths,
@@ -77,17 +78,19 @@ def select_arms(
         features=features,
         target_features=target_features,
         weights=_weights(study),
+        embeddings=study.select.embeddings,
         table=study.attribution,
         seed=study.seed,
     )
     made = select_ahead(study, prepared, workspace)
     evidence, budget = evidence_of(learnt, study.seed), budget_of(study)
+    named = [learnt.embeddings] if learnt.embeddings else []
     selections: dict[str, list[Artifact]] = {}
     for method, repeat, seed in _selections(study):
         selection = made.get((method, repeat)) or select_from(
             learnt,
             method,
-            out=workspace.place(f"selections/{method}-{repeat}", budget, learnt.weights, learnt.inputs, seed),
+            out=workspace.place(f"selections/{method}-{repeat}", budget, learnt.weights, learnt.inputs, seed, *named),
             seed=seed,
             evidence=evidence.with_seed(seed),
             **budget,

@@ -14,6 +14,8 @@ from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.models.weights import Loaders, loaders_of
 from thresher.scores import Scores, open_scores
+from thresher.selection.evidence import check_embeddings
+from thresher.studies.selections.given_embeddings import can_embed
 from thresher.studies.study import AttributionTable
 from thresher.workspace import Workspace
 
@@ -33,6 +35,8 @@ class Sources:
     only: Sequence[str] = ()
     """Targets to select for; none: all."""
     weights: Mapping[str, float] | None = None
+    embeddings: str | None = None
+    """Of texts, in place of the models' own: `column:NAME` or `sentence-transformers:MODEL` (`given_embeddings`)."""
     table: AttributionTable = field(default_factory=AttributionTable)
     """How features and scores are made where they are not given."""
     seed: int = 0
@@ -44,6 +48,10 @@ class Sources:
         for other in known[1:]:
             if list(other.ids) != list(known[0].ids):
                 raise InputError("pool, scores and features are not of the same examples; give those of one pool")
+        if self.embeddings is not None:
+            check_embeddings(self.embeddings)
+            if not all(map(can_embed, (self.pool, *self.targets.values()))):
+                raise InputError(f"embeddings {self.embeddings!r} are of texts; give a prepared --pool of text")
 
     @property
     def ids(self) -> Sequence[str]:

@@ -166,7 +166,10 @@ def test_ids_are_exported_without_a_pool(made, tmp_path, capsys, select):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--export", "x", "--format", "csv"), "format 'csv' is unknown; pass one of: parquet, jsonl, jsonl.zst, ids"),
+        (
+            ("--export", "x", "--format", "csv"),
+            "format 'csv' is unknown; pass one of: parquet, jsonl, jsonl.zst, mds, megatron, ids",
+        ),
         (("--export", "x", "--rows-per-shard", "0"), "--rows-per-shard 0 cannot be; give a number from 1"),
         (("--compare", "a=."), "--compare is for the card of an export"),
     ],

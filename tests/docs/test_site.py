@@ -9,6 +9,7 @@ import yaml
 
 import thresher
 from tests.docs.pages import DOCS, ROOT, blocks
+from thresher import integrations
 from thresher.cli.main import COMMANDS
 from thresher.cli.mix import ACTIONS as MIX
 from thresher.cli.study import ACTIONS as STUDY
@@ -64,8 +65,8 @@ def test_every_command_stands_in_which_command_do_i_want(name):
 
 
 def test_every_public_name_is_in_the_reference():
-    named = re.findall(r"^::: thresher\.(\w+)$", (DOCS / "api.md").read_text(), re.M)
-    assert sorted(named) == sorted(thresher.__all__)
+    named = re.findall(r"^::: thresher\.([\w.]+)$", (DOCS / "api.md").read_text(), re.M)
+    assert sorted(named) == sorted([*thresher.__all__, *(f"integrations.{name}" for name in integrations.__all__)])
 
 
 def test_the_study_on_its_page_can_be_read(tmp_path):

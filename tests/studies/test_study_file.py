@@ -67,6 +67,7 @@ def test_the_text_of_a_study_replays_it(tmp_path):
             ("[proxy]", '[select]\nmethod = "dsdm:0.3"\n[proxy]'),
             "has a fraction of its own; write it as select.fraction",
         ),
+        (("[proxy]", '[select]\nembeddings = "bert"\n[proxy]'), "select.embeddings 'bert' say neither where nor how"),
         (("[proxy]", "[select]\ntokens = 0\n[proxy]"), "select.tokens = 0 keeps nothing"),
         (("[proxy]", '[attribution]\nprojection = "none"\n[proxy]'), "[attribution]: projection = 'none' is unknown"),
         (

@@ -103,7 +103,7 @@ def prepare(
         classes=() if is_labelled else tuple(classes),
         question=question,
         group=group,
-    ).with_classes(source)
+    ).of_source(source)
     overlap = None
     if decontaminate:
         beside = place.with_name(f"{place.name}-overlap")

@@ -39,6 +39,7 @@ def select(
     models: Any = (),
     features: Source | None = None,
     target_features: Mapping[str, Source] | None = None,
+    embeddings: str | None = None,
     evidence: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -51,6 +52,8 @@ def select(
     targets    names among the scores, or name -> prepared examples for methods that look at them; none: all
     weights    one for each target; None: equal
     pool, models, features, target_features  what methods may need beside scores, or in place of them
+    embeddings of texts, in place of those of the models: "column:NAME", lists of numbers in the source's rows, or
+               "sentence-transformers:MODEL", a path or a name on the hub
     evidence   a folder for what had to be computed, which selections can share; None: beside `out`
 
     Raises InputError for a method that is unknown, evidence that is missing, and a budget that cannot be met.
@@ -64,6 +67,7 @@ def select(
         models=models,
         features=features,
         target_features=target_features,
+        embeddings=embeddings,
         workspace=Workspace(evidence_folder(out, evidence), device, progress),
         seed=seed,
     )
@@ -85,6 +89,7 @@ def sources_of(
     models: Any,
     features: Source | None,
     target_features: Mapping[str, Source] | None,
+    embeddings: str | None,
     workspace: Workspace,
     seed: int,
 ) -> Sources:
@@ -103,6 +108,7 @@ def sources_of(
         target_features={name: FeatureStore.of(source).load() for name, source in (target_features or {}).items()},
         only=tuple(named),
         weights=weights,
+        embeddings=embeddings,
         seed=seed,
     )
 

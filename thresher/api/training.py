@@ -30,6 +30,7 @@ from thresher.studies.experiments.retraining import retrain
 from thresher.studies.experiments.training_sets import TrainingSet, held_by, kept_positions, random_set
 from thresher.studies.scoring.basis import Attribution, Basis
 from thresher.studies.scoring.pairs import check_scorers
+from thresher.trackers import tracker_of
 from thresher.workspace import Workspace
 
 Weights = Mapping[str, float] | np.ndarray | str | Path
@@ -48,6 +49,7 @@ def train(
     fraction: float = 1.0,
     weights: Weights | None = None,
     mixture: Mapping[str, float] | None = None,
+    log_to: str | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress = SILENT,
@@ -63,9 +65,11 @@ def train(
     weights    each example's loss is multiplied by its own: by id, as an array [n] in the pool's order, or a Parquet
                file with the columns id and weight
     mixture    the share of each domain in an epoch
+    log_to     tensorboard, wandb or trackio: the loss and the learning rate of every step (`thresher.trackers`)
 
     Raises InputError for what cannot be trained so.
     """
+    tracker = None if log_to is None else tracker_of(log_to, Path(out))
     examples = Examples.of(pool).load()
     if config is not None and settings:
         raise InputError(f"{next(iter(settings))} is given beside a config, which says it too; leave one of them out")
@@ -88,6 +92,7 @@ def train(
         budget=budget,
         weights=None if weights is None else _weights(weights, examples.ids),
         mixture=None if mixture is None else dict(mixture),
+        tracker=tracker,
         device=device,
         progress=progress,
     )

@@ -169,21 +169,21 @@ def test_the_command_and_a_study_take_several_columns_as_id(tmp_path):
 def test_classes_one_of_which_is_missing_or_written_otherwise(tmp_path):
     rows = [{"text": "a", "label": 1.0}, {"text": "b", "label": 0}, {"text": "c", "label": 1}]
     source = lines(tmp_path / "x.jsonl", *rows)
-    columns = TextColumns(classify="label").with_classes(source)
+    columns = TextColumns(classify="label").of_source(source)
     assert columns.classes == ("0", "1")
     assert [one.answer for one in read_documents(source, columns)] == [1, 0, 1]
     gap = lines(tmp_path / "x.jsonl", *rows, {"text": "d", "label": None})
-    columns = TextColumns(classify="label").with_classes(gap)
+    columns = TextColumns(classify="label").of_source(gap)
     assert columns.classes == ("0", "1")  # None is no class
     with pytest.raises(InputError, match="row 4: column 'label' holds no class"):
         list(read_documents(gap, columns))
     for pair in (("good", "Good"), ("good", "good "), ("caf\xe9", "cafe\u0301")):
         source = lines(tmp_path / "x.jsonl", *({"text": "a", "label": name} for name in (*pair, "bad")))
         with pytest.raises(InputError, match="differ only in how they are written"):
-            TextColumns(classify="label").with_classes(source)
+            TextColumns(classify="label").of_source(source)
     source = lines(tmp_path / "x.jsonl", *({"text": "a", "label": name} for name in ("x=1", "x=2")))
     with pytest.raises(InputError, match="has the class 'x=1'"):
-        TextColumns(classify="label").with_classes(source)
+        TextColumns(classify="label").of_source(source)
 
 
 def test_a_narrow_float_names_only_what_it_holds_exactly(tmp_path):
@@ -198,7 +198,7 @@ def test_a_narrow_float_names_only_what_it_holds_exactly(tmp_path):
 def test_a_blank_id_or_class_is_none(tmp_path):
     source = lines(tmp_path / "x.jsonl", {"text": "a", "label": " "}, {"text": "b", "label": "x"})
     with pytest.raises(InputError, match="has 1 classes"):
-        TextColumns(classify="label").with_classes(source)
+        TextColumns(classify="label").of_source(source)
     with pytest.raises(InputError, match="row 1 has no id"):
         list(read_documents(source, TextColumns(id="label")))
 

@@ -165,11 +165,11 @@ def test_labelled_text_becomes_a_question_with_every_class_as_a_choice(tmp_path)
         ("fine soup\nVerdict:", "good", ("bad", "good")),
         ("bad rope\nVerdict:", "bad", ("bad", "good")),
     ]
-    assert TextColumns(classify="label").with_classes(source).classes == ("0", "1")
+    assert TextColumns(classify="label").of_source(source).classes == ("0", "1")
     with pytest.raises(InputError, match="class '1' is none of the classes 0, 2"):
         list(read_documents(source, TextColumns(classify="label", classes=("0", "2"))))
     with pytest.raises(InputError, match="has 1 classes"):
-        TextColumns(classify="label").with_classes(source_of(tmp_path, rows[:1]))
+        TextColumns(classify="label").of_source(source_of(tmp_path, rows[:1]))
 
 
 @pytest.mark.parametrize(

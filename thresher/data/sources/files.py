@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from thresher.data.sources.folders import is_hidden, walk, without_descriptions
 from thresher.data.sources.lines import OPENERS
 from thresher.data.sources.named_splits import ALL, check_split, choose, splits_of_rows, splits_of_tables
+from thresher.data.sources.training_formats import beside, mds_indexes
 from thresher.errors import InputError
 
 READERS = {
@@ -25,6 +26,7 @@ READERS = {
     ".md": "text",
     ".rst": "text",
     ".py": "text",
+    ".idx": "megatron",
 }
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 KNOWN = f"{', '.join(READERS)} and images"
@@ -41,7 +43,7 @@ class Found:
     files: list[Path] = field(default_factory=list)
     left_out: list[tuple[Path, str]] = field(default_factory=list)
     metadata: list[Path] = field(default_factory=list)
-    """Of images: tables that say more about them."""
+    """What is read with them: of images tables that say more about them, of MDS and Megatron what an index names."""
     folders: list[Path] = field(default_factory=list)
     """Those that were given."""
     in_splits: bool = False
@@ -84,6 +86,9 @@ def find_files(data: Sequence[str], split: str | None = None, subset: str | None
     if twice is not None:
         raise InputError(f"{twice} is given twice; name it once (repeat examples by selecting with repeats)")
     found.files = [file.absolute() for file in found.files]
+    read_too = beside(found.reader, found.files)
+    found.metadata += read_too
+    found.left_out = [(file, reason) for file, reason in found.left_out if file.absolute() not in set(read_too)]
     return found
 
 
@@ -118,6 +123,8 @@ def _in_folder(root: Path, entries: list[Path], split: str | None, name: str | N
     matches, name = name is not None, name or str(root)
     if not matches and (root / "dataset_dict.json").is_file():
         return _saved_splits(root, split)
+    if not matches and (indexes := mds_indexes(root, split)):
+        return Found("mds", indexes, folders=[root])
     files = dict.fromkeys(file for entry in entries for file in (walk(entry) if entry.is_dir() else [entry]))
     # A pattern reaches into folders of its own accord.
     seen = [file for file in files if not any(map(is_hidden, file.relative_to(root).parts))]
@@ -187,6 +194,8 @@ def _of_one_kind(files: list[Path], name: str) -> Found:
         if heavy:
             raise InputError(f"{name} holds images and {heavy[0]} files; give one kind, as a folder or a pattern")
         chosen, reader = images, "imagefolder"
+    elif "megatron" in kinds:
+        chosen, reader = kinds["megatron"], "megatron"
     elif len(tables) > 1:
         raise InputError(
             f"{kinds[tables[0]][0]} and the others in {name} are of several formats ({', '.join(tables)}); "

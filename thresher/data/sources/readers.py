@@ -13,6 +13,7 @@ from thresher.data.sources.json_rows import read_json
 from thresher.data.sources.lines import whole_text
 from thresher.data.sources.rows import Row
 from thresher.data.sources.skipped import BadRows
+from thresher.data.sources.training_formats import read_mds_rows, read_megatron_rows
 from thresher.data.sources.values import no_column
 from thresher.errors import InputError
 
@@ -45,4 +46,6 @@ READ: dict[str, Callable[..., Iterator[Row]]] = {
     "csv": read_csv,
     "parquet": read_parquet,
     "arrow": read_arrow,
+    "mds": read_mds_rows,
+    "megatron": read_megatron_rows,
 }

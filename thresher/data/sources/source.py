@@ -15,6 +15,7 @@ from thresher.artifacts import hash_file
 from thresher.canonical import hash_json
 from thresher.data.sources.files import Found, find_files
 from thresher.data.sources.image_folders import read_image_folder
+from thresher.data.sources.lm_eval_tasks import is_task, task_rows
 from thresher.data.sources.named_splits import ALL
 from thresher.data.sources.readers import READ, common_folder
 from thresher.data.sources.rows import Row
@@ -27,7 +28,9 @@ from thresher.errors import InputError
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from: files or globs (a text file is one row), folders, or the name of a data set on the hub."""
+    """Where rows come from: files or globs (a text file is one row), folders, the name of a data set on the hub, or
+    `lm_eval:` and a task of lm-evaluation-harness.
+    """
 
     data: tuple[str, ...]
     split: str | None = None
@@ -43,8 +46,17 @@ class Source:
         return ", ".join(self.data)
 
     @cached_property
+    def task(self) -> list[dict[str, Any]] | None:
+        """The rows of a task of lm-evaluation-harness (`lm_eval_tasks`); None where the source is none."""
+        if not is_task(self.data):
+            return None
+        if self.subset is not None:
+            raise InputError(f"{self.name} has no configuration {self.subset!r}; name the task of it")
+        return task_rows(self.data[0], self.split)
+
+    @cached_property
     def _found(self) -> Found | None:
-        return find_files(self.data, self.split, self.subset)
+        return None if self.task is not None else find_files(self.data, self.split, self.subset)
 
     @property
     def natural_id(self) -> str | None:
@@ -54,6 +66,8 @@ class Source:
     def fingerprint(self) -> str:
         """A hash of the content: of every file (where a row is a file, of its name too), or of the hub's revision."""
         found = self._found
+        if self.task is not None:
+            return hash_json(self.task)
         if found is None:
             return hash_json([self.data, self.split or "train", self.subset, self._revision])
         self._unchanged.check()  # files are stamped before they are hashed
@@ -99,7 +113,7 @@ class Source:
         found, skipped = self._found, skipped or Skipped()
         bad = BadRows(self.bad_rows, skipped)
         if found is None:
-            yield from self._from_hub(columns, whole_rows)
+            yield from self._from_elsewhere(columns, whole_rows)
             return
         for file, reason in found.left_out:
             skipped.add(f"file {reason}", file=str(file))
@@ -109,9 +123,11 @@ class Source:
             rows = READ[found.reader](found.files, columns, bad, whole_rows)
         yield from self._unchanged.watch(rows)
 
-    def _from_hub(self, columns: Sequence[str], whole_rows: bool) -> Iterator[Row]:
+    def _from_elsewhere(self, columns: Sequence[str], whole_rows: bool) -> Iterator[Row]:
         try:
-            for number, row in enumerate(self._stream([] if whole_rows else columns), start=1):
+            # A row is changed below, and those of a task are kept.
+            stream = self._stream([] if whole_rows else columns) if self.task is None else map(dict, self.task)
+            for number, row in enumerate(stream, start=1):
                 missing = take(row, columns)
                 if missing is not None:
                     raise InputError(f"{self.name} row {number} {no_column(missing, row)}")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from thresher.data.sources.lm_eval_tasks import columns_there
 from thresher.data.sources.rows import Row
 from thresher.data.sources.seen import Seen
 from thresher.data.sources.skipped import BadRows, Skipped
@@ -80,7 +81,7 @@ class TextColumns:
     gold: str | None = None
     classify: str | None = None
     classes: tuple[str, ...] = ()
-    """Of a classification set: VALUE or VALUE=WORD of each class; none: those that occur, found by `with_classes`."""
+    """Of a classification set: VALUE or VALUE=WORD of each class; none: those that occur, found by `of_source`."""
     question: str = "\nLabel:"
     """Of a classification set: what follows the text and its class follows."""
     group: str | None = None
@@ -112,8 +113,13 @@ class TextColumns:
         names = (text, self.prompt, self.choices, self.gold, self.classify, self.domain, *self.ids, self.group)
         return list(dict.fromkeys(name for name in names if name is not None))
 
-    def with_classes(self, source: Source) -> "TextColumns":
-        """The same with the classes that occur in `source`, where they are needed and not given; one pass over it."""
+    def of_source(self, source: Source) -> "TextColumns":
+        """The same with what only `source` can say: the columns of a task of lm-evaluation-harness, where none are
+        named; the classes that occur, where they are needed and not given (one pass over it).
+        """
+        if source.task is not None and not (self.prompt or self.choices or self.classify or self.text != "text"):
+            there = columns_there(source.task)
+            return replace(self, **{name: value for name, value in there.items() if getattr(self, name) is None})
         if self.classify is None or self.classes:
             return self
         found = sorted(names_in(source, self.classify))
