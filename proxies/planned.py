@@ -17,9 +17,9 @@ from thresher.data.examples import Examples
 from thresher.devices import autocast, pick_device
 from thresher.executors.workers import num_workers
 from thresher.outputs import Batch
-from thresher.proxies.models.spec import build_model, model_spec, private_randomness
+from thresher.proxies.models.spec import build_model, private_randomness
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.training.chosen import train_config_of
+from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.objective import objective_of
 from thresher.proxies.training.stacked import can_stack
@@ -120,7 +120,7 @@ def size_of(num_bytes: float) -> str:
 
 def cost_of(settings: ModelSettings, pool: Examples, device: str = "auto") -> Cost:
     """What training such a model on a pool takes, from timed steps on a batch of its examples of middle length."""
-    spec, place = model_spec(settings.size, pool), pick_device(device)
+    spec, place = spec_of(settings, pool), pick_device(device)
     config = replace(train_config_of(settings, spec), compile=False)  # compiling takes longer than what it saves here
     lengths = np.asarray(pool.windows.lengths)
     count = min(max(1, config.batch_size // config.accumulate), len(lengths))

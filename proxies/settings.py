@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from thresher.choices import Optimizer, Precision, Schedule
+from thresher.choices import Optimizer, Parametrization, Precision, Schedule
 
-LATER = ("eps_root", "keep_optimizer")
+LATER = ("eps_root", "keep_optimizer", "parametrization")
 """Settings that came later: in a request only where they are in use."""
 
 
@@ -18,6 +18,9 @@ class ModelSettings:
 
     size: str
     """The one dial: parameters ("0.4M"), or a model's name ("rn-1/16", "mlp-64x2", "hf:PATH", "module:function")."""
+    parametrization: Parametrization | None = None
+    """How a model of the ladder scales with its width and depth: completep, or standard, which is that of
+    `transformers`; None: DEFAULT."""
     epochs: float | None = None
     """Passes over its data; None: 1 for language, 30 for vision."""
     batch_size: int | None = None

@@ -21,6 +21,8 @@ Schedule = Literal["cosine", "linear", "onecycle", "constant"]
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
 Precision = Literal["auto", "float32", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+Parametrization = Literal["completep", "standard"]
+PARAMETRIZATIONS: tuple[str, ...] = get_args(Parametrization)
 
 Projection = Literal[
     "two-sided", "two-sided-layers", "factor-mask", "normal", "rademacher", "sjlt", "mask+sjlt", "identity"

@@ -3,9 +3,14 @@
 from dataclasses import asdict
 
 from thresher.data.examples import Examples
-from thresher.proxies.models.spec import Spec, model_spec, model_width, origin_of
+from thresher.proxies.models.spec import Spec, model_spec
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.config import TrainConfig
+
+
+def spec_of(settings: ModelSettings, pool: Examples) -> Spec:
+    """The description of the model of `settings` for the examples of a pool (`model_spec`)."""
+    return model_spec(settings.size, pool, parametrization=settings.parametrization)
 
 
 def train_config_of(settings: ModelSettings, spec: Spec) -> TrainConfig:
@@ -16,5 +21,5 @@ def train_config_of(settings: ModelSettings, spec: Spec) -> TrainConfig:
 
 def usual_rate(settings: ModelSettings, pool: Examples) -> float:
     """The peak learning rate of a model of `settings` on `pool`: the one they name, or else the usual one."""
-    spec = model_spec(settings.size, pool)
-    return train_config_of(settings, spec).peak_rate(source=origin_of(spec), width=model_width(spec))
+    spec = spec_of(settings, pool)
+    return train_config_of(settings, spec).peak_rate(spec)

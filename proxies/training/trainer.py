@@ -23,9 +23,7 @@ from thresher.proxies.models.spec import (
     build_model,
     check_fits,
     honoured,
-    model_width,
     num_parameters,
-    origin_of,
     private_randomness,
 )
 from thresher.proxies.models.weights import save_model
@@ -131,7 +129,7 @@ class Trainer:
         # A small perceptron is only slowed down by bf16, and stays the same number for number in a stack without it.
         self.precision = "float32" if (config.precision, spec["source"]) == ("auto", "mlp") else config.precision
         self.spec = spec
-        self.peak = config.peak_rate(source=origin_of(spec), width=model_width(spec))
+        self.peak = config.peak_rate(spec)
         _refuse_empty_shares(order, self.ranks)
         model = build_model(spec, seed).to(self.device)
         optimizer = config.make_optimizer(model, self.peak)

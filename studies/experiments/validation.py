@@ -15,10 +15,9 @@ from thresher.data.examples import Examples, ImageExamples
 from thresher.errors import InputError
 from thresher.proxies.costs import units_seen
 from thresher.proxies.evaluation import means
-from thresher.proxies.models.spec import model_spec
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.training.chosen import train_config_of
+from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.trials import Trial, TrialResult, check_trainable, planned, run_trials
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.experiments.training_sets import TrainingSet, held_by, plan_trials, random_set
@@ -196,7 +195,7 @@ def _costs(results: Sequence[TrialResult], pool: Examples, model: ModelSettings,
     assert len({units_seen(result.model) for result in results if result.trial.training_set in arms}) == 1, (
         "arms saw different amounts"
     )
-    config = train_config_of(model, model_spec(model.size, pool))
+    config = train_config_of(model, spec_of(model, pool))
     measuring = sum(result.evaluation.facts["seconds"] for result in results)
     return {
         "num_runs": len(results),
