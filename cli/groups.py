@@ -15,8 +15,8 @@ GROUPS = {
     " tokens test-fraction recipe test-set loss losses step seed-column costs recipes",
     "model and training": "model models weights proxy reference proxies ladder own sizes rates reference-rates standard"
     " fraction subsets repeats seeds checkpoints runs first batch random-budgets max-flops eta smoothing epochs"
-    " batch-size learning-rate optimizer schedule momentum weight-decay eps-root keep-optimizer precision accumulate"
-    " activation-checkpointing compile",
+    " tokens-per-parameter batch-size learning-rate optimizer schedule momentum weight-decay eps-root keep-optimizer"
+    " parametrization precision accumulate activation-checkpointing compile",
     "scoring": "scorer scorers method self-influence backend output goal q damping curvature-damping convention k"
     " projection parameters views top per-token sample memory-gb steps window rank baseline criterion threshold"
     " resamples",

@@ -58,6 +58,8 @@ class Cost:
     memory: float
     weights: float
     epochs: float
+    num_tokens: int | None
+    """What a training sees in all, where that is not a number of epochs."""
     stacks: bool
 
 
@@ -72,7 +74,8 @@ def say_planned(planned: Sequence[Planned], pool: Examples, *, workers: int | No
     costs = [timed[settings] for settings in alike]
     low = high = 0.0
     for kind, cost in zip(planned, costs, strict=True):
-        seconds = cost.seconds * cost.epochs * float(sum(kind.units))
+        units = float(sum(kind.units)) * cost.epochs if cost.num_tokens is None else cost.num_tokens * len(kind.units)
+        seconds = cost.seconds * units
         # Several processes share the cores that one was timed on: at best each is as fast as it was alone.
         low += seconds * (STACKED if cost.stacks else FAST) / min(at_once or 1, len(kind.units))
         high += seconds * SLOW
@@ -142,6 +145,7 @@ def cost_of(settings: ModelSettings, pool: Examples, device: str = "auto") -> Co
         memory=PROCESS_BYTES + 16.0 * numbers + held.bytes,  # weights, gradients, two moments
         weights=numbers * (12.0 if config.keep_optimizer else 4.0),
         epochs=config.epochs,
+        num_tokens=config.num_tokens,
         stacks=can_stack(spec, config),
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from thresher.choices import Optimizer, Parametrization, Precision, Schedule
 
-LATER = ("eps_root", "keep_optimizer", "parametrization")
+LATER = ("eps_root", "keep_optimizer", "parametrization", "tokens_per_parameter", "num_tokens")
 """Settings that came later: in a request only where they are in use."""
 
 
@@ -23,6 +23,8 @@ class ModelSettings:
     `transformers`; None: DEFAULT."""
     epochs: float | None = None
     """Passes over its data; None: 1 for language, 30 for vision."""
+    tokens_per_parameter: float | None = None
+    """Tokens that training sees in all, in parameters of the model (embeddings included), instead of `epochs`."""
     batch_size: int | None = None
     learning_rate: float | None = None
     optimizer: Optimizer | None = None

@@ -120,7 +120,7 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
     pool = prepared.pool.artifact.facts
     size = f"{pool['num_examples']:,} examples" + (f", {pool['num_tokens']:,} tokens" if "num_tokens" in pool else "")
     facts = result.validation.facts
-    epochs = f"{facts['epochs']:g}" if facts["epochs"] else "the task's default"
+    epochs = f"{facts['epochs']:g}" if facts["epochs"] else "as tokens a parameter say"
     seen = facts["tokens_seen"].values()
     unit = "tokens" if study.task == "language" else "images"
     return {

@@ -3,9 +3,10 @@
     python -m benchmarks.proxies.learning_rate DOCUMENTS OUT [--seeds 3] [--minutes 60] [--json FILE] [--picture FILE]
 
 DOCUMENTS has a column `text`. GPT-2 models of every width and depth of the grid, apart from the ladder's own choice of
-a depth for a width, are trained by CompleteP at multiples of the base rung's rate, half, once and twice it first; a
-rung whose lowest loss stands at an end gets the next multiple too. The same rates of the standard parametrisation
-(`--standard`) are multiples of its own rule. Besides, at the base rung, other batches and durations.
+a depth for a width, are trained by CompleteP at multiples of one rate, once and twice it first; a rung
+whose lowest loss stands at an end gets the next multiple too. With `--standard` multiples of the standard
+parametrisation's own rule as well, where the grid meets the ladder. Besides, at the base rung, other batches and
+durations.
 Each run is a line of OUT/runs.jsonl: started again, the benchmark goes on; after --minutes no other run is begun.
 """
 
@@ -28,11 +29,11 @@ from thresher.proxies import Shape, TrainConfig, evaluate, language_learning_rat
 
 WIDTHS, DEPTHS = (32, 64, 128, 256), (2, 4, 8)
 BASE = (64, 2)
-MULTIPLES = (0.5, 1.0, 2.0)
+MULTIPLES = (1.0, 2.0)
 RANGE = (1 / 16, 16.0)
-BATCHES, DURATIONS = (2, 32), (75, 1200)
-VOCAB_SIZE, LENGTH, BATCH, STEPS = 512, 64, 8, 300
-RATE = 8e-3
+BATCHES, DURATIONS = (2, 32), (1600,)
+VOCAB_SIZE, LENGTH, BATCH, STEPS = 320, 64, 8, 400
+RATE = 2e-3
 """Of which the rates are multiples; the base rung's, for a batch of BATCH sequences."""
 
 
@@ -54,6 +55,10 @@ class Run:
     @property
     def rate(self) -> float:
         return self.multiple * (RATE if self.parametrization == "completep" else language_learning_rate(self.width))
+
+    @property
+    def is_near(self) -> bool:
+        return self.parametrization == "completep" and (self.width == BASE[0] or self.depth == BASE[1])
 
     @property
     def cost(self) -> float:
@@ -103,11 +108,11 @@ class Sweep:
         tokens = np.asarray(self.held_out.lengths())[indices]
         return float((losses * tokens).sum() / tokens.sum())
 
-    def search(self, rung: Run, seed: int) -> None:
-        """The rates of a rung: three, and further ones while the lowest loss stands at an end."""
+    def search(self, rung: Run) -> None:
+        """The rates of a rung and seed: two, and further ones while the lowest loss stands at an end."""
         multiples = list(MULTIPLES)
         while True:
-            losses = {times: self.loss(replace(rung, multiple=times, seed=seed)) for times in sorted(multiples)}
+            losses = {times: self.loss(replace(rung, multiple=times)) for times in sorted(multiples)}
             best = min(losses, key=losses.__getitem__)
             further = best / 2 if best == min(multiples) else 2 * best if best == max(multiples) else None
             if further is None or not RANGE[0] <= further <= RANGE[1]:
@@ -115,15 +120,16 @@ class Sweep:
             multiples.append(further)
 
 
-def rungs(standard: bool) -> list[Run]:
-    """What is swept for one seed, the cheapest first."""
+def rungs(seeds: int, standard: bool) -> list[Run]:
+    """What is swept, cheap ones first, and first those that differ from the base rung in width or depth alone."""
     grid = [Run(width, depth, 0.0, 0) for width in WIDTHS for depth in DEPTHS]
     base = Run(*BASE, 0.0, 0)
     grid += [replace(base, batch=batch, steps=STEPS * BATCH // batch if batch < BATCH else STEPS) for batch in BATCHES]
     grid += [replace(base, steps=steps) for steps in DURATIONS]
     if standard:
         grid += [replace(rung, parametrization="standard") for rung in grid if Shape(rung.width).depth == rung.depth]
-    return sorted(grid, key=lambda rung: rung.cost)
+    all_seeds = [replace(rung, seed=seed) for seed in range(seeds) for rung in grid]
+    return sorted(all_seeds, key=lambda run: run.cost * (1 + 2 * run.seed) * (1 if run.is_near else 3))
 
 
 def summary(losses: dict[Run, float | None]) -> list[dict[str, Any]]:
@@ -215,9 +221,8 @@ def main() -> None:
     options = parser.parse_args()
     sweep = Sweep(options.documents, options.out, options.minutes)
     try:
-        for seed in range(options.seeds):
-            for rung in rungs(options.standard):
-                sweep.search(rung, seed)
+        for rung in rungs(options.seeds, options.standard):
+            sweep.search(rung)
     except TimeoutError:
         pass
     table = summary(sweep.losses)

@@ -23,6 +23,7 @@ from thresher.proxies.models.checkpoints import architecture, inputs, labels, pa
 from thresher.proxies.models.checkpoints.stored import in_float32, precision_of
 from thresher.proxies.models.checkpoints.trained import load_trained
 from thresher.proxies.models.fits import Spec as Spec
+from thresher.proxies.models.fits import check_all as check_all
 from thresher.proxies.models.fits import check_fits as check_fits
 from thresher.proxies.models.fits import sizes_of
 from thresher.proxies.models.fits import task_of as task_of
@@ -131,6 +132,14 @@ def num_parameters(model: nn.Module) -> dict[str, int]:
     trained = sum(counts[id(parameter)] for parameter in model.parameters() if parameter.requires_grad)
     counted = {"total": total, "non_embedding": total - sum(counts.get(key, 0) for key in embeddings)}
     return counted if trained == total else counted | {"trained": trained}
+
+
+def size_of(spec: Spec) -> dict[str, int]:
+    """How many parameters the model of `spec` has (`num_parameters`), of the ladder and checkpoints without a tensor."""
+    if spec["source"] not in ("ladder", "pretrained"):
+        return num_parameters(build_model(spec, 0))
+    with private_randomness(), torch.device("meta"):
+        return num_parameters(sources.build(spec, empty=True))
 
 
 def model_width(spec: Spec) -> int | None:

@@ -54,6 +54,8 @@ class TrainConfig:
     epochs: float = 1.0
     steps: int | None = None
     """Number of steps, instead of `epochs`."""
+    num_tokens: int | None = None
+    """Tokens (images) that the whole run sees, instead of `epochs`."""
     precision: str = "auto"
     """`float32`, `bf16`, or `auto`: bf16 where the chip has it."""
     accumulate: int = 1
@@ -68,7 +70,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         positive = {"batch_size": self.batch_size, "epochs": self.epochs, "eps": self.eps}
         positive |= {"accumulate": self.accumulate}
-        positive |= {name: getattr(self, name) for name in ("learning_rate", "steps", "clip")}
+        positive |= {name: getattr(self, name) for name in ("learning_rate", "steps", "num_tokens", "clip")}
         for name, value in positive.items():
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name}={value} in the config; pass a number above 0")
@@ -121,7 +123,7 @@ class TrainConfig:
         """
         if self.steps is not None:
             return max(1, round(self.steps * self.batch_size * sequence_length))
-        return max(1, round(self.epochs * budget))
+        return self.num_tokens or max(1, round(self.epochs * budget))
 
     def num_steps(self, num_units: int, sequence_length: float) -> int:
         """Steps that see `num_units` tokens, or images, in all."""

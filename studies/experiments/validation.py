@@ -69,6 +69,7 @@ def validate(
     plan = plan if plan.budget is not None else replace(plan, budget=smallest)
     assert plan.budget is not None
     check_plan([arm.name for arm in arms], plan, pool, targets, off_targets)
+    check_length(model, plan)
     if smallest < plan.budget:
         raise InputError(f"an arm holds {smallest:,}, less than the budget of {plan.budget:,}; pass a smaller budget")
     check_trainable(pool, model, {**targets, **off_targets})
@@ -200,12 +201,21 @@ def _costs(results: Sequence[TrialResult], pool: Examples, model: ModelSettings,
     return {
         "num_runs": len(results),
         "num_parameters": facts[0]["num_parameters"],
-        "epochs": config.epochs,
+        "epochs": config.epochs if config.num_tokens is None else None,
         "tokens_seen": seen,
         "flops": sum(fact["flops"] for fact in facts),
         "train_seconds": round(sum(fact["seconds"] for fact in facts), 3),
         "evaluate_seconds": round(measuring, 3),
     }
+
+
+def check_length(model: ModelSettings, plan: ValidationPlan) -> None:
+    """Refuse budgets of random data for a model whose tokens are fixed."""
+    if plan.random_budgets and model.tokens_per_parameter is not None:
+        raise InputError(
+            f"random budgets {list(plan.random_budgets)} change how long a model trains, and tokens_per_parameter="
+            f"{model.tokens_per_parameter:g} fixes it; leave one of them out"
+        )
 
 
 def check_plan(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from thresher.artifacts import build
 from thresher.errors import InputError
@@ -18,7 +18,6 @@ from thresher.proxies.models.weights import open_model, save_model
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import spec_of
 from thresher.proxies.training.config import TrainConfig
-from thresher.seeds import seed_everything
 
 VOCAB_SIZE, LENGTH = 97, 16
 CONFIG = TrainConfig.for_language(learning_rate=4e-3, clip=None, weight_decay=0.1)
