@@ -4,8 +4,9 @@
 
 DOCUMENTS has a column `text`. Each loop trains in a thread of its own, from the same initial weights on the same
 batches, and is let go for a block of steps at a time: ours, the plain one, Trainer, ours, .. Speeds change under load,
-so the ratio of two loops is the median over rounds of the ratio of blocks that followed each other. What each
-loop's last loss is stands beside it: all three take the same steps. `--profile` says where our time goes.
+so the ratio of two loops is the median over rounds of the ratio of blocks that followed each other; on one thread it is
+of the thread's own processor time, which other work on the machine takes nothing of. `losses` are of each loop's last
+step: all three take the same steps. `--profile` says where our time goes.
 """
 
 import argparse
@@ -40,7 +41,7 @@ class Turns:
 
     def __init__(self, loop: Callable[["Turns"], None], threads: int) -> None:
         self._go, self._done, self._left = threading.Semaphore(0), threading.Semaphore(0), 0
-        self._over, self.loss = False, 0.0
+        self._over, self.loss, self._begun, self.processor = False, 0.0, 0.0, 0.0
 
         def run() -> None:
             torch.set_num_threads(threads)
@@ -66,6 +67,7 @@ class Turns:
     def step_done(self) -> None:
         self._left -= 1
         if self._left == 0:
+            self.processor = time.thread_time() - self._begun
             self._done.release()
             self._wait()
 
@@ -76,6 +78,7 @@ class Turns:
 
     def _wait(self) -> None:
         self._go.acquire()
+        self._begun = time.thread_time()
         if self._over:
             raise Over
 
@@ -186,7 +189,8 @@ def compare(pool: TokenExamples, size: str, threads: int, rounds: int, out: Path
     for number in range(rounds):
         names = list(loops) if number % 2 == 0 else list(loops)[::-1]
         for name in names:
-            seconds[name].append(loops[name](block) / block)
+            wall = loops[name](block)
+            seconds[name].append((loops[name].processor if threads == 1 else wall) / block)
     for turns in loops.values():
         turns.close()
     ratio = {name: [own / base for own, base in zip(seconds["ours"], seconds[name], strict=True)] for name in loops}

@@ -135,7 +135,7 @@ def num_parameters(model: nn.Module) -> dict[str, int]:
 
 
 def size_of(spec: Spec) -> dict[str, int]:
-    """How many parameters the model of `spec` has (`num_parameters`), of the ladder and checkpoints without a tensor."""
+    """How many parameters the model of `spec` has (`num_parameters`), where possible without a tensor."""
     if spec["source"] not in ("ladder", "pretrained"):
         return num_parameters(build_model(spec, 0))
     with private_randomness(), torch.device("meta"):

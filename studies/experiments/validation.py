@@ -1,5 +1,6 @@
 """Does the selection help the larger reference? Train it on every arm from paired seeds; compare held-out losses."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,11 +21,14 @@ from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.trials import Trial, TrialResult, check_trainable, planned, run_trials
 from thresher.selection.statistics.comparison import POOLED
+from thresher.studies.experiments.learned import little_learned, ngram_losses
 from thresher.studies.experiments.training_sets import TrainingSet, held_by, plan_trials, random_set
 from thresher.studies.experiments.validation_facts import compare
 from thresher.studies.report.charts import learning_curve, standalone
 from thresher.studies.study import BASELINE
 from thresher.workspace import Workspace
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +125,10 @@ def validate(
         facts = compare(rows, [arm.name for arm in arms], plan.costs)
         about = {"unit": unit_of(pool), "budget": plan.budget, "held": {arm: _spread(h) for arm, h in held.items()}}
         num_examples = {arm.name: float(np.mean([len(draw.positions) for draw in arm.draws])) for arm in arms}
-        return {**facts, **about, "num_examples": num_examples, **_costs(results, pool, model, list(held))}
+        about |= {"num_examples": num_examples, "ngrams": ngram_losses(pool, targets)}
+        return {**facts, **about, **_costs(results, pool, model, list(held))}
 
-    return build(
+    artifact = build(
         workspace.place("validation", inputs, config, seed),
         kind="validation",
         config=config,
@@ -131,6 +136,9 @@ def validate(
         inputs=inputs,
         write=write,
     )
+    if (little := little_learned(read_runs(artifact.path), artifact.facts.get("ngrams", {}))) is not None:
+        LOGGER.warning(little)
+    return artifact
 
 
 def run_reference(
