@@ -20,7 +20,7 @@ class ModelSettings:
     """The one dial: parameters ("0.4M"), or a model's name ("rn-1/16", "mlp-64x2", "hf:PATH", "module:function")."""
     parametrization: Parametrization | None = None
     """How a model of the ladder scales with its width and depth: completep, or standard, which is that of
-    `transformers`; None: DEFAULT."""
+    `transformers`; None: completep."""
     epochs: float | None = None
     """Passes over its data; None: 1 for language, 30 for vision."""
     tokens_per_parameter: float | None = None

@@ -26,7 +26,7 @@ BASE_WIDTH, BASE_DEPTH = 64, 2
 """The rung at which every factor is 1."""
 SIGMA = 0.02
 """Standard deviation of initial values there: that of `transformers`."""
-LEARNING_RATE = 8e-3
+LEARNING_RATE = 2e-3
 """AdamW's peak rate."""
 LAST_NORMS = ("ln_f", "norm", "final_layer_norm")
 BRANCH_ENDS = ("c_proj", "o_proj", "down_proj", "dense", "dense_4h_to_h")

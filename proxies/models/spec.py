@@ -32,7 +32,7 @@ from thresher.proxies.models.probe import probe
 from thresher.seeds import seed_everything
 
 TASK_OF_KIND = {names.LADDER: "language"} | dict.fromkeys((names.RESNET, names.MLP, names.TORCHVISION), "vision")
-DEFAULT_PARAMETRIZATION: Parametrization = "standard"
+DEFAULT_PARAMETRIZATION: Parametrization = "completep"
 """Of the ladder. A specification without the word is of `standard`, as all were before there were two."""
 KNOWN = {"language": "a size such as 0.4M, ", "vision": "rn-1/16, torchvision:NAME, mlp-64x2, "}
 KNOWN |= {"text-classification": ""}
