@@ -57,10 +57,6 @@ class Run:
         return self.multiple * (RATE if self.parametrization == "completep" else language_learning_rate(self.width))
 
     @property
-    def is_near(self) -> bool:
-        return self.parametrization == "completep" and (self.width == BASE[0] or self.depth == BASE[1])
-
-    @property
     def cost(self) -> float:
         return self.batch * self.steps * (self.depth * self.width**2 * 12 + self.width * VOCAB_SIZE)
 
@@ -121,7 +117,7 @@ class Sweep:
 
 
 def rungs(seeds: int, standard: bool) -> list[Run]:
-    """What is swept, cheap ones first, and first those that differ from the base rung in width or depth alone."""
+    """What is swept: one seed after the other, the cheapest first, the standard parametrisation last."""
     grid = [Run(width, depth, 0.0, 0) for width in WIDTHS for depth in DEPTHS]
     base = Run(*BASE, 0.0, 0)
     grid += [replace(base, batch=batch, steps=STEPS * BATCH // batch if batch < BATCH else STEPS) for batch in BATCHES]
@@ -129,7 +125,7 @@ def rungs(seeds: int, standard: bool) -> list[Run]:
     if standard:
         grid += [replace(rung, parametrization="standard") for rung in grid if Shape(rung.width).depth == rung.depth]
     all_seeds = [replace(rung, seed=seed) for seed in range(seeds) for rung in grid]
-    return sorted(all_seeds, key=lambda run: run.cost * (1 + 2 * run.seed) * (1 if run.is_near else 3))
+    return sorted(all_seeds, key=lambda run: (run.seed, run.parametrization, run.cost))
 
 
 def summary(losses: dict[Run, float | None]) -> list[dict[str, Any]]:
