@@ -34,7 +34,7 @@ from thresher.proxies.training.order import Order
 from thresher.proxies.training.trainer import Trainer
 
 LENGTH, BATCH, SEED = 128, 16, 0
-BLOCK_SECONDS, ROUNDS = 0.6, 30
+BLOCK_SECONDS, ROUNDS = 0.5, 12
 VOCABULARIES = {"0.05M": 1024, "0.6M": 1024}
 """The demo's own; every other size has 4,096 words."""
 

@@ -97,6 +97,17 @@ class Factored(nn.Module):
         return torch.optim.AdamW(groups, betas=CONFIG.betas)
 
 
+def train_alike(model, optimizer, factored: Factored, reference, *, steps: int) -> None:
+    """Take the same steps of both, and find the same weights."""
+    for tokens in batches(steps):
+        for loss, own in ((loss_of(model, tokens), optimizer), (factored.loss(tokens), reference)):
+            own.zero_grad()
+            loss.backward()
+            own.step()
+    for name, expected in factored.weights().items():
+        torch.testing.assert_close(model.get_parameter(name), expected, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize(("width", "depth"), [(32, 3), (96, 5)])
 def test_adamws_steps_are_those_of_a_model_with_the_factors_written_out(width, depth):
     model = build_model(spec_with("gpt2", width, depth), 1).double()
@@ -104,13 +115,7 @@ def test_adamws_steps_are_those_of_a_model_with_the_factors_written_out(width, d
     optimizer = config.make_optimizer(model, 4e-3)
     factored = Factored(build_model(spec_with("gpt2", width, depth), 1).double(), width, depth)
     reference = factored.adamw(4e-3, config.weight_decay, config.eps)
-    for tokens in batches(6):
-        for loss, own in ((loss_of(model, tokens), optimizer), (factored.loss(tokens), reference)):
-            own.zero_grad()
-            loss.backward()
-            own.step()
-    for name, expected in factored.weights().items():
-        torch.testing.assert_close(model.get_parameter(name), expected, rtol=1e-9, atol=1e-12)
+    train_alike(model, optimizer, factored, reference, steps=6)
 
 
 def test_sgds_steps_are_those_of_adamws_table_divided_by_the_size_of_a_gradient():
@@ -124,17 +129,9 @@ def test_sgds_steps_are_those_of_adamws_table_divided_by_the_size_of_a_gradient(
         own, is_inside = factored.u[name.replace(".", "/")], ".h." in name
         times = (d if own.ndim >= 2 else w * d) if is_inside else w
         decay = config.weight_decay if own.ndim >= 2 else 0.0
-        # torch's SGD decays by rate times decay of u itself; CompleteP holds that product still.
-        scale = factored.factor[name] ** 2 * times
-        groups.append({"params": [own], "lr": rate * times, "weight_decay": decay / scale * factored.factor[name] ** 2})
+        groups.append({"params": [own], "lr": rate * times, "weight_decay": decay / times})
     reference = torch.optim.SGD(groups, momentum=0.5)
-    for tokens in batches(4):
-        for loss, own in ((loss_of(model, tokens), optimizer), (factored.loss(tokens), reference)):
-            own.zero_grad()
-            loss.backward()
-            own.step()
-    for name, expected in factored.weights().items():
-        torch.testing.assert_close(model.get_parameter(name), expected, rtol=1e-9, atol=1e-12)
+    train_alike(model, optimizer, factored, reference, steps=4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
