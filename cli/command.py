@@ -131,7 +131,7 @@ def made(artifact: Artifact) -> dict[str, Any]:
         "kind": artifact.kind,
         "built": artifact.built,
         "content_hash": artifact.content_hash,
-        **{key: value for key, value in artifact.facts.items() if key != "loss_curve"},
+        **{key: value for key, value in artifact.facts.items() if key not in ("loss_curve", "curves")},
     }
 
 

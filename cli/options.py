@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from thresher.choices import Precision
+from thresher.choices import Parametrization, Precision
 from thresher.cli.command import Command
 
 
@@ -11,6 +11,8 @@ from thresher.cli.command import Command
 class ModelOptions(Command):
     """The options of every command that trains."""
 
+    parametrization: Parametrization | None = None
+    """Of the ladder: completep (one rate for every width and depth) or standard; None: completep."""
     precision: Precision | None = None
     """float32 or bf16; None: bf16 where the chip has it."""
     eps_root: float | None = None
@@ -27,6 +29,7 @@ class ModelOptions(Command):
     def model_options(self) -> dict[str, Any]:
         """By the names of a study's model table; None for what is off."""
         return {
+            "parametrization": self.parametrization,
             "precision": self.precision,
             "eps_root": self.eps_root or None,
             "accumulate": self.accumulate,

@@ -38,10 +38,14 @@ class Train(ModelOptions):
     """Train on a random part of the pool's (of the selection's) tokens or images of this size."""
     weights: Path | None = None
     """A Parquet file with columns id and weight: each example's loss is multiplied by its weight."""
+    held_out: Path | None = None
+    """Prepared examples that the model's loss is followed on, by domain, beside that on its own."""
     mixture: str | None = None
     """Shares of the domains, as "web=0.5,books=0.5"."""
     epochs: float | None = None
     """Passes over the data; None: 1 for language, 30 for vision."""
+    tokens_per_parameter: float | None = None
+    """Instead: tokens that training sees in all, in parameters of the model."""
     batch_size: int | None = None
     learning_rate: float | None = None
     """None: from the model's width."""
@@ -65,8 +69,10 @@ class Train(ModelOptions):
             selection=self.selection,
             fraction=self.fraction,
             weights=self.weights,
+            held_out=self.held_out,
             mixture=None if self.mixture is None else _shares(self.mixture),
             epochs=self.epochs,
+            tokens_per_parameter=self.tokens_per_parameter,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,

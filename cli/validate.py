@@ -46,6 +46,8 @@ class Validate(ModelOptions):
     """Paired seeds: the initialisations that every arm is trained from."""
     epochs: float | None = None
     """Passes over each selection; None: 1 for language, 30 for vision."""
+    tokens_per_parameter: float | None = None
+    """Instead: tokens that each training sees in all, in parameters of the model."""
     batch_size: int | None = None
     learning_rate: float | None = None
     optimizer: Optimizer | None = None
@@ -72,6 +74,7 @@ class Validate(ModelOptions):
             device=self.device,
             progress=progress,
             epochs=self.epochs,
+            tokens_per_parameter=self.tokens_per_parameter,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer,

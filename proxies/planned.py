@@ -18,9 +18,9 @@ from thresher.devices import autocast, pick_device
 from thresher.executors.workers import num_workers
 from thresher.memory import Held, of_process
 from thresher.outputs import Batch
-from thresher.proxies.models.spec import Spec, build_model, model_spec, private_randomness
+from thresher.proxies.models.spec import Spec, build_model, private_randomness
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.training.chosen import train_config_of
+from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.objective import objective_of
 from thresher.proxies.training.stacked import can_stack
@@ -61,7 +61,13 @@ class Cost:
     memory: float
     weights: float
     epochs: float
+    num_tokens: int | None
+    """What a training sees in all, where that is not a number of epochs."""
     stacks: bool
+
+    def units(self, of_an_epoch: float) -> float:
+        """Tokens (images) of a whole training, from those of an epoch."""
+        return self.epochs * of_an_epoch if self.num_tokens is None else self.num_tokens
 
 
 def say_planned(planned: Sequence[Planned], pool: Examples, *, workers: int | None, workspace: Workspace) -> None:
@@ -73,12 +79,12 @@ def say_planned(planned: Sequence[Planned], pool: Examples, *, workers: int | No
     alike = [replace(kind.settings, learning_rate=None) for kind in planned]  # a rate costs nothing
     process, costs_of = of_process(), {}
     for settings in dict.fromkeys(alike):
-        spec = model_spec(settings.size, pool)
+        spec = spec_of(settings, pool)
         costs_of[settings] = cost_of(spec, train_config_of(settings, spec), pool, workspace.device)
     costs = [costs_of[settings] for settings in alike]
     low = high = 0.0
     for kind, cost in zip(planned, costs, strict=True):
-        seconds = cost.seconds * cost.epochs * float(sum(kind.units))
+        seconds = cost.seconds * sum(map(cost.units, kind.units))
         # Several processes share the cores that one was timed on: at best each is as fast as it was alone.
         low += seconds * (STACKED if cost.stacks else FAST) / min(at_once or 1, len(kind.units))
         high += seconds * SLOW
@@ -102,7 +108,7 @@ def say_training(spec: Spec, config: TrainConfig, unit: float, pool: Examples, d
         return
     process = of_process()
     cost = cost_of(spec, config, pool, device)
-    seconds = cost.seconds * cost.epochs * unit
+    seconds = cost.seconds * cost.units(unit)
     log.info(
         "to come: 1 training; about %s on this machine, %s of memory, %s on disk",
         span(seconds * FAST, seconds * SLOW), size_of(process + cost.memory), size_of(cost.weights),
@@ -158,6 +164,7 @@ def cost_of(spec: Spec, config: TrainConfig, pool: Examples, device: str = "auto
         memory=16.0 * numbers + ACTIVATIONS * held.bytes * longest,  # weights, gradients, two moments
         weights=numbers * (12.0 if config.keep_optimizer else 4.0),
         epochs=config.epochs,
+        num_tokens=config.num_tokens,
         stacks=can_stack(spec, config),
     )
 

@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from thresher.choices import Optimizer, Precision, Schedule
+from thresher.choices import Optimizer, Parametrization, Precision, Schedule
 
-LATER = ("eps_root", "keep_optimizer")
+LATER = ("eps_root", "keep_optimizer", "parametrization", "tokens_per_parameter", "num_tokens")
 """Settings that came later: in a request only where they are in use."""
 
 
@@ -18,8 +18,13 @@ class ModelSettings:
 
     size: str
     """The one dial: parameters ("0.4M"), or a model's name ("rn-1/16", "mlp-64x2", "hf:PATH", "module:function")."""
+    parametrization: Parametrization | None = None
+    """How a model of the ladder scales with its width and depth: completep, or standard, which is that of
+    `transformers`; None: completep."""
     epochs: float | None = None
     """Passes over its data; None: 1 for language, 30 for vision."""
+    tokens_per_parameter: float | None = None
+    """Tokens that training sees in all, in parameters of the model (embeddings included), instead of `epochs`."""
     batch_size: int | None = None
     learning_rate: float | None = None
     optimizer: Optimizer | None = None

@@ -16,10 +16,10 @@ from thresher.executors.workers import num_workers
 from thresher.progress import SILENT
 from thresher.proxies.evaluation import measure
 from thresher.proxies.models.fits import check_all
-from thresher.proxies.models.spec import Spec, model_spec
+from thresher.proxies.models.spec import Spec
 from thresher.proxies.planned import Planned
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.training.chosen import train_config_of
+from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.request import hash_array
 from thresher.proxies.training.stacked import Member, groups_of, train_stack
@@ -78,7 +78,7 @@ class _Setup:
     @classmethod
     def of(cls, pool: Examples, settings: ModelSettings, workspace: Workspace) -> "_Setup":
         """Raises InputError for a model or settings that cannot be."""
-        spec = model_spec(settings.size, pool)
+        spec = spec_of(settings, pool)
         return cls(pool, settings, workspace, spec, train_config_of(settings, spec))
 
     def place(self, trial: Trial) -> Path:
@@ -173,7 +173,7 @@ def run_trials(
 
 def check_trainable(pool: Examples, settings: ModelSettings, tasks: Mapping[str, Examples]) -> None:
     """Refuse, before anything is trained, settings that cannot be, and tasks that the model cannot read."""
-    spec = model_spec(settings.size, pool)
+    spec = spec_of(settings, pool)
     train_config_of(settings, spec)
     check_all(spec, (pool, *tasks.values()))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from thresher.selection.methods import METHODS, stages_of
     from thresher.selection.selection import Selected, Selection, open_selection, write_selection
     from thresher.selection.statistics.comparison import POOLED, Comparison, Measurement, compare_arms, standings
-    from thresher.selection.statistics.decisions import judge
+    from thresher.selection.statistics.decisions import MEAN, judge
     from thresher.selection.statistics.loss_table import LossColumns, LossTable, read_losses
     from thresher.selection.statistics.multiplier import Multiplier, compute_multiplier
     from thresher.selection.statistics.plateau import find_plateau, recommend
@@ -41,6 +41,7 @@ _HOMES = {
     "Measurement": "thresher.selection.statistics.comparison",
     "compare_arms": "thresher.selection.statistics.comparison",
     "standings": "thresher.selection.statistics.comparison",
+    "MEAN": "thresher.selection.statistics.decisions",
     "judge": "thresher.selection.statistics.decisions",
     "LossColumns": "thresher.selection.statistics.loss_table",
     "LossTable": "thresher.selection.statistics.loss_table",
@@ -55,6 +56,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "MEAN",
     "METHODS",
     "POOLED",
     "Budget",

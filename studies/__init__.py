@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from thresher.studies.experiments.left_out import leave_out
     from thresher.studies.experiments.retraining import open_retrainings, retrain
     from thresher.studies.experiments.training_sets import TrainingSet, random_set, supply
+    from thresher.studies.experiments.trust import judge_size
     from thresher.studies.experiments.validation import ValidationPlan, read_runs, validate
     from thresher.studies.experiments.validation_facts import compare
     from thresher.studies.loop import POOL, featurize_study, run_study, train_proxies
@@ -55,6 +56,7 @@ __all__ = [
     "evidence_of",
     "featurize_study",
     "judge",
+    "judge_size",
     "leave_out",
     "open_retrainings",
     "pairs_by",
@@ -91,6 +93,7 @@ _HOMES = {
     "Sources": "thresher.studies.selections.sources",
     "ValidationPlan": "thresher.studies.experiments.validation",
     "read_runs": "thresher.studies.experiments.validation",
+    "judge_size": "thresher.studies.experiments.trust",
     "validate": "thresher.studies.experiments.validation",
     "compare": "thresher.studies.experiments.validation_facts",
     "TrainingSet": "thresher.studies.experiments.training_sets",

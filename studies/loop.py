@@ -35,7 +35,7 @@ from thresher.selection.methods import needs_of
 from thresher.selection.selection import open_selection
 from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
 from thresher.studies.experiments.transfer import Ladder, compare_sizes
-from thresher.studies.experiments.validation import ValidationPlan, check_plan, run_reference, validate
+from thresher.studies.experiments.validation import ValidationPlan, check_length, check_plan, run_reference, validate
 from thresher.studies.preparation import Prepared, prepare
 from thresher.studies.scoring.basis import Basis, attribution_of
 from thresher.studies.scoring.effort import say_effort
@@ -127,7 +127,9 @@ def check_prepared(study: Study, prepared: Prepared, workspace: Workspace) -> No
         check_trainable(pool, table, examples)
     num_workers(study.validate.workers, workspace.device, workspace.executor)
     names = [study.select.method, *study.validate.controls, BASELINE]
-    check_plan(names, plan_of(study, prepared, {}), pool, prepared.heldout, _off_targets(prepared))
+    plan = plan_of(study, prepared, {})
+    check_plan(names, plan, pool, prepared.heldout, _off_targets(prepared))
+    check_length(study.reference, plan)
     select_ahead(study, prepared, workspace)
 
 

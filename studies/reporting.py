@@ -15,6 +15,7 @@ from thresher.scores import open_scores
 from thresher.selection.selection import open_selection
 from thresher.selection.statistics.comparison import Measurement
 from thresher.studies.experiments.clean_gain import clean_gain, leaked_examples
+from thresher.studies.experiments.learned import little_learned
 from thresher.studies.experiments.transfer import read_rows
 from thresher.studies.experiments.validation import read_runs
 from thresher.studies.loop import StudyResult, selection_costs
@@ -93,6 +94,7 @@ def make_report(
         else None,
         clean_is_whole=_all_known(result),
         notes=_notes(study, result),
+        little_learned=little_learned(runs, result.validation.facts.get("ngrams", {})),
         explorer=True,
     )
 
@@ -120,7 +122,7 @@ def _settings(study: Study, result: StudyResult) -> dict[str, str]:
     pool = prepared.pool.artifact.facts
     size = f"{pool['num_examples']:,} examples" + (f", {pool['num_tokens']:,} tokens" if "num_tokens" in pool else "")
     facts = result.validation.facts
-    epochs = f"{facts['epochs']:g}" if facts["epochs"] else "the task's default"
+    epochs = f"{facts['epochs']:g}" if facts["epochs"] else "as tokens a parameter say"
     seen = facts["tokens_seen"].values()
     unit = "tokens" if study.task == "language" else "images"
     return {

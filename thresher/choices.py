@@ -23,6 +23,8 @@ Tracker = Literal["tensorboard", "wandb", "trackio"]
 TRACKERS: tuple[str, ...] = get_args(Tracker)
 Precision = Literal["auto", "float32", "bf16"]
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+Parametrization = Literal["completep", "standard"]
+PARAMETRIZATIONS: tuple[str, ...] = get_args(Parametrization)
 
 Projection = Literal[
     "two-sided", "two-sided-layers", "factor-mask", "normal", "rademacher", "sjlt", "mask+sjlt", "identity"

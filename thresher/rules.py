@@ -42,6 +42,7 @@ SHARE = Rule(0, 1, above=True)
 RULES: Mapping[str, Rule] = {
     # Models and training.
     "epochs": Rule(0, 1e6, above=True),
+    "tokens_per_parameter": Rule(0, 1e6, above=True),
     "batch_size": Rule(1, 10**6),
     "learning_rate": Rule(0, 1e3, above=True),
     "rates": Rule(0, 1e3, above=True),

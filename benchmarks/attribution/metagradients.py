@@ -99,7 +99,7 @@ def measure(name: str, setting: Setting, data: Path) -> dict:
     pool, target = prepared(data)
     folder = RUNS / name
     folder.mkdir(parents=True, exist_ok=True)
-    spec = model_spec(str(base_model()) if setting.is_pretrained else SIZE, pool)
+    spec = model_spec(str(base_model()), pool) if setting.is_pretrained else scratch_spec(pool)
     model = train(spec, pool, out=folder / "model", config=setting.config, seed=0, device="cpu")
     replay = replay_of(folder / "model", pool, device="cpu")
     window = Window.of(replay.num_steps, max(1, round(setting.window * replay.num_steps)))
@@ -153,11 +153,16 @@ def prepared(data: Path):
     return open_examples(RUNS / "pool"), open_examples(RUNS / "target")
 
 
+def scratch_spec(pool: Any) -> dict[str, Any]:
+    """A new model of the size, in the parametrisation that the results of 2026-11-28 are of."""
+    return model_spec(SIZE, pool, parametrization="standard")
+
+
 def base_model() -> Path:
     """The proxy that is trained further: two epochs of the text setting's pool."""
     pool = open_examples(TEXT / "pool")
     config = TrainConfig.for_language(epochs=2.0, precision="float32")
-    return train(model_spec(SIZE, pool), pool, out=RUNS / "base", config=config, seed=0, device="cpu").path
+    return train(scratch_spec(pool), pool, out=RUNS / "base", config=config, seed=0, device="cpu").path
 
 
 def retrained(replay, window: Window, folder: Path, held: np.ndarray, target) -> np.ndarray:

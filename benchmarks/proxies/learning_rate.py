@@ -1,17 +1,21 @@
-"""Does the ladder's learning rate hold across widths? Held-out loss by rate and width, at equal tokens.
+"""Does one learning rate serve every width and depth? Held-out loss by rate, width, depth and seed, at equal tokens.
 
-    python -m benchmarks.proxies.learning_rate DOCUMENTS OUT [--json FILE] [--minutes 9]
+    python -m benchmarks.proxies.learning_rate DOCUMENTS OUT [--seeds 3] [--minutes 60] [--json FILE] [--picture FILE]
 
-DOCUMENTS has a column `text`. Rates are multiples of the rule's for the width (`proxies/models/ladder.py`), so a rule
-that transfers has its best multiple at 1 for every width. Each run is kept under OUT: started again, it goes on; after
-`--minutes` no other run is begun. About 35 minutes of two cores in all.
+DOCUMENTS has a column `text`. GPT-2 models of every width and depth of the grid, apart from the ladder's own choice of
+a depth for a width, are trained by CompleteP at multiples of one rate, once and twice it first; a rung
+whose lowest loss stands at an end gets the next multiple too. With `--standard` multiples of the standard
+parametrisation's own rule as well, where the grid meets the ladder. Besides, at the base rung, other batches and
+durations.
+Each run is a line of OUT/runs.jsonl: started again, the benchmark goes on; after --minutes no other run is begun.
 """
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,124 +24,239 @@ import numpy as np
 from benchmarks.command import thresher
 from benchmarks.loop import machine
 from thresher.data import Examples, open_examples
-from thresher.executors.jobs import run_jobs
-from thresher.proxies import ModelSettings, Shape, Trial, language_learning_rate, means, measure, train_trial
-from thresher.workspace import Workspace
+from thresher.errors import InputError
+from thresher.proxies import Shape, TrainConfig, evaluate, language_learning_rate, model_spec, open_model, train
 
-WIDTHS = (32, 64, 128, 192)
-MULTIPLES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
-NUM_EXAMPLES = 4096  # of 128 tokens: 256 steps of the default batch; with 96 no model learned more than frequencies
-VOCAB_SIZE, LENGTH = 2048, 128
+WIDTHS, DEPTHS = (32, 64, 128, 256), (2, 4, 8)
+BASE = (64, 2)
+MULTIPLES = (1.0, 2.0)
+RANGE = (1 / 16, 16.0)
+BATCHES, DURATIONS = (2, 32), (1600,)
+VOCAB_SIZE, LENGTH, BATCH, STEPS = 320, 64, 8, 400
+RATE = 2e-3
+"""Of which the rates are multiples; the base rung's, for a batch of BATCH sequences."""
 
 
 @dataclass(frozen=True)
-class Job:
-    root: Path
+class Run:
     width: int
+    depth: int
     multiple: float
     seed: int
+    parametrization: str = "completep"
+    batch: int = BATCH
+    steps: int = STEPS
+
+    @property
+    def rung(self) -> "Run":
+        """What is compared over rates and seeds."""
+        return replace(self, multiple=0.0, seed=0)
 
     @property
     def rate(self) -> float:
-        return self.multiple * language_learning_rate(self.width)
+        return self.multiple * (RATE if self.parametrization == "completep" else language_learning_rate(self.width))
+
+    @property
+    def cost(self) -> float:
+        return self.batch * self.steps * (self.depth * self.width**2 * 12 + self.width * VOCAB_SIZE)
 
 
-def prepare(documents: Path, root: Path) -> None:
-    shape = ("--sequence-length", LENGTH, "--quiet")
-    _thresher(
-        "prepare", "--data", documents, "--part", 0, 0.035, "--vocab-size", VOCAB_SIZE, "--out", _pool(root), *shape
-    )
-    held_out = ("--part", 0.995, 1, "--tokenizer", root / "pool-tokenizer", "--out", root / "held-out")
-    _thresher("prepare", "--data", documents, *held_out, *shape)
+class Sweep:
+    """The runs that are there, and a way to the others."""
+
+    def __init__(self, documents: Path, root: Path, minutes: float) -> None:
+        self.root, self.end = root, time.monotonic() + 60 * minutes
+        _prepare(documents, root)
+        self.pool, self.held_out = open_examples(root / "pool"), open_examples(root / "held-out")
+        self.losses: dict[Run, float | None] = {}
+        if (root / "runs.jsonl").is_file():
+            for line in (root / "runs.jsonl").read_text().splitlines():
+                row = json.loads(line)
+                self.losses[Run(**row["run"])] = row["loss"]
+
+    def loss(self, run: Run) -> float:
+        """Held-out loss in nats a token; infinite where training diverged. Raises TimeoutError after the time."""
+        if run not in self.losses:
+            if time.monotonic() > self.end:
+                raise TimeoutError
+            begun = time.perf_counter()
+            self.losses[run] = self._measure(run)
+            row = {"run": asdict(run), "loss": self.losses[run], "seconds": round(time.perf_counter() - begun, 1)}
+            with (self.root / "runs.jsonl").open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(row, flush=True)
+        loss = self.losses[run]
+        return float("inf") if loss is None else loss
+
+    def _measure(self, run: Run) -> float | None:
+        out = self.root / "model"
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.rmtree(self.root / ".model.partial", ignore_errors=True)
+        config = TrainConfig.for_language(
+            steps=run.steps, batch_size=run.batch, learning_rate=run.rate, precision="float32"
+        )
+        try:
+            train(_spec(run, self.pool), self.pool, out=out, config=config, seed=run.seed, device="cpu")
+        except InputError:
+            return None
+        indices = np.arange(len(self.held_out))
+        losses = evaluate(open_model(out), self.held_out, indices=indices, device="cpu")["loss"]
+        tokens = np.asarray(self.held_out.lengths())[indices]
+        return float((losses * tokens).sum() / tokens.sum())
+
+    def search(self, rung: Run) -> None:
+        """The rates of a rung and seed: two, and further ones while the lowest loss stands at an end."""
+        multiples = list(MULTIPLES)
+        while True:
+            losses = {times: self.loss(replace(rung, multiple=times)) for times in sorted(multiples)}
+            best = min(losses, key=losses.__getitem__)
+            further = best / 2 if best == min(multiples) else 2 * best if best == max(multiples) else None
+            if further is None or not RANGE[0] <= further <= RANGE[1]:
+                return
+            multiples.append(further)
 
 
-def run(job: Job) -> dict[str, Any]:
-    """One model, found again if it was trained before."""
-    workspace, pool = Workspace(job.root, "cpu"), open_examples(_pool(job.root))
-    table = ModelSettings(size=str(_parameters(job.width)["total"]), learning_rate=job.rate, precision="float32")
-    name = f"models/{job.width}-{job.multiple:g}-{job.seed}"
-    model = train_trial(pool, table, Trial(name, 0, job.seed, _indices(pool)), workspace)
-    held_out = open_examples(job.root / "held-out")
-    place = workspace.place(f"evaluations/{Path(name).name}", model.content_hash, held_out.content_hash)
-    loss = means(measure(model, {"held-out": held_out}, out=place, workspace=workspace))["held-out"]["loss"]
-    about = {"width": job.width, "multiple": job.multiple, "rate": job.rate, "seed": job.seed}
-    return about | {"loss": loss, "seconds": model.facts["seconds"], "num_tokens": model.facts["num_tokens_seen"]}
+def rungs(seeds: int, standard: bool) -> list[Run]:
+    """What is swept: one seed after the other, the cheapest first, the standard parametrisation last."""
+    grid = [Run(width, depth, 0.0, 0) for width in WIDTHS for depth in DEPTHS]
+    base = Run(*BASE, 0.0, 0)
+    grid += [replace(base, batch=batch, steps=STEPS * BATCH // batch if batch < BATCH else STEPS) for batch in BATCHES]
+    grid += [replace(base, steps=steps) for steps in DURATIONS]
+    if standard:
+        grid += [replace(rung, parametrization="standard") for rung in grid if Shape(rung.width).depth == rung.depth]
+    all_seeds = [replace(rung, seed=seed) for seed in range(seeds) for rung in grid]
+    return sorted(all_seeds, key=lambda run: (run.seed, run.parametrization, run.cost))
 
 
-def within(jobs: Sequence[Job], minutes: float | None, workers: int) -> Iterator[dict[str, Any]]:
-    """Runs, so many at a time, until the time is over."""
-    end = time.monotonic() + 60 * (minutes or 1e9)
-    for start in range(0, len(jobs), workers):
-        if time.monotonic() < end:
-            yield from (result for _, result in run_jobs(run, jobs[start : start + workers], workers=workers))
+def summary(losses: dict[Run, float | None]) -> list[dict[str, Any]]:
+    """Of each rung, over its seeds: mean loss by multiple, the best multiple and what multiple 1 loses to it.
 
-
-def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each width: mean loss by multiple, the best multiple (of a parabola through the three lowest neighbours, in
-    log2), and what the rule's rate loses to it, beside the spread of seeds."""
+    The best is that of a parabola in log2 of the multiple through the lowest mean and its two neighbours; only
+    multiples that every seed has are looked at.
+    """
     table = []
-    for width in WIDTHS:
-        own = [row for row in rows if row["width"] == width]
-        losses = {m: [row["loss"] for row in own if row["multiple"] == m] for m in MULTIPLES}
-        if not all(losses.values()):
+    for rung in dict.fromkeys(run.rung for run in losses):
+        own = {(run.multiple, run.seed): loss for run, loss in losses.items() if run.rung == rung}
+        seeds = sorted({seed for _, seed in own})
+        full = sorted({m for m, _ in own if all(own.get((m, seed)) is not None for seed in seeds)})
+        if len(full) < 3:
             continue
-        mean = np.array([np.mean(losses[m]) for m in MULTIPLES])
-        middle = int(np.clip(mean.argmin(), 1, len(MULTIPLES) - 2))
-        near = slice(middle - 1, middle + 2)
-        a, b, c = np.polyfit(np.log2(MULTIPLES[near]), mean[near], 2)
-        inside = a > 0 and np.log2(MULTIPLES[0]) <= -b / (2 * a) <= np.log2(MULTIPLES[-1])
-        best, lowest = (2 ** (-b / (2 * a)), c - b**2 / (4 * a)) if inside else (MULTIPLES[mean.argmin()], mean.min())
+        mean = np.array([np.mean([own[m, seed] for seed in seeds]) for m in full])
+        best, lowest = _lowest(np.log2(full), mean)
+        alone = [_lowest(np.log2(full), np.array([own[m, seed] for m in full]))[0] for seed in seeds]
+        spread = (
+            np.sqrt(np.mean([np.var([own[m, s] for s in seeds], ddof=1) for m in full])) if len(seeds) > 1 else None
+        )
         table.append(
             {
-                "width": width,
-                "parameters": _parameters(width),
-                "rate": language_learning_rate(width),
-                "losses": {f"{m:g}": values for m, values in losses.items()},
-                "best_multiple": float(best),
-                "rule_loses": float(np.mean(losses[1.0]) - lowest),
-                "seed_spread": float(
-                    np.sqrt(np.mean([np.var(v, ddof=1) for v in losses.values() if len(v) > 1] or [0]))
-                ),
+                **{key: value for key, value in asdict(rung).items() if key not in ("multiple", "seed")},
+                "seeds": len(seeds),
+                "losses": {f"{m:g}": [own[m, seed] for seed in seeds] for m in full},
+                "best_multiple": 2**best,
+                "best_by_seed": [2**value for value in alone],
+                "at_an_end": bool(mean.argmin() in (0, len(full) - 1)),
+                "default_loses": float(mean[full.index(1.0)] - lowest),
+                "seed_sd": None if spread is None else float(spread),
             }
         )
     return table
+
+
+def _lowest(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    middle = int(np.clip(y.argmin(), 1, len(y) - 2))
+    a, b, c = np.polyfit(x[middle - 1 : middle + 2], y[middle - 1 : middle + 2], 2)
+    if a <= 0 or not x[0] <= -b / (2 * a) <= x[-1]:
+        return float(x[y.argmin()]), float(y.min())
+    return float(-b / (2 * a)), float(c - b**2 / (4 * a))
+
+
+def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
+    """Loss above a rung's best by multiple of the default rate: a panel a width, a line a depth."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(WIDTHS), figsize=(3.2 * len(WIDTHS), 3.4), sharey=True)
+    for axis, width in zip(axes, WIDTHS, strict=True):
+        for row in table:
+            if row["width"] != width or (row["batch"], row["steps"]) != (BATCH, STEPS):
+                continue
+            multiples = [float(m) for m in row["losses"]]
+            mean = np.array([np.mean(values) for values in row["losses"].values()])
+            is_ours = row["parametrization"] == "completep"
+            name = f"{row['depth']} layers" + ("" if is_ours else ", standard")
+            axis.plot(multiples, mean - mean.min(), "o-" if is_ours else "x--", label=name)
+        axis.axvline(1.0, color="grey", linewidth=0.8)
+        axis.set(xscale="log", title=f"width {width}", xlabel="rate / default")
+        axis.set_ylim(-0.01, 0.4)
+        axis.legend(fontsize=7)
+    axes[0].set_ylabel("held-out loss above the best, nats")
+    figure.tight_layout()
+    figure.savefig(file)
+
+
+def tell(table: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "width depth batch steps                  seeds  best (by seed)           default loses"
+    for row in sorted(table, key=lambda row: (row["parametrization"], row["steps"], row["batch"], row["width"])):
+        alone = " ".join(f"{value:.2f}" for value in row["best_by_seed"])
+        shape = f"{row['width']:5d} {row['depth']:5d} {row['batch']:5d} {row['steps']:5d} {row['parametrization']:>14s}"
+        end = " (an end)" if row["at_an_end"] else ""
+        yield f"{shape}  {row['seeds']:5d}  x{row['best_multiple']:.2f} ({alone}){end}  {row['default_loses']:.4f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("documents", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--standard", action="store_true", help="also the standard parametrisation, where depth fits")
+    parser.add_argument("--minutes", type=float, default=1e9)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
-    prepare(options.documents, options.out)
-    # All of one seed first, the smallest first: what there is after any time is a table.
-    jobs = [Job(options.out, w, m, seed) for seed in range(options.seeds) for w in WIDTHS for m in MULTIPLES]
-    rows = list(within(jobs, options.minutes, options.workers))
-    table = summary(rows)
-    print("width   " + "".join(f"{f'x{m:g}':>9}" for m in MULTIPLES) + "   rate     best    rule loses")
-    for line in table:
-        values = "".join(f"{np.mean(line['losses'][f'{m:g}']):9.4f}" for m in MULTIPLES)
-        rule = f"{line['rate']:.1e}  x{line['best_multiple']:.2f}   {line['rule_loses']:.4f}"
-        print(f"{line['width']:5d}   {values}   {rule}")
-    print(f"{len(rows)} of {len(jobs)} runs")
+    sweep = Sweep(options.documents, options.out, options.minutes)
+    try:
+        for rung in rungs(options.seeds, options.standard):
+            sweep.search(rung)
+    except TimeoutError:
+        pass
+    table = summary(sweep.losses)
+    print("\n".join(tell(table)))
+    if options.picture:
+        draw(table, options.picture)
     if options.json:
-        about = {"benchmark": "learning-rate", "machine": machine(), "date": time.strftime("%Y-%m-%d")}
-        options.json.write_text(json.dumps(about | {"table": table, "runs": rows}, indent=1) + "\n")
+        about = {"benchmark": "learning-rate", "machine": machine(), "date": time.strftime("%Y-%m-%d"), "rate": RATE}
+        runs = [{**asdict(run), "loss": loss} for run, loss in sweep.losses.items()]
+        options.json.write_text(json.dumps(about | {"table": table, "runs": runs}, indent=1) + "\n")
 
 
-def _parameters(width: int) -> dict[str, int]:
-    return Shape(width).num_parameters("gpt2", VOCAB_SIZE, LENGTH)
+def _spec(run: Run, pool: Examples) -> dict[str, Any]:
+    """The model of a run: a ladder's description with another width and depth, heads of 16 or 32 numbers."""
+    spec = model_spec("0.4M", pool, parametrization=run.parametrization)  # pyright: ignore[reportArgumentType]
+    shape = {"n_embd": run.width, "n_layer": run.depth, "n_head": Shape(run.width).heads}
+    return spec | {"name": f"{run.width}x{run.depth}", "config": spec["config"] | shape}
 
 
-def _pool(root: Path) -> Path:
-    return root / "pool"
-
-
-def _indices(pool: Examples) -> np.ndarray:
-    return np.arange(min(NUM_EXAMPLES, len(pool)))
+def _prepare(documents: Path, root: Path) -> None:
+    shape = ("--sequence-length", LENGTH, "--quiet")
+    if not (root / "pool").is_dir():
+        _thresher(
+            "prepare",
+            "--data",
+            documents,
+            "--part",
+            0,
+            0.05,
+            "--vocab-size",
+            VOCAB_SIZE,
+            "--out",
+            root / "pool",
+            *shape,
+        )
+    if not (root / "held-out").is_dir():
+        held_out = ("--part", 0.999, 1, "--tokenizer", root / "pool-tokenizer", "--out", root / "held-out")
+        _thresher("prepare", "--data", documents, *held_out, *shape)
 
 
 def _thresher(*arguments: object) -> None:

@@ -22,10 +22,8 @@ from typing import Any
 
 from benchmarks.attribution.peers.common import ROOT
 from thresher.errors import InputError
-from thresher.selection.statistics.decisions import MEAN
-from thresher.selection.statistics.loss_table import LossColumns, LossTable, read_losses
-from thresher.selection.statistics.verdict import Criterion
-from thresher.studies.experiments.trust import judge_size
+from thresher.selection import MEAN, Criterion, LossColumns, LossTable, read_losses
+from thresher.studies import judge_size
 
 SCORES = tuple(
     """mmlu_fewshot hellaswag arc_easy arc_challenge piqa copa lambada_openai winograd winogrande boolq squad

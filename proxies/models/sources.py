@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from thresher.errors import InputError
-from thresher.proxies.models import ladder, mlp, names, vision
+from thresher.proxies.models import completep, ladder, mlp, names, vision
 from thresher.proxies.models.checkpoints import adapters, pretrained
 from thresher.proxies.models.checkpoints.architecture import CLASSIFIER
 from thresher.proxies.models.fits import Spec
@@ -86,7 +86,10 @@ def _describe_function(parsed: ModelName, spec: Spec) -> Spec:
 
 
 def _build_ladder(spec: Spec, empty: bool) -> nn.Module:
-    return pretrained.from_config(spec["config"], spec["task"])
+    model: Any = pretrained.from_config(spec["config"], spec["task"])
+    if spec.get("parametrization") == "completep":
+        completep.parametrize(model, width=model.config.hidden_size, depth=model.config.num_hidden_layers)
+    return model
 
 
 def _build_pretrained(spec: Spec, empty: bool) -> nn.Module:

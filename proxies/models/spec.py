@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from thresher.artifacts import open_artifact
+from thresher.choices import Parametrization
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.models import names, sources
@@ -22,6 +23,7 @@ from thresher.proxies.models.checkpoints import architecture, inputs, labels, pa
 from thresher.proxies.models.checkpoints.stored import in_float32, precision_of
 from thresher.proxies.models.checkpoints.trained import load_trained
 from thresher.proxies.models.fits import Spec as Spec
+from thresher.proxies.models.fits import check_all as check_all
 from thresher.proxies.models.fits import check_fits as check_fits
 from thresher.proxies.models.fits import sizes_of
 from thresher.proxies.models.fits import task_of as task_of
@@ -30,23 +32,35 @@ from thresher.proxies.models.probe import probe
 from thresher.seeds import seed_everything
 
 TASK_OF_KIND = {names.LADDER: "language"} | dict.fromkeys((names.RESNET, names.MLP, names.TORCHVISION), "vision")
+DEFAULT_PARAMETRIZATION: Parametrization = "completep"
+"""Of the ladder. A specification without the word is of `standard`, as all were before there were two."""
 KNOWN = {"language": "a size such as 0.4M, ", "vision": "rn-1/16, torchvision:NAME, mlp-64x2, "}
 KNOWN |= {"text-classification": ""}
 
 
-def model_spec(name: str, examples: Examples, *, trained: bool = False) -> Spec:
+def model_spec(
+    name: str, examples: Examples, *, trained: bool = False, parametrization: Parametrization | None = None
+) -> Spec:
     """The complete description of the model that `name` means for these examples, of plain values that JSON holds.
 
-    It describes a model that is to be trained or, with `trained`, one that is to be used as it is. Raises InputError
-    for a name that means nothing (`names.parse`), and for a model of another task.
+    It describes a model that is to be trained or, with `trained`, one that is to be used as it is. `parametrization`
+    is of the ladder's models; None: DEFAULT_PARAMETRIZATION. Raises InputError for a name that means nothing
+    (`names.parse`), for a model of another task, and for a parametrization of a model that is not of the ladder.
     """
     parsed, task = names.parse(name, trained=trained), task_of(examples)
+    if parametrization is not None and parsed.kind != names.LADDER:
+        raise InputError(
+            f"parametrization {parametrization!r} is of the ladder's models, such as 0.4M; leave it out for {name!r}"
+        )
     spec = {"name": name, "task": task, **sizes_of(examples)}
     if parsed.kind == names.ARTIFACT:
         return read_artifact_spec(parsed.value) if trained else continued(parsed)
     if TASK_OF_KIND.get(parsed.kind, task) != task:
         raise InputError(f"model {name!r} is unknown for {task}; pass {KNOWN[task]}hf:NAME or module:function")
-    return _with_labels(spec | sources.describe(parsed, spec), examples)
+    spec |= sources.describe(parsed, spec)
+    if parsed.kind == names.LADDER and (parametrization or DEFAULT_PARAMETRIZATION) == "completep":
+        spec["parametrization"] = "completep"
+    return _with_labels(spec, examples)
 
 
 def continued(parsed: ModelName) -> Spec:
@@ -118,6 +132,14 @@ def num_parameters(model: nn.Module) -> dict[str, int]:
     trained = sum(counts[id(parameter)] for parameter in model.parameters() if parameter.requires_grad)
     counted = {"total": total, "non_embedding": total - sum(counts.get(key, 0) for key in embeddings)}
     return counted if trained == total else counted | {"trained": trained}
+
+
+def size_of(spec: Spec) -> dict[str, int]:
+    """How many parameters the model of `spec` has (`num_parameters`), where possible without a tensor."""
+    if spec["source"] not in ("ladder", "pretrained"):
+        return num_parameters(build_model(spec, 0))
+    with private_randomness(), torch.device("meta"):
+        return num_parameters(sources.build(spec, empty=True))
 
 
 def model_width(spec: Spec) -> int | None:

@@ -1,20 +1,51 @@
 """How a model is trained, from what was asked of it: the settings that are named, and the defaults for the others."""
 
+import math
 from dataclasses import asdict
+from typing import Any
 
 from thresher.data.examples import Examples
-from thresher.proxies.models.spec import Spec, model_spec, model_width, origin_of
+from thresher.errors import InputError
+from thresher.proxies.models.spec import Spec, model_spec, size_of
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.config import TrainConfig
 
 
+def spec_of(settings: ModelSettings, pool: Examples) -> Spec:
+    """The description of the model of `settings` for the examples of a pool (`model_spec`)."""
+    return model_spec(settings.size, pool, parametrization=settings.parametrization)
+
+
 def train_config_of(settings: ModelSettings, spec: Spec) -> TrainConfig:
-    """How the model of `spec` is trained: by the defaults of its task, except for what `settings` says."""
+    """How the model of `spec` is trained: by the defaults of its task, except for what `settings` says.
+
+    Raises InputError for settings that cannot be, one by one or together.
+    """
     wanted = {key: value for key, value in asdict(settings).items() if key in TrainConfig.__dataclass_fields__}
-    return TrainConfig.for_task(spec["task"], **{key: value for key, value in wanted.items() if value is not None})
+    return config_for(spec, settings.tokens_per_parameter, **wanted)
+
+
+def config_for(spec: Spec, tokens_per_parameter: float | None = None, **wanted: Any) -> TrainConfig:
+    """The defaults for the model of `spec`, with what is `wanted` and not None; so many tokens a parameter in all.
+
+    Raises InputError as `train_config_of` does.
+    """
+    wanted = {key: value for key, value in wanted.items() if value is not None}
+    if tokens_per_parameter is not None:
+        if spec["task"] == "vision":
+            raise InputError(f"tokens_per_parameter is of text, and {spec['name']!r} reads images; give epochs instead")
+        if lengths := [name for name in ("epochs", "steps", "num_tokens") if name in wanted]:
+            raise InputError(
+                f"tokens_per_parameter={tokens_per_parameter:g} and {lengths[0]}={wanted[lengths[0]]:g} both say how "
+                "long training is; leave one of them out"
+            )
+        if not 0 < tokens_per_parameter < math.inf:
+            raise InputError(f"tokens_per_parameter={tokens_per_parameter}; pass a number above 0, such as 20")
+        wanted["num_tokens"] = max(1, round(tokens_per_parameter * size_of(spec)["total"]))
+    return TrainConfig.for_task(spec["task"], **wanted)
 
 
 def usual_rate(settings: ModelSettings, pool: Examples) -> float:
     """The peak learning rate of a model of `settings` on `pool`: the one they name, or else the usual one."""
-    spec = model_spec(settings.size, pool)
-    return train_config_of(settings, spec).peak_rate(source=origin_of(spec), width=model_width(spec))
+    spec = spec_of(settings, pool)
+    return train_config_of(settings, spec).peak_rate(spec)

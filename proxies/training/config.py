@@ -1,18 +1,28 @@
 """How a model is trained: optimiser, schedule, batches, length. One frozen record that replays the run."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from thresher.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
 from thresher.errors import InputError
-from thresher.proxies.models import ladder
+from thresher.proxies.models import completep, ladder
+from thresher.proxies.models.fits import Spec
+from thresher.proxies.models.spec import model_width, origin_of
 from thresher.proxies.settings import LATER
 from thresher.proxies.training.smooth import SmoothAdamW
+
+
+class Group(NamedTuple):
+    """What the optimiser does alike: whether it decays, and what rate and eps are multiplied by."""
+
+    is_decayed: bool
+    rate: float = 1.0
+    eps: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +54,8 @@ class TrainConfig:
     epochs: float = 1.0
     steps: int | None = None
     """Number of steps, instead of `epochs`."""
+    num_tokens: int | None = None
+    """Tokens (images) that the whole run sees, instead of `epochs`."""
     precision: str = "auto"
     """`float32`, `bf16`, or `auto`: bf16 where the chip has it."""
     accumulate: int = 1
@@ -58,7 +70,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         positive = {"batch_size": self.batch_size, "epochs": self.epochs, "eps": self.eps}
         positive |= {"accumulate": self.accumulate}
-        positive |= {name: getattr(self, name) for name in ("learning_rate", "steps", "clip")}
+        positive |= {name: getattr(self, name) for name in ("learning_rate", "steps", "num_tokens", "clip")}
         for name, value in positive.items():
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"{name}={value} in the config; pass a number above 0")
@@ -111,24 +123,28 @@ class TrainConfig:
         """
         if self.steps is not None:
             return max(1, round(self.steps * self.batch_size * sequence_length))
-        return max(1, round(self.epochs * budget))
+        return self.num_tokens or max(1, round(self.epochs * budget))
 
     def num_steps(self, num_units: int, sequence_length: float) -> int:
         """Steps that see `num_units` tokens, or images, in all."""
         # Rounded first: a whole number of batches must not become one more by a rounding.
         return self.steps or max(1, math.ceil(round(num_units / (self.batch_size * sequence_length), 6)))
 
-    def peak_rate(self, *, source: str, width: int | None) -> float:
-        """The peak learning rate: the one asked for, or else that of a rule.
+    def peak_rate(self, spec: Spec) -> float:
+        """The peak learning rate for the model of `spec`: the one asked for, or else that of a rule.
 
-        The rule is by batch size for SGD and by `width` for AdamW, and smaller where the source is pretrained.
+        The rule is by batch size for SGD; for AdamW one rate serves the ladder, or with `parametrization` standard one
+        for each width. Where the source is pretrained it is smaller.
         """
+        source, width = origin_of(spec), model_width(spec)
         if self.learning_rate is not None:
             return self.learning_rate
         if self.optimizer == "sgd":
             return ladder.vision_learning_rate(self.batch_size) * (0.1 if source in PRETRAINED_RATES else 1.0)
         if source in PRETRAINED_RATES:
             return PRETRAINED_RATES[source]
+        if spec.get("parametrization") == "completep":
+            return completep.LEARNING_RATE
         return ladder.language_learning_rate(width) if width else 1e-3
 
     def rate(self, step: int, num_steps: int) -> float:
@@ -145,33 +161,47 @@ class TrainConfig:
     def make_optimizer(self, model: nn.Module, rate: float) -> torch.optim.Optimizer:
         """The optimiser of a model's trained parameters at learning rate `rate`; matrices are decayed, vectors are not.
 
-        The model's `rate_multipliers`, where it has them, scale the rate of SGD. The decay of a scaled parameter is
-        scaled back, so that rate times decay is the same for all.
+        The scales of the model's parametrization (`completep`; of images its `rate_multipliers`, for SGD) are those of
+        its groups. The decay of a scaled parameter is scaled back, so that rate times decay is the same for all.
         """
-        multipliers = getattr(model, "rate_multipliers", dict)() if self.optimizer == "sgd" else {}
-        groups: dict[tuple[bool, float], list[Tensor]] = {}
+        groups: dict[Group, list[Tensor]] = {}
+        scale = self._scales(model)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                groups.setdefault((parameter.ndim >= 2, multipliers.get(name, 1.0)), []).append(parameter)
+                groups.setdefault(Group(parameter.ndim >= 2, *scale(name)), []).append(parameter)
         return self.optimizer_of(groups, rate)
 
-    def optimizer_of(self, groups: dict[tuple[bool, float], list[Tensor]], rate: float) -> torch.optim.Optimizer:
-        """The optimiser of parameters that are grouped by whether they decay and by what their rate is multiplied by.
+    def optimizer_of(self, groups: dict[Group, list[Tensor]], rate: float) -> torch.optim.Optimizer:
+        """The optimiser of parameters that are grouped by what is done to them.
 
-        The factor stays in each of the optimiser's groups as `multiplier`.
+        The factor of the rate stays in each of the optimiser's groups as `multiplier`.
         """
-        parameter_groups = [
-            {"params": parameters, "weight_decay": self.weight_decay / times if decayed else 0.0, "multiplier": times}
-            for (decayed, times), parameters in groups.items()
+        parameter_groups: list[dict[str, Any]] = [
+            {
+                "params": parameters,
+                "weight_decay": self.weight_decay / group.rate if group.is_decayed else 0.0,
+                "multiplier": group.rate,
+                "lr": rate * group.rate,
+            }
+            for group, parameters in groups.items()
         ]
-        for group in parameter_groups:
-            group["lr"] = rate * group["multiplier"]
         if self.optimizer == "sgd":
             return torch.optim.SGD(parameter_groups, lr=rate, momentum=self.momentum, fused=True)
-        options: dict[str, Any] = {"lr": rate, "betas": self.betas, "eps": self.eps}
+        for made, group in zip(parameter_groups, groups, strict=True):
+            made["eps"] = self.eps * group.eps
         if self.eps_root:
-            return SmoothAdamW(parameter_groups, eps_root=self.eps_root, **options)
-        return torch.optim.AdamW(parameter_groups, fused=True, **options)
+            for made, group in zip(parameter_groups, groups, strict=True):
+                made["eps_root"] = self.eps_root * group.eps**2
+            return SmoothAdamW(parameter_groups, lr=rate, betas=self.betas)
+        return torch.optim.AdamW(parameter_groups, lr=rate, betas=self.betas, fused=True)
+
+    def _scales(self, model: Any) -> Callable[[str], tuple[float, float]]:
+        """The factors of the rate and of eps of each parameter, by its name."""
+        scales: Mapping[str, completep.Scale] = getattr(model, "scales", {})
+        if self.optimizer == "adamw":
+            return lambda name: scales.get(name, completep.Scale())
+        by_name = getattr(model, "rate_multipliers", dict)() | {name: scale.sgd for name, scale in scales.items()}
+        return lambda name: (by_name.get(name, 1.0), 1.0)
 
 
 # AdamW's, of a checkpoint trained further, and of adapters beside it (QLoRA, 2305.14314).

@@ -23,11 +23,14 @@ def request_of(
     budget: int | None = None,
     weights: Float[np.ndarray, "n"] | None = None,
     mixture: dict[str, float] | None = None,
+    held_out: Examples | None = None,
 ) -> dict[str, Any]:
     """Kind, configuration, seed and inputs of the artefact of a training, as `artifacts.build` takes them."""
     inputs = {"examples": examples.content_hash, "indices": hash_array(indices)}
     if weights is not None:
         inputs["weights"] = hash_array(weights)
+    if held_out is not None:
+        inputs["held_out"] = held_out.content_hash
     made_by = {"spec": spec, "training": config.record, "mixture": mixture, "budget": budget}
     return {"kind": "model", "config": made_by, "seed": seed, "inputs": inputs}
 

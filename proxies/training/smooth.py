@@ -10,10 +10,11 @@ class SmoothAdamW(torch.optim.AdamW):
     turns it turns the whole step. With `eps_root` such a step goes to 0 instead. The state is AdamW's.
     """
 
-    def __init__(self, params, *, eps_root: float, **options) -> None:
+    def __init__(self, params, *, eps_root: float = 0.0, **options) -> None:
+        """`eps_root` is of all groups that do not say their own."""
         super().__init__(params, fused=False, foreach=False, **options)
         for group in self.param_groups:
-            group["eps_root"] = eps_root
+            group.setdefault("eps_root", eps_root)
 
     @torch.no_grad()
     def step(self, closure=None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]

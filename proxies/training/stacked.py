@@ -24,7 +24,7 @@ from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import Spec, private_randomness
 from thresher.proxies.models.weights import save_model
-from thresher.proxies.training.config import TrainConfig
+from thresher.proxies.training.config import Group, TrainConfig
 from thresher.proxies.training.order import Order
 from thresher.proxies.training.request import check_indices, request_of
 from thresher.proxies.training.trainer import Trainer, train
@@ -146,7 +146,7 @@ class _Stack:
         }
         matrices = {name for name, parameter in models[0].named_parameters() if parameter.ndim >= 2}
         groups = {
-            (is_matrix, 1.0): [value for name, value in self.parameters.items() if (name in matrices) == is_matrix]
+            Group(is_matrix): [value for name, value in self.parameters.items() if (name in matrices) == is_matrix]
             for is_matrix in (True, False)
         }
         self.optimizer = config.optimizer_of(groups, trainers[0].peak)

@@ -21,15 +21,14 @@ from thresher.proxies.costs import training_flops_per_unit
 from thresher.proxies.models.spec import (
     Spec,
     build_model,
-    check_fits,
+    check_all,
     honoured,
-    model_width,
     num_parameters,
-    origin_of,
     private_randomness,
 )
 from thresher.proxies.models.weights import save_model
 from thresher.proxies.training.config import TrainConfig
+from thresher.proxies.training.curves import Curves
 from thresher.proxies.training.objective import num_predictions, objective_of
 from thresher.proxies.training.objective import training_loss as training_loss
 from thresher.proxies.training.optimizer_state import save_optimizer
@@ -56,6 +55,7 @@ def train(
     budget: int | None = None,
     weights: Sequence[float] | np.ndarray | None = None,
     mixture: dict[str, float] | None = None,
+    held_out: Examples | None = None,
     device: str = "auto",
     checkpoint_every_seconds: float = 30.0,
     tracker: Opens | None = None,
@@ -72,12 +72,15 @@ def train(
     mixture: share of each domain in the tokens (images) of an epoch, whose number stays that of `budget`.
     tracker: begins a run of a tracker, which is told the loss and the learning rate of every step that is taken.
 
+    held_out: examples that the model's loss is followed on, beside that on some of its own (`curves`); the weights stay
+        those of a training without.
+
     The same request makes the same bytes on the same machine, also when it was killed and run again; the same seed
     gives the same initialisation and the same relative order of examples whatever the subset.
     Under `torchrun` the processes share every batch, and all return the artefact that the first one writes.
     Raises InputError for inputs that cannot be used, and when the loss is no longer finite.
     """
-    check_fits(spec, examples)
+    check_all(spec, (examples, *([] if held_out is None else [held_out])))
     positions = check_indices(indices, len(examples))
     factors = check_weights(weights, len(examples))
     if factors is not None and not factors[positions].any():
@@ -88,6 +91,8 @@ def train(
     def run(state: Path) -> Trainer:
         order = Order(examples, positions, mixture, config, seed=seed, budget=budget)
         trainer = Trainer(spec, examples, order, config, seed=seed, weights=factors, device=device)
+        if held_out is not None and ranks.is_first:
+            trainer.follow(held_out)
         with private_randomness():
             trainer.run(state / "training.safetensors", checkpoint_every_seconds, progress, tracker)
         return trainer
@@ -99,7 +104,7 @@ def train(
             save_optimizer(trainer.state.model, trainer.state.optimizer, draft)
         return trainer.facts()
 
-    drawn = {"indices": positions, "budget": budget, "weights": factors, "mixture": mixture}
+    drawn = {"indices": positions, "budget": budget, "weights": factors, "mixture": mixture, "held_out": held_out}
     request = request_of(spec, examples, config, seed=seed, **drawn)
     if ranks.is_first:
         artifact = build(Path(out), write=write, **request)
@@ -134,7 +139,7 @@ class Trainer:
         # A small perceptron is only slowed down by bf16, and stays the same number for number in a stack without it.
         self.precision = "float32" if (config.precision, spec["source"]) == ("auto", "mlp") else config.precision
         self.spec = spec
-        self.peak = config.peak_rate(source=origin_of(spec), width=model_width(spec))
+        self.peak = config.peak_rate(spec)
         _refuse_empty_shares(order, self.ranks)
         model = build_model(spec, seed).to(self.device)
         optimizer = config.make_optimizer(model, self.peak)
@@ -143,6 +148,12 @@ class Trainer:
         self.flops_per_unit = training_flops_per_unit(model, examples)
         self.objective = objective_of(model, spec, config, self.device)
         self.module: Any = self.objective
+        self.curves: Curves | None = None
+
+    def follow(self, held_out: Examples) -> None:
+        """Look at the loss on held-out and training examples now and then while the training runs."""
+        self.curves = Curves(self.examples, self.order.indices, held_out, self.order.num_steps, seed=self.seed)
+        self.state.curves = self.curves.tensors
 
     @full_float32()
     def run(
@@ -167,6 +178,8 @@ class Trainer:
             advance(state.step)
             while state.step < num_steps:
                 self.take_step()
+                if self.curves is not None:
+                    self.curves.look(state.model, state.step)
                 advance(1)
                 due = time.perf_counter() - saved >= checkpoint_every_seconds
                 if due or state.step % STEPS_BETWEEN_CHECKS == 0 or state.step == num_steps:
@@ -212,6 +225,7 @@ class Trainer:
             "loss_curve": [float(part.mean()) for part in np.array_split(losses, min(len(losses), CURVE_POINTS))],
             "device": str(self.device),
             "precision": "bf16" if bf16 else "float32",
+            **({} if self.curves is None else {"curves": self.curves.facts()}),
             **honoured(self.state.model, self.spec),
             **({"num_processes": self.ranks.count} if self.ranks.count > 1 else {}),
         }

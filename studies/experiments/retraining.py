@@ -24,11 +24,10 @@ from thresher.executors.workers import num_workers
 from thresher.outputs import Outputs
 from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.fits import check_all
-from thresher.proxies.models.spec import model_spec
 from thresher.proxies.models.weights import open_model
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.training.chosen import train_config_of
+from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.stacked import Member, train_stack
 from thresher.proxies.training.trainer import TrainConfig
 from thresher.proxies.trials import groups_of_trials
@@ -117,7 +116,7 @@ def retrain(
     subsets, budget = subsets_of(np.asarray(pool.lengths()), num_subsets, fraction, seed)
     if repeats < 1:
         raise InputError(f"repeats={repeats}; pass 1 or more")
-    spec = model_spec(table.size, pool)
+    spec = spec_of(table, pool)
     check_all(spec, (pool, target))
     train_config = train_config_of(table, spec)
     config = {"spec": spec, "train_config": train_config.record, "num_subsets": num_subsets, "fraction": fraction}

@@ -1,5 +1,6 @@
 """Does the selection help the larger reference? Train it on every arm from paired seeds; compare held-out losses."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,17 +16,19 @@ from thresher.data.examples import Examples, ImageExamples
 from thresher.errors import InputError
 from thresher.proxies.costs import units_seen
 from thresher.proxies.evaluation import means
-from thresher.proxies.models.spec import model_spec
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.training.chosen import train_config_of
+from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.trials import Trial, TrialResult, check_trainable, planned, run_trials
 from thresher.selection.statistics.comparison import POOLED
+from thresher.studies.experiments.learned import little_learned, ngram_losses
 from thresher.studies.experiments.training_sets import TrainingSet, held_by, plan_trials, random_set
 from thresher.studies.experiments.validation_facts import compare
 from thresher.studies.report.charts import learning_curve, standalone
 from thresher.studies.study import BASELINE
 from thresher.workspace import Workspace
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,7 @@ def validate(
     plan = plan if plan.budget is not None else replace(plan, budget=smallest)
     assert plan.budget is not None
     check_plan([arm.name for arm in arms], plan, pool, targets, off_targets)
+    check_length(model, plan)
     if smallest < plan.budget:
         raise InputError(f"an arm holds {smallest:,}, less than the budget of {plan.budget:,}; pass a smaller budget")
     check_trainable(pool, model, {**targets, **off_targets})
@@ -121,9 +125,10 @@ def validate(
         facts = compare(rows, [arm.name for arm in arms], plan.costs)
         about = {"unit": unit_of(pool), "budget": plan.budget, "held": {arm: _spread(h) for arm, h in held.items()}}
         num_examples = {arm.name: float(np.mean([len(draw.positions) for draw in arm.draws])) for arm in arms}
-        return {**facts, **about, "num_examples": num_examples, **_costs(results, pool, model, list(held))}
+        about |= {"num_examples": num_examples, "ngrams": ngram_losses(pool, targets)}
+        return {**facts, **about, **_costs(results, pool, model, list(held))}
 
-    return build(
+    artifact = build(
         workspace.place("validation", inputs, config, seed),
         kind="validation",
         config=config,
@@ -131,6 +136,9 @@ def validate(
         inputs=inputs,
         write=write,
     )
+    if (little := little_learned(read_runs(artifact.path), artifact.facts.get("ngrams", {}))) is not None:
+        LOGGER.warning(little)
+    return artifact
 
 
 def run_reference(
@@ -196,17 +204,26 @@ def _costs(results: Sequence[TrialResult], pool: Examples, model: ModelSettings,
     assert len({units_seen(result.model) for result in results if result.trial.training_set in arms}) == 1, (
         "arms saw different amounts"
     )
-    config = train_config_of(model, model_spec(model.size, pool))
+    config = train_config_of(model, spec_of(model, pool))
     measuring = sum(result.evaluation.facts["seconds"] for result in results)
     return {
         "num_runs": len(results),
         "num_parameters": facts[0]["num_parameters"],
-        "epochs": config.epochs,
+        "epochs": config.epochs if config.num_tokens is None else None,
         "tokens_seen": seen,
         "flops": sum(fact["flops"] for fact in facts),
         "train_seconds": round(sum(fact["seconds"] for fact in facts), 3),
         "evaluate_seconds": round(measuring, 3),
     }
+
+
+def check_length(model: ModelSettings, plan: ValidationPlan) -> None:
+    """Refuse budgets of random data for a model whose tokens are fixed."""
+    if plan.random_budgets and model.tokens_per_parameter is not None:
+        raise InputError(
+            f"random budgets {list(plan.random_budgets)} change how long a model trains, and tokens_per_parameter="
+            f"{model.tokens_per_parameter:g} fixes it; leave one of them out"
+        )
 
 
 def check_plan(

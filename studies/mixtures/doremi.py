@@ -16,11 +16,11 @@ from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.outputs import Batch, logits_of
 from thresher.progress import SILENT, Progress
-from thresher.proxies.models.spec import Spec, model_spec, private_randomness
+from thresher.proxies.models.spec import Spec, private_randomness
 from thresher.proxies.models.weights import open_model
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.training.chosen import train_config_of
+from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.order import Drawn, Order
 from thresher.proxies.training.trainer import Trainer
@@ -61,7 +61,7 @@ def reweight_by_doremi(pool: Examples, settings: DoReMiSettings, workspace: Work
     if settings.seeds < 1:
         raise InputError(f"--seeds {settings.seeds}; pass 1 or more")
     tokens, budget = supply(pool), run_budget(pool, settings.tokens, settings.examples)
-    spec = model_spec(settings.model.size, pool)
+    spec = spec_of(settings.model, pool)
     config = train_config_of(settings.model, spec)
     domains, uniform = list(tokens), dict.fromkeys(tokens, 1 / len(tokens))
     paths, flops = [], 0

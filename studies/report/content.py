@@ -222,6 +222,8 @@ class Report:
     """The difference of loss to the baseline on examples known to be clean, where leaked documents are in the pool."""
     clean_is_whole: bool = True
     """Whether all examples that leaked are known, and so left out of `clean`."""
+    little_learned: str | None = None
+    """A sentence, where the reference has learned no more than a table of pairs of tokens."""
     notes: Sequence[str] = ()
     """Warnings of the run that a reader should know of, a sentence each."""
     explorer: bool = False

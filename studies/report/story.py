@@ -74,7 +74,7 @@ def _of(change: MeanInterval, what: str) -> str:
 
 
 def safety(report: Report) -> list[Point]:
-    """Leakage and what it changes, seeds, targets without a gain, controls, the proxy, and the run's own notes."""
+    """Leakage and its weight, seeds, targets without a gain, controls, reference, proxy, and the run's own notes."""
     points = [] if report.leaks is None else [_leakage(report.leaks, report)]
     results = report.results
     whole = overall(results.runs, results) if results else {}
@@ -90,6 +90,8 @@ def safety(report: Report) -> list[Point]:
         told += f"; worse on {', '.join(worse)}" if worse else ""
         points.append(Point("Targets", f"{told}.", bool(worse or untold)))
         points += [Point("Simpler ways", sentence, not better) for sentence, better in best_control(results)]
+    if report.little_learned:
+        points.append(Point("Reference", f"{report.little_learned[0].upper()}{report.little_learned[1:]}.", weak=True))
     if report.trust:
         points.append(Point("Proxy", report.trust.sentence, not report.trust.can_tell))
     return points + [Point("Note", note) for note in report.notes]

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from thresher.api.handle import Source
 from thresher.api.handles import Examples, Model, Quality, Validation, named
 from thresher.artifacts import is_artifact
+from thresher.choices import Parametrization
 from thresher.data.examples import Examples as PreparedExamples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
@@ -18,6 +19,7 @@ from thresher.proxies.models.spec import model_spec, task_of
 from thresher.proxies.planned import Planned, say_training
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training import trainer
+from thresher.proxies.training.chosen import config_for
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.trials import check_trainable
 from thresher.rules import ruled
@@ -50,6 +52,8 @@ def train(
     weights: Weights | None = None,
     mixture: Mapping[str, float] | None = None,
     log_to: str | None = None,
+    held_out: Source | None = None,
+    parametrization: Parametrization | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress = SILENT,
@@ -66,6 +70,8 @@ def train(
                file with the columns id and weight
     mixture    the share of each domain in an epoch
     log_to     tensorboard, wandb or trackio: the loss and the learning rate of every step (`thresher.trackers`)
+    held_out   prepared examples that the loss is followed on, by domain (`Model.facts["curves"]`)
+    parametrization  of the ladder's models: completep or standard
 
     Raises InputError for what cannot be trained so.
     """
@@ -73,12 +79,14 @@ def train(
     examples = Examples.of(pool).load()
     if config is not None and settings:
         raise InputError(f"{next(iter(settings))} is given beside a config, which says it too; leave one of them out")
-    spec, (indices, budget) = model_spec(model, examples), _chosen(examples, selection, fraction, seed)
+    spec = model_spec(model, examples, parametrization=parametrization)
+    indices, budget = _chosen(examples, selection, fraction, seed)
     given = {name: value for name, value in settings.items() if value is not None}
-    if unknown := [name for name in given if name not in TrainConfig.__dataclass_fields__]:
-        known = ", ".join(TrainConfig.__dataclass_fields__)
+    names = ("tokens_per_parameter", *TrainConfig.__dataclass_fields__)
+    if unknown := [name for name in given if name not in names]:
+        known = ", ".join(names)
         raise InputError(f"{unknown[0]} is no setting of a training; pass some of {known}")
-    config = config or TrainConfig.for_task(spec["task"], **given)
+    config = config or config_for(spec, **given)
     if not is_artifact(Path(out)):
         unit = budget or float(np.asarray(examples.lengths())[slice(None) if indices is None else indices].sum())
         say_training(spec, config, unit, examples, device)
@@ -93,6 +101,7 @@ def train(
         weights=None if weights is None else _weights(weights, examples.ids),
         mixture=None if mixture is None else dict(mixture),
         tracker=tracker,
+        held_out=None if held_out is None else Examples.of(held_out).load(),
         device=device,
         progress=progress,
     )

@@ -18,7 +18,7 @@ from thresher.proxies.training.trainer import train
 from thresher.studies.scoring.replay import replay_of
 
 LANGUAGE = TrainConfig.for_language(
-    batch_size=8, epochs=2.0, precision="float32", eps_root=1e-6, learning_rate=3e-3, accumulate=2
+    batch_size=8, epochs=2.0, precision="float32", eps_root=1e-6, learning_rate=1e-3, accumulate=2
 )
 
 

@@ -1,0 +1,81 @@
+"""CompleteP: one learning rate for every width and depth of the ladder (Dey et al. 2025, arXiv 2505.01618, table 1).
+
+With w and d the width and depth relative to the base rung, alpha = 1 and AdamW, a model has
+
+    residual branches   x + 1/d * branch
+    hidden matrices     initial values sigma / sqrt(w), rate 1/w, decay w
+    logits              1/w * output matrix
+    embeddings          as at the base rung, and so are the rates of vectors
+
+A plain `transformers` model has none of these factors, so they stand in its weights. A factor s on a weight u is the
+weight v = s u with initial values, rate and AdamW's decay and eps times s, s, 1/s and 1/s; `1/d` goes into the
+projections at the end of each branch (matrix and bias), `1/w` into the last norm. Under AdamW and SGD every step is
+then that of the model with factors, with two exceptions: the norm that clips a whole gradient is that of v, and the
+attention's logits are divided by the root of the head's size as in `transformers` (in the ladder it is 16, 32 or 64).
+
+AdamW's eps goes with the size of a gradient, 1/w and in branches 1/d (2512.22382 corrects 2505.01618 for embeddings).
+SGD's step has that size too, so its rate is AdamW's divided by it. Rate times decay is the same for every matrix.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+BASE_WIDTH, BASE_DEPTH = 64, 2
+"""The rung at which every factor is 1."""
+SIGMA = 0.02
+"""Standard deviation of initial values there: that of `transformers`."""
+LEARNING_RATE = 2e-3
+"""AdamW's peak rate."""
+LAST_NORMS = ("ln_f", "norm", "final_layer_norm")
+BRANCH_ENDS = ("c_proj", "o_proj", "down_proj", "dense", "dense_4h_to_h")
+LAYERS = ("h", "layers")
+
+
+class Scale(NamedTuple):
+    """What AdamW's settings are multiplied by for one parameter; its decay is divided by `rate`."""
+
+    rate: float = 1.0
+    eps: float = 1.0
+
+    @property
+    def sgd(self) -> float:
+        """What SGD's rate is multiplied by, and its decay divided by."""
+        return self.rate / self.eps
+
+
+def parametrize(model: Any, *, width: int, depth: int) -> None:
+    """Draw the matrices inside of the layers of a ladder model anew, from the global generator, and set its scales.
+
+    The scale of every parameter stays with the model as `scales`, by name; weights that are loaded keep them.
+    """
+    w, d = width / BASE_WIDTH, depth / BASE_DEPTH
+    model.scales = {name: _scale(name, w, d, parameter.ndim) for name, parameter in model.named_parameters()}
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if _is_last_norm(name):
+                parameter /= w
+            elif _in_layer(name) and parameter.ndim >= 2:
+                nn.init.normal_(parameter, std=SIGMA / w**0.5 / (d if _ends_branch(name) else 1.0))
+
+
+def _scale(name: str, w: float, d: float, ndim: int) -> Scale:
+    if _is_last_norm(name):
+        return Scale(rate=1 / w)
+    if not _in_layer(name):
+        return Scale(eps=1 / w)
+    rate = 1 / w if ndim >= 2 else 1.0
+    return Scale(rate / d, 1 / w) if _ends_branch(name) else Scale(rate, 1 / (w * d))
+
+
+def _in_layer(name: str) -> bool:
+    return any(part in LAYERS for part in name.split(".")[:2])
+
+
+def _ends_branch(name: str) -> bool:
+    return name.split(".")[-2] in BRANCH_ENDS
+
+
+def _is_last_norm(name: str) -> bool:
+    return not _in_layer(name) and name.split(".")[-2] in LAST_NORMS

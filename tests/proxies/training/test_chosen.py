@@ -1,0 +1,49 @@
+"""The dial of tokens a parameter: what it comes to, and what it cannot stand beside."""
+
+import numpy as np
+import pytest
+
+from thresher.errors import InputError
+from thresher.proxies.models.spec import build_model, model_spec, num_parameters, size_of
+from thresher.proxies.planned import cost_of
+from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training.chosen import spec_of, train_config_of
+from thresher.proxies.training.config import TrainConfig
+from thresher.proxies.training.order import Order
+
+
+@pytest.mark.parametrize("size", ["60k", "llama:60k", "gpt_neox:60k"])
+def test_a_size_is_counted_without_the_model(size, text):
+    assert size_of(model_spec(size, text)) == num_parameters(build_model(model_spec(size, text), 0))
+
+
+def test_tokens_a_parameter_are_what_a_training_sees_to_the_token(text):
+    settings = ModelSettings(size="60k", tokens_per_parameter=0.9)
+    spec = spec_of(settings, text)
+    config, total = train_config_of(settings, spec), size_of(spec)["total"]
+    assert config.num_tokens == round(0.9 * total)
+    order = Order(text, np.arange(60), None, config, seed=0)
+    assert order.num_units == config.num_tokens
+    assert config.num_tokens > 3 * order.budget  # over several passes
+    assert order.passes()["all"] == pytest.approx(config.num_tokens / order.budget)
+    seen = sum(int((order.batch(step).owners >= 0).sum()) for step in range(order.num_steps))
+    assert seen == config.num_tokens
+    assert cost_of(settings, text, "cpu").num_tokens == config.num_tokens
+
+
+def test_the_dial_is_in_a_request_only_where_it_is_turned():
+    assert "num_tokens" not in TrainConfig().record and "tokens_per_parameter" not in ModelSettings(size="1M").record
+    assert TrainConfig(num_tokens=7).record["num_tokens"] == 7
+    assert TrainConfig.of_record(TrainConfig(num_tokens=7).record) == TrainConfig(num_tokens=7)
+
+
+def test_two_lengths_and_tokens_of_images_are_refused(text, digits):
+    twice = ModelSettings(size="60k", tokens_per_parameter=20, epochs=2)
+    with pytest.raises(InputError, match="tokens_per_parameter=20 and epochs=2 both say how long"):
+        train_config_of(twice, spec_of(twice, text))
+    images = ModelSettings(size="mlp-8x1", tokens_per_parameter=20)
+    with pytest.raises(InputError, match="is of text, and 'mlp-8x1' reads images"):
+        train_config_of(images, spec_of(images, digits))
+    none = ModelSettings(size="60k", tokens_per_parameter=-1)
+    with pytest.raises(InputError, match="tokens_per_parameter=-1; pass a number above 0"):
+        train_config_of(none, spec_of(none, text))
