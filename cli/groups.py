@@ -10,9 +10,9 @@ OTHER = "other"
 GROUPS = {
     "data": "task data examples pool target targets test-sets off-targets held-out features target-features index"
     " train test arms scores embeddings mixtures split subset text prompt continuation choices gold classify question"
-    " label image size classes domain id group bad-rows part limit decontaminate ngram tokenizer vocab-size sequence-length"
-    " windows selection weights mixture columns weight-columns loss-columns step-column size-column at-step at-size"
-    " tokens test-fraction recipe test-set loss losses step seed-column costs recipes",
+    " label image size classes domain id group bad-rows part limit decontaminate ngram tokenizer vocab-size"
+    " sequence-length windows selection weights mixture columns weight-columns loss-columns step-column size-column"
+    " at-step at-size tokens test-fraction recipe test-set loss losses step seed-column costs recipes",
     "model and training": "model models weights proxy reference proxies ladder own sizes rates reference-rates standard"
     " fraction subsets repeats seeds checkpoints runs first batch random-budgets max-flops eta smoothing epochs"
     " tokens-per-parameter batch-size learning-rate optimizer schedule momentum weight-decay eps-root keep-optimizer"
