@@ -6,16 +6,10 @@ from thresher.lazy import lazy
 
 if TYPE_CHECKING:
     from thresher.proxies.training.config import TrainConfig
-    from thresher.proxies.training.order import Order
-    from thresher.proxies.training.trainer import Trainer, train
+    from thresher.proxies.training.trainer import train
 
-__all__ = ["Order", "TrainConfig", "Trainer", "train"]
+__all__ = ["TrainConfig", "train"]
 
-_HOMES = {
-    "Order": "thresher.proxies.training.order",
-    "TrainConfig": "thresher.proxies.training.config",
-    "Trainer": "thresher.proxies.training.trainer",
-    "train": "thresher.proxies.training.trainer",
-}
-
-__getattr__ = lazy(__name__, _HOMES)
+__getattr__ = lazy(
+    __name__, {"TrainConfig": "thresher.proxies.training.config", "train": "thresher.proxies.training.trainer"}
+)
