@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from thresher.proxies.models.weights import loaders_of, open_model, read_spec, save_model
     from thresher.proxies.settings import ModelSettings
     from thresher.proxies.training.config import TrainConfig
-    from thresher.proxies.training.trainer import train
+    from thresher.proxies.training.order import Order
+    from thresher.proxies.training.trainer import Trainer, train
     from thresher.proxies.trials import Trial, train_trial, train_trials
 
 __all__ = [
     "ModelSettings",
+    "Order",
     "Shape",
     "TrainConfig",
+    "Trainer",
     "Trial",
     "build_model",
     "evaluate",
@@ -48,7 +51,9 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
+        "Order": "thresher.proxies.training.order",
         "Shape": "thresher.proxies.models.ladder",
+        "Trainer": "thresher.proxies.training.trainer",
         "Trial": "thresher.proxies.trials",
         "ModelSettings": "thresher.proxies.settings",
         "TrainConfig": "thresher.proxies.training.config",

@@ -176,7 +176,7 @@ def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(WIDTHS), figsize=(3.2 * len(WIDTHS), 3.4), sharey=True)
+    figure, axes = plt.subplots(1, len(WIDTHS), figsize=(3.2 * len(WIDTHS), 3.4), sharex=True, sharey=True)
     for axis, width in zip(axes, WIDTHS, strict=True):
         for row in table:
             if row["width"] != width or (row["batch"], row["steps"]) != (BATCH, STEPS):
@@ -187,7 +187,9 @@ def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
             name = f"{row['depth']} layers" + ("" if is_ours else ", standard")
             axis.plot(multiples, mean - mean.min(), "o-" if is_ours else "x--", label=name)
         axis.axvline(1.0, color="grey", linewidth=0.8)
-        axis.set(xscale="log", title=f"width {width}", xlabel="rate / default")
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set(title=f"width {width}", xlabel="rate / default")
         axis.set_ylim(-0.01, 0.4)
         axis.legend(fontsize=7)
     axes[0].set_ylabel("held-out loss above the best, nats")

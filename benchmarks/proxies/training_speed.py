@@ -29,9 +29,7 @@ from benchmarks.command import thresher
 from benchmarks.loop import machine
 from thresher.data import TokenExamples, open_examples
 from thresher.devices import has_bf16
-from thresher.proxies import TrainConfig, build_model, model_spec
-from thresher.proxies.training.order import Order
-from thresher.proxies.training.trainer import Trainer
+from thresher.proxies import Order, TrainConfig, Trainer, build_model, model_spec
 
 LENGTH, BATCH, SEED = 128, 16, 0
 BLOCK_SECONDS, ROUNDS = 0.5, 12
