@@ -48,7 +48,7 @@ class Train(ModelOptions):
     """Instead: tokens that training sees in all, in parameters of the model."""
     batch_size: int | None = None
     learning_rate: float | None = None
-    """None: from the model's width."""
+    """None: the usual one for the model (docs/training.md)."""
     optimizer: Optimizer | None = None
     """adamw or sgd; None: adamw for language, sgd for vision."""
     schedule: Schedule | None = None

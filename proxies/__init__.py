@@ -51,7 +51,9 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
+        "Order": "thresher.proxies.training.order",
         "Shape": "thresher.proxies.models.ladder",
+        "Trainer": "thresher.proxies.training.trainer",
         "Trial": "thresher.proxies.trials",
         "ModelSettings": "thresher.proxies.settings",
         "Order": "thresher.proxies.training.order",

@@ -129,36 +129,35 @@ def rungs(seeds: int, standard: bool) -> list[Run]:
 
 
 def summary(losses: dict[Run, float | None]) -> list[dict[str, Any]]:
-    """Of each rung, over its seeds: mean loss by multiple, the best multiple and what multiple 1 loses to it.
+    """Of each rung, by seed: the losses, the best multiple, and what multiple 1 loses to it.
 
-    The best is that of a parabola in log2 of the multiple through the lowest mean and its two neighbours; only
-    multiples that every seed has are looked at.
+    The best is that of a parabola in log2 of the multiple through the lowest loss and its two neighbours. A seed with
+    fewer than three rates is not looked at. The lowest of several noisy numbers is too low: so is what is lost to it.
     """
     table = []
     for rung in dict.fromkeys(run.rung for run in losses):
-        own = {(run.multiple, run.seed): loss for run, loss in losses.items() if run.rung == rung}
-        seeds = sorted({seed for _, seed in own})
-        full = sorted({m for m, _ in own if all(own.get((m, seed)) is not None for seed in seeds)})
-        if len(full) < 3:
-            continue
-        mean = np.array([np.mean([own[m, seed] for seed in seeds]) for m in full])
-        best, lowest = _lowest(np.log2(full), mean)
-        alone = [_lowest(np.log2(full), np.array([own[m, seed] for m in full]))[0] for seed in seeds]
-        spread = (
-            np.sqrt(np.mean([np.var([own[m, s] for s in seeds], ddof=1) for m in full])) if len(seeds) > 1 else None
-        )
-        table.append(
-            {
-                **{key: value for key, value in asdict(rung).items() if key not in ("multiple", "seed")},
-                "seeds": len(seeds),
-                "losses": {f"{m:g}": [own[m, seed] for seed in seeds] for m in full},
-                "best_multiple": 2**best,
-                "best_by_seed": [2**value for value in alone],
-                "at_an_end": bool(mean.argmin() in (0, len(full) - 1)),
-                "default_loses": float(mean[full.index(1.0)] - lowest),
-                "seed_sd": None if spread is None else float(spread),
-            }
-        )
+        seeds = []
+        for seed in sorted({run.seed for run in losses if run.rung == rung}):
+            own = {run.multiple: loss for run, loss in losses.items() if run.rung == rung and run.seed == seed}
+            trained = {times: loss for times, loss in sorted(own.items()) if loss is not None}
+            if len(trained) < 3 or 1.0 not in trained:
+                continue
+            best, lowest = _lowest(np.log2([*trained]), np.array([*trained.values()]))
+            at_end = min(trained, key=trained.__getitem__) in (min(trained), max(trained))
+            seeds.append(
+                {
+                    "seed": seed,
+                    "losses": {f"{times:g}": loss for times, loss in trained.items()},
+                    "best_multiple": 2**best,
+                    "at_an_end": at_end,
+                    "default_loses": trained[1.0] - lowest,
+                }
+            )
+        if seeds:
+            about = {key: value for key, value in asdict(rung).items() if key not in ("multiple", "seed")}
+            mean = float(np.exp(np.mean([np.log(row["best_multiple"]) for row in seeds])))
+            lost = float(np.mean([row["default_loses"] for row in seeds]))
+            table.append({**about, "best_multiple": mean, "default_loses": lost, "seeds": seeds})
     return table
 
 
@@ -171,24 +170,26 @@ def _lowest(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
-    """Loss above a rung's best by multiple of the default rate: a panel a width, a line a depth."""
+    """Loss of the first seed above its best by multiple of the default rate: a panel a width, a line a depth."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(WIDTHS), figsize=(3.2 * len(WIDTHS), 3.4), sharey=True)
+    figure, axes = plt.subplots(1, len(WIDTHS), figsize=(3.2 * len(WIDTHS), 3.4), sharex=True, sharey=True)
     for axis, width in zip(axes, WIDTHS, strict=True):
         for row in table:
             if row["width"] != width or (row["batch"], row["steps"]) != (BATCH, STEPS):
                 continue
-            multiples = [float(m) for m in row["losses"]]
-            mean = np.array([np.mean(values) for values in row["losses"].values()])
+            first = row["seeds"][0]["losses"]
+            multiples, mean = [float(m) for m in first], np.array([*first.values()])
             is_ours = row["parametrization"] == "completep"
             name = f"{row['depth']} layers" + ("" if is_ours else ", standard")
             axis.plot(multiples, mean - mean.min(), "o-" if is_ours else "x--", label=name)
         axis.axvline(1.0, color="grey", linewidth=0.8)
-        axis.set(xscale="log", title=f"width {width}", xlabel="rate / default")
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set(title=f"width {width}", xlabel="rate / default")
         axis.set_ylim(-0.01, 0.4)
         axis.legend(fontsize=7)
     axes[0].set_ylabel("held-out loss above the best, nats")
@@ -197,12 +198,13 @@ def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
 
 
 def tell(table: Sequence[dict[str, Any]]) -> Iterator[str]:
-    yield "width depth batch steps                  seeds  best (by seed)           default loses"
+    yield "width depth batch steps                 best  default loses  by seed (* at an end)"
     for row in sorted(table, key=lambda row: (row["parametrization"], row["steps"], row["batch"], row["width"])):
-        alone = " ".join(f"{value:.2f}" for value in row["best_by_seed"])
-        shape = f"{row['width']:5d} {row['depth']:5d} {row['batch']:5d} {row['steps']:5d} {row['parametrization']:>14s}"
-        end = " (an end)" if row["at_an_end"] else ""
-        yield f"{shape}  {row['seeds']:5d}  x{row['best_multiple']:.2f} ({alone}){end}  {row['default_loses']:.4f}"
+        shape = f"{row['width']:5d} {row['depth']:5d} {row['batch']:5d} {row['steps']:5d} {row['parametrization']:>13s}"
+        alone = [
+            f"x{one['best_multiple']:.2f}{'*' * one['at_an_end']} {one['default_loses']:.3f}" for one in row["seeds"]
+        ]
+        yield f"{shape}  x{row['best_multiple']:.2f}  {row['default_loses']:13.4f}  {', '.join(alone)}"
 
 
 def main() -> None:
@@ -233,7 +235,7 @@ def main() -> None:
 
 def _spec(run: Run, pool: Examples) -> dict[str, Any]:
     """The model of a run: a ladder's description with another width and depth, heads of 16 or 32 numbers."""
-    spec = model_spec("0.4M", pool, parametrization=run.parametrization)  # pyright: ignore[reportArgumentType]
+    spec = model_spec("0.4M", pool, parametrization=run.parametrization)
     shape = {"n_embd": run.width, "n_layer": run.depth, "n_head": Shape(run.width).heads}
     return spec | {"name": f"{run.width}x{run.depth}", "config": spec["config"] | shape}
 

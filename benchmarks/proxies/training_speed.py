@@ -170,7 +170,7 @@ def huggingface(model: Any, batches: list[torch.Tensor], config: TrainConfig, ra
 
 
 def compare(pool: TokenExamples, size: str, threads: int, rounds: int, out: Path, parametrization: str) -> dict:
-    spec = model_spec(size, pool, parametrization=parametrization)  # pyright: ignore[reportArgumentType]
+    spec = model_spec(size, pool, parametrization=parametrization)
     steps = 10**6
     config = TrainConfig.for_language(steps=steps, batch_size=BATCH, precision="float32")
     order = Order(pool, np.arange(len(pool)), None, config, seed=SEED)

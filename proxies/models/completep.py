@@ -27,7 +27,10 @@ BASE_WIDTH, BASE_DEPTH = 64, 2
 SIGMA = 0.02
 """Standard deviation of initial values there: that of `transformers`."""
 LEARNING_RATE = 2e-3
-"""AdamW's peak rate."""
+"""AdamW's peak rate, whatever the batch size and the number of steps.
+
+Measured over batches of 128 to 2,048 tokens and 400 to 1,600 steps (`docs/training.md`).
+"""
 LAST_NORMS = ("ln_f", "norm", "final_layer_norm")
 BRANCH_ENDS = ("c_proj", "o_proj", "down_proj", "dense", "dense_4h_to_h")
 LAYERS = ("h", "layers")

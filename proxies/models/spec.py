@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from thresher.artifacts import open_artifact
-from thresher.choices import Parametrization
+from thresher.choices import Parametrization, check_word
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.models import names, sources
@@ -38,16 +38,15 @@ KNOWN = {"language": "a size such as 0.4M, ", "vision": "rn-1/16, torchvision:NA
 KNOWN |= {"text-classification": ""}
 
 
-def model_spec(
-    name: str, examples: Examples, *, trained: bool = False, parametrization: Parametrization | None = None
-) -> Spec:
+def model_spec(name: str, examples: Examples, *, trained: bool = False, parametrization: str | None = None) -> Spec:
     """The complete description of the model that `name` means for these examples, of plain values that JSON holds.
 
     It describes a model that is to be trained or, with `trained`, one that is to be used as it is. `parametrization`
     is of the ladder's models; None: DEFAULT_PARAMETRIZATION. Raises InputError for a name that means nothing
-    (`names.parse`), for a model of another task, and for a parametrization of a model that is not of the ladder.
+    (`names.parse`), for a model of another task, and for a parametrization that is none or of a model off the ladder.
     """
     parsed, task = names.parse(name, trained=trained), task_of(examples)
+    check_word(parametrization, Parametrization, "parametrization")
     if parametrization is not None and parsed.kind != names.LADDER:
         raise InputError(
             f"parametrization {parametrization!r} is of the ladder's models, such as 0.4M; leave it out for {name!r}"

@@ -46,11 +46,11 @@ class Curves:
         return {f"curves/{side}": losses for side, losses in self.losses.items()}
 
     def facts(self) -> dict[str, Any]:
-        """Of each side the losses of every domain at `steps`, and their mean as `all`."""
+        """Of each side (`train`, `held_out`) the loss of each of its `domains` at `steps`, and their `mean`."""
         made: dict[str, Any] = {"steps": self.steps.tolist()}
         for side, losses in self.losses.items():
             curves = {domain: losses[:, column].tolist() for column, domain in enumerate(self._domains[side])}
-            made[side] = {"all": losses.mean(dim=1).tolist(), **curves}
+            made[side] = {"mean": losses.mean(dim=1).tolist(), "domains": curves}
         return made
 
     def _by_domain(self, side: str, losses: Float[np.ndarray, "m"]) -> Float[Tensor, "d"]:

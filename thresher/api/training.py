@@ -11,7 +11,6 @@ from jaxtyping import Float, Int
 from thresher.api.handle import Source
 from thresher.api.handles import Examples, Model, Quality, Validation, named
 from thresher.artifacts import is_artifact
-from thresher.choices import Parametrization
 from thresher.data.examples import Examples as PreparedExamples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
@@ -53,7 +52,7 @@ def train(
     mixture: Mapping[str, float] | None = None,
     log_to: str | None = None,
     held_out: Source | None = None,
-    parametrization: Parametrization | None = None,
+    parametrization: str | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress = SILENT,
