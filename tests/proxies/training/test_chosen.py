@@ -28,7 +28,7 @@ def test_tokens_a_parameter_are_what_a_training_sees_to_the_token(text):
     assert order.passes()["all"] == pytest.approx(config.num_tokens / order.budget)
     seen = sum(int((order.batch(step).owners >= 0).sum()) for step in range(order.num_steps))
     assert seen == config.num_tokens
-    assert cost_of(settings, text, "cpu").num_tokens == config.num_tokens
+    assert cost_of(spec, config, text, "cpu").num_tokens == config.num_tokens
 
 
 def test_the_dial_is_in_a_request_only_where_it_is_turned():
