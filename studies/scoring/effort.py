@@ -58,7 +58,7 @@ def say_effort(
         seconds = timed.seconds * (_epochs(basis) if "training" in SCORERS[name].needs else 1.0)
         more = seconds_of_kernels(name, basis)
         steps = _facts(basis).get("num_steps", 0) if "training" in SCORERS[name].needs else 0
-        memory += memory_of(name, work, own, model, timed.held, k=_k(basis), steps=steps)
+        memory += memory_of(name, work, own, model, timed.held, k=_k(basis), positions=_positions(basis), steps=steps)
     log.info("%s", said_before(name, work, seconds, more=more, memory=memory, note=note))
 
 
@@ -148,6 +148,11 @@ def _epochs(basis: Basis) -> float:
 def _facts(basis: Basis) -> Mapping[str, Any]:
     """What the first model's training says of itself."""
     return open_artifact(Path(basis.models[0]), "model").facts
+
+
+def _positions(basis: Basis) -> float:
+    """Tokens of an example, the mean; 1 of an image, whose layers have positions of their own."""
+    return float(np.asarray(basis.pool.lengths()).mean())
 
 
 def _k(basis: Basis) -> int:

@@ -22,12 +22,20 @@ LARGEST_SIDE = 2**14
 
 
 def memory_of(
-    name: str, work: Work, settings: Attribution, model: nn.Module, held: float, *, k: int, steps: int = 0
+    name: str,
+    work: Work,
+    settings: Attribution,
+    model: nn.Module,
+    held: float,
+    *,
+    k: int,
+    positions: float = 1.0,
+    steps: int = 0,
 ) -> float:
     """Bytes beside those of the process.
 
-    `held`: what a backward pass of the largest batch keeps; `k`: numbers of a feature; `steps`: of a training that is
-    gone back through.
+    `held`: what a backward pass of the largest batch keeps; `k`: numbers of a feature; `positions`: of an example, the
+    mean; `steps`: of a training that is gone back through.
     """
     shapes = [parameter.shape for parameter in model.parameters()]
     numbers = float(sum(shape.numel() for shape in shapes))
@@ -38,7 +46,9 @@ def memory_of(
     if name in ("dual", "direction"):
         rows = work.num_examples if name == "dual" else min(work.sample, work.num_examples)
         pairs = BYTES_A_PAIR * rows * (rows + work.num_targets)
-        return read + min(settings.memory_gb * GIGABYTE, pairs + 4.0 * rows * numbers) + 2 * directions
+        # What is held of an example's gradients: whole, or at each position what enters and what comes back.
+        factored = 4.0 * positions * sum(sum(_sides(shape)) for shape in shapes)
+        return read + min(settings.memory_gb * GIGABYTE, pairs + rows * (factored + 4.0 * numbers)) + 2 * directions
     if SCORERS[name].damping == "curvature_damping":
         sides = sum(8.0 * side**2 for shape in shapes for side in _sides(shape) if side <= LARGEST_SIDE)
         return read + 3 * sides + 8.0 * numbers + (8 if name == "ekfac-cg" else 3) * directions
