@@ -16,7 +16,7 @@ from torch import nn
 from thresher.data.examples import Examples
 from thresher.devices import autocast, pick_device
 from thresher.executors.workers import num_workers
-from thresher.memory import Held, of_process
+from thresher.memory import FRESH, Held, of_process
 from thresher.outputs import Batch
 from thresher.proxies.models.spec import Spec, build_model, private_randomness
 from thresher.proxies.settings import ModelSettings
@@ -94,7 +94,7 @@ def say_planned(planned: Sequence[Planned], pool: Examples, *, workers: int | No
     for kind, cost in zip(planned, costs, strict=True):
         count = min(at_once or 1, len(kind.units))
         # Processes of their own have the libraries once more each.
-        memory = max(memory, process + count * cost.memory + (0 if at_once == 1 else count * process))
+        memory = max(memory, process + count * cost.memory + (0 if at_once == 1 else count * FRESH))
     disk = sum(cost.weights * len(kind.units) for kind, cost in zip(planned, costs, strict=True) if kind.keeps)
     log.info(
         "to come: %s; about %s on this machine, %s of memory, %s on disk",

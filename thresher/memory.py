@@ -27,6 +27,9 @@ class Held:
 STILL_TO_LOAD = 4.5e8
 """Of libraries that are loaded, and memory that they set aside, when they are first used."""
 
+FRESH = 8e8
+"""What a process that was begun for a job has, beside what the job holds."""
+
 
 def of_process() -> float:
     """Bytes of memory that this process has once it works, beside what its work holds."""
