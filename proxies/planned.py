@@ -31,7 +31,7 @@ FAST, SLOW = 0.7, 2.0
 """What the time of a training is between, as multiples of what the timed steps say."""
 STACKED = 0.1
 """As FAST, where small models are trained as one."""
-SHORT = 0.2
+SHORT = 0.1
 """Seconds that timed steps take together before they are believed."""
 START_SECONDS = (2.0, 15.0)
 """Until processes have loaded what they need, between."""
@@ -154,7 +154,7 @@ def cost_of(spec: Spec, config: TrainConfig, pool: Examples, device: str = "auto
         with torch.autograd.graph.saved_tensors_hooks(held.keep, lambda tensor: tensor):
             step()
         begun, steps = time.perf_counter(), 0
-        while time.perf_counter() - begun < SHORT:
+        while not steps or time.perf_counter() - begun < SHORT:
             step()
             steps += 1
         seconds = time.perf_counter() - begun

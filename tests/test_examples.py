@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -22,6 +23,7 @@ def run(monkeypatch, capsys, name, *arguments):
     return defined, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_text_selection_helps_and_the_bottom_hurts(tmp_path):
     difference = runpy.run_path(str(EXAMPLES / "text.py"))["main"](tmp_path)
     assert difference["dsdm"] < 0 < difference["bottom"]

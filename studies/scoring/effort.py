@@ -25,7 +25,7 @@ from thresher.shown import duration, size_of
 from thresher.studies.scoring.basis import Attribution, Basis
 from thresher.studies.scoring.memory import memory_of
 
-SHORT = 0.2
+SHORT = 0.1
 """Seconds that a timed batch may take before it is large enough to be believed."""
 TIMED = 1024
 """Rows of the product that a machine is timed on."""

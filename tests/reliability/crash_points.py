@@ -22,7 +22,7 @@ MORE = {
 # Trainings whose state is kept after every step, so that ends come within it.
 TRAINING = ("train", "validate", "run", "retrainings")
 
-FAST = {"count": 4, "stages": ("prepare", "target")}
+FAST = {"count": 3, "stages": ("prepare", "target")}
 
 
 def check(ground: Ground, *, count: int, seed: int, stages: tuple[str, ...] = (*STAGES, *MORE)) -> Report:

@@ -41,7 +41,8 @@ def expected(make, seed, pool, target, output="margin"):
 
 
 @pytest.mark.parametrize(
-    "make, output", [(mlp, "margin"), (cnn, "loss"), pytest.param(gpt2, "margin", marks=pytest.mark.slow)]
+    "make, output",
+    [(mlp, "margin"), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((cnn, "loss"), (gpt2, "margin")))],
 )
 def test_solved_to_the_end_scores_are_those_of_the_dense_curvature(tmp_path, make, output):
     pool, target = dual_cases.examples(tmp_path, make)

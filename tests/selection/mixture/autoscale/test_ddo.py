@@ -115,6 +115,7 @@ def test_bounds_closeness_to_the_prior_and_the_worst_case_reach_autoscale():
         propose_autoscale(table, ddo, constraints=make_constraints(DOMAINS, ceilings={"law": 0.01}))
 
 
+@pytest.mark.slow
 def test_repeated_runs_give_intervals_that_hold_the_optimum():
     table = ddo_table(repeats=6, noise=0.01)
     ddo = find_ddo(table)
