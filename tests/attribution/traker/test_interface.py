@@ -203,6 +203,7 @@ class Clip(nn.Module):
         return images, texts, self.logit_scale.exp()
 
 
+@pytest.mark.slow
 def test_features_do_not_depend_on_batch_size(tmp_path):
     model, train, found = BertForQnli(), sentences(N, 0), []
     for size in (1, 13, N):

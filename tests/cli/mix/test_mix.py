@@ -89,6 +89,7 @@ def test_what_a_person_reads_has_weights_gains_and_warnings(table, capsys):
         assert words in printed
 
 
+@pytest.mark.slow
 def test_test_rows_are_scored_and_decide_nothing(table, tmp_path, capsys):
     weights, losses = made_runs(12, 0.02, seed=9)
     honest = write_table(tmp_path / "test.csv", weights, losses)
@@ -299,6 +300,7 @@ def test_a_second_call_trains_nothing_and_a_larger_one_goes_on(found, toy, capsy
     assert result["num_trained"] == 9 and {path: made()[path] for path in before} == before
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_same_runs_as_one(toy, found, tmp_path, capsys):
     # Fewer runs than the first design has: its beginning.
     arguments = list(toy_runs(toy, tmp_path / "two", "--runs", 3, "--first", 5))

@@ -241,6 +241,7 @@ def test_published_figures_of_regmix(capsys):
     assert round(found["decision_accuracy"]["value"], 4) == 0.9710
 
 
+@pytest.mark.slow
 @pytest.mark.shared_data
 @needs_data
 def test_published_figures_of_mixing_laws(capsys):

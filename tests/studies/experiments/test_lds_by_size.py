@@ -40,6 +40,7 @@ def test_rank_biased_overlap_is_its_definition_and_has_the_right_ends():
     assert (rank_biased_overlap(first, swapped) < 1).all()
 
 
+@pytest.mark.slow
 def test_a_ladder_is_judged_by_the_reference_and_costs_grow_with_size(tmp_path, capsys):
     digits(tmp_path / "pool", slice(0, 120))
     digits(tmp_path / "target", slice(120, 150))
