@@ -27,7 +27,17 @@ SCORERS = (
     "trak", "dual", "direction", "ekfac", "ekfac-cg", "metagradient", "adamw-influence", "trackstar", "grad-cosine",
     "embedding", "bm25", "random",
 )  # fmt: skip
-METHODS = ("random", "bm25", "classifier", "dsir", "minhash | random", "semdedup | random", "loss", "embedding", "dsdm")
+METHODS = (
+    "random",
+    "bm25",
+    "classifier",
+    "dsir",
+    "minhash | random",
+    "semdedup:keep=0.5 | random",
+    "loss",
+    "embedding",
+    "dsdm",
+)
 UNIT = {"MB": 1e6, "GB": 1e9}
 SAID = re.compile(r"([\d.,]+) ([MG]B) of memory")
 
