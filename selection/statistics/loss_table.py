@@ -57,6 +57,9 @@ class LossTable:
         noisy as another seed. Raises InputError where there are fewer.
         """
         last = self._last_steps(size, step, average)
+        if len(last) < average:
+            end = self.last_step(size) if step is None else step
+            raise InputError(f"size {size!r} has {len(last)} steps up to {end:g}, and {average} are to be averaged")
         return {
             recipe: {name: np.mean([at[recipe][name] for at in last], axis=0).tolist() for name in sets}
             for recipe, sets in last[-1].items()
@@ -67,34 +70,25 @@ class LossTable:
 
         Of recipes with several seeds the first one's. Fewer steps where there are fewer.
         """
-        there = [at for at in sorted(self._whole(size)) if step is None or at <= step]
-        last = self._last_steps(size, step, min(count, max(1, len(there))))
+        last = self._last_steps(size, step, count)
         return {
             recipe: {name: [at[recipe][name][0] for at in last] for name in sets} for recipe, sets in last[-1].items()
         }
 
-    def _whole(self, size: str) -> list[float]:
-        """The steps that all recipes of a size have, with the same test sets and seeds."""
-        steps = self._of(size)
-        recipes = {recipe for losses in steps.values() for recipe in losses}
-        whole = [step for step, losses in steps.items() if losses.keys() == recipes]
-        shapes = {step: _shape(steps[step]) for step in whole}
-        return [step for step in whole if shapes[step] == shapes[max(whole)]]
-
     def _last_steps(self, size: str, step: float | None, count: int) -> list[Losses]:
-        """The losses at the last `count` steps up to `step`, that one last."""
+        """The losses at the last `count` steps up to `step`, that one last; fewer where fewer have as many values."""
         steps = self._of(size)
         step = self.last_step(size) if step is None else step
         if step not in steps:
             known = ", ".join(f"{known:g}" for known in sorted(steps)[-5:])
             raise InputError(f"size {size!r} has no step {step:g}; its last ones are {known}")
-        if count == 1:
-            return [steps[step]]
-        shape = _shape(steps[step])
-        there = [at for at in sorted(steps) if at <= step and _shape(steps[at]) == shape][-count:]
-        if len(there) < count:
-            raise InputError(f"size {size!r} has {len(there)} steps up to {step:g}, and {count} are to be averaged")
-        return [steps[at] for at in there]
+        shape, last = _shape(steps[step]), [steps[step]]
+        for at in sorted((at for at in steps if at < step), reverse=True):
+            if len(last) == count:
+                break
+            if _shape(steps[at]) == shape:
+                last.insert(0, steps[at])
+        return last
 
     def _of(self, size: str) -> Mapping[float, Losses]:
         if size not in self.by_size:

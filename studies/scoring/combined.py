@@ -8,6 +8,7 @@ each about its mean over the pool. The two err in different places: docs/scorers
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float
@@ -17,15 +18,20 @@ from thresher.attribution.quality.baselines import Blocks, bm25_scores
 from thresher.attribution.scoring.curvature import curvature_scores, score_by_curvature
 from thresher.attribution.scoring.score_table import write_scores
 from thresher.data.examples import Examples, TokenExamples
-from thresher.errors import InputError
 from thresher.scores import open_scores
 from thresher.studies.scoring.basis import Basis
+
+
+def bm25_pairs(basis: Basis, target: Examples) -> Blocks:
+    """BM25 of every pool text for every target text, in one block; `check_scorers` refuses what holds no texts."""
+    texts = [cast(TokenExamples, examples).texts(np.arange(len(examples))) for examples in (basis.pool, target)]
+    return bm25_scores(*texts)
 
 
 def combined_pairs(basis: Basis, target: Examples) -> Blocks:
     """Scores of every pair, in one block."""
     curving = curvature_scores(basis.loaders, basis.pool_seen, basis.seen(target), **basis.curving(steps=False))
-    words = np.concatenate([block for _, block in bm25_scores(_texts(basis.pool), _texts(target))])
+    words = np.concatenate([block for _, block in bm25_pairs(basis, target)])
     yield 0, in_units_of_spread(curving) + in_units_of_spread(words)
 
 
@@ -39,12 +45,11 @@ def combined_columns(basis: Basis, targets: Mapping[str, Examples], out: Path) -
         out=basis.workspace.place("scores-ekfac", *hashes, asdict(basis.settings)),
         **basis.curving(steps=False),
     )
-    texts = _texts(basis.pool)
 
     def write(draft: Draft) -> dict:
         curving, columns = open_scores(curved.path).of(None), {}
         for name, examples in targets.items():
-            words = np.concatenate([block.mean(axis=1) for _, block in bm25_scores(texts, _texts(examples))])
+            words = np.concatenate([block.mean(axis=1) for _, block in bm25_pairs(basis, examples)])
             columns[name] = in_units_of_spread(curving[name]) + in_units_of_spread(words)
         return {"scorer": "ekfac+bm25"} | write_scores(draft, basis.pool, columns, basis.num_models, targets)
 
@@ -59,9 +64,3 @@ def in_units_of_spread(scores: Float[np.ndarray, "n *t"]) -> Float[np.ndarray, "
     spread = scores.std(axis=0)
     centred = scores - scores.mean(axis=0)
     return np.divide(centred, spread, out=np.zeros_like(centred, dtype=np.float64), where=spread > 0)
-
-
-def _texts(examples: Examples) -> list[str]:
-    if not isinstance(examples, TokenExamples):
-        raise InputError(f"{examples.artifact.path} holds no texts, which bm25 compares; score by ekfac")
-    return examples.texts(np.arange(len(examples)))

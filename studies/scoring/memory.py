@@ -5,10 +5,12 @@ The multiples are of what was measured (docs/scorers.md, memory); they are round
 
 from math import isqrt
 
-from torch import Size, nn
+from torch import nn
 
+from thresher.attribution.curvature.groups import LIMIT
+from thresher.attribution.gradients.blocks import Block
 from thresher.attribution.scoring.options import BYTES_A_PAIR, GIGABYTE
-from thresher.scorers import SCORERS, Work
+from thresher.scorers import CURVATURE, SCORERS, Work
 from thresher.studies.scoring.basis import Attribution
 
 READ = 5.0
@@ -17,8 +19,6 @@ KERNELS = 5
 """Matrices of k x k in float64 at once."""
 HELD = 2.0**28
 """Gradients, features or pairs that are held until they are summed."""
-LARGEST_SIDE = 2**14
-"""Of a matrix of weights: larger sides have no eigenvectors."""
 
 
 def memory_of(
@@ -37,8 +37,8 @@ def memory_of(
     `held`: what a backward pass of the largest batch keeps; `k`: numbers of a feature; `positions`: of an example, the
     mean; `steps`: of a training that is gone back through.
     """
-    shapes = [parameter.shape for parameter in model.parameters()]
-    numbers = float(sum(shape.numel() for shape in shapes))
+    numbers = float(sum(parameter.numel() for parameter in model.parameters()))
+    sides = [side for parameter in model.parameters() for side in Block("", parameter.shape, 0).matrix_shape]
     read = 8.0 * numbers + READ * held + HELD
     directions = 4.0 * numbers * work.num_targets
     if name in ("trak", "trackstar"):
@@ -47,18 +47,12 @@ def memory_of(
         rows = work.num_examples if name == "dual" else min(work.sample, work.num_examples)
         pairs = BYTES_A_PAIR * rows * (rows + work.num_targets)
         # What is held of an example's gradients: whole, or at each position what enters and what comes back.
-        factored = 4.0 * positions * sum(sum(_sides(shape)) for shape in shapes)
+        factored = 4.0 * positions * sum(sides)
         return read + min(settings.memory_gb * GIGABYTE, pairs + rows * (factored + 4.0 * numbers)) + 2 * directions
-    if SCORERS[name].damping == "curvature_damping":
-        sides = sum(8.0 * side**2 for shape in shapes for side in _sides(shape) if side <= LARGEST_SIDE)
-        return read + 3 * sides + 8.0 * numbers + (8 if name == "ekfac-cg" else 3) * directions
+    if SCORERS[name].damping == CURVATURE:
+        vectors = sum(8.0 * side**2 for side in sides if side <= LIMIT)
+        return read + 3 * vectors + 8.0 * numbers + (8 if name == "ekfac-cg" else 3) * directions
     if "training" in SCORERS[name].needs:
         state = 12.0 * numbers  # weights and two moments
         return read + (isqrt(settings.window or steps) + 3) * state + 6 * directions
     return read
-
-
-def _sides(shape: Size) -> tuple[int, int]:
-    """Of a parameter as a matrix, its first axis against all others."""
-    first = shape[0] if shape else 1
-    return first, shape.numel() // max(1, first)

@@ -4,21 +4,18 @@ Each gives blocks (first row, scores [rows, t]) of the pool in order, so that n 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
-
-import numpy as np
 
 from thresher.attribution.quality import baselines
 from thresher.attribution.scoring.curvature import curvature_scores
 from thresher.attribution.scoring.dual import dual_scores
 from thresher.attribution.scoring.scores import score_blocks
 from thresher.attribution.scoring.similarity import whitened_cosines
-from thresher.data.examples import Examples, TokenExamples
+from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.models.spec import task_of
 from thresher.scorers import SCORERS, scorer_named
 from thresher.studies.scoring.basis import Basis
-from thresher.studies.scoring.combined import combined_pairs
+from thresher.studies.scoring.combined import bm25_pairs, combined_pairs
 
 Pairs = Callable[[Basis, Examples], baselines.Blocks]
 
@@ -71,11 +68,6 @@ def _embedding(basis: Basis, target: Examples) -> baselines.Blocks:
     return baselines.embedding_cosines(loaded, basis.pool, target, device=basis.workspace.device)
 
 
-def _bm25(basis: Basis, target: Examples) -> baselines.Blocks:
-    texts = [cast(TokenExamples, examples).texts(np.arange(len(examples))) for examples in (basis.pool, target)]
-    return baselines.bm25_scores(*texts)
-
-
 def _random(basis: Basis, target: Examples) -> baselines.Blocks:
     return baselines.random_scores(len(basis.pool), len(target), seed=basis.settings.seed)
 
@@ -90,6 +82,6 @@ PAIRS: Mapping[str, Pairs] = {
     "trackstar": _trackstar,
     "grad-cosine": _grad_cosine,
     "embedding": _embedding,
-    "bm25": _bm25,
+    "bm25": bm25_pairs,
     "random": _random,
 }
