@@ -38,6 +38,7 @@ TRUTHS = ROOT / "benchmarks" / "results" / "truths"
 DIGITS = [str(digit) for digit in range(10)]
 PIECE = 350
 """Characters in an example of the text setting: about 128 tokens."""
+OF_PIECES = ["--id", "id", "--domain", "domain", "--group", "group", "--sequence-length", "256", "--quiet"]
 DATTRI = {"batch_size": 64, "learning_rate": 0.01, "schedule": "constant", "weight_decay": 0.0}
 
 
@@ -74,13 +75,20 @@ class Ground:
 
 
 def asked(
-    doc: str | None, known: Mapping[str, Any], *, only: Sequence[str] = (), checkpoints: int | None = None
+    doc: str | None,
+    known: Mapping[str, Any],
+    *,
+    only: Sequence[str] = (),
+    checkpoints: int | None = None,
+    flags: Sequence[str] = (),
 ) -> tuple[argparse.Namespace, dict[str, Any]]:
     """The arguments of a benchmark of several settings, and the results that its file holds already."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[*(only or known)], choices=[*known])
     if checkpoints is not None:
         parser.add_argument("--checkpoints", type=int, default=checkpoints)
+    for flag in flags:
+        parser.add_argument(flag, action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("THRESHER_DATA", ROOT.parent / "shared/data")))
     arguments = parser.parse_args()
@@ -122,6 +130,24 @@ def ground_of(name: str, data: Path, num_checkpoints: int) -> Ground:
     return Ground(setting, pool, target, models, subsets, stored["margin"], workspace)
 
 
+def part_of_target(ground: Ground, positions: np.ndarray, name: str) -> Examples:
+    """Some of the target examples, prepared by themselves."""
+    folder, ids = RUNS / ground.setting.data, {ground.target.ids[position] for position in positions}
+    out = folder / "parts" / name
+    if not out.exists():
+        out.parent.mkdir(exist_ok=True)
+        if ground.setting.data.startswith("text"):
+            rows = (folder / "pieces.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+            source = out.with_suffix(".jsonl")
+            source.write_text("".join(row for row in rows if json.loads(row)["id"] in ids), encoding="utf-8")
+            _run(["prepare", "--data", str(source), *OF_PIECES, *_tokenizer(folder), "--out", str(out)])
+        else:
+            table = pq.read_table(folder / "target.parquet")
+            pq.write_table(table.filter([str(index) in ids for index in table["index"]]), out.with_suffix(".parquet"))
+            _prepare_images(out.parent, name)
+    return open_examples(out)
+
+
 def _cifar(data: Path, folder: Path) -> None:
     rng = np.random.default_rng(0)
     for name, file, size in (("pool", "train", 2000), ("target", "test", 200)):
@@ -160,23 +186,15 @@ def text_corpus(data: Path, folder: Path, pool: float = 0.0, target: float = 0.5
             for start in range(0, len(row["text"]), PIECE):
                 piece = {"id": f"{number}:{start}", "domain": row["domain"], "group": str(number)}
                 file.write(json.dumps(piece | {"text": row["text"][start : start + PIECE]}) + "\n")
-    options = ["--data", str(pieces), "--id", "id", "--domain", "domain", "--group", "group", "--quiet"]
-    options += ["--sequence-length", "256"]
-    own = ["--tokenizer", str(folder / "pool-tokenizer")]
-    _run(
-        [
-            "prepare",
-            *options,
-            "--part",
-            f"{pool:g}",
-            f"{pool + 0.017:g}",
-            "--vocab-size",
-            "2048",
-            "--out",
-            str(folder / "pool"),
-        ]
-    )
-    _run(["prepare", *options, "--part", f"{target:g}", f"{target + 0.001:g}", *own, "--out", str(folder / "target")])
+    options = ["--data", str(pieces), *OF_PIECES]
+    for name, start, size in (("pool", pool, 0.017), ("target", target, 0.001)):
+        part = ["--part", f"{start:g}", f"{start + size:g}"]
+        words = ["--vocab-size", "2048"] if name == "pool" else _tokenizer(folder)
+        _run(["prepare", *options, *part, *words, "--out", str(folder / name)])
+
+
+def _tokenizer(folder: Path) -> list[str]:
+    return ["--tokenizer", str(folder / "pool-tokenizer")]
 
 
 def _prepare_images(folder: Path, name: str, *more: str) -> None:
@@ -193,11 +211,14 @@ MODELS = "benchmarks.attribution.models"
 LANGUAGE = Setting(
     prepare=text_corpus,
     data="text",
-    table=ModelSettings(size="0.3M", parametrization="standard", epochs=4, batch_size=16),  # as its truths were
-    num_subsets=160,
-    repeats=1,
+    table=ModelSettings(size="0.3M", epochs=4, batch_size=16, learning_rate=0.0007),
+    num_subsets=80,
+    repeats=2,
     ks=(512,),
 )
+"""At a third of the ladder's rate, where two retrainings of a subset agree by .77; at the rate itself by .20."""
+FULL_RATE = replace(LANGUAGE, table=ModelSettings(size="0.3M", parametrization="standard", epochs=4, batch_size=16))
+SECOND_DRAW: dict[str, Any] = {"prepare": partial(text_corpus, pool=0.1, target=0.6), "data": "text-2"}
 SETTINGS = {
     "cifar": Setting(
         prepare=_cifar,
@@ -227,5 +248,7 @@ SETTINGS = {
         exact=True,
     ),
     "language": LANGUAGE,
-    "language-2": replace(LANGUAGE, prepare=partial(text_corpus, pool=0.1, target=0.6), data="text-2", num_subsets=101),
+    "language-2": replace(LANGUAGE, **SECOND_DRAW),
+    "language-full-rate": replace(FULL_RATE, num_subsets=160, repeats=1),
+    "language-2-full-rate": replace(FULL_RATE, **SECOND_DRAW, num_subsets=101, repeats=1),
 }
