@@ -60,10 +60,8 @@ OF_TARGET = {
 }
 OF_SCORER = {
     "dsdm, trak": "dsdm:scorer=trak",
-    "dsdm, direction": "dsdm:scorer=direction",
     "dsdm, ekfac": "dsdm:scorer=ekfac",
     "dsdm, ekfac+bm25": "dsdm:scorer=ekfac+bm25",
-    "dsdm, ekfac-cg": "dsdm:scorer=ekfac-cg",
     "gradient cosine": "gradient_cosine",
     "bm25": "bm25",
     "classifier": "classifier",
