@@ -63,7 +63,8 @@ def test_a_mean_may_be_of_some_test_sets():
     x, y = np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])
     sides = {"good": x, "bad": x}, {"good": x, "bad": y}
     assert judge(*sides, num_resamples=0)[MEAN]["decision_accuracy"].value == 0.5
-    assert judge(*sides, counted=["good"], num_resamples=0)[MEAN]["decision_accuracy"].value == 1
+    assert judge(*sides, weights={"good": 1}, num_resamples=0)[MEAN]["decision_accuracy"].value == 1
+    assert judge(*sides, weights={"good": 3, "bad": 1}, num_resamples=0)[MEAN]["decision_accuracy"].value == 0.75
 
 
 @pytest.fixture
