@@ -109,9 +109,14 @@ def measures_of(model: nn.Module, examples: Examples, device: str) -> dict[str, 
     results = evaluate(model, examples, device=device)
     choices = examples.choices if isinstance(examples, TokenExamples) else None
     accuracies = {} if choices is None else evaluate_choices(model, choices, device=device)
-    made = {"loss": results["loss"], "correct": results["correct"], **accuracies}
+    made: dict[str, Any] = {"loss": results["loss"], "correct": results["correct"], **accuracies}
     made["bits_per_byte"] = bits_per_byte(results["loss"], examples)
     return {name: made.get(name) for name in MEASURES}
+
+
+def mean_of(values: Float[np.ndarray, "n"] | None) -> float | None:
+    """The mean of what is not masked; None where nothing is there."""
+    return None if values is None or not np.ma.count(values) else float(values.mean(dtype=np.float64))
 
 
 def measure(model: Artifact, tasks: Mapping[str, Examples], *, out: Path, workspace: Workspace) -> Artifact:

@@ -14,7 +14,7 @@ from torch import nn
 
 from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.proxies.evaluation import MEASURES, measures_of
+from thresher.proxies.evaluation import MEASURES, mean_of, measures_of
 
 SHARE = 0.1
 """Of a training, the part at its end that is looked at."""
@@ -53,7 +53,7 @@ class LastSteps:
 
 
 class StepMeans:
-    """The means that were measured during one training so far: NaN where it has not come to, or nothing is to measure."""
+    """The means that one training was measured by so far: NaN where it has not come to, or there is no such measure."""
 
     def __init__(self, last: LastSteps, num_steps: int) -> None:
         self._tasks, self.steps = last.tasks, last.steps(num_steps)
@@ -66,8 +66,8 @@ class StepMeans:
         device = str(next(model.parameters()).device)
         for column, examples in enumerate(self._tasks.values()):
             values = measures_of(model, examples, device)
-            means = [torch.nan if own is None else float(own.mean(dtype=np.float64)) for own in values.values()]
-            self._means[self.steps.index(step), column] = torch.tensor(means, dtype=torch.float64)
+            means = [mean_of(own) for own in values.values()]
+            self._means[self.steps.index(step), column] = torch.from_numpy(np.array(means, np.float64))
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:

@@ -67,8 +67,8 @@ def validate(
     `plan.budget` of them, or what the smallest arm holds, and of an arm with more it leaves out the end of each epoch's
     random order. The facts say what arms hold. A seed fixes the initialisation, whichever the arm. All that can be
     refused is refused before anything is trained. Returns an artefact of kind "validation": `runs.parquet` (arm, seed,
-    task, off_target, loss, correct, bits_per_byte, flops, seen), `learning_curve.svg`, and the facts of `compare`: means, paired
-    differences to random data, places and, with `plan.random_budgets`, compute multipliers.
+    task, off_target, loss, correct, bits_per_byte, flops, seen), `learning_curve.svg`, and the facts of `compare`:
+    means, paired differences to random data, places and, with `plan.random_budgets`, compute multipliers.
     Every run is an artefact of its own, so a killed validation continues with the first missing run.
     """
     lengths = np.asarray(pool.lengths())

@@ -1,4 +1,4 @@
-"""Bytes that predicted tokens stand for: under every kind of tokenizer, in windows, after prompts, where rows are cut."""
+"""Bytes that predicted tokens stand for: every kind of tokenizer, in windows, after prompts, where rows are cut."""
 
 import numpy as np
 import pytest

@@ -99,7 +99,7 @@ class TokenExamples(Examples):
     @cached_property
     def _predicted(self) -> Int[np.ndarray, "w 3"]:
         """The document of each window, and from which of its tokens to before which the window predicts."""
-        example, start, stop = np.asarray(self._windows).T
+        example, _, stop = np.asarray(self._windows).T
         counts = predicted_in(self._windows[:, 1:], *self.spans[example, 1:].T)
         stops = np.minimum(stop, self.spans[example, 2])
         return np.stack([example, stops - counts, stops], axis=1)

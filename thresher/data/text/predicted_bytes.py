@@ -3,7 +3,8 @@
 A byte-level tokenizer keeps every byte, so its tokens' own bytes are added up. Of any other tokenizer the text is read
 again, and a token stands for what lies between the end of the token before it and its own: what the tokenizer leaves
 out (the space between two words) belongs to the token after it, what it changes (case, forms of letters) counts as it
-was written, and a character of several tokens is its first one's. Tokens that stand around a text are none of its bytes.
+was written, and a character of several tokens is its first one's. Tokens that stand around a text have none of its
+bytes.
 """
 
 from collections.abc import Callable, Sequence
