@@ -36,9 +36,8 @@ def _signal_lines(result: Mapping[str, Any]) -> list[str]:
             shown.append(f"  {test:<24} {ratios}; {own['ceiling']:.3f}{weight}")
         both = [noise for own in known.values() if own["proxy"] and len(noise := own["proxy"]["noise_from"]) > 1]
         if both:
-            medians = [median(noise[source] for noise in both) for source in ("seeds", "checkpoints")]
-            shown.append("  noise of a run of {}, over its loss, median: from seeds {:.2g}, from its last steps {:.2g}"
-                         .format(name, *medians))  # fmt: skip
+            seeds, steps = (median(noise[source] for noise in both) for source in ("seeds", "checkpoints"))
+            shown.append(f"  noise of a run over its loss, median: {seeds:.2g} from seeds, {steps:.2g} from last steps")
     return shown
 
 

@@ -127,7 +127,7 @@ def _train(
         trainers.append(Trainer(spec, examples, order, config, seed=member.seed, weights=None, device=device))
         if last is not None:
             trainers[-1].measure(last)
-    first, num_steps = trainers[0], trainers[0].num_steps
+    first, num_steps = trainers[0], trainers[0].order.num_steps
     stack = _Stack(trainers, config)
     losses = torch.zeros(num_steps, len(trainers), device=first.device)
     looks = [] if last is None else last.steps(num_steps)

@@ -158,16 +158,12 @@ class Trainer:
 
     def follow(self, held_out: Examples) -> None:
         """Look at the loss on held-out and training examples now and then while the training runs."""
-        self._look_by("curves", Curves(self.examples, self.order.indices, held_out, self.num_steps, seed=self.seed))
+        order = self.order
+        self._look_by("curves", Curves(self.examples, order.indices, held_out, order.num_steps, seed=self.seed))
 
     def measure(self, last: LastSteps) -> None:
         """Measure the model on test sets at its last steps."""
-        self._look_by("last_steps", StepMeans(last, self.num_steps))
-
-    @property
-    def num_steps(self) -> int:
-        """How many steps the training takes in all."""
-        return self.order.num_steps
+        self._look_by("last_steps", StepMeans(last, self.order.num_steps))
 
     def _look_by(self, fact: str, look: Curves | StepMeans) -> None:
         self.looks[fact] = look
