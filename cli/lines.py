@@ -1,6 +1,7 @@
 """What results are in a terminal: a line for each thing found."""
 
 from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 from thresher.studies.report.sentences import validation_lines
@@ -15,6 +16,9 @@ def trust_lines(result: Mapping[str, Any]) -> list[str]:
         measures = proxy["judged"].get(MEAN) or next(iter(proxy["judged"].values()))
         shown.append(f"{name} against {result['reference']}: {proxy['num_recipes']} recipes, {proxy['num_sets']} sets")
         shown += [f"  {m:<20}{e['value']:.4f} [{e['low']:.4f}, {e['high']:.4f}]" for m, e in measures.items()]
+        if "at_last_step" in proxy:
+            alone = ", ".join(f"{m} {e['value']:.4f}" for m, e in proxy["at_last_step"].items())
+            shown.append(f"  at the last step alone: {alone}")
     shown.append(f"95 % intervals from {result['num_resamples']} resamples of the recipes, seed {result['seed']}")
     return [*shown, *_signal_lines(result)]
 
@@ -28,8 +32,12 @@ def _signal_lines(result: Mapping[str, Any]) -> list[str]:
             shown.append(f"what noise leaves to decide on, {name} (signal / noise there, at the reference; ceiling):")
         for test, own in known.items():
             ratios = ", ".join(f"{own[side]['ratio']:.3g}" if own[side] else "?" for side in ("proxy", "reference"))
-            left_out = "" if own["is_counted"] else "  not counted"
-            shown.append(f"  {test:<24} {ratios}; {own['ceiling']:.3f}{left_out}")
+            weight = "" if own["weight"] == 1 else f"  weight {own['weight']:.2f}" if own["weight"] else "  not counted"
+            shown.append(f"  {test:<24} {ratios}; {own['ceiling']:.3f}{weight}")
+        both = [noise for own in known.values() if own["proxy"] and len(noise := own["proxy"]["noise_from"]) > 1]
+        if both:
+            seeds, steps = (median(noise[source] for noise in both) for source in ("seeds", "checkpoints"))
+            shown.append(f"  noise of a run over its loss, median: {seeds:.2g} from seeds, {steps:.2g} from last steps")
     return shown
 
 

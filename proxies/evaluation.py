@@ -1,5 +1,14 @@
-"""What a model makes of each example (loss, margin, confidence, correctness), and the artefact that keeps it."""
+"""What a model makes of each example (loss, margin, confidence, correctness), and the artefact that keeps it.
 
+Bits per byte are the loss in units that do not depend on the tokenizer: the negative log-likelihood of all predicted
+tokens of an example, in bits, over the UTF-8 bytes of the text that these stand for. What is predicted counts, as in
+the loss: of a prompt with its continuation the continuation, the space that joins them included (lm-evaluation-harness
+gives the same to a gold continuation); of a document everything but what opens a window, and the loss of its end token,
+which stands for no byte. A task's is the mean over its examples (Signal and Noise, NeurIPS 2025); weighted by their
+bytes it is the harness's ratio of sums.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +33,8 @@ from thresher.workspace import Workspace
 
 # Logits of one batch are at most this many numbers (16 MiB): larger ones leave the cache and are slower on a CPU.
 MAX_LOGITS = 2**22
+MEASURES = ("loss", "correct", "accuracy", "accuracy_sum", "bits_per_byte")
+"""What is measured of an example for the tables of evaluations."""
 
 
 def evaluate(
@@ -81,12 +92,39 @@ def evaluate_choices(model: nn.Module, choices: Choices, **options: Any) -> dict
     }
 
 
+def bits_per_byte(losses: Float[np.ndarray, "n"], examples: Examples) -> np.ma.MaskedArray | None:
+    """The losses of all `examples` (nats, the mean over the predicted tokens of each) in bits per byte, [n].
+
+    Masked where no byte is predicted; None of images, of texts that have a class, and of examples without their texts.
+    """
+    sizes = examples.predicted_bytes if isinstance(examples, TokenExamples) else None
+    if sizes is None or not isinstance(examples, TokenExamples):
+        return None
+    bits = losses.astype(np.float64) * examples.num_predicted / math.log(2)
+    return np.ma.masked_where(sizes == 0, bits / np.maximum(sizes, 1))
+
+
+def measures_of(model: nn.Module, examples: Examples, device: str) -> dict[str, Float[np.ndarray, "n"] | None]:
+    """Each of MEASURES for every example; None where there is none: accuracies without choices, bytes without text."""
+    results = evaluate(model, examples, device=device)
+    choices = examples.choices if isinstance(examples, TokenExamples) else None
+    accuracies = {} if choices is None else evaluate_choices(model, choices, device=device)
+    made: dict[str, Any] = {"loss": results["loss"], "correct": results["correct"], **accuracies}
+    made["bits_per_byte"] = bits_per_byte(results["loss"], examples)
+    return {name: made.get(name) for name in MEASURES}
+
+
+def mean_of(values: Float[np.ndarray, "n"] | None) -> float | None:
+    """The mean of what is not masked; None where nothing is there."""
+    return None if values is None or not np.ma.count(values) else float(values.mean(dtype=np.float64))
+
+
 def measure(model: Artifact, tasks: Mapping[str, Examples], *, out: Path, workspace: Workspace) -> Artifact:
     """Measure `model` on each task, and write an artefact of kind "evaluation" at `out`.
 
-    Its table `losses.parquet` has a row for each example: `task`, `id`, `loss` in nats, `correct`, and where the task
-    has choices the `accuracy` and `accuracy_sum` of `evaluate_choices`, else nulls. Raises InputError where the model
-    cannot read a task.
+    Its table `losses.parquet` has a row for each example: `task`, `id`, `loss` in nats, `correct`, where the task has
+    choices the `accuracy` and `accuracy_sum` of `evaluate_choices`, and of text `bits_per_byte`; else nulls. Raises
+    InputError where the model cannot read a task.
     """
 
     def write(draft: Draft) -> None:
@@ -94,18 +132,9 @@ def measure(model: Artifact, tasks: Mapping[str, Examples], *, out: Path, worksp
         network = open_model(model.path)
         tables = []
         for task, examples in tasks.items():
-            results = evaluate(network, examples, device=workspace.device)
-            columns = {
-                "task": [task] * len(examples),
-                "id": examples.ids,
-                "loss": results["loss"],
-                "correct": results["correct"],
-            }
-            choices = examples.choices if isinstance(examples, TokenExamples) else None
-            accuracies = {} if choices is None else evaluate_choices(network, choices, device=workspace.device)
-            for name in ("accuracy", "accuracy_sum"):
-                columns[name] = accuracies.get(name, pa.nulls(len(examples), pa.float32()))
-            tables.append(pa.table(columns))
+            named = measures_of(network, examples, workspace.device)
+            columns = {name: _column(values, len(examples)) for name, values in named.items()}
+            tables.append(pa.table({"task": [task] * len(examples), "id": examples.ids, **columns}))
         with draft.file("losses.parquet") as file:
             pq.write_table(pa.concat_tables(tables), file)
 
@@ -127,12 +156,33 @@ def chance_of(examples: Examples) -> float:
     return float(np.mean(right / np.diff(choices.starts, append=len(choices.example))))
 
 
-def means(evaluation: Artifact) -> dict[str, dict[str, Any]]:
-    """The mean `loss`, `correct`, `accuracy` and `accuracy_sum` of each task of an artefact that `measure` made."""
-    table = pq.read_table(evaluation.file("losses.parquet")).group_by("task", use_threads=False)
-    measures = ("loss", "correct", "accuracy", "accuracy_sum")
-    rows = table.aggregate([(name, "mean") for name in measures]).to_pylist()
-    return {row["task"]: {"task": row["task"], **{name: row[f"{name}_mean"] for name in measures}} for row in rows}
+def losses_of(evaluation: Artifact, tasks: Mapping[str, Examples]) -> pa.Table:
+    """The table of an artefact that `measure` made; where it is older than bits per byte, with those of `tasks`."""
+    table = pq.read_table(evaluation.file("losses.parquet"))
+    if "bits_per_byte" in table.column_names:
+        return table
+    names, losses, bits = (
+        table["task"].to_numpy(),
+        table["loss"].to_numpy(),
+        np.ma.array(np.zeros(len(table)), mask=True),
+    )
+    for task, examples in tasks.items():
+        found = bits_per_byte(losses[names == task], examples)
+        if found is not None:
+            bits[names == task] = found
+    return table.append_column("bits_per_byte", _column(bits, len(table)))
+
+
+def means(evaluation: Artifact, tasks: Mapping[str, Examples] | None = None) -> dict[str, dict[str, Any]]:
+    """The mean of each of MEASURES of each task of an artefact that `measure` made; `tasks` as in `losses_of`."""
+    table = losses_of(evaluation, tasks or {}).group_by("task", use_threads=False)
+    rows = table.aggregate([(name, "mean") for name in MEASURES]).to_pylist()
+    return {row["task"]: {"task": row["task"], **{name: row[f"{name}_mean"] for name in MEASURES}} for row in rows}
+
+
+def _column(values: Float[np.ndarray, "n"] | None, size: int) -> pa.Array:
+    """A column of a table in float32; nulls where values are masked, or there are none."""
+    return pa.nulls(size, pa.float32()) if values is None else pa.array(values.astype(np.float32))
 
 
 def _share_found(losses: Float[np.ndarray, "c"], choices: Choices) -> Float[np.ndarray, "n"]:

@@ -21,6 +21,7 @@ from thresher.proxies.planned import Planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.config import TrainConfig
+from thresher.proxies.training.last_steps import LastSteps
 from thresher.proxies.training.request import hash_array
 from thresher.proxies.training.stacked import Member, groups_of, train_stack
 from thresher.proxies.training.trainer import train
@@ -74,19 +75,23 @@ class _Setup:
     workspace: Workspace
     spec: Spec
     config: TrainConfig
+    last: LastSteps | None
+    """What the models are measured on at their last steps; None: they are measured at the end alone."""
 
     @classmethod
-    def of(cls, pool: Examples, settings: ModelSettings, workspace: Workspace) -> "_Setup":
+    def of(
+        cls, pool: Examples, settings: ModelSettings, workspace: Workspace, last: LastSteps | None = None
+    ) -> "_Setup":
         """Raises InputError for a model or settings that cannot be."""
         spec = spec_of(settings, pool)
-        return cls(pool, settings, workspace, spec, train_config_of(settings, spec))
+        return cls(pool, settings, workspace, spec, train_config_of(settings, spec), last)
 
     def place(self, trial: Trial) -> Path:
         """Where the model of `trial` lies, whether it is there or not."""
         made_from = [self.spec, self.config.record, self.pool.content_hash, hash_array(trial.indices)]
         mixture = None if trial.mixture is None else dict(trial.mixture)
-        name = f"{trial.folder}/{trial.name}"
-        return self.workspace.place(name, *made_from, trial.seed, trial.budget, mixture)
+        name, on_the_way = f"{trial.folder}/{trial.name}", [] if self.last is None else [self.last.record]
+        return self.workspace.place(name, *made_from, trial.seed, trial.budget, mixture, *on_the_way)
 
     def train(self, trial: Trial) -> Artifact:
         return train(
@@ -98,6 +103,7 @@ class _Setup:
             indices=trial.indices,
             budget=trial.budget,
             mixture=None if trial.mixture is None else dict(trial.mixture),
+            last=self.last,
             device=self.workspace.device,
             progress=self.workspace.progress,
         )
@@ -110,7 +116,7 @@ class _Setup:
             return
         members = [Member(self.place(trial), trial.seed, trial.indices, trial.budget) for trial in trials]
         where = {"device": self.workspace.device, "progress": self.workspace.progress}
-        train_stack(self.spec, self.pool, members, config=self.config, **where)
+        train_stack(self.spec, self.pool, members, config=self.config, last=self.last, **where)
 
     def result(self, trial: Trial, tasks: Mapping[str, Examples]) -> TrialResult:
         model = self.train(trial)
@@ -119,9 +125,15 @@ class _Setup:
         return TrialResult(trial, model, measure(model, tasks, out=out, workspace=self.workspace))
 
 
-def planned(pool: Examples, settings: ModelSettings, trials: Sequence[Trial], workspace: Workspace) -> Planned:
+def planned(
+    pool: Examples,
+    settings: ModelSettings,
+    trials: Sequence[Trial],
+    workspace: Workspace,
+    last: LastSteps | None = None,
+) -> Planned:
     """Those of the trials whose models are not there yet, for `say_planned`."""
-    setup, lengths = _Setup.of(pool, settings, workspace), np.asarray(pool.lengths())
+    setup, lengths = _Setup.of(pool, settings, workspace, last), np.asarray(pool.lengths())
     missing = [trial for trial in trials if not is_artifact(setup.place(trial))]
     return Planned(settings, [float(trial.budget or lengths[trial.indices].sum()) for trial in missing])
 
@@ -158,13 +170,15 @@ def run_trials(
     label: str,
     workers: int | None,
     workspace: Workspace,
+    average: int = 1,
 ) -> list[TrialResult]:
     """Train and measure all trials, `workers` at once; then every result, in the order of the trials.
 
+    With `average` above 1 the models are measured at so many of their last steps (the fact `last_steps` of each).
     Raises InputError, before anything is trained, for a model or tasks that do not fit the pool. Each model and each
     evaluation is an artefact of its own, so a killed call goes on with the first that is missing.
     """
-    setup = _Setup.of(pool, settings, workspace)
+    setup = _Setup.of(pool, settings, workspace, LastSteps.of(tasks, average))
     check_all(setup.spec, (pool, *tasks.values()))
     _train_missing(setup, trials, tasks, label=label, workers=workers)
     silent = replace(setup, workspace=Workspace(workspace.root, workspace.device, SILENT))
@@ -198,6 +212,7 @@ class _Job:
     settings: ModelSettings
     pool: Path
     tasks: Mapping[str, Path]
+    average: int
     root: Path
     device: str
 
@@ -207,9 +222,10 @@ def _train_missing(
 ) -> None:
     pool, workspace = setup.pool.artifact.path, setup.workspace
     places = {name: examples.artifact.path for name, examples in tasks.items()}
+    average = 1 if setup.last is None else setup.last.count
     # Grouped before looking what is there: a model's last bits may depend on those it is trained with.
     jobs = [
-        _Job(group, setup.settings, pool, places, workspace.root, workspace.device)
+        _Job(group, setup.settings, pool, places, average, workspace.root, workspace.device)
         for group in groups_of_trials(setup.spec, setup.config, trials, workers, workspace)
         if not all(is_artifact(setup.place(trial)) for trial in group)
     ]
@@ -221,9 +237,10 @@ def _train_missing(
 
 
 def _carry_out(job: _Job) -> None:
-    setup = _Setup.of(open_examples(job.pool), job.settings, Workspace(job.root, job.device, SILENT))
+    tasks = {name: open_examples(path) for name, path in job.tasks.items()}
+    workspace = Workspace(job.root, job.device, SILENT)
+    setup = _Setup.of(open_examples(job.pool), job.settings, workspace, LastSteps.of(tasks, job.average))
     setup.train_together(job.trials)
-    if job.tasks:
-        tasks = {name: open_examples(path) for name, path in job.tasks.items()}
+    if tasks:
         for trial in job.trials:
             setup.result(trial, tasks)

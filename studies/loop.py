@@ -315,6 +315,7 @@ def plan_of(study: Study, prepared: Prepared, costs: Mapping[str, float]) -> Val
         random_budgets=study.validate.random_budgets,
         costs=costs,
         workers=study.validate.workers,
+        average=study.validate.average if asks_for_trust(study, num_arms_of(study)) else 1,
     )
 
 
@@ -324,7 +325,7 @@ def say_study(study: Study, prepared: Prepared, workspace: Workspace) -> None:
     proxies = planned(pool, study.proxy, proxy_trials(pool, study.proxy, study.seed), workspace)
     if not proxies.units:
         return  # it goes on; what is left is said by each stage
-    num_arms, seeds = len({study.select.method, *study.validate.controls, BASELINE}), study.reference.seeds
+    num_arms, seeds = num_arms_of(study), study.reference.seeds
     others = [epoch * times for times in study.validate.random_budgets if times != 1]
     reference = Planned(study.reference, ([epoch] * num_arms + others) * seeds)
     trust = [Planned(study.proxy, [epoch] * (num_arms * seeds))] if asks_for_trust(study, num_arms) else []
@@ -334,8 +335,12 @@ def say_study(study: Study, prepared: Prepared, workspace: Workspace) -> None:
 def num_stages(study: Study) -> int:
     """How many stages `run_study` has: preparing, proxies, (features,) scores, selections, validation (and trust)."""
     has_features = study.attribution.scorer == "trak" and study.attribution.backend == "thresher"
-    num_arms = len({study.select.method, *study.validate.controls, BASELINE})
-    return 5 + has_features + asks_for_trust(study, num_arms)
+    return 5 + has_features + asks_for_trust(study, num_arms_of(study))
+
+
+def num_arms_of(study: Study) -> int:
+    """How many ways to choose are compared: the study's own, its controls, and random data."""
+    return len({study.select.method, *study.validate.controls, BASELINE})
 
 
 def asks_for_trust(study: Study, num_arms: int) -> bool:
@@ -357,6 +362,7 @@ def trust_study(study: Study, prepared: Prepared, arms: Sequence[TrainingSet], w
             {**prepared.heldout, **_off_targets(prepared)},
             workers=study.validate.workers,
             workspace=small if table is study.proxy else workspace,
+            average=study.validate.average,
         )
         for size, table in tables.items()
     }

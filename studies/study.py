@@ -142,6 +142,8 @@ class ValidateTable:
     """Random data of so many times the size as well, such as [0.5, 2, 4]: gives the compute multiplier."""
     verdict: bool = True
     """Train every arm at the proxy's size too, and say whether its decisions would have been the reference's."""
+    average: int = 1
+    """That verdict takes the mean over so many of the last steps of each training, at both sizes."""
     workers: int | None = None
     """Reference runs at once; None: one a core, or one on a GPU."""
 

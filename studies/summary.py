@@ -33,13 +33,14 @@ def finish(
         )
     page, explorer = workspace.root / "report.html", workspace.root / "explorer.html"
     write_explorer(_subject(study, result, workspace), explorer)
-    trust = trusted(result.trust) if result.trust else None
+    trust = trusted(result.trust, study.validate.average) if result.trust else None
     report = make_report(study, result, command, flips, trust, root=workspace.root)
     write_report(report, page)
     facts = result.validation.facts
     summary = {
         "arms": facts["arms"],
         "accuracy": facts["accuracy"],
+        "bits_per_byte": facts.get("bits_per_byte", {}),
         "paired": facts["paired"],
         "paired_accuracy": facts["paired_accuracy"],
         "standings": facts["standings"],

@@ -48,7 +48,8 @@ Design = Literal["dirichlet", "space-filling", "ddo"]
 DESIGNS: tuple[str, ...] = get_args(Design)
 Measure = Literal["decision_accuracy", "weighted_accuracy", "clear_accuracy", "spearman", "r2"]
 MEASURES: tuple[str, ...] = get_args(Measure)
-DecidingSets = Literal["all", "able"]
+DecidingSets = Literal["all", "able", "weighted"]
+ComparedLoss = Literal["loss", "bits_per_byte"]
 NUMBER = "a number"
 
 

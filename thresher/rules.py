@@ -78,6 +78,7 @@ RULES: Mapping[str, Rule] = {
     "first": Rule(1, 10**5),
     "batch": Rule(1, 10**5),
     "next": Rule(0, 10**5),
+    "average": Rule(1, 1000),
     "resamples": Rule(0, 10**6),
     "rows_per_shard": COUNT,
     # Attribution.

@@ -1,4 +1,5 @@
-"""What each measure makes of published tables: decisions on one step, averaged, on sets that can decide, by distance.
+"""What each measure makes of published tables: decisions on one step, averaged, on sets that can decide or
+weighted by signal to noise at the reference, by distance.
 
     python -m benchmarks.proxies.measures [--json FILE] [--data FOLDER]
 
@@ -34,6 +35,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "the last 3 averaged": {"average": 3},
     "sets that can decide": {"sets": "able"},
     "both": {"average": 3, "sets": "able"},
+    "weighted by signal to noise": {"sets": "weighted"},
+    "averaged and weighted": {"average": 3, "sets": "weighted"},
 }
 MEASURES = ("decision_accuracy", "weighted_accuracy", "clear_accuracy", "spearman")
 

@@ -51,7 +51,8 @@ class FromTable(Command):
     reference's noise does not hide), spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
     threshold: float = 0.9
     sets: DecidingSets = "all"
-    """What the mean is of: all test sets, or those able to decide, in which noise leaves room for --threshold."""
+    """What the mean is of: all test sets, those able to decide, in which noise leaves room for --threshold, or all
+    weighted by signal to noise at the reference."""
     costs: tuple[str, ...] = ()
     """SIZE=FLOPS of each size; none: by the numbers of parameters that the sizes' names give."""
     resamples: int = 1000

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from thresher.choices import DecidingSets, Measure
+from thresher.choices import ComparedLoss, DecidingSets, Measure
 from thresher.cli.command import made
 from thresher.cli.lines import transfer_lines
 from thresher.cli.study.options import StudyOptions
@@ -31,7 +31,12 @@ class Transfer(StudyOptions):
     reference's noise does not hide), spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
     threshold: float = 0.9
     sets: DecidingSets = "all"
-    """What the mean is of: all test sets, or those able to decide, in which noise leaves room for --threshold."""
+    """What the mean is of: all test sets, those able to decide, in which noise leaves room for --threshold, or all
+    weighted by signal to noise at the reference."""
+    average: int = 1
+    """Models are measured at so many of their last steps, and the mean is judged, on both sides."""
+    loss: ComparedLoss = "loss"
+    """What is compared: loss (nats a token), or bits_per_byte (of text, the same for every tokenizer)."""
 
     def run(self, progress):
         from thresher.proxies.settings import ModelSettings
@@ -39,7 +44,8 @@ class Transfer(StudyOptions):
         from thresher.studies.experiments.transfer import Ladder, transfer
         from thresher.studies.experiments.trust import judge_study
 
-        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed, sets=self.sets)
+        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed, sets=self.sets,
+                              average=self.average)  # fmt: skip
         drawn = self.drawn(progress)
         tables = {
             size: ModelSettings(
@@ -60,8 +66,9 @@ class Transfer(StudyOptions):
             seed=self.seed,
             workers=self.workers,
             workspace=drawn.sources.workspace,
+            average=self.average,
         )
-        return {**made(artifact), **judge_study(artifact, criterion)}
+        return {**made(artifact), **judge_study(artifact, criterion, loss=self.loss)}
 
     def then(self, result):
         from thresher.cli.following import as_typed

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from thresher.choices import DecidingSets, Measure
+from thresher.choices import ComparedLoss, DecidingSets, Measure
 from thresher.cli.command import Command
 
 WORDS = {"holds": "holds", "fails": "does not hold", "open": "cannot be told"}
@@ -24,7 +24,12 @@ class Verdict(Command):
     reference's noise does not hide), spearman or r2: whose interval has to reach --threshold for a proxy to hold."""
     threshold: float = 0.9
     sets: DecidingSets = "all"
-    """What the mean is of: all test sets, or those able to decide, in which noise leaves room for --threshold."""
+    """What the mean is of: all test sets, those able to decide, in which noise leaves room for --threshold, or all
+    weighted by signal to noise at the reference."""
+    average: int = 1
+    """The mean over so many of the last steps is judged, on both sides: of those at which the study measured."""
+    loss: ComparedLoss = "loss"
+    """What is compared: loss (nats a token), or bits_per_byte (of text, the same for every tokenizer)."""
     top: tuple[int, ...] = (1, 3)
     """k of top-k regret."""
     resamples: int = 1000
@@ -35,8 +40,9 @@ class Verdict(Command):
         from thresher.selection.statistics.verdict import Criterion
         from thresher.studies.experiments.trust import judge_study
 
-        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed, sets=self.sets)
-        return judge_study(open_artifact(self.study, "transfer"), criterion)
+        criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed, sets=self.sets,
+                              average=self.average)  # fmt: skip
+        return judge_study(open_artifact(self.study, "transfer"), criterion, loss=self.loss)
 
     def show(self, result):
         rows = [

@@ -11,6 +11,7 @@ from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.models.spec import Spec
 from thresher.proxies.training.config import TrainConfig
+from thresher.proxies.training.last_steps import LastSteps
 
 
 def request_of(
@@ -24,6 +25,7 @@ def request_of(
     weights: Float[np.ndarray, "n"] | None = None,
     mixture: dict[str, float] | None = None,
     held_out: Examples | None = None,
+    last: LastSteps | None = None,
 ) -> dict[str, Any]:
     """Kind, configuration, seed and inputs of the artefact of a training, as `artifacts.build` takes them."""
     inputs = {"examples": examples.content_hash, "indices": hash_array(indices)}
@@ -32,6 +34,7 @@ def request_of(
     if held_out is not None:
         inputs["held_out"] = held_out.content_hash
     made_by = {"spec": spec, "training": config.record, "mixture": mixture, "budget": budget}
+    made_by |= {} if last is None else {"last_steps": last.record}
     return {"kind": "model", "config": made_by, "seed": seed, "inputs": inputs}
 
 

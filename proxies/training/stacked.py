@@ -25,6 +25,7 @@ from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import Spec, private_randomness
 from thresher.proxies.models.weights import save_model
 from thresher.proxies.training.config import Group, TrainConfig
+from thresher.proxies.training.last_steps import LastSteps
 from thresher.proxies.training.order import Order
 from thresher.proxies.training.request import check_indices, request_of
 from thresher.proxies.training.trainer import Trainer, train
@@ -72,6 +73,7 @@ def train_stack(
     members: Sequence[Member],
     *,
     config: TrainConfig,
+    last: LastSteps | None = None,
     device: str = "auto",
     progress: Progress = SILENT,
 ) -> list[Artifact]:
@@ -85,7 +87,7 @@ def train_stack(
         raise InputError("the runs of a stack must have the same number of examples; train others by themselves")
     if all(is_artifact(member.out) for member in members):
         return [open_artifact(member.out, "model") for member in members]
-    options: dict[str, Any] = {"config": config, "device": device, "progress": progress}
+    options: dict[str, Any] = {"config": config, "last": last, "device": device, "progress": progress}
     if len(members) < 2 or not can_stack(spec, config):
         return [
             train(spec, examples, out=m.out, seed=m.seed, indices=m.indices, budget=m.budget, **options)
@@ -102,29 +104,43 @@ def train_stack(
             return trainer.facts()
 
         indices = check_indices(member.indices, len(examples))
-        drawn = {"indices": indices, "budget": member.budget}
+        drawn = {"indices": indices, "budget": member.budget, "last": last}
         build(Path(member.out), write=write, **request_of(spec, examples, config, seed=member.seed, **drawn))
     return [open_artifact(member.out, "model") for member in members]
 
 
 @full_float32()
 def _train(
-    spec: Spec, examples: Examples, members: Sequence[Member], *, config: TrainConfig, device: str, progress: Progress
+    spec: Spec,
+    examples: Examples,
+    members: Sequence[Member],
+    *,
+    config: TrainConfig,
+    last: LastSteps | None,
+    device: str,
+    progress: Progress,
 ) -> list[Trainer]:
     trainers = []
     for member in members:
         indices = check_indices(member.indices, len(examples))
         order = Order(examples, indices, None, config, seed=member.seed, budget=member.budget)
         trainers.append(Trainer(spec, examples, order, config, seed=member.seed, weights=None, device=device))
+        if last is not None:
+            trainers[-1].measure(last)
     first, num_steps = trainers[0], trainers[0].order.num_steps
     stack = _Stack(trainers, config)
     losses = torch.zeros(num_steps, len(trainers), device=first.device)
+    looks = [] if last is None else last.steps(num_steps)
     start = time.perf_counter()
     with progress.task(f"train {len(trainers)} at once", num_steps) as advance:
         for step in range(num_steps):
             drawn = [trainer.order.batch(step).batch for trainer in trainers]
             parts = {name: torch.stack([batch[name] for batch in drawn]).to(first.device) for name in drawn[0]}
             losses[step] = stack.step(parts, first.peak * config.rate(step, num_steps))
+            if step + 1 in looks:
+                stack.unstack(trainers)
+                for trainer in trainers:
+                    trainer.look(step + 1)
             advance(1)
     seconds = (time.perf_counter() - start) / len(trainers)
     stack.unstack(trainers)

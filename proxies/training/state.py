@@ -25,15 +25,15 @@ class TrainState:
     """Of the last step's whole gradient before it was clipped, where it is."""
     seconds: float = 0.0
     """Time spent training, in all the parts of a training that was interrupted."""
-    curves: dict[str, Tensor] = field(default_factory=dict)
-    """What has been measured on the way (`curves`), where it is followed."""
+    looks: dict[str, Tensor] = field(default_factory=dict)
+    """What has been measured on the way (`curves`, `last_steps`), where it is."""
 
     def save(self, file: Path) -> None:
         """Write the state to a safetensors file, in place of the one before."""
         tensors = {f"model/{name}": tensor for name, tensor in self._model_tensors().items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{key}": value for key, value in values.items() if value is not None}
-        tensors |= {"losses": self.losses, **self.curves}
+        tensors |= {"losses": self.losses, **self.looks}
         plain = {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
         }
@@ -48,7 +48,7 @@ class TrainState:
         with torch.no_grad():
             for name, tensor in self._model_tensors().items():
                 tensor.copy_(tensors[f"model/{name}"])
-            for name, tensor in {"losses": self.losses, **self.curves}.items():
+            for name, tensor in {"losses": self.losses, **self.looks}.items():
                 tensor.copy_(tensors[name])
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():

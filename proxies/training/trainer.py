@@ -29,6 +29,7 @@ from thresher.proxies.models.spec import (
 from thresher.proxies.models.weights import save_model
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.curves import Curves
+from thresher.proxies.training.last_steps import LastSteps, StepMeans
 from thresher.proxies.training.objective import num_predictions, objective_of
 from thresher.proxies.training.objective import training_loss as training_loss
 from thresher.proxies.training.optimizer_state import save_optimizer
@@ -56,6 +57,7 @@ def train(
     weights: Sequence[float] | np.ndarray | None = None,
     mixture: dict[str, float] | None = None,
     held_out: Examples | None = None,
+    last: LastSteps | None = None,
     device: str = "auto",
     checkpoint_every_seconds: float = 30.0,
     tracker: Opens | None = None,
@@ -71,16 +73,17 @@ def train(
         keeps the learning rate's meaning.
     mixture: share of each domain in the tokens (images) of an epoch, whose number stays that of `budget`.
     tracker: begins a run of a tracker, which is told the loss and the learning rate of every step that is taken.
-
-    held_out: examples that the model's loss is followed on, beside that on some of its own (`curves`); the weights stay
-        those of a training without.
+    held_out: examples that the model's loss is followed on, beside that on some of its own (`curves`).
+    last: what the model is measured on at its last steps (the fact `last_steps`). The weights are those of a training
+        without, as with `held_out`.
 
     The same request makes the same bytes on the same machine, also when it was killed and run again; the same seed
     gives the same initialisation and the same relative order of examples whatever the subset.
     Under `torchrun` the processes share every batch, and all return the artefact that the first one writes.
     Raises InputError for inputs that cannot be used, and when the loss is no longer finite.
     """
-    check_all(spec, (examples, *([] if held_out is None else [held_out])))
+    others = [*([] if held_out is None else [held_out]), *([] if last is None else last.tasks.values())]
+    check_all(spec, (examples, *others))
     positions = check_indices(indices, len(examples))
     factors = check_weights(weights, len(examples))
     if factors is not None and not factors[positions].any():
@@ -93,6 +96,8 @@ def train(
         trainer = Trainer(spec, examples, order, config, seed=seed, weights=factors, device=device)
         if held_out is not None and ranks.is_first:
             trainer.follow(held_out)
+        if last is not None and ranks.is_first:
+            trainer.measure(last)
         with private_randomness():
             trainer.run(state / "training.safetensors", checkpoint_every_seconds, progress, tracker)
         return trainer
@@ -104,7 +109,8 @@ def train(
             save_optimizer(trainer.state.model, trainer.state.optimizer, draft)
         return trainer.facts()
 
-    drawn = {"indices": positions, "budget": budget, "weights": factors, "mixture": mixture, "held_out": held_out}
+    drawn = {"indices": positions, "budget": budget, "weights": factors, "mixture": mixture}
+    drawn |= {"held_out": held_out, "last": last}
     request = request_of(spec, examples, config, seed=seed, **drawn)
     if ranks.is_first:
         artifact = build(Path(out), write=write, **request)
@@ -148,12 +154,20 @@ class Trainer:
         self.flops_per_unit = training_flops_per_unit(model, examples)
         self.objective = objective_of(model, spec, config, self.device)
         self.module: Any = self.objective
-        self.curves: Curves | None = None
+        self.looks: dict[str, Curves | StepMeans] = {}
 
     def follow(self, held_out: Examples) -> None:
         """Look at the loss on held-out and training examples now and then while the training runs."""
-        self.curves = Curves(self.examples, self.order.indices, held_out, self.order.num_steps, seed=self.seed)
-        self.state.curves = self.curves.tensors
+        order = self.order
+        self._look_by("curves", Curves(self.examples, order.indices, held_out, order.num_steps, seed=self.seed))
+
+    def measure(self, last: LastSteps) -> None:
+        """Measure the model on test sets at its last steps."""
+        self._look_by("last_steps", StepMeans(last, self.order.num_steps))
+
+    def _look_by(self, fact: str, look: Curves | StepMeans) -> None:
+        self.looks[fact] = look
+        self.state.looks |= look.tensors
 
     @full_float32()
     def run(
@@ -178,8 +192,7 @@ class Trainer:
             advance(state.step)
             while state.step < num_steps:
                 self.take_step()
-                if self.curves is not None:
-                    self.curves.look(state.model, state.step)
+                self.look(state.step)
                 advance(1)
                 due = time.perf_counter() - saved >= checkpoint_every_seconds
                 if due or state.step % STEPS_BETWEEN_CHECKS == 0 or state.step == num_steps:
@@ -198,6 +211,11 @@ class Trainer:
         for step, loss in enumerate(self.state.losses[since : self.state.step].tolist(), start=since):
             rate = self.peak * self.config.rate(step, self.order.num_steps)
             tracker.log({"train/loss": loss, "train/learning_rate": rate}, step + 1)
+
+    def look(self, step: int) -> None:
+        """Measure what is to be measured after so many steps."""
+        for look in self.looks.values():
+            look.look(self.state.model, step)
 
     def finish(self, losses: Float[Tensor, "steps"], seconds: float) -> None:
         """Take over a training that was done elsewhere, from the loss of each step and the seconds it took.
@@ -225,7 +243,7 @@ class Trainer:
             "loss_curve": [float(part.mean()) for part in np.array_split(losses, min(len(losses), CURVE_POINTS))],
             "device": str(self.device),
             "precision": "bf16" if bf16 else "float32",
-            **({} if self.curves is None else {"curves": self.curves.facts()}),
+            **{fact: look.facts() for fact, look in self.looks.items()},
             **honoured(self.state.model, self.spec),
             **({"num_processes": self.ranks.count} if self.ranks.count > 1 else {}),
         }

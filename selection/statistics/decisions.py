@@ -48,7 +48,7 @@ def judge(
     reference: Mapping[str, Sequence[float] | np.ndarray],
     *,
     errors: Mapping[str, float] | None = None,
-    counted: Sequence[str] | None = None,
+    weights: Mapping[str, float] | None = None,
     top: Sequence[int] = TOP,
     num_resamples: int = 1000,
     seed: int = 0,
@@ -56,9 +56,10 @@ def judge(
     """Every measure on every test set, and on their mean if there are several.
 
     Both sides map a test set to the loss of each recipe, with the same recipes in the same order. `errors`: of test
-    sets, the standard error of a recipe's loss at the reference, without which there is no clear_accuracy. `counted`:
-    the test sets that the mean is of, None: all. `top` holds the k of the measures regret@k. Raises InputError for
-    fewer than 3 recipes, sets that differ, or losses that are not finite.
+    sets, the standard error of a recipe's loss at the reference, without which there is no clear_accuracy. `weights`:
+    how much each test set counts in the mean, 0 or more, none for 0; None: all alike. They are the same in every
+    resample. `top` holds the k of the measures regret@k. Raises InputError for fewer than 3 recipes, sets that differ,
+    or losses that are not finite.
     """
     names = list(proxy)
     if names != list(reference) or not names:
@@ -74,10 +75,15 @@ def judge(
     values = {
         name: _measures(a, b, drawn, top, (errors or {}).get(name)) for name, a, b in zip(names, x, y, strict=True)
     }
-    chosen = [name for name in names if counted is None or name in counted]
+    counts = {name: 1.0 if weights is None else weights.get(name, 0.0) for name in names}
+    chosen = [name for name in names if counts[name] > 0]
     if len(names) > 1 and chosen:
         shared = [measure for measure in values[chosen[0]] if all(measure in values[name] for name in chosen)]
-        values[MEAN] = {measure: np.mean([values[name][measure] for name in chosen], axis=0) for measure in shared}
+        shares = [counts[name] for name in chosen]
+        values[MEAN] = {
+            measure: np.average([values[name][measure] for name in chosen], axis=0, weights=shares)
+            for measure in shared
+        }
     return {
         name: {measure: resampled_recipes(of_rows) for measure, of_rows in measures.items()}
         for name, measures in values.items()

@@ -59,7 +59,9 @@ class LossTable:
         last = self._last_steps(size, step, average)
         if len(last) < average:
             end = self.last_step(size) if step is None else step
-            raise InputError(f"size {size!r} has {len(last)} steps up to {end:g}, and {average} are to be averaged")
+            raise InputError(
+                f"size {size!r} has {len(last)} steps up to {end:g}, and {average} are to be averaged; average fewer"
+            )
         return {
             recipe: {name: np.mean([at[recipe][name] for at in last], axis=0).tolist() for name in sets}
             for recipe, sets in last[-1].items()

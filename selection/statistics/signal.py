@@ -10,6 +10,12 @@
 The ceiling is of recipes whose true losses are Gaussian: with r the share of the variance of the recipes' means that is
 their own, at the proxy and at the reference, pairs are ordered alike with probability 1/2 + arcsin(sqrt(r r')) / pi.
 A test set whose ceiling is below what is asked of a proxy cannot decide, whatever the proxy is.
+
+A mean over test sets may count each by its signal to noise at the reference: by r there, which is
+1 - noise^2 / (n variance), 0 for noise alone and 1 for none, of n values a recipe. Weights from the reference alone are
+not used twice: they are known before the proxy is looked at, so that a proxy that guesses has half of the pairs right
+under any of them, luck that spreads recipes at the reference lowers agreement where it raises the weight, and all
+proxies are asked the same. Weights from the proxy's side would let it choose the sets that it is judged on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -89,6 +95,11 @@ def ceiling(proxy: Signal | None, reference: Signal | None) -> float:
 def told_apart(losses: Float[np.ndarray, "r"], error: float) -> Float[np.ndarray, "r r"]:
     """1 for each pair of recipes that lie further apart than CLEAR standard errors of their difference, else 0."""
     return (np.abs(losses[:, None] - losses) > CLEAR * sqrt(2) * error).astype(np.float64)
+
+
+def weights_of(reference: Mapping[str, Signal]) -> dict[str, float]:
+    """How much each test set counts in a mean weighted by signal to noise, from the signals at the reference alone."""
+    return {name: signal.own_share for name, signal in reference.items()}
 
 
 def able(ceilings: Mapping[str, float], threshold: float) -> list[str]:

@@ -32,7 +32,8 @@ class Criterion:
     average: int = 1
     """The last so many checkpoints are averaged, on both sides."""
     sets: DecidingSets = "all"
-    """What the mean is of: all test sets, or those that noise leaves able to decide (`signal.ceiling`)."""
+    """What the mean is of: all test sets, those that noise leaves able to decide (`signal.ceiling`), or all weighted by
+    signal to noise at the reference (`signal.weights_of`)."""
 
     def __post_init__(self) -> None:
         if self.measure not in MEASURES:

@@ -15,19 +15,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thresher.artifacts import Artifact, Draft, build
+from thresher.canonical import hash_json
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.progress import staged
-from thresher.proxies.evaluation import chance_of
+from thresher.proxies.evaluation import chance_of, losses_of, means
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training.last_steps import LastSteps
 from thresher.proxies.trials import Trial, TrialResult, check_trainable
 from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
 from thresher.studies.experiments.validation import planned_reference, run_reference
 from thresher.studies.report.charts import scatter, standalone
 from thresher.workspace import Workspace
 
-COLUMNS = ("size", "recipe", "seed", "test_set", "loss", "correct", "flops")
+COLUMNS = ("size", "recipe", "seed", "step", "test_set", "loss", "bits_per_byte", "correct", "flops")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +53,23 @@ def transfer(
     seed: int,
     workers: int | None,
     workspace: Workspace,
+    average: int = 1,
 ) -> Artifact:
     """Train every size on every recipe (one draw a repeat), `budget` tokens or images an epoch, and measure all
-    on `test_sets`.
+    on `test_sets`, at the end and with `average` above 1 at so many of the last steps.
 
-    An artefact of kind "transfer": `losses.csv` (size, recipe, seed, test_set, loss, correct, flops), which
-    `thresher study from-table` reads too; `per_sample.parquet` (size, test_set, id, r2): how well the losses of each
-    example at that size go with those at the reference, over recipes; `scatter-SIZE.svg`. Repeat r of every recipe and
-    size shares a seed. Each run is an artefact of its own, so a killed study trains nothing again.
+    An artefact of kind "transfer": `losses.csv` (COLUMNS), which `thresher study from-table` reads too;
+    `per_sample.parquet` (size, test_set, id, r2): how well the losses of each example at that size go with those at the
+    reference, over recipes, at the end; `scatter-SIZE.svg`. Repeat r of every recipe and size shares a seed. Each run
+    is an artefact of its own, so a killed study trains nothing again.
     """
     for table in ladder.tables.values():
         check_trainable(pool, table, test_sets)
     trials = plan_recipes(recipes, seed, budget)
-    to_train = planned_ladder(pool, ladder.tables, trials, workspace)
+    to_train = planned_ladder(pool, ladder.tables, trials, workspace, LastSteps.of(test_sets, average))
     say_planned(to_train, pool, workers=workers, workspace=workspace)
-    results = run_ladder(pool, ladder.tables, trials, test_sets, workers=workers, workspace=workspace)
+    training = {"workers": workers, "workspace": workspace, "average": average}
+    results = run_ladder(pool, ladder.tables, trials, test_sets, **training)
     names = [recipe.name for recipe in recipes]
     return compare_sizes(results, ladder, names, test_sets, seed=seed, workspace=workspace)
 
@@ -85,10 +89,17 @@ def compare_sizes(
         for size, runs in results.items()
         for run in runs
     }
+    inputs |= {
+        f"last steps of {size} {run.trial.training_set} {run.trial.repeat}": hash_json(run.model.facts["last_steps"])
+        for size, runs in results.items()
+        for run in runs
+        if "last_steps" in run.model.facts
+    }
     config = {"sizes": {size: table.record for size, table in ladder.tables.items()}, "recipes": [*recipes]}
+    config |= {"columns": [*COLUMNS]}
 
     def write(draft: Draft) -> dict[str, Any]:
-        rows, samples = _losses(results, list(test_sets))
+        rows, samples = _losses(results, test_sets)
         with draft.file("losses.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
@@ -140,23 +151,29 @@ def run_ladder(
     *,
     workers: int | None,
     workspace: Workspace,
+    average: int = 1,
 ) -> dict[str, list[TrialResult]]:
-    """The results of all trials at every size, each size in a folder of its own."""
+    """The results of all trials at every size, each size in a folder of its own; `average` as in `run_trials`."""
+    training = {"workers": workers, "average": average}
     results = {}
     with staged(len(tables), workspace.progress) as stage:
         for name, table in tables.items():
             folder = replace(workspace, root=workspace.root / file_name(name))
             with stage(f"models of {name}"):
-                results[name] = run_reference(pool, table, trials, test_sets, workers=workers, workspace=folder)
+                results[name] = run_reference(pool, table, trials, test_sets, workspace=folder, **training)
     return results
 
 
 def planned_ladder(
-    pool: Examples, tables: Mapping[str, ModelSettings], trials: Sequence[Trial], workspace: Workspace
+    pool: Examples,
+    tables: Mapping[str, ModelSettings],
+    trials: Sequence[Trial],
+    workspace: Workspace,
+    last: LastSteps | None = None,
 ) -> list[Planned]:
     """The trials of every size that `run_ladder` has to train, for `say_planned`."""
     return [
-        planned_reference(pool, table, trials, replace(workspace, root=workspace.root / file_name(name)))
+        planned_reference(pool, table, trials, replace(workspace, root=workspace.root / file_name(name)), last)
         for name, table in tables.items()
     ]
 
@@ -171,22 +188,18 @@ Samples = dict[tuple[str, str], dict[str, np.ndarray]]
 
 
 def _losses(
-    results: Mapping[str, Sequence[TrialResult]], test_sets: Sequence[str]
+    results: Mapping[str, Sequence[TrialResult]], test_sets: Mapping[str, Examples]
 ) -> tuple[list[dict[str, Any]], Samples]:
     """Rows of `losses.csv`, and the losses of single examples."""
     rows, by_run = [], {}
     for size, runs in results.items():
         for run in runs:
-            table = pq.read_table(run.evaluation.file("losses.parquet"))
-            names = table["task"].to_numpy()
-            losses, correct, ids, found = (table[c].to_numpy() for c in ("loss", "correct", "id", "accuracy"))
-            # Of choices, whether the right one was found; else whether the next token or the class was.
-            correct = np.where(np.isnan(found), correct, found)
+            table, last = losses_of(run.evaluation, test_sets), means(run.evaluation, test_sets)
+            names, losses, ids = (table[column].to_numpy() for column in ("task", "loss", "id"))
             for name in test_sets:
                 mask = names == name
                 row = {"size": size, "recipe": run.trial.training_set, "seed": run.trial.repeat, "test_set": name}
-                row |= {"loss": float(losses[mask].mean()), "correct": float(correct[mask].mean())}
-                rows.append(row | {"flops": run.model.facts["flops"]})
+                rows += [row | measured for measured in _by_step(run.model, name, last[name])]
                 own = by_run.setdefault((size, name), {"id": ids[mask]})
                 own.setdefault(run.trial.training_set, []).append(losses[mask])
     samples: Samples = {}
@@ -194,6 +207,27 @@ def _losses(
         recipes = [name for name in own if name != "id"]
         samples[key] = {"id": own["id"], "losses": np.array([np.mean(own[name], axis=0) for name in recipes])}
     return rows, samples
+
+
+def _by_step(model: Artifact, test_set: str, end: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the rows of one run and test set hold: at the last steps, where it was measured there, and at its `end`."""
+    num_steps, whole = model.facts["num_steps"], model.facts["flops"]
+    on_the_way = model.facts.get("last_steps", {"steps": [], "tasks": {test_set: {}}})
+    measured = [
+        (step, {measure: values and values[at] for measure, values in on_the_way["tasks"][test_set].items()})
+        for at, step in enumerate(on_the_way["steps"])
+    ]
+    return [
+        {
+            "step": step,
+            "loss": own["loss"],
+            "bits_per_byte": own["bits_per_byte"],
+            # Of choices, whether the right one was found; else whether the next token or the class was.
+            "correct": own["correct"] if own["accuracy"] is None else own["accuracy"],
+            "flops": round(whole * step / num_steps),
+        }
+        for step, own in [*measured, (num_steps, end)]
+    ]
 
 
 def _per_sample(samples: Samples, proxies: Sequence[str], reference: str) -> pa.Table:

@@ -9,24 +9,40 @@ from jaxtyping import Float
 from scipy.stats import pearsonr, spearmanr
 
 from thresher.artifacts import Artifact
+from thresher.choices import ComparedLoss
 from thresher.errors import InputError
-from thresher.selection.statistics.decisions import judge, spread_over_noise
+from thresher.selection.statistics.decisions import MEAN, judge, spread_over_noise
 from thresher.selection.statistics.loss_table import LossColumns, Losses, LossTable, common, means, read_losses
 from thresher.selection.statistics.power import draw_recipes, resampled_recipes
-from thresher.selection.statistics.signal import Signal, able, ceiling, signal_of
+from thresher.selection.statistics.signal import Signal, able, ceiling, signal_of, weights_of
 from thresher.selection.statistics.verdict import CRITERION, Criterion, Evidence, verdict
 from thresher.studies.experiments.transfer import read_rows
 
 
-def judge_study(study: Artifact, criterion: Criterion = CRITERION, *, units: str = "recipes") -> dict[str, Any]:
-    """The result of `study from-table` on the study's losses, costs measured, and how R^2 goes with what is learned."""
-    table = read_losses([study.file("losses.csv")], LossColumns(seed="seed"))
+def judge_study(
+    study: Artifact, criterion: Criterion = CRITERION, *, units: str = "recipes", loss: ComparedLoss = "loss"
+) -> dict[str, Any]:
+    """The result of `study from-table` on the study's losses, costs measured, and how R^2 goes with what is learned.
+
+    Raises InputError where the study has no such `loss`, or fewer steps than are to be averaged.
+    """
+    table = read_losses([study.file("losses.csv")], _columns(study, loss))
     reference, proxies, flops = (study.facts[key] for key in ("reference", "proxies", "flops"))
     judged = {size: judge_size(table, size, reference, criterion) for size in proxies}
     costs = {size: flops[size] / flops[reference] for size in proxies}
     result = summary(judged, reference, costs=costs, criterion=criterion, units=units)
     accuracy = against_accuracy(study, result["proxies"], criterion.num_resamples, criterion.seed)
     return result | {"accuracy": accuracy}
+
+
+def _columns(study: Artifact, loss: ComparedLoss) -> LossColumns:
+    rows = read_rows(study)
+    if without := [row["test_set"] for row in rows if row.get(loss, "") == ""]:
+        raise InputError(
+            f"{study.path} has no {loss} of {without[0]!r}: of images and classes there is none, and of text it is "
+            "there once the study is run again (nothing is trained anew); or judge by loss"
+        )
+    return LossColumns(seed="seed", step="step" if "step" in rows[0] else None, loss=loss)
 
 
 def against_accuracy(study: Artifact, proxies: Mapping[str, Any], num_resamples: int, seed: int) -> dict[str, Any]:
@@ -73,27 +89,24 @@ def judge_size(
     ends = [_at(entry, at_step) for entry in (name, reference)]
     ours, theirs = (table.at(size, step, criterion.average) for size, step in ends)
     recipes, sets = common(ours, theirs)
-    signals = [_signals(table, end, recipes, sets, side) for end, side in zip(ends, (ours, theirs), strict=True)]
+    known = [_signals(table, end, recipes, sets, side) for end, side in zip(ends, (ours, theirs), strict=True)]
+    signals = [_believed(side) for side in known]
     ceilings = {test: ceiling(*(side.get(test) for side in signals)) for test in sets}
     errors = {test: signal.error for test, signal in signals[1].items()}
     if criterion.measure == "clear_accuracy" and len(errors) < len(sets):
         raise InputError("clear_accuracy needs the reference's noise: seeds, or losses at several steps; take another")
-    chosen = able(ceilings, criterion.threshold) if criterion.sets == "able" else sets
-    if not chosen:
-        raise InputError(
-            f"no test set can decide at {criterion.threshold:g}: noise alone keeps the best at "
-            f"{max(ceilings.values()):.2f}; more seeds, or --sets all"
-        )
+    weights = _weights(sets, ceilings, signals[1], criterion)
     options = {"top": criterion.top, "num_resamples": criterion.num_resamples, "seed": criterion.seed}
-    options |= {"errors": errors, "counted": chosen}
+    options |= {"errors": errors, "weights": weights}
     found: dict[str, Any] = {
         "judged": judge(means(ours, recipes, sets), means(theirs, recipes, sets), **options),
         "signals": {
             test: {
-                "proxy": _described(signals[0].get(test)),
-                "reference": _described(signals[1].get(test)),
+                "proxy": _described(known[0][test]),
+                "reference": _described(known[1][test]),
                 "ceiling": ceilings[test],
-                "is_counted": test in chosen,
+                "is_counted": weights[test] > 0,
+                "weight": weights[test],
             }
             for test in sets
         },
@@ -102,28 +115,61 @@ def judge_size(
         "num_seeds": min(len(ours[recipe][name]) for recipe in recipes for name in sets),
         "left_out": sorted((set(ours) | set(theirs)) - set(recipes)),
     }
+    if criterion.average > 1:
+        ends_alone = [means(table.at(size, step), recipes, sets) for size, step in ends]
+        alone = judge(*ends_alone, **options)
+        found["at_last_step"] = {m: asdict(e) for m, e in (alone.get(MEAN) or alone[sets[0]]).items()}
     if all(len(ours[recipe][sets[0]]) > 1 for recipe in recipes):
         found["spread_over_noise"] = spread_over_noise({name: [ours[r][name] for r in recipes] for name in sets})
     return found
 
 
+def _weights(
+    sets: Sequence[str], ceilings: Mapping[str, float], reference: Mapping[str, Signal], criterion: Criterion
+) -> dict[str, float]:
+    """How much each test set counts in the mean."""
+    if criterion.sets == "weighted" and len(reference) < len(sets):
+        raise InputError("--sets weighted needs the reference's noise: seeds, or losses at several steps; take all")
+    chosen = able(ceilings, criterion.threshold) if criterion.sets == "able" else sets
+    weights = weights_of(reference) if criterion.sets == "weighted" else {test: float(test in chosen) for test in sets}
+    if not any(weights.values()):
+        raise InputError(
+            f"no test set can decide at {criterion.threshold:g}: noise alone keeps the best at "
+            f"{max(ceilings.values()):.2f}; more seeds, or --sets all"
+        )
+    return weights
+
+
+Signals = dict[str, dict[str, Signal]]
+"""Test set -> its signal with the noise of `seeds` and of `checkpoints`, as far as each is known."""
+
+
 def _signals(
     table: LossTable, end: tuple[str, float | None], recipes: Sequence[str], sets: Sequence[str], losses: Losses
-) -> dict[str, Signal]:
-    """The signal of each test set at one size, as far as known: from its seeds, or else the last steps of its runs."""
+) -> Signals:
+    """The signal of each test set at one size: from its seeds, and from the last steps of its runs."""
     from_steps = table.checkpoints(*end)
-    found = {}
+    found: Signals = {}
     for test in sets:
-        signal = signal_of([losses[recipe][test] for recipe in recipes])
-        if signal is None and all(test in from_steps.get(recipe, {}) for recipe in recipes):
-            signal = signal_of([from_steps[recipe][test] for recipe in recipes], "checkpoints")
-        if signal is not None:
-            found[test] = signal
+        known = {"seeds": signal_of([losses[recipe][test] for recipe in recipes])}
+        if all(test in from_steps.get(recipe, {}) for recipe in recipes):
+            known["checkpoints"] = signal_of([from_steps[recipe][test] for recipe in recipes], "checkpoints")
+        found[test] = {source: signal for source, signal in known.items() if signal is not None}
     return found
 
 
-def _described(signal: Signal | None) -> dict[str, Any] | None:
-    return None if signal is None else {**asdict(signal), "ratio": signal.ratio}
+def _believed(signals: Signals) -> dict[str, Signal]:
+    """Of each test set the signal that counts: from seeds, or else from checkpoints."""
+    return {test: next(iter(known.values())) for test, known in signals.items() if known}
+
+
+def _described(known: Mapping[str, Signal]) -> dict[str, Any] | None:
+    """The signal that counts, and the `noise_from` each source, in units of the mean loss."""
+    if not known:
+        return None
+    signal = next(iter(known.values()))
+    noise = {source: one.noise for source, one in known.items()}
+    return {**asdict(signal), "ratio": signal.ratio, "noise_from": noise}
 
 
 def summary(
@@ -171,6 +217,6 @@ def _at(entry: str, default: float | None) -> tuple[str, float | None]:
         raise InputError(f"{entry!r}: the step is no number; write SIZE@STEP") from None
 
 
-def trusted(transfer: Artifact) -> dict[str, Any]:
+def trusted(transfer: Artifact, average: int = 1) -> dict[str, Any]:
     """What the arms at both sizes say of the proxy, as `thresher study verdict` does."""
-    return judge_study(transfer, Criterion(top=(1,)), units="arms")
+    return judge_study(transfer, Criterion(top=(1,), average=average), units="arms")

@@ -19,6 +19,7 @@ from thresher.proxies.evaluation import means
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import spec_of, train_config_of
+from thresher.proxies.training.last_steps import LastSteps
 from thresher.proxies.trials import Trial, TrialResult, check_trainable, planned, run_trials
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.experiments.learned import little_learned, ngram_losses
@@ -44,6 +45,9 @@ class ValidationPlan:
     """arm -> FLOPs of choosing its data."""
     workers: int | None = None
     """Trainings at once; None: one a core, or one on a GPU."""
+    average: int = 1
+    """Models are measured at so many of their last steps too, for a verdict on proxies; the losses that are compared
+    here are those at the end."""
 
 
 def validate(
@@ -63,8 +67,8 @@ def validate(
     `plan.budget` of them, or what the smallest arm holds, and of an arm with more it leaves out the end of each epoch's
     random order. The facts say what arms hold. A seed fixes the initialisation, whichever the arm. All that can be
     refused is refused before anything is trained. Returns an artefact of kind "validation": `runs.parquet` (arm, seed,
-    task, off_target, loss, correct, flops, seen), `learning_curve.svg`, and the facts of `compare`: means, paired
-    differences to random data, places and, with `plan.random_budgets`, compute multipliers.
+    task, off_target, loss, correct, bits_per_byte, flops, seen), `learning_curve.svg`, and the facts of `compare`:
+    means, paired differences to random data, places and, with `plan.random_budgets`, compute multipliers.
     Every run is an artefact of its own, so a killed validation continues with the first missing run.
     """
     lengths = np.asarray(pool.lengths())
@@ -82,15 +86,17 @@ def validate(
         size = _times(times, plan.budget, lengths)
         more = random_set(lengths, size, num_repeats=plan.num_seeds, seed=seed, name=f"{BASELINE} x {times:g}")
         trials += _plan([more], plan, size, seed)
-    to_train = planned_reference(pool, model, trials, workspace)
+    tasks = {**targets, **off_targets}
+    to_train = planned_reference(pool, model, trials, workspace, LastSteps.of(tasks, plan.average))
     say_planned([to_train], pool, workers=plan.workers, workspace=workspace)
     results = run_reference(
         pool,
         model,
         sorted(trials, key=lambda trial: trial.repeat),
-        {**targets, **off_targets},
+        tasks,
         workers=plan.workers,
         workspace=workspace,
+        average=plan.average,
     )
     inputs = {result.trial.name: result.evaluation.content_hash for result in results}
     config = {
@@ -115,7 +121,7 @@ def validate(
                 "seen": units_seen(result.model),
             }
             for result in results
-            for task, row in means(result.evaluation).items()
+            for task, row in means(result.evaluation, tasks).items()
         ]
         with draft.file("runs.parquet") as file:
             pq.write_table(pa.Table.from_pylist(rows), file)
@@ -149,15 +155,25 @@ def run_reference(
     *,
     workers: int | None,
     workspace: Workspace,
+    average: int = 1,
 ) -> list[TrialResult]:
-    """The results of a reference's trials; those of one name, data and seed are found again by every study here."""
-    trials = _of_reference(trials)
-    return run_trials(pool, model, trials, tasks, label="reference runs", workers=workers, workspace=workspace)
+    """The results of a reference's trials; those of one name, data and seed are found again by every study here.
+
+    `average` as in `run_trials`.
+    """
+    trials, where = _of_reference(trials), {"workers": workers, "workspace": workspace, "average": average}
+    return run_trials(pool, model, trials, tasks, label="reference runs", **where)
 
 
-def planned_reference(pool: Examples, model: ModelSettings, trials: Sequence[Trial], workspace: Workspace) -> Planned:
+def planned_reference(
+    pool: Examples,
+    model: ModelSettings,
+    trials: Sequence[Trial],
+    workspace: Workspace,
+    last: LastSteps | None = None,
+) -> Planned:
     """Those of a reference's trials that `run_reference` has to train, for `say_planned`."""
-    return planned(pool, model, _of_reference(trials), workspace)
+    return planned(pool, model, _of_reference(trials), workspace, last)
 
 
 def _of_reference(trials: Sequence[Trial]) -> list[Trial]:

@@ -17,11 +17,12 @@ Table = dict[str, dict[str, dict[int, float]]]
 
 
 def compare(rows: Rows, arms: Sequence[str], costs: Mapping[str, float]) -> dict[str, Any]:
-    """Facts of `rows` (arm, seed, task, off_target, loss, accuracy, flops), of which `arms` are to be compared.
+    """Facts of `rows` (arm, seed, task, off_target, loss, accuracy, bits_per_byte, flops); `arms` are to be compared.
 
     `arms`: arm -> task -> mean loss with its 95 % interval, budgets of random data too; `accuracy`: the same, of tasks
-    with choices; `paired`: each arm's loss minus that of random data, seed by seed; `paired_accuracy`; `standings`:
-    task -> arms from best to worst with their places, ties shared; `multipliers` where random data had 3 budgets.
+    with choices; `bits_per_byte`: the same, of text; `paired`: each arm's loss minus that of random data, seed by seed;
+    `paired_accuracy`; `standings`: task -> arms from best to worst with their places, ties shared; `multipliers` where
+    random data had 3 budgets.
     """
     targets = [row for row in rows if not row["off_target"]]
     losses, accuracies = _table(rows, "loss"), _table(rows, "accuracy")
@@ -29,6 +30,7 @@ def compare(rows: Rows, arms: Sequence[str], costs: Mapping[str, float]) -> dict
     return {
         "arms": _intervals(losses),
         "accuracy": _intervals(accuracies),
+        "bits_per_byte": _intervals(_table(rows, "bits_per_byte")),
         "paired": _paired(rows, arms, "loss"),
         "paired_accuracy": _paired(rows, arms, "accuracy"),
         "standings": {

@@ -16,13 +16,17 @@ def validation_lines(facts: Mapping[str, Any]) -> list[str]:
 
 
 def remark_lines(facts: Mapping[str, Any]) -> list[str]:
-    """What arms hold where they differ, places, ties shared, and compute multipliers."""
+    """What arms hold where they differ, places, ties shared, compute multipliers, and losses of text by its bytes."""
     places = held_lines(facts) + [
         f"places, {task}: " + ", ".join(f"{place['rank']} {place['arm']}" for place in of_task)
         for task, of_task in facts["standings"].items()
     ]
+    places += [f"compute multiplier, {row['arm']}, {row['task']}: {_multiplier(row)}" for row in facts["multipliers"]]
     return places + [
-        f"compute multiplier, {row['arm']}, {row['task']}: {_multiplier(row)}" for row in facts["multipliers"]
+        f"bits per byte, {task}: "
+        + ", ".join(f"{arm} {of_arm[task]['mean']:.4f}" for arm, of_arm in by_arm.items() if task in of_arm)
+        for by_arm in [facts.get("bits_per_byte", {})]
+        for task in dict.fromkeys(task for of_arm in by_arm.values() for task in of_arm)
     ]
 
 

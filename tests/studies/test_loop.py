@@ -1,10 +1,13 @@
 """The whole loop at toy size: killed anywhere it resumes to the same bytes, and a second run finds everything there."""
 
+import csv
+import json
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.toy_corpus import write_corpus
@@ -39,6 +42,7 @@ k = 32
 fraction = 0.25
 [validate]
 controls = ["bottom", "minhash:0.7 | gradient-norm"]
+average = 2
 """
 
 
@@ -71,8 +75,6 @@ def unbroken(tmp_path_factory):
 
 
 def test_a_study_ends_in_a_report_and_a_result(unbroken):
-    import json
-
     _, out = unbroken
     result = json.loads((out / "result.json").read_text())
     assert set(result["arms"]) == {"dsdm", "bottom", "minhash:0.7 | gradient-norm", "random"}
@@ -81,7 +83,10 @@ def test_a_study_ends_in_a_report_and_a_result(unbroken):
     small = result["trust"]["proxies"]["20k"]
     assert small["num_recipes"] == 4 and set(small["judged"]) == {"cooking", "sailing", "mean over sets"}
     assert result["trust"]["verdict"]["smallest"] is None and not result["trust"]["verdict"]["can_tell"]
+    assert small["signals"]["cooking"]["proxy"]["source"] == "seeds" and "at_last_step" in small
     page = (out / "report.html").read_text()
+    bits = result["bits_per_byte"]["dsdm"]["cooking"]["mean"]
+    assert 0 < bits < 8 and f"Bits per byte, cooking: dsdm {bits:.4f}" in page
     assert "Can the proxy be trusted?" in page and "Too few arms to tell: with 4 even full agreement" in page
     assert set(result["seconds"]) == {"prepare", "train", "featurize", "score", "index", "select", "validate"}
     assert "cooking" in page and "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
@@ -97,6 +102,25 @@ def test_the_stages_and_what_the_trainings_take_are_said_in_order(unbroken):
     assert trainings[0].startswith("to come: 18 trainings (10 of 20k, 8 of 60k)")  # 2 proxies, 4 arms x 2 seeds, twice
     assert lines.index(trainings[0]) < lines.index("stage 2 of 7: proxies")
     assert lines[-2].startswith("next: python -m webbrowser ") and lines[-2].endswith("report.html")
+
+
+def test_the_arms_are_judged_in_bits_per_byte_too(unbroken, capsys):
+    _, out = unbroken
+    (transfer,) = (path.parent for path in out.glob("transfer*/meta.json"))
+    rows = list(csv.DictReader((transfer / "losses.csv").read_text().splitlines()))
+    assert len(rows) == 2 * 4 * 2 * 2 * 2 and len({row["step"] for row in rows if row["size"] == "20k"}) == 2
+    command = ["study", "verdict", str(transfer), "--resamples", "20", "--json"]
+    found = {}
+    for loss in ("loss", "bits_per_byte"):
+        assert main([*command, "--average", "2", "--loss", loss]) == 0
+        found[loss] = json.loads(capsys.readouterr().out)["proxies"]["20k"]["judged"]["cooking"]
+    of = {(row["recipe"], row["size"]): [] for row in rows}
+    for row in rows:
+        if row["test_set"] == "cooking":
+            of[row["recipe"], row["size"]].append(float(row["bits_per_byte"]))
+    x, y = ([np.mean(values) for (_, at), values in of.items() if at == size] for size in ("20k", "60k"))
+    assert found["bits_per_byte"]["r2"]["value"] == pytest.approx(np.corrcoef(x, y)[0, 1] ** 2)
+    assert found["bits_per_byte"] != found["loss"]
 
 
 def test_a_second_run_makes_nothing_and_says_the_same(unbroken, capsys):

@@ -17,7 +17,7 @@ from thresher.api.result import Attribution, descending
 from thresher.attribution.features import store
 from thresher.data import examples as prepared
 from thresher.errors import InputError
-from thresher.proxies.evaluation import evaluate
+from thresher.proxies.evaluation import bits_per_byte, evaluate, mean_of
 from thresher.proxies.models.weights import open_model
 from thresher.scores import check_names, open_scores
 from thresher.selection.selection import open_selection
@@ -58,9 +58,12 @@ class Model(Handle):
         return open_model(self.path)
 
     def evaluate(self, examples: Source, *, device: str = "auto") -> dict[str, float]:
-        """Mean `loss` (nats), `accuracy` and `margin` on prepared examples."""
-        measured = evaluate(self.load(), Examples.of(examples).load(), device=device)
-        return {name: float(measured[key].mean()) for name, key in MEASURED.items()}
+        """Mean `loss` (nats), `accuracy` and `margin` on prepared examples; of text `bits_per_byte` too."""
+        prepared = Examples.of(examples).load()
+        measured = evaluate(self.load(), prepared, device=device)
+        bits = mean_of(bits_per_byte(measured["loss"], prepared))
+        means = {name: float(measured[key].mean()) for name, key in MEASURED.items()}
+        return means | ({} if bits is None else {"bits_per_byte": bits})
 
 
 MEASURED = {"loss": "loss", "accuracy": "correct", "margin": "margin"}

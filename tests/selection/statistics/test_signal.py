@@ -9,7 +9,7 @@ from thresher.cli.main import main
 from thresher.errors import InputError
 from thresher.selection.statistics.decisions import MEAN, judge
 from thresher.selection.statistics.loss_table import LossColumns, read_losses
-from thresher.selection.statistics.signal import CLEAR, ceiling, signal_of, told_apart
+from thresher.selection.statistics.signal import CLEAR, ceiling, signal_of, told_apart, weights_of
 
 
 def test_signal_and_noise_of_seeds_by_hand():
@@ -63,7 +63,27 @@ def test_a_mean_may_be_of_some_test_sets():
     x, y = np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])
     sides = {"good": x, "bad": x}, {"good": x, "bad": y}
     assert judge(*sides, num_resamples=0)[MEAN]["decision_accuracy"].value == 0.5
-    assert judge(*sides, counted=["good"], num_resamples=0)[MEAN]["decision_accuracy"].value == 1
+    assert judge(*sides, weights={"good": 1}, num_resamples=0)[MEAN]["decision_accuracy"].value == 1
+    assert judge(*sides, weights={"good": 3, "bad": 1}, num_resamples=0)[MEAN]["decision_accuracy"].value == 0.75
+
+
+def test_weights_of_the_reference_leave_a_guess_at_a_half_and_pass_over_noise():
+    """Sets from clear to noise alone: agreement of a guess is a half under the weights, that of the truth is raised."""
+    rng, recipes = np.random.default_rng(3), 12
+    noises = {"clear": 0.05, "middling": 0.7, "noise": 50.0}
+    guessed, known, plain = [], [], []
+    for _ in range(60):
+        true = {name: rng.normal(size=recipes) for name in noises}
+        sides = {name: 100 + true[name][:, None] + noises[name] * rng.normal(size=(recipes, 3)) for name in noises}
+        signals = {name: signal_of(side.tolist()) for name, side in sides.items()}
+        weights = weights_of({name: signal for name, signal in signals.items() if signal is not None})
+        reference = {name: side.mean(axis=1) for name, side in sides.items()}
+        for proxy, found in ((rng.normal(size=(3, recipes)), guessed), (list(true.values()), known)):
+            judged = judge(dict(zip(noises, proxy, strict=True)), reference, weights=weights, num_resamples=0)
+            found.append(judged[MEAN]["decision_accuracy"].value)
+        plain.append(judge(true, reference, num_resamples=0)[MEAN]["decision_accuracy"].value)
+    assert np.mean(guessed) == pytest.approx(0.5, abs=0.04)
+    assert np.mean(known) > np.mean(plain) + 0.05
 
 
 @pytest.fixture
@@ -106,7 +126,14 @@ def test_a_table_with_steps_says_which_test_sets_can_decide(table, capsys):
     every = from_table(capsys, table, "--step", "step")["proxies"]["1M"]["judged"][MEAN]["decision_accuracy"]
     counted = found["proxies"]["1M"]["judged"][MEAN]["decision_accuracy"]
     assert counted["value"] == found["proxies"]["1M"]["judged"]["clear"]["decision_accuracy"]["value"] > every["value"]
+    weighted = from_table(capsys, table, "--step", "step", "--sets", "weighted")["proxies"]["1M"]
+    own = {name: weighted["signals"][name]["reference"]["own_share"] for name in ("clear", "noisy")}
+    assert {name: weighted["signals"][name]["weight"] for name in own} == own and own["clear"] > 0.9 > own["noisy"]
+    accuracies = [weighted["judged"][name]["decision_accuracy"]["value"] for name in own]
+    mean = weighted["judged"][MEAN]["decision_accuracy"]["value"]
+    assert mean == pytest.approx(np.average(accuracies, weights=list(own.values())))
     averaged = from_table(capsys, table, "--step", "step", "--average", 3, "--criterion", "clear_accuracy")
+    assert averaged["proxies"]["1M"]["at_last_step"]["decision_accuracy"] == every
     assert averaged["verdict"]["measure"] == "clear_accuracy"
 
 
@@ -114,6 +141,7 @@ def test_noise_that_nobody_knows_is_refused_where_it_is_needed(table, capsys):
     rows = [line for line in table.read_text().splitlines() if ",6," in line or "size" in line]
     table.write_text("\n".join(rows) + "\n")
     assert "needs the reference's noise" in from_table(capsys, table, "--criterion", "clear_accuracy")
+    assert "needs the reference's noise" in from_table(capsys, table, "--sets", "weighted")
     only_noisy = [line for line in rows if "clear" not in line]
     table.write_text("\n".join(only_noisy) + "\n")
     assert from_table(capsys, table)["proxies"]["1M"]["signals"]["noisy"]["ceiling"] == 1

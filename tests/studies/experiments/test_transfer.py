@@ -78,6 +78,36 @@ def test_its_losses_are_a_table_that_from_table_judges_alike(data, capsys):
     assert main(["study", "verdict", str(data / "pool")]) == 2
 
 
+def test_the_last_steps_are_averaged_on_both_sides_and_meet_in_one_table(data, capsys):
+    assert study(data, "--average", "3", "--seeds", "1", "--sets", "weighted") == 0
+    result = json.loads(capsys.readouterr().out)
+    rows = _rows(result["path"])
+    steps = sorted({int(row["step"]) for row in rows})
+    assert len(steps) == 3 and len(rows) == 5 * 2 * 2 * 3 and steps[0] >= 0.9 * steps[-1]
+    proxy = result["proxies"]["mlp-4x1"]
+    signal = proxy["signals"]["all"]
+    assert signal["reference"]["source"] == "checkpoints" and list(signal["proxy"]["noise_from"]) == ["checkpoints"]
+    weights = [proxy["signals"][name]["weight"] for name in ("all", "low")]
+    assert weights == [proxy["signals"][name]["reference"]["own_share"] for name in ("all", "low")]
+    mean = np.average([proxy["judged"][name]["r2"]["value"] for name in ("all", "low")], weights=weights)
+    assert proxy["judged"]["mean over sets"]["r2"]["value"] == pytest.approx(mean)
+    assert set(proxy["at_last_step"]) == set(proxy["judged"]["mean over sets"])
+    own = [[float(row["loss"]) for row in rows if (row["size"], row["recipe"], row["test_set"]) == (size, name, "all")]
+           for size in ("mlp-4x1", "mlp-16x1") for name in ("everything", "one", "half", "without", "odd")]  # fmt: skip
+    x, y = np.mean(own, axis=1).reshape(2, 5)
+    assert proxy["judged"]["all"]["spearman"]["value"] == pytest.approx(spearmanr(x, y).statistic)
+    again = ["study", "from-table", f"{result['path']}/losses.csv", "--seed-column", "seed", "--step", "step",
+             "--average", "3", "--reference", "mlp-16x1", "--resamples", "100", "--sets", "weighted",
+             "--json"]  # fmt: skip
+    assert main(again) == 0
+    assert json.loads(capsys.readouterr().out)["proxies"] == result["proxies"]
+    assert main(["study", "verdict", result["path"], "--resamples", "100", "--average", "2"]) == 0
+    assert main(["study", "verdict", result["path"], "--average", "4"]) == 2
+    assert "has 3 steps up to" in capsys.readouterr().err
+    assert main(["study", "verdict", result["path"], "--loss", "bits_per_byte"]) == 2
+    assert "has no bits_per_byte of 'all': of images and classes there is none" in capsys.readouterr().err
+
+
 def test_training_sets_hold_what_they_say(tmp_path):
     pool = digits(tmp_path / "pool", slice(0, 200))
     sources = Sources(workspace=Workspace(tmp_path / "space", "cpu"), pool=pool)

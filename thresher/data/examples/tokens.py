@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from thresher.canonical import hash_json
 from thresher.data.examples.base import Examples, Labelled, Positions, Windows
 from thresher.data.text.documents import as_one_text
+from thresher.data.text.predicted_bytes import bytes_of_runs
 from thresher.data.token_files import Layout, predicted_in, read_layout
 from thresher.outputs import Batch
 
@@ -94,6 +95,35 @@ class TokenExamples(Examples):
     def window_starts(self) -> Int[np.ndarray, "w"]:
         """Which token of its example each window begins with, from 0."""
         return np.asarray(self._windows[:, 1], dtype=np.int64)
+
+    @cached_property
+    def _predicted(self) -> Int[np.ndarray, "w 3"]:
+        """The document of each window, and from which of its tokens to before which the window predicts."""
+        example, _, stop = np.asarray(self._windows).T
+        counts = predicted_in(self._windows[:, 1:], *self.spans[example, 1:].T)
+        stops = np.minimum(stop, self.spans[example, 2])
+        return np.stack([example, stops - counts, stops], axis=1)
+
+    @property
+    def num_predicted(self) -> Int[np.ndarray, "n"]:
+        """How many tokens of each example are predicted."""
+        return self._of_examples(self._predicted[:, 2] - self._predicted[:, 1])
+
+    @cached_property
+    def predicted_bytes(self) -> Int[np.ndarray, "n"] | None:
+        """The UTF-8 bytes of the text that the predicted tokens of each example stand for; an end token for none.
+
+        None where the artefact does not hold the texts and their tokenizer.
+        """
+        if not {"documents.parquet", "tokenizer.json"} <= set(self.artifact.meta["files"]):
+            return None
+        where = (self._predicted, self.stream, self.offsets, self.layout, self.tokenizer)
+        sizes = bytes_of_runs(*where, lambda members: TokenExamples.texts(self, members))
+        return None if sizes is None else self._of_examples(sizes)
+
+    def _of_examples(self, values: Int[np.ndarray, "w"]) -> Int[np.ndarray, "n"]:
+        """The sums over the windows of each example."""
+        return np.bincount(self.windows.example, weights=values, minlength=len(self)).astype(np.int64)
 
     def batch(self, windows: Positions) -> Batch:
         """`input_ids` and `labels` [b, t], as wide as the longest of the windows; -100 where nothing is predicted."""
@@ -264,10 +294,10 @@ class Choices(TokenExamples):
         """Whether each choice is the right one."""
         return self._table["right"].to_numpy()
 
-    @property
-    def num_predicted(self) -> Int[np.ndarray, "m"]:
-        """The number of predicted tokens of each choice."""
-        return np.asarray(self.spans[:, 2] - self.spans[:, 1], dtype=np.int64)
+    @cached_property
+    def predicted_bytes(self) -> None:
+        """None: the texts that are kept are the right choices' alone."""
+        return None
 
     def column(self, name: str) -> list:
         """A column of `examples.parquet` for each choice: what its example has."""
@@ -292,6 +322,11 @@ class LabelledTextExamples(Labelled, TokenExamples):
     def preview(self, index: int) -> str:
         """The text, and the name of its class."""
         return f"{self.texts([index])[0]}\nlabel: {self.classes[int(self.labels[index])]}"
+
+    @cached_property
+    def predicted_bytes(self) -> None:
+        """None: a class is predicted, and no text."""
+        return None
 
     @cached_property
     def choices(self) -> None:

@@ -15,15 +15,15 @@ UNUSABLE = 2**40
 
 
 class BytePlaces:
-    """How many bytes each token of a tokenizer stands for, [vocab]."""
+    """How many bytes each token of a tokenizer stands for, [vocab]; UNUSABLE where a token does not say."""
 
     def __init__(self, sizes: Int[np.ndarray, "vocab"]) -> None:
-        self._sizes = sizes
+        self.sizes = sizes
 
     def __call__(self, text: str, ids: UInt32[np.ndarray, "t"]) -> Int[np.ndarray, "t 2"] | None:
         """The characters [start, end) of each token; None where its bytes are not the text's after all."""
         data = np.frombuffer(text.encode(), np.uint8)
-        ends = np.cumsum(self._sizes[ids])
+        ends = np.cumsum(self.sizes[ids])
         if (int(ends[-1]) if len(ends) else 0) != len(data):
             return None
         edges = np.stack([np.concatenate([[0], ends])[:-1], ends - 1], axis=1)
