@@ -50,6 +50,43 @@ def transfer_lines(result: Mapping[str, Any]) -> list[str]:
     return [*shown, result["verdict"]["sentence"]]
 
 
+def rate_lines(result: Mapping[str, Any]) -> list[str]:
+    """What a study of learning rates says: a row a rate, two of them set by set, what to train at."""
+    from thresher.selection.statistics.decisions import MEAN
+    from thresher.studies.experiments.rates import ALL, DECIDING, recommendation, row_of
+
+    shown = [
+        "Spearman with the reference, every recipe at its best rate (95 % intervals)",
+        f"{'multiple':<10}{'rate':<10}{'drop':<8}{'tau':<6}{'spread':<8}{'mean loss':<23}{'mean over sets':<23}"
+        "those that can decide",
+    ]
+    for row in result["rates"]:
+        tau = "-" if row["tau_below"] is None else f"{row['tau_below']:.2f}"
+        noise = "-" if row["spread_over_noise"] is None else f"{row['spread_over_noise']:.1f}"
+        marks = [word for word, yes in (("plateau", row["on_plateau"]), ("untrained", not row["trained"])) if yes]
+        marks += [word for word in ("recommended", "standard") if row["learning_rate"] == result[word]]
+        means = "".join(f"{_spearman(row, name):<23}" for name in (ALL, MEAN, DECIDING))
+        shown.append(
+            f"{row['multiple']:<10.3g}{row['learning_rate']:<10.3g}{row['drop']:<8.1%}{tau:<6}{noise:<8}{means}"
+            f"{' '.join(marks)}"
+        )
+    named = [word for word in ("recommended", "standard") if result[word] is not None]
+    shown.append("set by set: " + ", ".join(f"{word} ({result[word]:.3g})" for word in named))
+    for test in result["sets"]:
+        values = "".join(f"{_spearman(row_of(result, result[word]), test):<23}" for word in named)
+        left_out = "" if test in result["deciding"] else "  cannot decide"
+        shown.append(f"  {test:<24}{values}{left_out}")
+    shown.append(f"largest eigenvalue of the Hessian: {result['largest_eigenvalue']:.3g}")
+    return [*shown, *recommendation(result)]
+
+
+def _spearman(row: Any, name: str) -> str:
+    if name not in row["judged"]:
+        return "-"
+    value = row["judged"][name]["spearman"]
+    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
 def study_lines(result: Mapping[str, Any]) -> str:
     """What a person reads when a study has ended."""
     lines = validation_lines(result)

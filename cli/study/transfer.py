@@ -34,28 +34,17 @@ class Transfer(StudyOptions):
     """What the mean is of: all test sets, or those able to decide, in which noise leaves room for --threshold."""
 
     def run(self, progress):
-        from thresher.proxies.settings import ModelSettings
         from thresher.selection.statistics.verdict import Criterion
         from thresher.studies.experiments.transfer import Ladder, transfer
         from thresher.studies.experiments.trust import judge_study
 
         criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed, sets=self.sets)
         drawn = self.drawn(progress)
-        tables = {
-            size: ModelSettings(
-                size=size,
-                epochs=self.epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                optimizer=self.optimizer,
-            )
-            for size in self.sizes
-        }
         artifact = transfer(
             drawn.pool,
             drawn.training_sets,
             self.opened_test_sets(),
-            Ladder(tables=tables),
+            Ladder(tables={size: self.model_settings(size) for size in self.sizes}),
             budget=drawn.budget,
             seed=self.seed,
             workers=self.workers,

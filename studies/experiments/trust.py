@@ -1,7 +1,7 @@
 """What a finished transfer study says: every proxy judged by the reference, and the smallest that can be trusted."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, fields
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ from scipy.stats import pearsonr, spearmanr
 from thresher.artifacts import Artifact
 from thresher.errors import InputError
 from thresher.selection.statistics.decisions import judge, spread_over_noise
+from thresher.selection.statistics.further import Costs, Evidence
 from thresher.selection.statistics.loss_table import LossColumns, Losses, LossTable, common, means, read_losses
 from thresher.selection.statistics.power import draw_recipes, resampled_recipes
-from thresher.selection.statistics.signal import Signal, able, ceiling, signal_of
-from thresher.selection.statistics.verdict import CRITERION, Criterion, Evidence, verdict
+from thresher.selection.statistics.signal import Signal, able, ceiling, signal_of, told_apart
+from thresher.selection.statistics.verdict import CRITERION, Criterion, verdict
 from thresher.studies.experiments.transfer import read_rows
 
 
@@ -23,7 +24,7 @@ def judge_study(study: Artifact, criterion: Criterion = CRITERION, *, units: str
     table = read_losses([study.file("losses.csv")], LossColumns(seed="seed"))
     reference, proxies, flops = (study.facts[key] for key in ("reference", "proxies", "flops"))
     judged = {size: judge_size(table, size, reference, criterion) for size in proxies}
-    costs = {size: flops[size] / flops[reference] for size in proxies}
+    costs = Costs(reference=reference, amounts=flops, in_flops=True, seconds=study.facts.get("seconds", {}))
     result = summary(judged, reference, costs=costs, criterion=criterion, units=units)
     accuracy = against_accuracy(study, result["proxies"], criterion.num_resamples, criterion.seed)
     return result | {"accuracy": accuracy}
@@ -86,20 +87,25 @@ def judge_size(
         )
     options = {"top": criterion.top, "num_resamples": criterion.num_resamples, "seed": criterion.seed}
     options |= {"errors": errors, "counted": chosen}
+    truth = means(theirs, recipes, sets)
     found: dict[str, Any] = {
-        "judged": judge(means(ours, recipes, sets), means(theirs, recipes, sets), **options),
+        "judged": judge(means(ours, recipes, sets), truth, **options),
         "signals": {
             test: {
                 "proxy": _described(signals[0].get(test)),
                 "reference": _described(signals[1].get(test)),
                 "ceiling": ceilings[test],
                 "is_counted": test in chosen,
+                "pairs_apart": _pairs_apart(truth[test], errors.get(test)),
             }
             for test in sets
         },
         "num_recipes": len(recipes),
         "num_sets": len(sets),
-        "num_seeds": min(len(ours[recipe][name]) for recipe in recipes for name in sets),
+        **{
+            count: min(len(side[recipe][name]) for recipe in recipes for name in sets)
+            for count, side in (("num_seeds", ours), ("num_reference_seeds", theirs))
+        },
         "left_out": sorted((set(ours) | set(theirs)) - set(recipes)),
     }
     if all(len(ours[recipe][sets[0]]) > 1 for recipe in recipes):
@@ -122,6 +128,11 @@ def _signals(
     return found
 
 
+def _pairs_apart(losses: Sequence[float], error: float | None) -> int | None:
+    """Pairs of recipes that the reference tells apart; None where its noise is not known."""
+    return None if error is None else int(told_apart(np.asarray(losses), error).sum()) // 2
+
+
 def _described(signal: Signal | None) -> dict[str, Any] | None:
     return None if signal is None else {**asdict(signal), "ratio": signal.ratio}
 
@@ -130,7 +141,7 @@ def summary(
     judged: Mapping[str, Mapping[str, Any]],
     reference: str,
     *,
-    costs: Mapping[str, float] | None,
+    costs: Costs | None,
     criterion: Criterion,
     units: str = "recipes",
 ) -> dict[str, Any]:
@@ -158,9 +169,22 @@ def summary(
 
 
 def _evidence(one: Mapping[str, Any]) -> Evidence:
-    spreads = [spread for spread in one.get("spread_over_noise", {}).values() if np.isfinite(spread)]
-    spread = float(np.median(spreads)) if spreads else None
-    return Evidence(num_recipes=one["num_recipes"], num_seeds=one["num_seeds"], spread=spread)
+    counted = {test: own for test, own in one["signals"].items() if own["is_counted"]}
+    num_pairs, apart = (
+        one["num_recipes"] * (one["num_recipes"] - 1) // 2,
+        [own["pairs_apart"] for own in counted.values()],
+    )
+    return Evidence(
+        num_recipes=one["num_recipes"],
+        num_seeds=one["num_seeds"],
+        num_reference_seeds=one["num_reference_seeds"],
+        signals={test: (_signal(own["proxy"]), _signal(own["reference"])) for test, own in counted.items()},
+        pairs=None if None in apart else (sum(apart), num_pairs * len(apart)),
+    )
+
+
+def _signal(described: Mapping[str, Any] | None) -> Signal | None:
+    return None if described is None else Signal(**{field.name: described[field.name] for field in fields(Signal)})
 
 
 def _at(entry: str, default: float | None) -> tuple[str, float | None]:
