@@ -23,13 +23,15 @@ def _signal_lines(result: Mapping[str, Any]) -> list[str]:
     """Of each proxy and test set, signal over noise on both sides, and what noise leaves of decision accuracy."""
     shown = []
     for name, proxy in result["proxies"].items():
+        pairs = proxy["num_recipes"] * (proxy["num_recipes"] - 1) // 2
         known = {test: own for test, own in proxy["signals"].items() if own["proxy"] or own["reference"]}
         if known:
             shown.append(f"what noise leaves to decide on, {name} (signal / noise there, at the reference; ceiling):")
         for test, own in known.items():
             ratios = ", ".join(f"{own[side]['ratio']:.3g}" if own[side] else "?" for side in ("proxy", "reference"))
             left_out = "" if own["is_counted"] else "  not counted"
-            shown.append(f"  {test:<24} {ratios}; {own['ceiling']:.3f}{left_out}")
+            apart = "" if own["pairs_apart"] is None else f"; {own['pairs_apart']} of {pairs} pairs told apart"
+            shown.append(f"  {test:<24} {ratios}; {own['ceiling']:.3f}{apart}{left_out}")
     return shown
 
 

@@ -10,7 +10,7 @@ import torch
 from thresher.artifacts import LIBRARIES, Artifact, library_version
 from thresher.data.examples import Examples, TokenExamples, WindowExamples
 from thresher.data.examples.scored import scored_texts
-from thresher.intervals import MeanInterval
+from thresher.intervals import Interval, MeanInterval
 from thresher.scores import open_scores
 from thresher.selection.selection import open_selection
 from thresher.selection.statistics.comparison import Measurement
@@ -279,7 +279,7 @@ def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trus
             accuracy=own[measure]["value"],
             low=own[measure]["low"],
             high=own[measure]["high"],
-            regret=tuple(own["regret@1"][end] for end in ("value", "low", "high")) if "regret@1" in own else None,
+            regret=Interval(**own["regret@1"]) if "regret@1" in own else None,
             pairs_apart=proxy["signals"].get(name, {}).get("pairs_apart"),
         )
         for name, own in proxy["judged"].items()

@@ -96,10 +96,14 @@ class Further:
             what += f" with {of_each}"
         runs = [(self.proxy_runs, where), (self.reference_runs, "the reference")]
         counted = ", ".join(f"{count:,} at {size}" for count, size in runs if count)
-        costs = [] if self.cost is None else [f"{self.cost:.3g} of the reference's runs"]
+        costs = [] if self.cost is None else [f"{_plainly(self.cost)} of the reference's runs"]
         costs += [] if self.flops is None else [f"{self.flops:.2g} FLOPs"]
         costs += [] if self.seconds is None else [f"{duration(self.seconds)} as measured"]
         return f"{what} (more runs: {counted}{'; ' if costs else ''}{', '.join(costs)})"
+
+
+def _plainly(number: float) -> str:
+    return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
 
 
 def that_hold(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
-from thresher.intervals import MeanInterval
+from thresher.intervals import Interval, MeanInterval
 from thresher.selection.statistics.comparison import Measurement
 
 
@@ -176,7 +176,7 @@ class Held:
     """The share of pairs of arms in the same order, as `Trust.measure` counts them, with its 95 % interval."""
     low: float
     high: float
-    regret: tuple[float, float, float] | None = None
+    regret: Interval | None = None
     """What taking the proxy's best arm costs at the reference, in loss, with its 95 % interval; None: not measured."""
     pairs_apart: int | None = None
     """Pairs of arms that the reference tells apart; None where its noise is not known, and of several test sets."""

@@ -12,11 +12,11 @@ MEASURES = ("decision_accuracy", "weighted_accuracy", "clear_accuracy", "spearma
 
 @pytest.fixture(scope="module")
 def simulated():
-    """Losses [600 recipes, 8 seeds] at a proxy and a reference whose true losses go together with rho .95."""
+    """Losses [2000 recipes, 8 seeds] at a proxy and a reference whose true losses go together with rho .95."""
     rng = np.random.default_rng(0)
-    reference = rng.normal(size=600)
-    proxy = 0.95 * reference + np.sqrt(1 - 0.95**2) * rng.normal(size=600)
-    return [10 + side[:, None] + noise * rng.normal(size=(600, 8)) for side, noise in ((proxy, 0.9), (reference, 0.6))]
+    reference = rng.normal(size=2000)
+    proxy = 0.95 * reference + np.sqrt(1 - 0.95**2) * rng.normal(size=2000)
+    return [10 + side[:, None] + noise * rng.normal(size=(2000, 8)) for side, noise in ((proxy, 0.9), (reference, 0.6))]
 
 
 def measured(sides, seeds):
@@ -41,7 +41,7 @@ def test_what_more_seeds_would_give_is_what_they_give(measure, simulated):
     found, signals, _ = measured(simulated, 2)
     more, _, _ = measured(simulated, 8)
     assert with_seeds(measure, found[measure].value, signals, (4.0, 4.0)) == pytest.approx(
-        more[measure].value, abs=0.02
+        more[measure].value, abs=0.025
     )
     assert with_seeds(measure, found[measure].value, signals, (1.0, 1.0)) == pytest.approx(found[measure].value)
     assert more[measure].value > found[measure].value

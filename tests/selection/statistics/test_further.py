@@ -53,7 +53,7 @@ def test_few_recipes_with_noise_need_both_and_no_fewer_than_could_hold_at_all():
     assert plan.more_recipes and plan.more_seeds and plan.num_recipes >= recipes_needed("decision_accuracy", 0.9)
     words = plan.words("arms")
     assert words.startswith(f"{plan.num_recipes} arms with {plan.proxy_seeds} seeds of each at 1M and ")
-    assert f"more runs: {plan.proxy_runs} at 1M, {plan.reference_runs} at the reference)" in words
+    assert f"more runs: {plan.proxy_runs:,} at 1M, {plan.reference_runs:,} at the reference)" in words
 
 
 def test_all_that_are_open_have_to_fail_together():

@@ -107,7 +107,7 @@ def test_a_proxy_that_errs_without_noise_is_told_to_fail_by_more_recipes():
 
 
 def test_a_proxy_that_noise_fails_may_be_rescued_by_seeds():
-    found = judged(table(80, noise=1.2))
+    found = judged(table(120, noise=0.7))
     assert found["rungs"][0]["decided"] == "fails" and found["further"][0]["more_seeds"]
     assert all(plan["proxy_seeds"] <= MANY_SEEDS for plan in found["further"])
     assert (
