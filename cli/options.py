@@ -1,4 +1,4 @@
-"""What every command that trains offers for models too large for one plain pass, and where runs are carried out."""
+"""What every command that trains offers: how models of any size are set up, and what saves memory and time."""
 
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar, cast

@@ -102,10 +102,8 @@ def judge_size(
         },
         "num_recipes": len(recipes),
         "num_sets": len(sets),
-        **{
-            count: min(len(side[recipe][name]) for recipe in recipes for name in sets)
-            for count, side in (("num_seeds", ours), ("num_reference_seeds", theirs))
-        },
+        "num_seeds": _fewest(ours, recipes, sets),
+        "num_reference_seeds": _fewest(theirs, recipes, sets),
         "left_out": sorted((set(ours) | set(theirs)) - set(recipes)),
     }
     if all(len(ours[recipe][sets[0]]) > 1 for recipe in recipes):
@@ -126,6 +124,11 @@ def _signals(
         if signal is not None:
             found[test] = signal
     return found
+
+
+def _fewest(losses: Losses, recipes: Sequence[str], sets: Sequence[str]) -> int:
+    """The fewest seeds of any recipe."""
+    return min(len(losses[recipe][name]) for recipe in recipes for name in sets)
 
 
 def _pairs_apart(losses: Sequence[float], error: float | None) -> int | None:
