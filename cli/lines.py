@@ -27,13 +27,15 @@ def _signal_lines(result: Mapping[str, Any]) -> list[str]:
     """Of each proxy and test set, signal over noise on both sides, and what noise leaves of decision accuracy."""
     shown = []
     for name, proxy in result["proxies"].items():
+        pairs = proxy["num_recipes"] * (proxy["num_recipes"] - 1) // 2
         known = {test: own for test, own in proxy["signals"].items() if own["proxy"] or own["reference"]}
         if known:
             shown.append(f"what noise leaves to decide on, {name} (signal / noise there, at the reference; ceiling):")
         for test, own in known.items():
             ratios = ", ".join(f"{own[side]['ratio']:.3g}" if own[side] else "?" for side in ("proxy", "reference"))
             weight = "" if own["weight"] == 1 else f"  weight {own['weight']:.2f}" if own["weight"] else "  not counted"
-            shown.append(f"  {test:<24} {ratios}; {own['ceiling']:.3f}{weight}")
+            apart = "" if own["pairs_apart"] is None else f"; {own['pairs_apart']} of {pairs} pairs told apart"
+            shown.append(f"  {test:<24} {ratios}; {own['ceiling']:.3f}{apart}{weight}")
         both = [noise for own in known.values() if own["proxy"] and len(noise := own["proxy"]["noise_from"]) > 1]
         if both:
             seeds, steps = (median(noise[source] for noise in both) for source in ("seeds", "checkpoints"))
@@ -56,6 +58,43 @@ def transfer_lines(result: Mapping[str, Any]) -> list[str]:
             f"{value:.3f} [{low:.3f}, {high:.3f}]"
         )
     return [*shown, result["verdict"]["sentence"]]
+
+
+def rate_lines(result: Mapping[str, Any]) -> list[str]:
+    """What a study of learning rates says: a row a rate, two of them set by set, what to train at."""
+    from thresher.selection.statistics.decisions import MEAN
+    from thresher.studies.experiments.rates import ALL, DECIDING, recommendation, row_of
+
+    shown = [
+        "Spearman with the reference, every recipe at its best rate (95 % intervals)",
+        f"{'multiple':<10}{'rate':<10}{'drop':<8}{'tau':<6}{'spread':<8}{'mean loss':<23}{'mean over sets':<23}"
+        "those that can decide",
+    ]
+    for row in result["rates"]:
+        tau = "-" if row["tau_below"] is None else f"{row['tau_below']:.2f}"
+        noise = "-" if row["spread_over_noise"] is None else f"{row['spread_over_noise']:.1f}"
+        marks = [word for word, yes in (("plateau", row["on_plateau"]), ("untrained", not row["trained"])) if yes]
+        marks += [word for word in ("recommended", "standard") if row["learning_rate"] == result[word]]
+        means = "".join(f"{_spearman(row, name):<23}" for name in (ALL, MEAN, DECIDING))
+        shown.append(
+            f"{row['multiple']:<10.3g}{row['learning_rate']:<10.3g}{row['drop']:<8.1%}{tau:<6}{noise:<8}{means}"
+            f"{' '.join(marks)}"
+        )
+    named = [word for word in ("recommended", "standard") if result[word] is not None]
+    shown.append("set by set: " + ", ".join(f"{word} ({result[word]:.3g})" for word in named))
+    for test in result["sets"]:
+        values = "".join(f"{_spearman(row_of(result, result[word]), test):<23}" for word in named)
+        left_out = "" if test in result["deciding"] else "  cannot decide"
+        shown.append(f"  {test:<24}{values}{left_out}")
+    shown.append(f"largest eigenvalue of the Hessian: {result['largest_eigenvalue']:.3g}")
+    return [*shown, *recommendation(result)]
+
+
+def _spearman(row: Any, name: str) -> str:
+    if name not in row["judged"]:
+        return "-"
+    value = row["judged"][name]["spearman"]
+    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
 def study_lines(result: Mapping[str, Any]) -> str:

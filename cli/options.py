@@ -1,10 +1,15 @@
-"""What every command that trains offers for models too large for one plain pass, and where runs are carried out."""
+"""What every command that trains offers: how models of any size are set up, and what saves memory and time."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from thresher.choices import Parametrization, Precision
 from thresher.cli.command import Command
+
+if TYPE_CHECKING:
+    from thresher.proxies.settings import ModelSettings
+
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +42,18 @@ class ModelOptions(Command):
             "compile": self.compile or None,
             "keep_optimizer": self.keep_optimizer or None,
         }
+
+    def model_settings(self, size: str, **others: Any) -> "ModelSettings":
+        """What a model of `size` is asked to be, by these options, `others`, and the command's own of the same names.
+
+        So every option of this class reaches the models of every command that has it.
+        """
+        from thresher.proxies.settings import ModelSettings
+
+        return settings_of(self, ModelSettings, size=size, **{**self.model_options(), **others})
+
+
+def settings_of(command: Command, kind: type[Settings], **others: Any) -> Settings:
+    """The dataclass `kind` of plain settings, from the options of `command` with the same names and from `others`."""
+    names = {field.name for field in fields(command)} & {field.name for field in fields(cast(Any, kind))}
+    return kind(**{name: getattr(command, name) for name in names - others.keys()}, **others)

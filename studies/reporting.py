@@ -10,7 +10,7 @@ import torch
 from thresher.artifacts import LIBRARIES, Artifact, library_version
 from thresher.data.examples import Examples, TokenExamples, WindowExamples
 from thresher.data.examples.scored import scored_texts
-from thresher.intervals import MeanInterval
+from thresher.intervals import Interval, MeanInterval
 from thresher.scores import open_scores
 from thresher.selection.selection import open_selection
 from thresher.selection.statistics.comparison import Measurement
@@ -269,14 +269,18 @@ def _flops(result: StudyResult) -> dict[str, float]:
 
 def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trust:
     (size, proxy), *_ = found["proxies"].items()
+    measure = found["verdict"]["measure"]
+    measure = measure if measure.endswith("accuracy") else "decision_accuracy"
     rows = [
         Held(
             test_set=name,
             r2=own["r2"]["value"],
             spearman=own["spearman"]["value"],
-            accuracy=own["decision_accuracy"]["value"],
-            low=own["decision_accuracy"]["low"],
-            high=own["decision_accuracy"]["high"],
+            accuracy=own[measure]["value"],
+            low=own[measure]["low"],
+            high=own[measure]["high"],
+            regret=Interval(**own["regret@1"]) if "regret@1" in own else None,
+            pairs_apart=proxy["signals"].get(name, {}).get("pairs_apart"),
         )
         for name, own in proxy["judged"].items()
     ]
@@ -287,6 +291,7 @@ def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trus
         num_seeds=num_seeds,
         sentence=found["verdict"]["sentence"],
         can_tell=found["verdict"]["can_tell"],
+        measure=measure,
         rows=rows,
         losses=[
             SizeLoss(**{key: row[key] for key in ("size", "recipe", "test_set", "loss")}) for row in read_rows(transfer)

@@ -45,6 +45,8 @@ RULES: Mapping[str, Rule] = {
     "tokens_per_parameter": Rule(0, 1e6, above=True),
     "batch_size": Rule(1, 10**6),
     "learning_rate": Rule(0, 1e3, above=True),
+    "multiples": Rule(0, 1e3, above=True),
+    "reference_multiples": Rule(0, 1e3, above=True),
     "rates": Rule(0, 1e3, above=True),
     "reference_rates": Rule(0, 1e3, above=True),
     "standard": Rule(0, 1e3, above=True),

@@ -6,7 +6,7 @@
 
 width      LDS against width on CIFAR-10: RN-1/16 to RN-1/2, 64 half subsets x 2 seeds, own retrainings too
 transfer   5 sizes x 12 training sets x 7 test sets x 2 seeds of a 13-domain corpus
-rates      10 training sets of 4 kinds, a proxy at 6 rates, a reference 8 times larger at 5 rates each, 2 seeds
+rates      10 training sets of 4 kinds, a proxy at 5 multiples of its rate, a reference 8 times larger at 4, 2 seeds
 
 CIFAR has the pool and target that `benchmarks.attribution.lds` prepared. DATA has `corpus/documents.parquet` (text,
 domain); TABLE is what `benchmarks.selection.table` made: its pool, held-out targets and selections. Each takes 20 to 60
@@ -73,14 +73,14 @@ def transfer(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def rates(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Mixtures, corpora, filters and deduplication; the reference gives each its best of five rates."""
+    """Mixtures, corpora, filters and deduplication; the reference gives each its best of four rates."""
     mixtures = {name: MIXED[name] for name in ("natural", "prose", "technical")}
     corpora = {"books": "domain:books", "python": "domain:python", "newswire": "domain:newswire"}
     recipes = [f"{name}={how}" for name, how in {**mixtures, **corpora}.items()]
     recipes += _selections(arguments.table, {"dsdm-squad": "dsdm-for-squad", **FILTERED, **DEDUPLICATED})
     return _result(
         "study", "learning-rate", *_common(arguments, recipes), "--proxy", "130k", "--reference", "1.07M",
-        "--rates", 1e-4, 3e-4, 1e-3, 3e-3, 8e-3, 2e-2, "--reference-rates", 5e-4, 1e-3, 2e-3, 4e-3, 8e-3,
+        "--multiples", 0.03, 0.1, 0.3, 1, 3, "--reference-multiples", 0.25, 0.5, 1, 2,
     )  # fmt: skip
 
 

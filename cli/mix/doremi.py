@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thresher.cli.command import Command
 from thresher.cli.following import opening
 from thresher.cli.lines import proposal_lines
-from thresher.cli.mix.options import command_line, settings_of
+from thresher.cli.mix.options import command_line
+from thresher.cli.options import ModelOptions, settings_of
 from thresher.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoReMi(Command):
+class DoReMi(ModelOptions):
     """DoReMi on a prepared pool: a reference trained on uniform domains, then a proxy whose domains are reweighted.
 
     The mixture is the weights' mean over steps and over --seeds; how far the seeds agree is in the report, because
@@ -48,13 +48,11 @@ class DoReMi(Command):
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train reference and proxy models by turns, and write the mean weights over their paths."""
         from thresher.data.examples import open_examples
-        from thresher.proxies.settings import ModelSettings
         from thresher.studies.mixtures.doremi import DoReMiSettings, reweight_by_doremi
         from thresher.studies.mixtures.proposal import write_proposal
         from thresher.workspace import Workspace
 
-        model = settings_of(self, ModelSettings, size=self.model, epochs=1.0)
-        settings = settings_of(self, DoReMiSettings, model=model)
+        settings = settings_of(self, DoReMiSettings, model=self.model_settings(self.model, epochs=1.0))
         workspace = Workspace(self.out, self.device, progress)
         result = reweight_by_doremi(open_examples(self.pool), settings, workspace)
         return write_proposal(result, self.out, command=command_line("doremi", self))

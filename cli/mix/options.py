@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from thresher.choices import Executor, Optimizer
 from thresher.cli.command import Command, named_numbers, named_paths
@@ -110,10 +110,9 @@ class Training(ModelOptions):
 
     def bench(self, out: Path) -> "Bench":
         """What all runs share, with their artefacts under `out`."""
-        from thresher.proxies.settings import ModelSettings
         from thresher.studies.mixtures.runs import Bench
 
-        model = settings_of(self, ModelSettings, size=self.model, epochs=1.0, **self.model_options())
+        model = self.model_settings(self.model, epochs=1.0)
         return Bench(self.pool, named_paths(self.targets, "--targets"), model, out, self.device, self.executor)
 
 
@@ -124,15 +123,6 @@ def _repeats(entries: Sequence[str]) -> float | dict[str, float]:
         except ValueError:
             raise InputError(f"--max-repeats {entries[0]!r} is no number; give one, or DOMAIN=NUMBER") from None
     return named_numbers(entries, "--max-repeats") if entries else 1.0
-
-
-Settings = TypeVar("Settings")
-
-
-def settings_of(command: Command, kind: type[Settings], **others: Any) -> Settings:
-    """The dataclass `kind` of plain settings, from the options of `command` with the same names and from `others`."""
-    names = {field.name for field in fields(command)} & {field.name for field in fields(cast(Any, kind))}
-    return kind(**{name: getattr(command, name) for name in names - others.keys()}, **others)
 
 
 POSITIONAL = ("files", "domains")

@@ -7,7 +7,8 @@ from typing import Any
 import tyro
 
 from thresher.cli.command import named_numbers
-from thresher.cli.mix.options import Proposing, command_line, settings_of
+from thresher.cli.mix.options import Proposing, command_line
+from thresher.cli.options import settings_of
 from thresher.errors import InputError
 from thresher.progress import Progress
 

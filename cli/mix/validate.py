@@ -7,7 +7,8 @@ from typing import Any
 
 from thresher.cli.command import made, named_paths
 from thresher.cli.lines import mixture_validation_lines
-from thresher.cli.mix.options import Training, command_line, settings_of
+from thresher.cli.mix.options import Training, command_line
+from thresher.cli.options import settings_of
 from thresher.progress import Progress
 
 

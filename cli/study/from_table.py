@@ -54,7 +54,8 @@ class FromTable(Command):
     """What the mean is of: all test sets, those able to decide, in which noise leaves room for --threshold, or all
     weighted by signal to noise at the reference."""
     costs: tuple[str, ...] = ()
-    """SIZE=FLOPS of each size; none: by the numbers of parameters that the sizes' names give."""
+    """SIZE=FLOPS of each size; none: the mean of the column `flops`, where there is one, or else by the numbers of
+    parameters that the sizes' names give. A column `seconds` says how long runs take."""
     resamples: int = 1000
     seed: int = 0
 
@@ -66,7 +67,7 @@ class FromTable(Command):
                 raise InputError(f"{path} does not exist; check the path")
 
     def run(self, progress):
-        from thresher.selection.statistics.loss_table import LossColumns, read_losses
+        from thresher.selection.statistics.loss_table import LossColumns, read_losses, read_means
         from thresher.selection.statistics.verdict import Criterion
         from thresher.studies.experiments.trust import judge_size, summary
 
@@ -82,10 +83,13 @@ class FromTable(Command):
             step=self.step,
             seed=self.seed_column,
         )
-        table = read_losses(_files(self.files), columns)
+        files = _files(self.files)
+        table = read_losses(files, columns)
         reference, *proxies = self._sizes(table.sizes)
         judged = {name: judge_size(table, name, reference, criterion, self.at_step) for name in proxies}
-        return summary(judged, reference, costs=_costs([reference, *proxies], self.costs), criterion=criterion)
+        seconds = read_means(files, columns, "seconds")
+        costs = _costs([reference, *proxies], self.costs, read_means(files, columns, "flops"), seconds)
+        return summary(judged, reference, costs=costs, criterion=criterion)
 
     def _sizes(self, there: list[str]) -> list[str]:
         """The reference, then the proxies from small to large."""
@@ -125,9 +129,15 @@ def _amount(size: str) -> float | None:
         return None
 
 
-def _costs(sizes: list[str], given: tuple[str, ...]) -> dict[str, float] | None:
-    costs: Mapping[str, float | None] = named_numbers(given, "--costs") or {size: _amount(size) for size in sizes}
-    reference = costs.get(sizes[0])
-    if not reference:
+def _costs(sizes: list[str], given: tuple[str, ...], flops: Mapping[str, float], seconds: Mapping[str, float]):
+    """What runs of the sizes (SIZE or SIZE@STEP), the reference first, cost; None where that is not known of it."""
+    from thresher.selection.statistics.further import Costs
+
+    known = named_numbers(given, "--costs") or flops
+    plain = {size: size.partition("@")[0] for size in sizes}
+    amounts = {size: known.get(size, known.get(name)) if known else _amount(size) for size, name in plain.items()}
+    whole = {size: amount for size, amount in amounts.items() if amount}
+    if sizes[0] not in whole:
         return None
-    return {size: cost / reference for size in sizes[1:] if (cost := costs.get(size)) is not None}
+    measured = {size: seconds[name] for size, name in plain.items() if name in seconds}
+    return Costs(reference=sizes[0], amounts=whole, in_flops=bool(known), seconds=measured)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from thresher.cli.command import made
+from thresher.cli.lines import rate_lines
 from thresher.cli.study.options import StudyOptions
+from thresher.errors import InputError
 from thresher.proxies.models.names import parse as parse_model
 
 
@@ -17,41 +19,50 @@ class LearningRate(StudyOptions):
 
     usage = """
     thresher study learning-rate --pool pool --test-sets squad=target --recipes all=all web=domain:web \
-      books=domain:books --proxy 0.4M --reference 1.6M --rates 1e-4 1e-3 1e-2 --reference-rates 1e-3 4e-3 --out rates
+      books=domain:books --proxy 0.4M --reference 1.6M --multiples .1 .3 1 --out rates
     """
 
     proxy: str
     """The proxy's size."""
     reference: str
     """The reference's size."""
-    rates: tuple[float, ...]
-    """Learning rates of the proxy."""
-    reference_rates: tuple[float, ...]
-    """Learning rates of the reference, of which every recipe gets its best."""
+    multiples: tuple[float, ...] = ()
+    """Learning rates of the proxy, as multiples of its own (the ladder's); none: 0.03 0.1 0.3 1 3."""
+    reference_multiples: tuple[float, ...] = ()
+    """The same of the reference, of which every recipe gets its best; none: 0.5 1 2."""
+    rates: tuple[float, ...] = ()
+    """Instead of --multiples: learning rates as they are."""
+    reference_rates: tuple[float, ...] = ()
+    """Instead of --reference-multiples: learning rates as they are."""
     standard: float | None = None
-    """The proxy's usual rate, which the reduced one is compared with; none: the ladder's rule."""
+    """The proxy's own rate, which multiples are of and the others are compared with; none: the ladder's rule."""
 
     def check(self):
         super().check()
         parse_model(self.reference, trained=False)
+        for side in ("", "reference-"):
+            names = [f"{side}rates", f"{side}multiples"]
+            if all(getattr(self, name.replace("-", "_")) for name in names):
+                raise InputError(f"--{names[0]} and --{names[1]} both say which rates; leave one out")
 
     def run(self, progress):
-        from thresher.proxies.settings import ModelSettings
         from thresher.proxies.training.chosen import usual_rate
         from thresher.studies.experiments.learning_rate import learning_rate
+        from thresher.studies.experiments.rates import MULTIPLES, REFERENCE_MULTIPLES, TriedRates
 
         drawn = self.drawn(progress)
-        common = {"epochs": self.epochs, "batch_size": self.batch_size, "optimizer": self.optimizer}
-        proxy = ModelSettings(size=self.proxy, **common)
+        proxy, reference = (self.model_settings(size) for size in (self.proxy, self.reference))
+        own = self.standard or usual_rate(proxy, drawn.pool)
         artifact = learning_rate(
             drawn.pool,
             drawn.training_sets,
             self.opened_test_sets(),
             proxy=proxy,
-            rates=self.rates,
-            reference=ModelSettings(size=self.reference, **common),
-            reference_rates=self.reference_rates,
-            standard=self.standard or usual_rate(proxy, drawn.pool),
+            rates=TriedRates.of(own, self.multiples or MULTIPLES, self.rates),
+            reference=reference,
+            reference_rates=TriedRates.of(
+                usual_rate(reference, drawn.pool), self.reference_multiples or REFERENCE_MULTIPLES, self.reference_rates
+            ),
             budget=drawn.budget,
             seed=self.seed,
             workers=self.workers,
@@ -61,25 +72,4 @@ class LearningRate(StudyOptions):
         return made(artifact)
 
     def show(self, result):
-        from thresher.studies.experiments.learning_rate import ALL
-
-        lines = [
-            f"path: {result['path']}",
-            "rate        drop    tau below  spread/noise  Spearman of the mean loss with the tuned reference",
-        ]
-        for row in result["rates"]:
-            rho = row["judged"][ALL]["spearman"]
-            marks = [word for word, yes in (("plateau", row["on_plateau"]), ("untrained", not row["trained"])) if yes]
-            marks += ["standard"] if row["learning_rate"] == result["standard"] else []
-            tau = "-" if row["tau_below"] is None else f"{row['tau_below']:.2f}"
-            noise = "-" if row["spread_over_noise"] is None else f"{row['spread_over_noise']:.1f}"
-            lines.append(
-                f"{row['learning_rate']:<11.3g} {row['drop']:<7.1%} {tau:<10} {noise:<13} "
-                f"{rho['value']:.3f} [{rho['low']:.3f}, {rho['high']:.3f}]  {' '.join(marks)}"
-            )
-        lines.append(f"largest eigenvalue of the Hessian: {result['largest_eigenvalue']:.3g}")
-        best = result["recommended"]
-        lines.append(
-            "no rate trained every recipe; pass larger ones" if best is None else f"train proxies at {best:.3g}"
-        )
-        return "\n".join(lines)
+        return "\n".join([f"path: {result['path']}", *rate_lines(result)])

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thresher.choices import Executor, Optimizer
-from thresher.cli.command import Command, named_paths
+from thresher.cli.command import named_paths
+from thresher.cli.options import ModelOptions
 
 if TYPE_CHECKING:
     from thresher.data.examples import Examples
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions(Command):
+class StudyOptions(ModelOptions):
     """The options of a study that trains models of several kinds on several recipes."""
 
     makes = "workspace"

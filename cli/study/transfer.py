@@ -39,7 +39,6 @@ class Transfer(StudyOptions):
     """What is compared: loss (nats a token), or bits_per_byte (of text, the same for every tokenizer)."""
 
     def run(self, progress):
-        from thresher.proxies.settings import ModelSettings
         from thresher.selection.statistics.verdict import Criterion
         from thresher.studies.experiments.transfer import Ladder, transfer
         from thresher.studies.experiments.trust import judge_study
@@ -47,21 +46,11 @@ class Transfer(StudyOptions):
         criterion = Criterion(self.criterion, self.threshold, self.top, self.resamples, self.seed, sets=self.sets,
                               average=self.average)  # fmt: skip
         drawn = self.drawn(progress)
-        tables = {
-            size: ModelSettings(
-                size=size,
-                epochs=self.epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                optimizer=self.optimizer,
-            )
-            for size in self.sizes
-        }
         artifact = transfer(
             drawn.pool,
             drawn.training_sets,
             self.opened_test_sets(),
-            Ladder(tables=tables),
+            Ladder(tables={size: self.model_settings(size) for size in self.sizes}),
             budget=drawn.budget,
             seed=self.seed,
             workers=self.workers,

@@ -1,7 +1,9 @@
 """`thresher study verdict`: the smallest proxy that can be trusted, from a finished transfer study."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -45,9 +47,20 @@ class Verdict(Command):
         return judge_study(open_artifact(self.study, "transfer"), criterion, loss=self.loss)
 
     def show(self, result):
-        rows = [
-            f"  {rung['size']:<16}{rung['overall']['value']:.3f} [{rung['overall']['low']:.3f}, "
-            f"{rung['overall']['high']:.3f}]  {WORDS[rung['decided']]}"
-            for rung in result["verdict"]["rungs"]
-        ]
-        return "\n".join([f"{self.criterion} against {result['reference']}:", *rows, result["verdict"]["sentence"]])
+        return "\n".join(
+            [
+                f"{self.criterion} against {result['reference']}; regret: what taking a size's best costs, in loss",
+                f"  {'size':<16}{self.criterion:<23}{'regret':<24}",
+                *(_row(rung) for rung in result["verdict"]["rungs"]),
+                result["verdict"]["sentence"],
+            ]
+        )
+
+
+def _row(rung: Mapping[str, Any]) -> str:
+    overall, regret = (
+        "-" if value is None else f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+        for value in (rung["overall"], rung["regret"])
+    )
+    apart = "" if rung["pairs"] is None else "  {:,} of {:,} pairs told apart".format(*rung["pairs"])
+    return f"  {rung['size']:<16}{overall:<23}{regret:<24}{WORDS[rung['decided']]}{apart}"

@@ -148,6 +148,20 @@ def read_losses(files: Mapping[str, Path] | Sequence[Path], columns: LossColumns
     return LossTable(dict(by_size))
 
 
+def read_means(files: Mapping[str, Path] | Sequence[Path], columns: LossColumns, column: str) -> dict[str, float]:
+    """The mean of another column of a table by size, such as `flops`; empty unless all of it is numbers above 0."""
+    named = list(files.items()) if isinstance(files, Mapping) else [(None, path) for path in files]
+    found: dict[str, list[float]] = defaultdict(list)
+    for size, path in named:
+        for _, row in _rows(path, columns, size):
+            try:
+                found[size or row[columns.size]].append(float(row.get(column, math.nan)))
+            except ValueError:
+                return {}
+    whole = all(0 < value < math.inf for values in found.values() for value in values)
+    return {size: float(np.mean(values)) for size, values in found.items()} if whole else {}
+
+
 def _rows(path: Path, columns: LossColumns, size: str | None) -> Iterator[tuple[int, dict[str, str]]]:
     needed = [columns.recipe, *([] if size else [columns.size])]
     needed += [] if columns.losses else [columns.test_set, columns.loss]

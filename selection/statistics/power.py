@@ -26,7 +26,7 @@ holds the truth in 1 - `best_low`^(n/2) of cases, .76 at n = 12, until such a re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil, factorial
+from math import factorial
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -39,6 +39,7 @@ LEAST_RECIPES = 5
 .025 by which an interval may miss on one side."""
 MOST_RECIPES = 4096
 """Where a search for the number of recipes that would decide ends."""
+NEGLIGIBLE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -131,21 +132,41 @@ def recipes_needed(measure: str, threshold: float) -> int:
 def recipes_to_decide(measure: str, found: Interval, num_recipes: int, threshold: float) -> int | None:
     """About how many recipes would bring the interval clear of the threshold, if the value stays what it is.
 
-    Of the distance from the value to its lower end, what the unseen recipe makes is 1 - `best_low`, and goes as 1 / n;
-    the rest (in squares) is the recipes' disagreement and goes as 1 / sqrt(n). None if the value is the threshold, or
-    so near that more than MOST_RECIPES would be needed.
+    None if the value is the threshold, or so near that more than MOST_RECIPES would be needed.
     """
-    distance = abs(found.value - threshold)
-    if found.value < threshold:
-        rest, measured = (found.high - found.value) ** 2, None
-    else:
-        rest, measured = (found.value - found.low) ** 2 - (1 - best_low(measure, num_recipes)) ** 2, measure
+    if found.value == threshold:
+        return None
 
-    def clear(n: int) -> bool:
-        unseen = 1 - best_low(measured, n) if measured else 0.0
-        return bool((max(rest, 0.0) * num_recipes / n + unseen**2) ** 0.5 <= distance)
+    def clear(number: int) -> bool:
+        if found.value < threshold:
+            high = found.value + (found.high - found.value) * (num_recipes / number) ** 0.5
+            return high <= threshold + NEGLIGIBLE
+        return low_with(measure, found, num_recipes, number, found.value) >= threshold - NEGLIGIBLE
 
-    return _least(max(num_recipes + 1, LEAST_RECIPES), clear) if distance else None
+    return _least(max(num_recipes + 1, LEAST_RECIPES), clear)
+
+
+def low_with(measure: str, found: Interval, num_recipes: int, more_recipes: int, value: float) -> float:
+    """About the lower end that `more_recipes` recipes would give with `value`, from the interval `found` of
+    `num_recipes`.
+
+    Of the distance from a value to its lower end, what the unseen recipe makes is 1 - `best_low`, and goes as 1 / n;
+    the rest (in squares) is the recipes' disagreement. That goes as 1 / sqrt(n), and with the value as the standard
+    deviation of such a share or correlation does: sqrt(v (1 - v)), or 1 - v^2.
+    """
+    scale = (num_recipes / more_recipes) ** 0.5
+    if deviation := _deviation(measure, found.value):
+        scale *= _deviation(measure, value) / deviation
+    rest = max(0.0, (found.value - found.low) ** 2 - (1 - best_low(measure, num_recipes)) ** 2)
+    unseen = 1 - best_low(measure, more_recipes)
+    return value - (rest * scale**2 + unseen**2) ** 0.5
+
+
+def _deviation(measure: str, value: float) -> float:
+    """Of a measure at a value, its standard deviation up to a factor."""
+    if measure.endswith("accuracy"):
+        return (max(value, 0.0) * max(1 - value, 0.0)) ** 0.5
+    return 1 - value**2 if measure == "spearman" else 2 * max(value, 0.0) ** 0.5 * (1 - value)
 
 
 def _least(start: int, reached: Callable[[int], bool]) -> int | None:
@@ -159,14 +180,3 @@ def _least(start: int, reached: Callable[[int], bool]) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if reached(middle) else (middle, high)
     return high
-
-
-def seeds_needed(spread: float, num_seeds: int, share: float = 0.9) -> int | None:
-    """Seeds a recipe after which `share` of the variance of the recipes' means is the recipes' own, not the seeds'.
-
-    `spread` is `decisions.spread_of`: the standard deviation of means of `num_seeds` seeds over that of single runs, so
-    that spread^2 - 1 / num_seeds is the recipes' own variance in units of the seeds' (one-way analysis of variance).
-    None if nothing of it is their own.
-    """
-    own = spread**2 - 1 / num_seeds
-    return ceil(share / (1 - share) / own) if own > 0 else None

@@ -1,21 +1,24 @@
 """The smallest proxy whose decisions hold, by a stated criterion with its interval; no verdict where it cannot tell.
 
 A proxy *holds* where the whole interval is at the threshold or above, *fails* where the whole interval is below, and is
-*open* between: then what is said is how many more recipes, or seeds, would tell.
+*open* between. Where none holds, what is said is which further runs would decide, and what they cost (`further`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 from thresher.choices import MEASURES, DecidingSets
 from thresher.errors import InputError, unknown
 from thresher.intervals import Interval
+from thresher.selection.statistics.attenuation import best_with_seeds
 from thresher.selection.statistics.decisions import MEAN, Judged
-from thresher.selection.statistics.power import best_low, by_chance, recipes_needed, recipes_to_decide, seeds_needed
+from thresher.selection.statistics.further import MANY_SEEDS, Costs, Evidence, Further, that_fail, that_hold
+from thresher.selection.statistics.power import best_low, by_chance, recipes_needed
 
-MANY_SEEDS = 32
-"""More than these a recipe are not proposed: recipes that lie so near to each other need no telling apart."""
+SHOWN = 3
+"""Ways to decide that the sentence names."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,6 @@ class Criterion:
 CRITERION = Criterion()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What a proxy was compared on."""
-
-    num_recipes: int
-    num_seeds: int = 1
-    """Of each recipe, at the proxy; the fewest."""
-    spread: float | None = None
-    """The median over test sets of `decisions.spread_of`: how far recipes lie apart in units of the noise of a seed."""
-
-
 Decided = Literal["holds", "fails", "open"]
 
 
@@ -75,11 +67,15 @@ class Rung:
     """By the interval on the mean of all test sets."""
     can_tell: bool
     """Whether so many recipes could reach the threshold at all, were they to agree fully."""
-    recipes_needed: int | None
-    """About how many recipes would decide; None where it is decided, or where no number of them would."""
-    seeds_needed: int | None
-    """Seeds a recipe that keep their noise from hiding the recipes' order; None where there are enough, or it is not
-    known."""
+    ceiling: float | None
+    """The measure that noise leaves to a proxy without any fault of its own, with the seeds there are; None where
+    noise is not known."""
+    highest_ceiling: float | None
+    """The same with MANY_SEEDS of each recipe at both sizes."""
+    regret: Interval | None
+    """What taking the proxy's best recipe costs at the reference, in loss; None where it was not measured."""
+    pairs: tuple[int, int] | None
+    """How many pairs of recipes the reference tells apart, and of how many; None where its noise is not known."""
     fails_on: Sequence[str]
     """The test sets whose own lower end does not reach the threshold."""
 
@@ -101,6 +97,8 @@ class Verdict:
     """From the smallest proxy to the largest."""
     units: str = field(default="recipes", kw_only=True)
     """What was compared, as a reader calls it."""
+    further: Sequence[Further] = field(default=(), kw_only=True)
+    """Where no proxy holds: runs that would about decide, the cheapest first."""
 
     @property
     def smallest(self) -> Rung | None:
@@ -119,61 +117,104 @@ class Verdict:
         if rung is not None:
             cost = "" if rung.cost is None else f", at {rung.cost:.2g} of the reference's cost"
             where = f" It is not shown on {', '.join(rung.fails_on)} alone." if rung.fails_on else ""
-            return f"The smallest proxy with {what} is {rung.size}: {_words(rung.overall)}{cost}.{where}"
+            return f"The smallest proxy with {what} is {rung.size}: {self._found(rung)}{cost}.{_regret(rung)}{where}"
         best = max(self.rungs, key=lambda rung: (rung.decided == "open", rung.overall.low, rung.overall.value))
         if best.decided == "fails":
-            return (
-                f"No proxy can be trusted with {what}: the best is {best.size} with {_words(best.overall)}. "
-                "Train larger proxies, or more seeds."
-            )
-        return f"{self._why_open(best, what)} {self._what_decides(best)}"
+            why = f"No proxy can be trusted with {what}: the best is {best.size} with {self._found(best)}."
+            return f"{why}{_regret(best)} {self._what_rescues(best)}"
+        return f"{self._why_open(best, what)}{_regret(best)} {self._what_decides(best)}"
+
+    def _found(self, rung: Rung) -> str:
+        """The value, and, where only pairs that are told apart count, how many those are."""
+        if self.measure != "clear_accuracy" or rung.pairs is None:
+            return _words(rung.overall)
+        apart, whole = rung.pairs
+        return f"{_words(rung.overall)} on the {apart:,} of {whole:,} pairs that the reference tells apart"
 
     def _why_open(self, best: Rung, what: str) -> str:
         if best.can_tell:
-            return f"No verdict on {what}: the best is {best.size} with {_words(best.overall)}, which leaves it open."
+            return f"No verdict on {what}: the best is {best.size} with {self._found(best)}, which leaves it open."
         n, low = best.num_recipes, best_low(self.measure, best.num_recipes)
         chance = by_chance(n)
         luck = f" and happens by chance in 1 of {round(1 / chance):,}" if chance >= 1e-4 else ""
         return (
             f"Too few {self.units} to tell: with {n} even full agreement shows no more than {low:.3f}{luck}; "
-            f"{best.size} has {_words(best.overall)}, and {self.threshold:g} was asked."
+            f"{best.size} has {self._found(best)}, and {self.threshold:g} was asked."
         )
 
     def _what_decides(self, best: Rung) -> str:
-        seeds = (
-            f"{best.seeds_needed} seeds of each"
-            if best.seeds_needed is not None and best.seeds_needed <= MANY_SEEDS
-            else None
+        if not self.further:
+            return f"No further {self.units} or seeds would decide at this value.{self._what_seeds_cannot(best)}"
+        if not self.further[0].holds:
+            plan = self.further[0]
+            return f"About {plan.words(self.units)} would decide, against every proxy.{self._what_seeds_cannot(best)}"
+        if len(self.further) == 1:
+            decides = f"About {self.further[0].words(self.units)} would decide, if they agree as these do."
+        else:
+            listed = "; ".join(plan.words(self.units) for plan in islice(self.further, SHOWN))
+            decides = f"What would about decide, if they agree as these do, the cheapest first: {listed}."
+        return decides + self._what_seeds_cannot(best)
+
+    def _what_rescues(self, best: Rung) -> str:
+        if self.further:
+            return f"Noise may hide that one holds. {self._what_decides(best)}"
+        return f"Larger proxies are needed.{self._what_seeds_cannot(best)}"
+
+    def _what_seeds_cannot(self, best: Rung) -> str:
+        if best.highest_ceiling is None or best.highest_ceiling >= self.threshold:
+            return ""
+        return (
+            f" No number of seeds would: with {MANY_SEEDS} of each, noise keeps even a faultless proxy at "
+            f"{best.highest_ceiling:.3f}."
         )
-        if best.recipes_needed is None:
-            return f"More {self.units} would not decide at this value{f'; {seeds} might' if seeds else ''}."
-        also = f", and {seeds}," if seeds else ""
-        return f"About {best.recipes_needed:,} {self.units}{also} would decide, if they agree as these do."
 
 
 def verdict(
     judged: Mapping[str, Judged],
     evidence: Mapping[str, Evidence],
     criterion: Criterion = CRITERION,
-    costs: Mapping[str, float] | None = None,
+    costs: Costs | None = None,
     *,
     units: str = "recipes",
 ) -> Verdict:
     """Judge every proxy by the criterion.
 
-    `judged` maps sizes, the smallest first, to what `decisions.judge` says of them, `evidence` to what that rests on;
-    `costs` are relative to the reference.
+    `judged` maps sizes, the smallest first, to what `decisions.judge` says of them, `evidence` to what that rests on.
     """
     rungs = [
-        _rung(size, measures, evidence[size], criterion, (costs or {}).get(size)) for size, measures in judged.items()
+        _rung(size, measures, evidence[size], criterion, costs.relative(size) if costs else None)
+        for size, measures in judged.items()
     ]
-    return Verdict(criterion.measure, criterion.threshold, rungs, units=units)
+    further = () if any(rung.holds for rung in rungs) else _further(rungs, judged, evidence, criterion, costs)
+    return Verdict(criterion.measure, criterion.threshold, rungs, units=units, further=further)
+
+
+def _further(
+    rungs: Sequence[Rung],
+    judged: Mapping[str, Judged],
+    evidence: Mapping[str, Evidence],
+    criterion: Criterion,
+    costs: Costs | None,
+) -> tuple[Further, ...]:
+    """Runs after which one proxy would hold; where none would, those after which all that are open fail."""
+    measure, threshold = criterion.measure, criterion.threshold
+    found: list[Further] = []
+    for rung in rungs:
+        counted = evidence[rung.size].signals.keys() or judged[rung.size].keys() - {MEAN}
+        values = {name: judged[rung.size][name][measure].value for name in judged[rung.size] if name in counted}
+        found += that_hold(rung.size, measure, threshold, rung.overall, values, evidence[rung.size], costs)
+    if found:
+        return tuple(sorted(found, key=lambda plan: plan.order))
+    still_open = {rung.size: rung.overall for rung in rungs if rung.decided == "open"}
+    against = that_fail(measure, threshold, still_open, evidence, costs)
+    return () if against is None else (against,)
 
 
 def _rung(size: str, judged: Judged, evidence: Evidence, criterion: Criterion, cost: float | None) -> Rung:
     measure, threshold, n = criterion.measure, criterion.threshold, evidence.num_recipes
     sets = {name: measures[measure] for name, measures in judged.items() if name != MEAN}
-    overall = judged[MEAN][measure] if MEAN in judged else next(iter(sets.values()))
+    whole = judged[MEAN] if MEAN in judged else next(iter(judged.values()))
+    overall = whole[measure]
     # So few that full agreement would not do are no evidence, whatever single resamples say.
     can_tell = n >= recipes_needed(measure, threshold)
     decided: Decided = "open"
@@ -181,7 +222,10 @@ def _rung(size: str, judged: Judged, evidence: Evidence, criterion: Criterion, c
         decided = "fails"
     elif can_tell and overall.low >= threshold:
         decided = "holds"
-    is_open = decided == "open"
+    sides = [side for both in evidence.signals.values() for side in both]
+    is_known = bool(sides) and None not in sides
+    more = (max(1.0, MANY_SEEDS / evidence.num_seeds), max(1.0, MANY_SEEDS / evidence.num_reference_seeds))
+    ceilings = [best_with_seeds(measure, evidence.signals, times) if is_known else None for times in ((1.0, 1.0), more)]
     return Rung(
         size=size,
         cost=cost,
@@ -189,17 +233,16 @@ def _rung(size: str, judged: Judged, evidence: Evidence, criterion: Criterion, c
         num_recipes=n,
         decided=decided,
         can_tell=can_tell,
-        recipes_needed=recipes_to_decide(measure, overall, n, threshold) if is_open else None,
-        seeds_needed=_more_seeds(evidence) if is_open else None,
+        ceiling=ceilings[0],
+        highest_ceiling=ceilings[1],
+        regret=whole.get("regret@1"),
+        pairs=evidence.pairs,
         fails_on=[name for name, estimate in sets.items() if estimate.low < threshold],
     )
 
 
-def _more_seeds(evidence: Evidence) -> int | None:
-    if evidence.spread is None:
-        return None
-    number = seeds_needed(evidence.spread, evidence.num_seeds)
-    return number if number is not None and number > evidence.num_seeds else None
+def _regret(rung: Rung) -> str:
+    return "" if rung.regret is None else f" Taking its best costs {_words(rung.regret)} in loss."
 
 
 def _words(interval: Interval) -> str:

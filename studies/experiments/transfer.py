@@ -121,6 +121,9 @@ def compare_sizes(
             "flops": flops,
             "num_parameters": {size: runs[0].model.facts["num_parameters"] for size, runs in results.items()},
             "per_sample": _histograms(table),
+            "run_seconds": {
+                size: float(np.mean([run.model.facts["seconds"] for run in of])) for size, of in results.items()
+            },
             "train_seconds": round(sum(run.model.facts["seconds"] for runs in results.values() for run in runs), 3),
         }
 

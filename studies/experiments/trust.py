@@ -1,7 +1,7 @@
 """What a finished transfer study says: every proxy judged by the reference, and the smallest that can be trusted."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, fields
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from thresher.artifacts import Artifact
 from thresher.choices import ComparedLoss
 from thresher.errors import InputError
 from thresher.selection.statistics.decisions import MEAN, judge, spread_over_noise
+from thresher.selection.statistics.further import Costs, Evidence
 from thresher.selection.statistics.loss_table import LossColumns, Losses, LossTable, common, means, read_losses
 from thresher.selection.statistics.power import draw_recipes, resampled_recipes
-from thresher.selection.statistics.signal import Signal, able, ceiling, signal_of, weights_of
-from thresher.selection.statistics.verdict import CRITERION, Criterion, Evidence, verdict
+from thresher.selection.statistics.signal import Signal, able, ceiling, signal_of, told_apart, weights_of
+from thresher.selection.statistics.verdict import CRITERION, Criterion, verdict
 from thresher.studies.experiments.transfer import read_rows
 
 
@@ -29,7 +30,7 @@ def judge_study(
     table = read_losses([study.file("losses.csv")], _columns(study, loss))
     reference, proxies, flops = (study.facts[key] for key in ("reference", "proxies", "flops"))
     judged = {size: judge_size(table, size, reference, criterion) for size in proxies}
-    costs = {size: flops[size] / flops[reference] for size in proxies}
+    costs = Costs(reference=reference, amounts=flops, in_flops=True, seconds=study.facts.get("run_seconds", {}))
     result = summary(judged, reference, costs=costs, criterion=criterion, units=units)
     accuracy = against_accuracy(study, result["proxies"], criterion.num_resamples, criterion.seed)
     return result | {"accuracy": accuracy}
@@ -98,8 +99,9 @@ def judge_size(
     weights = _weights(sets, ceilings, signals[1], criterion)
     options = {"top": criterion.top, "num_resamples": criterion.num_resamples, "seed": criterion.seed}
     options |= {"errors": errors, "weights": weights}
+    truth = means(theirs, recipes, sets)
     found: dict[str, Any] = {
-        "judged": judge(means(ours, recipes, sets), means(theirs, recipes, sets), **options),
+        "judged": judge(means(ours, recipes, sets), truth, **options),
         "signals": {
             test: {
                 "proxy": _described(known[0][test]),
@@ -107,12 +109,14 @@ def judge_size(
                 "ceiling": ceilings[test],
                 "is_counted": weights[test] > 0,
                 "weight": weights[test],
+                "pairs_apart": _pairs_apart(truth[test], errors.get(test)),
             }
             for test in sets
         },
         "num_recipes": len(recipes),
         "num_sets": len(sets),
-        "num_seeds": min(len(ours[recipe][name]) for recipe in recipes for name in sets),
+        "num_seeds": _fewest(ours, recipes, sets),
+        "num_reference_seeds": _fewest(theirs, recipes, sets),
         "left_out": sorted((set(ours) | set(theirs)) - set(recipes)),
     }
     if criterion.average > 1:
@@ -172,11 +176,21 @@ def _described(known: Mapping[str, Signal]) -> dict[str, Any] | None:
     return {**asdict(signal), "ratio": signal.ratio, "noise_from": noise}
 
 
+def _fewest(losses: Losses, recipes: Sequence[str], sets: Sequence[str]) -> int:
+    """The fewest seeds of any recipe."""
+    return min(len(losses[recipe][name]) for recipe in recipes for name in sets)
+
+
+def _pairs_apart(losses: Sequence[float], error: float | None) -> int | None:
+    """Pairs of recipes that the reference tells apart; None where its noise is not known."""
+    return None if error is None else int(told_apart(np.asarray(losses), error).sum()) // 2
+
+
 def summary(
     judged: Mapping[str, Mapping[str, Any]],
     reference: str,
     *,
-    costs: Mapping[str, float] | None,
+    costs: Costs | None,
     criterion: Criterion,
     units: str = "recipes",
 ) -> dict[str, Any]:
@@ -204,9 +218,20 @@ def summary(
 
 
 def _evidence(one: Mapping[str, Any]) -> Evidence:
-    spreads = [spread for spread in one.get("spread_over_noise", {}).values() if np.isfinite(spread)]
-    spread = float(np.median(spreads)) if spreads else None
-    return Evidence(num_recipes=one["num_recipes"], num_seeds=one["num_seeds"], spread=spread)
+    counted = {test: own for test, own in one["signals"].items() if own["is_counted"]}
+    apart = [own["pairs_apart"] for own in counted.values()]
+    num_pairs = one["num_recipes"] * (one["num_recipes"] - 1) // 2
+    return Evidence(
+        num_recipes=one["num_recipes"],
+        num_seeds=one["num_seeds"],
+        num_reference_seeds=one["num_reference_seeds"],
+        signals={test: (_signal(own["proxy"]), _signal(own["reference"])) for test, own in counted.items()},
+        pairs=None if None in apart else (sum(apart), num_pairs * len(apart)),
+    )
+
+
+def _signal(described: Mapping[str, Any] | None) -> Signal | None:
+    return None if described is None else Signal(**{field.name: described[field.name] for field in fields(Signal)})
 
 
 def _at(entry: str, default: float | None) -> tuple[str, float | None]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
-from thresher.intervals import MeanInterval
+from thresher.intervals import Interval, MeanInterval
 from thresher.selection.statistics.comparison import Measurement
 
 
@@ -173,9 +173,13 @@ class Held:
     r2: float
     spearman: float
     accuracy: float
-    """Decision accuracy: the share of pairs of arms in the same order, with its 95 % interval."""
+    """The share of pairs of arms in the same order, as `Trust.measure` counts them, with its 95 % interval."""
     low: float
     high: float
+    regret: Interval | None = None
+    """What taking the proxy's best arm costs at the reference, in loss, with its 95 % interval; None: not measured."""
+    pairs_apart: int | None = None
+    """Pairs of arms that the reference tells apart; None where its noise is not known, and of several test sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +204,8 @@ class Trust:
     rows: Sequence[Held]
     can_tell: bool = True
     """Whether the arms are enough for a verdict."""
+    measure: str = "decision_accuracy"
+    """Which pairs count: all (decision_accuracy), by how far apart they lie, or those that are told apart."""
     losses: Sequence[SizeLoss] = ()
 
 

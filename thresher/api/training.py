@@ -133,7 +133,7 @@ def validate(
     off_targets     name -> data to report the losses of as well
     random_budgets  random data of so many times the arms' tokens as well: gives the compute multiplier
     costs           arm -> FLOPs that choosing its data took, for the multiplier with that cost
-    settings        epochs, batch_size, learning_rate, optimizer, ... (`ModelSettings`)
+    settings        epochs, batch_size, learning_rate, parametrization, ... (`ModelSettings`)
 
     Every run is an artefact under `out`; the same call resumes. Raises InputError before anything is trained.
     """
@@ -200,7 +200,7 @@ def lds(
     ladder           sizes to attribute with instead, against ground truth from `model`; `own` judges every size by its
                      own retrainings too, `top` is how many of the most helpful examples are compared
     curvature_damping, rank  of ekfac and ekfac-cg, as `score` has them
-    settings         epochs, batch_size, learning_rate, schedule, ... (`ModelSettings`)
+    settings         epochs, batch_size, learning_rate, parametrization, ... (`ModelSettings`)
 
     Everything is under `out`; the same call resumes. Raises InputError before anything is trained.
     """

@@ -11,9 +11,10 @@ from tests.real_data import DATA, needs_data
 from thresher.cli.main import main
 from thresher.errors import InputError
 from thresher.selection.statistics.decisions import MEAN, judge, spread_over_noise
+from thresher.selection.statistics.further import Costs, Evidence
 from thresher.selection.statistics.loss_table import LossColumns, common, read_losses
 from thresher.selection.statistics.power import Resamples, best_low, recipes_needed
-from thresher.selection.statistics.verdict import Criterion, Evidence, verdict
+from thresher.selection.statistics.verdict import Criterion, verdict
 
 
 def noisy(num_recipes=12, noise=0.3, seed=0):
@@ -123,7 +124,8 @@ def test_the_smallest_proxy_that_holds_is_named_with_where_it_fails():
     poor = {"a": reference["a"], "b": reference["b"][::-1]}
     judged = {"1M": judge(poor, reference), "10M": judge(reference, reference)}
     evidence = dict.fromkeys(judged, Evidence(num_recipes=40))
-    found = verdict(judged, evidence, Criterion(threshold=0.9), costs={"1M": 0.01, "10M": 0.1})
+    costs = Costs(reference="100M", amounts={"1M": 0.1, "10M": 1.0, "100M": 10.0})
+    found = verdict(judged, evidence, Criterion(threshold=0.9), costs)
     assert [rung.decided for rung in found.rungs] == ["fails", "holds"] and found.smallest.size == "10M"
     assert found.rungs[0].fails_on == ["b"] and found.can_tell
     assert "10M" in found.sentence() and "0.1 of the reference's cost" in found.sentence()
@@ -139,15 +141,13 @@ def test_few_recipes_that_agree_make_no_verdict_and_it_is_said_what_would():
     assert "by chance in 1 of 24" in few.sentence() and f"About {recipes_needed('decision_accuracy', 0.9)} arms" in (
         few.sentence()
     )
-    # Recipes no further apart than seeds are: more seeds are asked for too.
-    close = verdict({"1M": judge(proxy, proxy)}, {"1M": Evidence(num_recipes=4, num_seeds=2, spread=1.2)})
-    assert close.rungs[0].seeds_needed == 10 and "and 10 seeds of each, would decide" in close.sentence()
     # Enough recipes, with the threshold inside the interval.
     proxy, reference = noisy(40, noise=0.12)
     found = verdict({"1M": judge(proxy, reference)}, {"1M": Evidence(num_recipes=40)})
     (rung,) = found.rungs
-    assert rung.decided == "open" and rung.can_tell and rung.recipes_needed > 40
-    assert "leaves it open" in found.sentence() and f"About {rung.recipes_needed:,} recipes" in found.sentence()
+    (plan,) = found.further
+    assert rung.decided == "open" and rung.can_tell and plan.num_recipes > 40
+    assert "leaves it open" in found.sentence() and f"About {plan.num_recipes:,} recipes" in found.sentence()
 
 
 LONG = """size,recipe,test_set,step,loss

@@ -14,10 +14,10 @@ from thresher.selection.statistics.power import (
     best_low,
     by_chance,
     draw_recipes,
+    low_with,
     recipes_needed,
     recipes_to_decide,
     resampled_recipes,
-    seeds_needed,
 )
 
 
@@ -78,14 +78,23 @@ def test_as_many_recipes_are_needed_as_reach_the_threshold_and_what_decides_is_n
     assert recipes_to_decide("r2", Interval(0.8999, 0.5, 1.0), 10, 0.9) is None
 
 
-def test_seeds_needed_follow_from_the_analysis_of_variance():
-    """Recipes with a standard deviation of 1, seeds with one of 2: nine tenths of the variance of means of 36 seeds."""
-    rng = np.random.default_rng(0)
-    own = rng.normal(size=20_000)
-    means = own + rng.normal(size=(20_000, 4)).mean(axis=1) * 2
-    number = seeds_needed(float(means.std() / 2), 4)
-    assert number == pytest.approx(36, abs=2)
-    assert seeds_needed(0.3, 4) is None
+@pytest.mark.parametrize(
+    ("measure", "now", "then", "within"),
+    [("decision_accuracy", 12, 40, 0.01), ("decision_accuracy", 30, 120, 0.01), ("spearman", 30, 120, 0.02)],
+)
+def test_the_lower_end_of_more_recipes_is_about_what_they_have(measure, now, then, within):
+    """Of recipes that a proxy places with noise of .3: the mean over draws."""
+    rng, guessed, found = np.random.default_rng(0), [], []
+    for draw in range(30):
+        y = rng.normal(size=then)
+        x = y + 0.3 * rng.normal(size=then)
+        few, many = (
+            judge({"a": x[:n]}, {"a": y[:n]}, top=(), num_resamples=200, seed=draw)["a"][measure] for n in (now, then)
+        )
+        guessed.append(low_with(measure, few, now, then, many.value))
+        found.append(many.low)
+    assert np.mean(guessed) == pytest.approx(np.mean(found), abs=within)
+    assert low_with(measure, Interval(0.9, 0.8, 0.95), 30, 30, 0.9) == pytest.approx(0.8, abs=1e-6)
 
 
 def test_the_interval_holds_its_own_value_and_without_resamples_is_the_value():

@@ -179,6 +179,8 @@ def test_learning_rates_are_ranked_against_the_tuned_reference_and_nothing_is_tr
     assert result["num_runs"] == 2 * (2 + 2) * 5 and set(result["tuned"].values()) <= {0.02, 0.1}
     assert [row["learning_rate"] for row in result["rates"]] == [0.03, 0.1]
     assert result["standard"] == 0.1 and result["largest_eigenvalue"] > 0
+    assert [row["multiple"] for row in result["rates"]] == [0.375, 1.25]
+    assert result["own"]["mlp-4x1"] == 0.08 and result["own"]["mlp-16x1"] == pytest.approx(0.1 * 16 / 512)
     assert all(row["trained"] for row in result["rates"]) and result["recommended"] in (0.03, 0.1)
     assert result["rates"][1]["judged"]["all"]["spearman"]["value"] > 0
     monkeypatch.setattr("thresher.proxies.trials.run_jobs", lambda work, jobs, **options: iter(jobs and [1 / 0]))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from thresher.errors import InputError
-from thresher.intervals import MeanInterval
+from thresher.intervals import Interval, MeanInterval
 from thresher.selection.statistics.comparison import Measurement
 from thresher.studies.report import charts, numbers, story
 from thresher.studies.report.content import (
@@ -76,7 +76,18 @@ def full_report(**changes) -> Report:
             num_arms=3,
             num_seeds=4,
             sentence="No proxy can be trusted with <that>.",
-            rows=[Held(test_set="squad", r2=0.8, spearman=0.5, accuracy=2 / 3, low=0.0, high=1.0)],
+            rows=[
+                Held(
+                    test_set="squad",
+                    r2=0.8,
+                    spearman=0.5,
+                    accuracy=2 / 3,
+                    low=0.0,
+                    high=1.0,
+                    regret=Interval(0.0123, 0.0, 0.045),
+                    pairs_apart=2,
+                )
+            ],
             losses=[
                 SizeLoss(size=size, recipe=arm, test_set="squad", loss=by)
                 for size in ("0.4M", "1.6M")
@@ -180,6 +191,18 @@ def test_weak_points_are_few_seeds_targets_without_a_gain_and_a_proxy_that_canno
     assert targets.weak and "1 of 2 targets" in targets.text and "worse on gsm8k" in targets.text
     trust = dataclasses.replace(full_report().trust, sentence="Too few arms to tell.", can_tell=False)
     assert points(full_report(trust=trust))["Proxy"].weak
+
+
+def test_the_proxy_s_table_says_which_pairs_count_how_many_are_told_apart_and_what_its_best_costs(tmp_path):
+    report = full_report()
+    page = render(report)
+    assert "Pairs ordered alike</th>" in page and "2 of 3" in page and "0.012" in page and "[0.000, 0.045]" in page
+    clear = dataclasses.replace(report.trust, measure="clear_accuracy")
+    assert "Pairs ordered alike, of those told apart" in render(full_report(trust=clear))
+    write_report(report, tmp_path / "report.html")
+    assert read_report(tmp_path / "report.json").trust == report.trust
+    row = Held(test_set="a", r2=0.8, spearman=0.5, accuracy=1.0, low=0.5, high=1.0)  # as reports were before
+    assert "of 3</td>" not in render(full_report(trust=dataclasses.replace(report.trust, rows=[row])))
 
 
 def test_how_it_was_done_is_about_a_hundred_words_of_the_report_s_own():
