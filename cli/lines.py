@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from thresher.shown import with_interval
 from thresher.studies.report.sentences import validation_lines
 
 
@@ -52,10 +53,9 @@ def transfer_lines(result: Mapping[str, Any]) -> list[str]:
     total = sum([result["flops"][size] for size in result["proxies"]]) / result["flops"][result["reference"]]
     shown.append(f"a run of every proxy size together costs {total:.2g} of one of the reference's")
     if "spearman" in result["accuracy"]:
-        value, low, high = result["accuracy"]["spearman"]
         shown.append(
             f"R^2 against accuracy less chance, over {len(result['accuracy']['points'])} sizes and test sets: Spearman "
-            f"{value:.3f} [{low:.3f}, {high:.3f}]"
+            f"{with_interval(*result['accuracy']['spearman'])}"
         )
     return [*shown, result["verdict"]["sentence"]]
 
@@ -93,8 +93,7 @@ def rate_lines(result: Mapping[str, Any]) -> list[str]:
 def _spearman(row: Any, name: str) -> str:
     if name not in row["judged"]:
         return "-"
-    value = row["judged"][name]["spearman"]
-    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return with_interval(**row["judged"][name]["spearman"])
 
 
 def study_lines(result: Mapping[str, Any]) -> str:
@@ -102,7 +101,7 @@ def study_lines(result: Mapping[str, Any]) -> str:
     lines = validation_lines(result)
     if "flipped_labels" in result:
         found = result["flipped_labels"]
-        interval = f"{found['auc']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+        interval = with_interval(found["auc"], found["low"], found["high"])
         lines.append(f"flipped labels found: area under the curve {interval}")
     if "trust" in result:
         lines.append(f"can the proxy be trusted? {result['trust']['verdict']['sentence']}")

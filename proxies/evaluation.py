@@ -97,8 +97,7 @@ def bits_per_byte(losses: Float[np.ndarray, "n"], examples: Examples) -> np.ma.M
 
     Masked where no byte is predicted; None of images, of texts that have a class, and of examples without their texts.
     """
-    sizes = examples.predicted_bytes if isinstance(examples, TokenExamples) else None
-    if sizes is None or not isinstance(examples, TokenExamples):
+    if not isinstance(examples, TokenExamples) or (sizes := examples.predicted_bytes) is None:
         return None
     bits = losses.astype(np.float64) * examples.num_predicted / math.log(2)
     return np.ma.masked_where(sizes == 0, bits / np.maximum(sizes, 1))
@@ -156,16 +155,13 @@ def chance_of(examples: Examples) -> float:
     return float(np.mean(right / np.diff(choices.starts, append=len(choices.example))))
 
 
-def losses_of(evaluation: Artifact, tasks: Mapping[str, Examples]) -> pa.Table:
+def read_evaluation(evaluation: Artifact, tasks: Mapping[str, Examples]) -> pa.Table:
     """The table of an artefact that `measure` made; where it is older than bits per byte, with those of `tasks`."""
     table = pq.read_table(evaluation.file("losses.parquet"))
     if "bits_per_byte" in table.column_names:
         return table
-    names, losses, bits = (
-        table["task"].to_numpy(),
-        table["loss"].to_numpy(),
-        np.ma.array(np.zeros(len(table)), mask=True),
-    )
+    names, losses = table["task"].to_numpy(), table["loss"].to_numpy()
+    bits = np.ma.array(np.zeros(len(table)), mask=True)
     for task, examples in tasks.items():
         found = bits_per_byte(losses[names == task], examples)
         if found is not None:
@@ -174,9 +170,14 @@ def losses_of(evaluation: Artifact, tasks: Mapping[str, Examples]) -> pa.Table:
 
 
 def means(evaluation: Artifact, tasks: Mapping[str, Examples] | None = None) -> dict[str, dict[str, Any]]:
-    """The mean of each of MEASURES of each task of an artefact that `measure` made; `tasks` as in `losses_of`."""
-    table = losses_of(evaluation, tasks or {}).group_by("task", use_threads=False)
-    rows = table.aggregate([(name, "mean") for name in MEASURES]).to_pylist()
+    """The mean of each of MEASURES of each task of an artefact that `measure` made; `tasks` as in `read_evaluation`."""
+    return means_of(read_evaluation(evaluation, tasks or {}))
+
+
+def means_of(losses: pa.Table) -> dict[str, dict[str, Any]]:
+    """The same of a table that `read_evaluation` gave."""
+    by_task = losses.group_by("task", use_threads=False)
+    rows = by_task.aggregate([(name, "mean") for name in MEASURES]).to_pylist()
     return {row["task"]: {"task": row["task"], **{name: row[f"{name}_mean"] for name in MEASURES}} for row in rows}
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from thresher.studies.experiments.validation_facts import compare
     from thresher.studies.loop import POOL, featurize_study, run_study, train_proxies
     from thresher.studies.scoring.basis import Attribution, Basis
+    from thresher.studies.scoring.combined import in_units_of_spread
     from thresher.studies.scoring.pairs import pairs_by
     from thresher.studies.scoring.replay import replay_of
     from thresher.studies.scoring.score import score_by
@@ -55,6 +56,7 @@ __all__ = [
     "compare",
     "evidence_of",
     "featurize_study",
+    "in_units_of_spread",
     "judge",
     "judge_size",
     "leave_out",
@@ -101,6 +103,7 @@ _HOMES = {
     "supply": "thresher.studies.experiments.training_sets",
     "Attribution": "thresher.studies.scoring.basis",
     "Basis": "thresher.studies.scoring.basis",
+    "in_units_of_spread": "thresher.studies.scoring.combined",
     "pairs_by": "thresher.studies.scoring.pairs",
     "score_by": "thresher.studies.scoring.score",
     "judge": "thresher.studies.experiments.lds",

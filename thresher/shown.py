@@ -52,6 +52,11 @@ def duration(seconds: float) -> str:
     return f"{max(seconds, 1):.0f} s"
 
 
+def with_interval(value: float, low: float, high: float) -> str:
+    """A number and its interval, to three decimals: 0.912 [0.853, 0.957]."""
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def size_of(num_bytes: float) -> str:
     """Bytes as a person says them, to two digits."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):

@@ -57,6 +57,10 @@ class Setting:
     exact: bool = False
     """Whether to judge the exact kernel too, which takes long for convolutions."""
 
+    @property
+    def is_text(self) -> bool:
+        return self.data.startswith("text")
+
 
 @dataclass(frozen=True)
 class Ground:
@@ -136,7 +140,7 @@ def part_of_target(ground: Ground, positions: np.ndarray, name: str) -> Examples
     out = folder / "parts" / name
     if not out.exists():
         out.parent.mkdir(exist_ok=True)
-        if ground.setting.data.startswith("text"):
+        if ground.setting.is_text:
             rows = (folder / "pieces.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
             source = out.with_suffix(".jsonl")
             source.write_text("".join(row for row in rows if json.loads(row)["id"] in ids), encoding="utf-8")

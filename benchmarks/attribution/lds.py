@@ -90,7 +90,7 @@ def _rows(judge: Judge, outputs, setting: Setting) -> list[dict]:
         predicted["ours, exact kernel"] = judge.plain("dual")
     predicted |= {
         name: judge.plain(name)
-        for name in ("grad-cosine", "embedding", "random", *(["bm25"] if setting.data.startswith("text") else []))
+        for name in ("grad-cosine", "embedding", "random", *(["bm25"] if setting.is_text else []))
     }
     table = lds_table(predicted, outputs, baseline="traker", num_resamples=200)
     shared = {"checkpoints": judge.num_checkpoints, "k": judge.k}

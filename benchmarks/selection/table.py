@@ -4,9 +4,9 @@
 
 DATA has `corpus/documents.parquet` (text, domain) and `targets/*.jsonl` (context, continuation). Every selector keeps a
 fifth of the pool's tokens for one target (half of its examples; the other half validates), trained for the same epochs.
-`--rows scorers`: DsDm on every scorer, beside the gradient cosine, BM25 and a classifier. `--part` is the share of the
-corpus that makes the pool. About an hour and a half of two cores; every run is kept, so run it again to go on, or with
-more seeds.
+`--rows scorers`: DsDm on several scorers, beside the gradient cosine, BM25 and a classifier. `--part` is the share of
+the corpus that makes the pool. About an hour and a half of two cores; every run is kept, so run it again to go on, or
+with more seeds.
 """
 
 import argparse

@@ -87,8 +87,8 @@ class FromTable(Command):
         table = read_losses(files, columns)
         reference, *proxies = self._sizes(table.sizes)
         judged = {name: judge_size(table, name, reference, criterion, self.at_step) for name in proxies}
-        seconds = read_means(files, columns, "seconds")
-        costs = _costs([reference, *proxies], self.costs, read_means(files, columns, "flops"), seconds)
+        flops, seconds = read_means(files, columns, ("flops", "seconds"))
+        costs = _costs([reference, *proxies], self.costs, flops, seconds)
         return summary(judged, reference, costs=costs, criterion=criterion)
 
     def _sizes(self, there: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ import tyro
 
 from thresher.choices import ComparedLoss, DecidingSets, Measure
 from thresher.cli.command import Command
+from thresher.shown import with_interval
 
 WORDS = {"holds": "holds", "fails": "does not hold", "open": "cannot be told"}
 
@@ -58,9 +59,6 @@ class Verdict(Command):
 
 
 def _row(rung: Mapping[str, Any]) -> str:
-    overall, regret = (
-        "-" if value is None else f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-        for value in (rung["overall"], rung["regret"])
-    )
+    overall, regret = ("-" if rung[key] is None else with_interval(**rung[key]) for key in ("overall", "regret"))
     apart = "" if rung["pairs"] is None else "  {:,} of {:,} pairs told apart".format(*rung["pairs"])
     return f"  {rung['size']:<16}{overall:<23}{regret:<24}{WORDS[rung['decided']]}{apart}"

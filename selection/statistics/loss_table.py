@@ -129,10 +129,9 @@ def read_losses(files: Mapping[str, Path] | Sequence[Path], columns: LossColumns
     Raises InputError, naming file and line, for missing columns, losses that are no finite numbers, and a loss that is
     there twice.
     """
-    named = list(files.items()) if isinstance(files, Mapping) else [(None, path) for path in files]
     by_size: dict[str, dict[float, Losses]] = defaultdict(dict)
     seen: set[tuple] = set()
-    for size, path in named:
+    for size, path in _named(files):
         for line, row in _rows(path, columns, size):
             row_size = size or row[columns.size]
             step = _number(row[columns.step], path, line) if columns.step else 0.0
@@ -148,18 +147,33 @@ def read_losses(files: Mapping[str, Path] | Sequence[Path], columns: LossColumns
     return LossTable(dict(by_size))
 
 
-def read_means(files: Mapping[str, Path] | Sequence[Path], columns: LossColumns, column: str) -> dict[str, float]:
-    """The mean of another column of a table by size, such as `flops`; empty unless all of it is numbers above 0."""
-    named = list(files.items()) if isinstance(files, Mapping) else [(None, path) for path in files]
-    found: dict[str, list[float]] = defaultdict(list)
-    for size, path in named:
+def read_means(
+    files: Mapping[str, Path] | Sequence[Path], columns: LossColumns, others: Sequence[str]
+) -> list[dict[str, float]]:
+    """The means by size of other columns of a table, such as `flops`; empty of one that is not all numbers above 0."""
+    found: list[dict[str, list[float]]] = [defaultdict(list) for _ in others]
+    for size, path in _named(files):
         for _, row in _rows(path, columns, size):
-            try:
-                found[size or row[columns.size]].append(float(row.get(column, math.nan)))
-            except ValueError:
-                return {}
-    whole = all(0 < value < math.inf for values in found.values() for value in values)
-    return {size: float(np.mean(values)) for size, values in found.items()} if whole else {}
+            for name, by_size in zip(others, found, strict=True):
+                by_size[size or row[columns.size]].append(_positive(row.get(name)))
+    return [
+        {} if np.isnan([value for values in by_size.values() for value in values]).any()
+        else {size: float(np.mean(values)) for size, values in by_size.items()}
+        for by_size in found
+    ]  # fmt: skip
+
+
+def _named(files: Mapping[str, Path] | Sequence[Path]) -> list[tuple[str | None, Path]]:
+    return [*files.items()] if isinstance(files, Mapping) else [(None, path) for path in files]
+
+
+def _positive(text: str | None) -> float:
+    """A number above 0; NaN of anything else."""
+    try:
+        value = float(text or "nan")
+    except ValueError:
+        return math.nan
+    return value if 0 < value < math.inf else math.nan
 
 
 def _rows(path: Path, columns: LossColumns, size: str | None) -> Iterator[tuple[int, dict[str, str]]]:

@@ -16,6 +16,7 @@ from thresher.selection.statistics.attenuation import best_with_seeds
 from thresher.selection.statistics.decisions import MEAN, Judged
 from thresher.selection.statistics.further import MANY_SEEDS, Costs, Evidence, Further, that_fail, that_hold
 from thresher.selection.statistics.power import best_low, by_chance, recipes_needed
+from thresher.shown import with_interval
 
 SHOWN = 3
 """Ways to decide that the sentence names."""
@@ -246,4 +247,4 @@ def _regret(rung: Rung) -> str:
 
 
 def _words(interval: Interval) -> str:
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    return with_interval(interval.value, interval.low, interval.high)

@@ -22,6 +22,7 @@ from thresher.errors import InputError
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import check_trainable
+from thresher.shown import with_interval
 from thresher.studies.experiments.lds import train_checkpoints
 from thresher.studies.experiments.retraining import retrain
 from thresher.studies.report.charts import against_cost, standalone
@@ -134,7 +135,7 @@ def show(result: Mapping[str, Any]) -> list[str]:
 
 
 def _interval(estimate: Mapping[str, float] | None) -> str:
-    return "-" if estimate is None else f"{estimate['mean']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+    return "-" if estimate is None else with_interval(estimate["mean"], estimate["low"], estimate["high"])
 
 
 def _folder(workspace: Workspace, size: str) -> Workspace:

@@ -18,6 +18,7 @@ from thresher.errors import InputError
 from thresher.selection.statistics.decisions import MEAN, Judged, judge
 from thresher.selection.statistics.plateau import find_plateau, recommend
 from thresher.selection.statistics.signal import Signal, able, ceiling, signal_of
+from thresher.shown import with_interval
 
 ALL = "mean loss"
 """The mean loss over all test sets, judged like a test set: what a single validation set of all would give."""
@@ -162,5 +163,4 @@ def recommendation(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _words(measures: Mapping[str, Any]) -> str:
-    value = measures["spearman"]
-    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    return with_interval(**measures["spearman"])

@@ -19,7 +19,7 @@ from thresher.canonical import hash_json
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.progress import staged
-from thresher.proxies.evaluation import chance_of, losses_of, means
+from thresher.proxies.evaluation import chance_of, means_of, read_evaluation
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.last_steps import LastSteps
@@ -197,8 +197,8 @@ def _losses(
     rows, by_run = [], {}
     for size, runs in results.items():
         for run in runs:
-            table, last = losses_of(run.evaluation, test_sets), means(run.evaluation, test_sets)
-            names, losses, ids = (table[column].to_numpy() for column in ("task", "loss", "id"))
+            table = read_evaluation(run.evaluation, test_sets)
+            last, (names, losses, ids) = means_of(table), (table[key].to_numpy() for key in ("task", "loss", "id"))
             for name in test_sets:
                 mask = names == name
                 row = {"size": size, "recipe": run.trial.training_set, "seed": run.trial.repeat, "test_set": name}

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from thresher.errors import InputError, near, unknown
 from thresher.rules import RULES, check_numbers
-from thresher.shown import HIDDEN, PROSE, as_line, cell, shown
+from thresher.shown import HIDDEN, PROSE, as_line, cell, shown, with_interval
 
 
 @given(st.text())
@@ -67,3 +67,7 @@ def test_a_number_is_allowed_or_refused_by_its_ends_alone(name, number):
         assert not inside and str(rule) in str(error)
     else:
         assert inside
+
+
+def test_a_number_stands_before_its_interval():
+    assert with_interval(0.9124, -0.5, 1) == "0.912 [-0.500, 1.000]"

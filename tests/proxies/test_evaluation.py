@@ -17,7 +17,7 @@ from thresher.data.text.text_examples import prepare_text
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.proxies.costs import attribution_flops, forward_flops, training_flops
-from thresher.proxies.evaluation import bits_per_byte, evaluate, losses_of, measures_of
+from thresher.proxies.evaluation import bits_per_byte, evaluate, measures_of, read_evaluation
 from thresher.proxies.models.spec import build_model, model_spec
 
 
@@ -148,7 +148,7 @@ def test_bits_per_byte_of_older_evaluations_are_worked_out_and_images_have_none(
             pq.write_table(pa.table(columns), file)
 
     old = build(tmp_path / "old", kind="evaluation", config={}, seed=0, inputs={}, write=write)
-    found = losses_of(old, {"t": examples, "i": digits})["bits_per_byte"].to_pylist()
+    found = read_evaluation(old, {"t": examples, "i": digits})["bits_per_byte"].to_pylist()
     assert found == [*map(pytest.approx, bits_per_byte(losses, examples)), None]
     assert found[0] == pytest.approx(2 / math.log(2) * (examples.lengths()[0] - 1) / examples.predicted_bytes[0])
     assert bits_per_byte(np.zeros(len(digits)), digits) is None and bits_per_byte(np.zeros(len(text)), text) is None

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.attribution.grounds import SETTINGS, asked, ground_of, keep
 from benchmarks.attribution.leaderboard.judging import judge, left_out
-from benchmarks.attribution.leaderboard.rows import PEERS, combined, is_text, rows_of, scores_of, scores_of_peer
+from benchmarks.attribution.leaderboard.rows import PEERS, combined, rows_of, scores_of, scores_of_peer
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
             scores[row] = scores_of(name, row, arguments.data, arguments.checkpoints, costs)
             keep(arguments, results)
         if not arguments.ours:
-            for peer in PEERS[is_text(ground)]:
+            for peer in PEERS[ground.setting.is_text]:
                 scores |= scores_of_peer(name, peer, ground, costs)
                 keep(arguments, results)
         scores |= combined(scores)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.attribution.grounds import Ground, part_of_target
-from benchmarks.attribution.leaderboard.rows import FOLDER, is_text
+from benchmarks.attribution.leaderboard.rows import FOLDER
 from thresher.attribution import lds_table, level_share, noise_ceiling, predict_outputs, without_level
 from thresher.studies import leave_out
 from thresher.workspace import Workspace
@@ -70,6 +70,6 @@ def left_out(
         },
         model=ground.setting.table,
         repeats=repeats,
-        workspace=Workspace(FOLDER / "left-out" / ("text" if is_text(ground) else "images"), "cpu"),
+        workspace=Workspace(FOLDER / "left-out" / ground.setting.data, "cpu"),
     )
-    return {"share": 0.01, "repeats": repeats, **made.facts}
+    return {key: made.meta["config"][key] for key in ("share", "repeats")} | made.facts

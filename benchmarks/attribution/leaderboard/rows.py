@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.attribution.grounds import RUNS, Ground, ground_of
+from benchmarks.attribution.grounds import Ground, ground_of
 from benchmarks.attribution.peers.common import ROOT, THREADS, Job
 from benchmarks.attribution.peers.environments import NotInstalled
 from benchmarks.attribution.peers.launch import Failed, run_job
 from thresher.proxies import loaders_of
-from thresher.studies import Attribution, Basis, pairs_by
+from thresher.studies import Attribution, Basis, in_units_of_spread, pairs_by
+from thresher.workspace import Workspace
 
 FOLDER = ROOT / "runs" / "leaderboard"
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -61,13 +62,9 @@ PEERS = {True: ("traker", "bergson"), False: ("traker", "dattri", "kronfluence")
 """The packages that read texts, and those that read images."""
 
 
-def is_text(ground: Ground) -> bool:
-    return ground.setting.data.startswith("text")
-
-
 def rows_of(ground: Ground) -> dict[str, tuple[str, dict[str, Any]]]:
     """Our rows on a ground."""
-    return ROWS if is_text(ground) else {row: made for row, made in ROWS.items() if row not in OF_TEXT} | VIEWED
+    return ROWS if ground.setting.is_text else {row: made for row, made in ROWS.items() if row not in OF_TEXT} | VIEWED
 
 
 def scores_of(name: str, row: str, data: Path, num_checkpoints: int, costs: dict) -> np.ndarray:
@@ -104,7 +101,7 @@ def scores_of_peer(name: str, peer: str, ground: Ground, costs: dict) -> dict[st
 def combined(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The combinations whose parts are there."""
     return {
-        row: sum(_standardised(scores[part]) for part in parts)
+        row: sum(in_units_of_spread(scores[part]) for part in parts)
         for row, parts in COMBINED.items()
         if all(part in scores for part in parts)
     }
@@ -113,10 +110,8 @@ def combined(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _made(name: str, scorer: str, options: dict, data: Path, num_checkpoints: int, file: Path) -> dict[str, float]:
     torch.set_num_threads(THREADS)
     ground = ground_of(name, data, num_checkpoints)
-    folder = RUNS.with_name("leaderboard") / "work" / str(time.time_ns())
-    basis = Basis(
-        ground.models, ground.pool, Attribution(memory_gb=8.0, **options), type(ground.workspace)(folder, "cpu")
-    )
+    folder = FOLDER / "work" / str(time.time_ns())
+    basis = Basis(ground.models, ground.pool, Attribution(memory_gb=8.0, **options), Workspace(folder, "cpu"))
     a_pass = _seconds_of_a_pass(ground)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     blocks = [block for _, block in pairs_by(scorer, basis, ground.target)]
@@ -135,7 +130,7 @@ def _seconds_of_a_pass(ground: Ground, share: float = 0.1) -> float:
     torch.set_num_threads(THREADS)
     model = loaders_of([str(ground.models[0])], ground.pool)[0][1]()
     some = np.arange(0, len(ground.pool), round(1 / share))
-    size = 16 if is_text(ground) else 64
+    size = 16 if ground.setting.is_text else 64
     for _ in range(2):  # the first warms up
         start = time.perf_counter()
         for low in range(0, len(some), size):
@@ -143,7 +138,3 @@ def _seconds_of_a_pass(ground: Ground, share: float = 0.1) -> float:
             loss = outputs_of(logits_of(model, batch), batch["labels"]).loss.mean()
             torch.autograd.grad(loss, list(model.parameters()))
     return (time.perf_counter() - start) * len(ground.pool) / len(some)
-
-
-def _standardised(scores: np.ndarray) -> np.ndarray:
-    return (scores - scores.mean(axis=0)) / np.maximum(scores.std(axis=0), 1e-12)
