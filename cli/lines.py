@@ -57,6 +57,8 @@ def transfer_lines(result: Mapping[str, Any]) -> list[str]:
             f"R^2 against accuracy less chance, over {len(result['accuracy']['points'])} sizes and test sets: Spearman "
             f"{with_interval(*result['accuracy']['spearman'])}"
         )
+    if result["learned_little"]:
+        shown.append(result["learned_little"])
     return [*shown, result["verdict"]["sentence"]]
 
 

@@ -15,7 +15,7 @@ from thresher.scores import open_scores
 from thresher.selection.selection import open_selection
 from thresher.selection.statistics.comparison import Measurement
 from thresher.studies.experiments.clean_gain import clean_gain, leaked_examples
-from thresher.studies.experiments.learned import little_learned
+from thresher.studies.experiments.learned import little_learned, on_random_data
 from thresher.studies.experiments.transfer import read_rows
 from thresher.studies.experiments.validation import read_runs
 from thresher.studies.loop import StudyResult, selection_costs
@@ -94,7 +94,7 @@ def make_report(
         else None,
         clean_is_whole=_all_known(result),
         notes=_notes(study, result),
-        little_learned=little_learned(runs, result.validation.facts.get("ngrams", {})),
+        little_learned=little_learned(on_random_data(runs), result.validation.facts.get("ngrams", {})),
         explorer=True,
     )
 

@@ -1,56 +1,55 @@
 """The three studies of which proxy can be trusted, on real data.
 
     python -m benchmarks.proxies.studies width CIFAR OUT [--json FILE]
-    python -m benchmarks.proxies.studies transfer DATA TABLE OUT [--json FILE]
-    python -m benchmarks.proxies.studies rates DATA TABLE OUT [--json FILE]
+    python -m benchmarks.proxies.studies transfer DATA OUT [--json FILE]
+    python -m benchmarks.proxies.studies rates DATA OUT [--json FILE]
 
 width      LDS against width on CIFAR-10: RN-1/16 to RN-1/2, 64 half subsets x 2 seeds, own retrainings too
-transfer   5 sizes x 12 training sets x 7 test sets x 2 seeds of a 13-domain corpus
-rates      10 training sets of 4 kinds, a proxy at 5 multiples of its rate, a reference 8 times larger at 4, 2 seeds
+transfer   20 training sets of a 13-domain corpus x 7 test sets x 3 seeds, three sizes against a reference
+rates      the same training sets, the largest of these sizes at 5 multiples of its rate
 
 CIFAR has the pool and target that `benchmarks.attribution.lds` prepared. DATA has `corpus/documents.parquet` (text,
-domain); TABLE is what `benchmarks.selection.table` made: its pool, held-out targets and selections. Each takes 20 to 60
-minutes of two cores; every run is kept, so run it again to go on.
+domain) and `targets/*.jsonl` (context, continuation). Each takes 20 to 60 minutes of two cores; every run is kept, so
+run it again to go on.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import csv
 
 from benchmarks.command import result_of
 from benchmarks.loop import machine
-from benchmarks.selection.table import TARGETS
 
 RATE = 0.05
 """Of SGD at RN-1/16; the others follow by muP."""
+TARGETS = ("squad", "gsm8k", "lambada", "jeopardy")
 DOMAINS = ("python", "law", "dialogue")
-SEQUENCES = 150
-"""Of each held-out domain."""
-EXAMPLES = 3200
-"""Sequences of 128 tokens that every recipe is drawn to."""
-SIZES = ("80k", "130k", "240k", "540k", "1.07M")
+SHAPE = ("--vocab-size", 320, "--sequence-length", 128)
+"""Few words, so that a reference leaves token frequencies within a minute of a core."""
+PARTS = (0, 0.7), (0.97, 1)
+"""Of the corpus: the pool, and what is held out."""
+LIMIT = 150, 20
+"""Examples of a task, documents of a domain: some 150 sequences either way."""
+TOKENS = 1_536_000
+"""That every recipe is drawn to: one epoch."""
+SIZES = ("10k", "30k", "50k", "0.4M")
+SEEDS = 3
 MIXED = {
     "natural": "all",
     "prose": "mixture:books=.4,stories=.3,web=.3",
     "technical": "mixture:python=.4,math=.3,techdocs=.3",
     "talk": "mixture:forum=.3,dialogue=.3,reviews=.2,medical_qa=.2",
-    "news": "domain:newswire+newsgroups+law",
+    "news": "mixture:newswire=.4,newsgroups=.3,law=.3",
 }
-CHOSEN = {
-    "dsdm-squad": "dsdm-for-squad",
-    "dsdm-gsm8k": "dsdm-for-gsm8k",
-    "bottom-squad": "bottom-for-squad",
-    "dsir-lambada": "dsir-for-lambada",
-    "classifier-jeopardy": "classifier-for-jeopardy",
-}
-FILTERED = {"middle-losses": "loss-middle"}
-DEDUPLICATED = {"minhash": "minhash", "semdedup": "semdedup"}
+ALONE = ("books", "python", "law", "medical_qa", "newswire", "web")
+METHODS = ("dsir", "classifier")
+"""Selections for each of the targets."""
 
 
 def width(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -63,57 +62,71 @@ def width(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def transfer(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The 13-domain corpus: five sizes, mixtures, domains, selections and removals."""
-    chosen = CHOSEN | FILTERED
-    removed = [f"without-dsdm-squad=remove:selection:{_selection(arguments.table, 'dsdm-for-squad')}"]
-    recipes = [f"{name}={how}" for name, how in MIXED.items()] + _selections(arguments.table, chosen) + removed
-    return _result(
-        "study", "transfer", *_common(arguments, recipes), "--sizes", *SIZES, "--top", 1, 3,
-    )  # fmt: skip
+    """Sizes against the reference: mixtures, domains, selections for each task, and the pool without one of them."""
+    more = ("--sizes", *SIZES, "--top", 1, 3, "--average", 4)
+    result = _result("study", "transfer", *_common(arguments.data, arguments.out), *more)
+    return result | {"natural": _of_reference(Path(result["path"]), result["reference"], "natural")}
 
 
 def rates(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Mixtures, corpora, filters and deduplication; the reference gives each its best of four rates."""
-    mixtures = {name: MIXED[name] for name in ("natural", "prose", "technical")}
-    corpora = {"books": "domain:books", "python": "domain:python", "newswire": "domain:newswire"}
-    recipes = [f"{name}={how}" for name, how in {**mixtures, **corpora}.items()]
-    recipes += _selections(arguments.table, {"dsdm-squad": "dsdm-for-squad", **FILTERED, **DEDUPLICATED})
-    return _result(
-        "study", "learning-rate", *_common(arguments, recipes), "--proxy", "130k", "--reference", "1.07M",
-        "--multiples", 0.03, 0.1, 0.3, 1, 3, "--reference-multiples", 0.25, 0.5, 1, 2,
-    )  # fmt: skip
+    """The same recipes; the reference gives each its best of two rates."""
+    more = ("--multiples", 0.03, 0.1, 0.3, 1, 3, "--reference-multiples", 0.5, 1)
+    sizes = ("--proxy", SIZES[-2], "--reference", SIZES[-1])
+    return _result("study", "learning-rate", *_common(arguments.data, arguments.out), *sizes, *more)
 
 
-def _common(arguments: argparse.Namespace, recipes: Sequence[str]) -> list[object]:
-    table = arguments.table
-    sets = [f"{name}={table / f'{name}-heldout'}" for name in TARGETS]
-    sets += [f"{name}={path}" for name, path in _held_out(arguments.data, table).items()]
+def _common(data: Path, out: Path) -> list[object]:
+    tests = _prepared(data, out)
+    recipes = MIXED | {domain: f"domain:{domain}" for domain in ALONE} | _selections(out)
     return [
-        "--pool", table / "pool", "--out", arguments.out, "--test-sets", *sets, "--recipes", *recipes,
-        "--examples", EXAMPLES, "--seeds", 2, "--batch-size", 16,
+        "--pool", out / "pool", "--out", out / "study",
+        "--test-sets", *[f"{name}={path}" for name, path in tests.items()],
+        "--recipes", *[f"{name}={how}" for name, how in recipes.items()],
+        "--tokens", TOKENS, "--seeds", SEEDS, "--batch-size", 4,
     ]  # fmt: skip
 
 
-def _selections(table: Path, wanted: dict[str, str]) -> list[str]:
-    return [f"{name}=selection:{_selection(table, folder)}" for name, folder in wanted.items()]
-
-
-def _selection(table: Path, folder: str) -> Path:
-    """The folder ends with a hash of what it was made from."""
-    return next(path for path in (table / "selections").iterdir() if path.name.rpartition("-")[0] == folder)
-
-
-def _held_out(data: Path, table: Path) -> dict[str, Path]:
-    """Domain -> sequences of it that are not in the pool."""
-    made = {name: table / f"{name}-only" for name in DOMAINS}
-    for name, out in made.items():
-        if not out.exists():
-            file = table / f"{name}-documents.parquet"
-            documents = pq.read_table(data / "corpus" / "documents.parquet", columns=["text", "domain"])
+def _prepared(data: Path, out: Path) -> dict[str, Path]:
+    """Name -> test set; the pool, and for each task what selections look at, are made too."""
+    corpus = data / "corpus" / "documents.parquet"
+    _prepare(corpus, out / "pool", PARTS[0], "--domain", "domain", *SHAPE)
+    again = ("--tokenizer", out / "pool-tokenizer", *SHAPE[2:])
+    _prepare(corpus, out / "natural", PARTS[1], *again, "--limit", 13 * LIMIT[1])
+    task = ("--prompt", "context", "--continuation", "continuation", "--group", "context", *again)
+    for name in TARGETS:
+        file = data / "targets" / f"{name}.jsonl"
+        _prepare(file, out / f"{name}-target", (0, 0.5), *task)
+        _prepare(file, out / name, (0.5, 1), *task, "--limit", LIMIT[0])
+    for name in DOMAINS:
+        file = out / f"{name}.parquet"
+        if not file.exists():
+            documents = pq.read_table(corpus, columns=["text", "domain"])
             pq.write_table(documents.filter(pc.equal(documents["domain"], name)), file)
-            own = ("--tokenizer", table / "pool-tokenizer", "--sequence-length", 128, "--limit", SEQUENCES)
-            _result("prepare", "--data", file, "--part", 0.97, 0.997, "--out", out, *own)
-    return made
+        _prepare(file, out / name, PARTS[1], *again, "--limit", LIMIT[1])
+    return {name: out / name for name in (*TARGETS, *DOMAINS)}
+
+
+def _prepare(file: Path, out: Path, part: tuple[float, float], *options: object) -> None:
+    _result("prepare", "--data", file, "--out", out, "--part", *part, *options)
+
+
+def _selections(out: Path) -> dict[str, str]:
+    """Name -> recipe: as many tokens as a run sees, by every method for every target; and the pool without one."""
+    made = {f"{method}-{name}": (method, name) for method in METHODS for name in TARGETS}
+    places = {full: out / "selections" / full for full in made}
+    for full, (method, name) in made.items():
+        looks = ("--pool", out / "pool", "--targets", f"{name}={out / f'{name}-target'}")
+        _result("select", "--method", method, *looks, "--tokens", TOKENS, "--out", places[full])
+    recipes = {full: f"selection:{place}" for full, place in places.items()}
+    return recipes | {"without-classifier-squad": f"remove:{recipes['classifier-squad']}"}
+
+
+def _of_reference(study: Path, reference: str, recipe: str) -> dict[str, float]:
+    """Test set -> mean loss of the reference on one recipe: beside `ngrams` it says what that has learned."""
+    table = csv.read_csv(study / "losses.csv")
+    own = table.filter((pc.field("size") == reference) & (pc.field("recipe") == recipe))
+    means = own.group_by("test_set").aggregate([("loss", "mean")])
+    return dict(zip(means["test_set"].to_pylist(), means["loss_mean"].to_pylist(), strict=True))
 
 
 def _result(*arguments: object) -> dict[str, Any]:
@@ -124,7 +137,7 @@ def _result(*arguments: object) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     studies = parser.add_subparsers(required=True)
-    for study, inputs in ((width, ("cifar",)), (transfer, ("data", "table")), (rates, ("data", "table"))):
+    for study, inputs in ((width, ("cifar",)), (transfer, ("data",)), (rates, ("data",))):
         own = studies.add_parser(study.__name__)
         for name in (*inputs, "out"):
             own.add_argument(name, type=Path)

@@ -26,21 +26,32 @@ def ngram_losses(pool: Examples, tasks: Mapping[str, Examples]) -> dict[str, dic
     }
 
 
-def little_learned(rows: Sequence[Mapping[str, Any]], ngrams: Mapping[str, Mapping[str, float]]) -> str | None:
-    """A sentence where a reference trained on random data is not below the bigram model, mean over the targets.
+def on_random_data(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Task -> the mean loss of the references that a validation trained on random data, from the rows of its runs."""
+    of_random: dict[str, list[float]] = {}
+    for row in rows:
+        if row["arm"] == BASELINE:
+            of_random.setdefault(row["task"], []).append(row["loss"])
+    return {task: float(np.mean(losses)) for task, losses in of_random.items()}
 
-    `rows` are those of a validation's runs. None where it is, and where nothing is known.
+
+def little_learned(
+    losses: Mapping[str, float], ngrams: Mapping[str, Mapping[str, float]], data: str = "on random data"
+) -> str | None:
+    """A sentence where a reference is not below the bigram model, mean over the tasks that `ngrams` has.
+
+    `losses` are the reference's by task, trained on what `data` says. None where it is below, and where nothing is
+    known.
     """
-    losses = {name: [row["loss"] for row in rows if row["task"] == name and row["arm"] == BASELINE] for name in ngrams}
-    own = {name: float(np.mean(values)) for name, values in losses.items() if values}
-    if not own:
+    names = [name for name in ngrams if name in losses]
+    if not names:
         return None
-    mean = float(np.mean(list(own.values())))
+    mean = float(np.mean([losses[name] for name in names]))
     for kind, words in (("unigram", "single tokens"), ("bigram", "pairs of tokens")):
-        bar = float(np.mean([ngrams[name][kind] for name in own]))
+        bar = float(np.mean([ngrams[name][kind] for name in names]))
         if mean >= bar:
             return (
-                f"the reference has learned little: on random data its held-out loss is {mean:.2f} nats a token, that "
+                f"the reference has learned little: {data} its held-out loss is {mean:.2f} nats a token, that "
                 f"of a model that counts {words} in the pool {bar:.2f}; a gain may be one in token frequencies alone. "
                 "Train it longer (tokens_per_parameter, epochs)"
             )

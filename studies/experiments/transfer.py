@@ -24,6 +24,7 @@ from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.last_steps import LastSteps
 from thresher.proxies.trials import Trial, TrialResult, check_trainable
+from thresher.studies.experiments.learned import little_learned, ngram_losses
 from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
 from thresher.studies.experiments.validation import planned_reference, run_reference
 from thresher.studies.report.charts import scatter, standalone
@@ -71,7 +72,7 @@ def transfer(
     training = {"workers": workers, "workspace": workspace, "average": average}
     results = run_ladder(pool, ladder.tables, trials, test_sets, **training)
     names = [recipe.name for recipe in recipes]
-    return compare_sizes(results, ladder, names, test_sets, seed=seed, workspace=workspace)
+    return compare_sizes(results, ladder, names, test_sets, ngram_losses(pool, test_sets), seed=seed, workspace=workspace)
 
 
 def compare_sizes(
@@ -79,11 +80,15 @@ def compare_sizes(
     ladder: Ladder,
     recipes: Sequence[str],
     test_sets: Mapping[str, Examples],
+    ngrams: Mapping[str, Mapping[str, float]] | None = None,
     *,
     seed: int,
     workspace: Workspace,
 ) -> Artifact:
-    """The artefact of `transfer` from results: size -> those of every recipe; of `test_sets` only."""
+    """The artefact of `transfer` from results: size -> those of every recipe; of `test_sets` only.
+
+    `ngrams` is what tiny models of the pool reach there (`ngram_losses`).
+    """
     inputs = {
         f"{size} {run.trial.training_set} {run.trial.repeat}": run.evaluation.content_hash
         for size, runs in results.items()
@@ -116,6 +121,7 @@ def compare_sizes(
             "reference": reference,
             "proxies": list(reversed(proxies)),
             "test_sets": [*test_sets],
+            "ngrams": dict(ngrams or {}),
             "chance": {name: chance_of(examples) for name, examples in test_sets.items()},
             "num_runs": sum(map(len, results.values())),
             "flops": flops,
@@ -129,6 +135,18 @@ def compare_sizes(
 
     out = workspace.place("transfer", config, inputs, seed)
     return build(out, kind="transfer", config=config, seed=seed, inputs=inputs, write=write)
+
+
+def reference_learned_little(study: Artifact) -> str | None:
+    """The sentence of `little_learned` on the reference with the best recipe of each test set, over its seeds."""
+    losses: dict[tuple[str, str], list[float]] = {}
+    for row in read_rows(study):
+        if row["size"] == study.facts["reference"]:
+            losses.setdefault((row["test_set"], row["recipe"]), []).append(row["loss"])
+    best: dict[str, float] = {}
+    for (name, _), of_seeds in losses.items():
+        best[name] = min(best.get(name, np.inf), float(np.mean(of_seeds)))
+    return little_learned(best, study.facts.get("ngrams", {}), "even with the best recipe of each test set")
 
 
 def read_rows(study: Artifact) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from thresher.selection.statistics.loss_table import LossColumns, Losses, LossTa
 from thresher.selection.statistics.power import draw_recipes, resampled_recipes
 from thresher.selection.statistics.signal import Signal, able, ceiling, signal_of, told_apart, weights_of
 from thresher.selection.statistics.verdict import CRITERION, Criterion, verdict
-from thresher.studies.experiments.transfer import read_rows
+from thresher.studies.experiments.transfer import read_rows, reference_learned_little
 
 
 def judge_study(
@@ -33,7 +33,7 @@ def judge_study(
     costs = Costs(reference=reference, amounts=flops, in_flops=True, seconds=study.facts.get("run_seconds", {}))
     result = summary(judged, reference, costs=costs, criterion=criterion, units=units)
     accuracy = against_accuracy(study, result["proxies"], criterion.num_resamples, criterion.seed)
-    return result | {"accuracy": accuracy}
+    return result | {"accuracy": accuracy, "learned_little": reference_learned_little(study)}
 
 
 def _columns(study: Artifact, loss: ComparedLoss) -> LossColumns:

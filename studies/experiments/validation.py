@@ -22,7 +22,7 @@ from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.last_steps import LastSteps
 from thresher.proxies.trials import Trial, TrialResult, check_trainable, planned, run_trials
 from thresher.selection.statistics.comparison import POOLED
-from thresher.studies.experiments.learned import little_learned, ngram_losses
+from thresher.studies.experiments.learned import little_learned, ngram_losses, on_random_data
 from thresher.studies.experiments.training_sets import TrainingSet, held_by, plan_trials, random_set
 from thresher.studies.experiments.validation_facts import compare
 from thresher.studies.report.charts import learning_curve, standalone
@@ -142,7 +142,8 @@ def validate(
         inputs=inputs,
         write=write,
     )
-    if (little := little_learned(read_runs(artifact.path), artifact.facts.get("ngrams", {}))) is not None:
+    losses = on_random_data(read_runs(artifact.path))
+    if (little := little_learned(losses, artifact.facts.get("ngrams", {}))) is not None:
         LOGGER.warning(little)
     return artifact
 

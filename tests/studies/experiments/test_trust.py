@@ -134,6 +134,11 @@ def test_costs_that_are_not_known_leave_the_number_of_runs():
 
 @pytest.fixture
 def old(tmp_path):
+    return written(tmp_path / "old", {})
+
+
+def written(path, more):
+    """A study of five recipes whose losses at both sizes are about 3 to 7, without what is new but for `more`."""
     rng, rows = np.random.default_rng(0), ["size,recipe,seed,test_set,loss,correct,flops"]
     rows += [
         f"{size},r{recipe},{seed},t,{3 + recipe + 0.1 * rng.normal()},0.5,1e9"
@@ -146,15 +151,24 @@ def old(tmp_path):
         with draft.file("losses.csv") as file:
             file.write_text("\n".join(rows) + "\n")
         facts = {"reference": "10M", "proxies": ["1M"], "flops": {"1M": 1e9, "10M": 1e10}}
-        return facts | {"test_sets": ["t"], "chance": {"t": 0.1}}
+        return facts | {"test_sets": ["t"], "chance": {"t": 0.1}} | more
 
-    return build(tmp_path / "old", kind="transfer", config={}, seed=0, inputs={}, write=write)
+    return build(path, kind="transfer", config={}, seed=0, inputs={}, write=write)
 
 
 def test_an_older_study_is_judged_by_its_losses(old):
     found = judge_study(old, Criterion(num_resamples=20))
     assert found["proxies"]["1M"]["judged"]["t"]["decision_accuracy"]["value"] == 1
     assert list(found["proxies"]["1M"]["signals"]["t"]["proxy"]["noise_from"]) == ["seeds"]
+    assert found["learned_little"] is None
+
+
+@pytest.mark.parametrize(("bigram", "is_said"), [(2.5, True), (3.5, False)])
+def test_it_is_said_where_no_recipe_takes_the_reference_below_pairs_of_tokens(tmp_path, bigram, is_said):
+    study = written(tmp_path / "study", {"ngrams": {"t": {"unigram": 5.0, "bigram": bigram}}})
+    sentence = judge_study(study, Criterion(num_resamples=20))["learned_little"]
+    assert (sentence is not None) == is_said
+    assert not is_said or "even with the best recipe of each test set its held-out loss is" in sentence
 
 
 def test_what_an_older_study_lacks_is_said_with_what_to_do(old):
