@@ -6,7 +6,7 @@
 
 width      LDS against width on CIFAR-10: RN-1/16 to RN-1/2, 64 half subsets x 2 seeds, own retrainings too
 transfer   20 training sets of a 13-domain corpus x 7 test sets x 3 seeds, three sizes against a reference
-rates      the same training sets, the largest of these sizes at 5 multiples of its rate
+rates      the same training sets, one of these sizes at 4 multiples of its rate
 
 CIFAR has the pool and target that `benchmarks.attribution.lds` prepared. DATA has `corpus/documents.parquet` (text,
 domain) and `targets/*.jsonl` (context, continuation). Each takes 20 to 60 minutes of two cores; every run is kept, so
@@ -63,15 +63,15 @@ def width(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def transfer(arguments: argparse.Namespace) -> dict[str, Any]:
     """Sizes against the reference: mixtures, domains, selections for each task, and the pool without one of them."""
-    more = ("--sizes", *SIZES, "--top", 1, 3, "--average", 4)
+    more = ("--sizes", *SIZES, "--top", 1, 3)
     result = _result("study", "transfer", *_common(arguments.data, arguments.out), *more)
     return result | {"natural": _of_reference(Path(result["path"]), result["reference"], "natural")}
 
 
 def rates(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The same recipes; the reference gives each its best of two rates."""
-    more = ("--multiples", 0.03, 0.1, 0.3, 1, 3, "--reference-multiples", 0.5, 1)
-    sizes = ("--proxy", SIZES[-2], "--reference", SIZES[-1])
+    """The same recipes; the reference at its usual rate, whose runs are those of `transfer`."""
+    more = ("--multiples", 0.03, 0.1, 0.3, 1, "--reference-multiples", 1)
+    sizes = ("--proxy", SIZES[1], "--reference", SIZES[-1])
     return _result("study", "learning-rate", *_common(arguments.data, arguments.out), *sizes, *more)
 
 
@@ -82,7 +82,7 @@ def _common(data: Path, out: Path) -> list[object]:
         "--pool", out / "pool", "--out", out / "study",
         "--test-sets", *[f"{name}={path}" for name, path in tests.items()],
         "--recipes", *[f"{name}={how}" for name, how in recipes.items()],
-        "--tokens", TOKENS, "--seeds", SEEDS, "--batch-size", 4,
+        "--tokens", TOKENS, "--seeds", SEEDS, "--batch-size", 4, "--average", 4,
     ]  # fmt: skip
 
 

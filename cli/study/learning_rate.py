@@ -36,6 +36,8 @@ class LearningRate(StudyOptions):
     """Instead of --reference-multiples: learning rates as they are."""
     standard: float | None = None
     """The proxy's own rate, which multiples are of and the others are compared with; none: the ladder's rule."""
+    average: int = 1
+    """Models are measured at so many of their last steps, and the mean is judged, on both sides."""
 
     def check(self):
         super().check()
@@ -68,6 +70,7 @@ class LearningRate(StudyOptions):
             workers=self.workers,
             workspace=drawn.sources.workspace,
             num_resamples=self.resamples,
+            average=self.average,
         )
         return made(artifact)
 

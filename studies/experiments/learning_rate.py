@@ -18,10 +18,12 @@ from thresher.proxies.evaluation import means
 from thresher.proxies.models.weights import open_model
 from thresher.proxies.planned import say_planned
 from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training.chosen import usual_rate
+from thresher.proxies.training.last_steps import LastSteps
 from thresher.proxies.trials import Trial, TrialResult, check_trainable
 from thresher.studies.experiments.rates import Losses, TriedRates, judge_rates
 from thresher.studies.experiments.training_sets import TrainingSet
-from thresher.studies.experiments.transfer import plan_recipes, planned_ladder, run_ladder
+from thresher.studies.experiments.transfer import by_step, plan_recipes, planned_ladder, run_ladder
 from thresher.workspace import Workspace
 
 COLUMNS = ("size", "learning_rate", "recipe", "seed", "test_set", "loss", "drop", "flops")
@@ -42,8 +44,12 @@ def learning_rate(
     workers: int | None,
     workspace: Workspace,
     num_resamples: int = 1000,
+    average: int = 1,
 ) -> Artifact:
     """Train the proxy on every recipe at every rate, and the reference at several of which each recipe gets its best.
+
+    With `average` above 1 the loss of a run is the mean over so many of its last steps. Runs at a size's usual rate
+    are those of `transfer` in the same workspace.
 
     An artefact of kind "learning-rates": `losses.csv`, and as facts those of `judge_rates`, `own` (size -> the rate
     that multiples are of), and `largest_eigenvalue` of the Hessian of the validation loss at a proxy trained at the
@@ -55,16 +61,15 @@ def learning_rate(
     for table, _ in sides:
         check_trainable(pool, table, test_sets)
     trials = plan_recipes(recipes, seed, budget)
+    last = LastSteps.of(test_sets, average)
     to_train = [
         kind
         for table, of_table in sides
-        for kind in planned_ladder(pool, _tables(table, of_table.tried), trials, workspace)
+        for kind in planned_ladder(pool, _tables(table, of_table, pool), trials, workspace, last)
     ]
     say_planned(to_train, pool, workers=workers, workspace=workspace)
-    small, large = (
-        _at_rates(pool, table, of_table.tried, trials, test_sets, workers=workers, workspace=workspace)
-        for table, of_table in sides
-    )
+    training = {"workers": workers, "workspace": workspace, "average": average}
+    small, large = (_at_rates(pool, table, of_table, trials, test_sets, **training) for table, of_table in sides)
     inputs = {
         f"{which} {rate:g} {run.trial.training_set} {run.trial.repeat}": run.evaluation.content_hash
         for which, side in (("proxy", small), ("reference", large))
@@ -81,6 +86,7 @@ def learning_rate(
         "recipes": names,
         "num_resamples": num_resamples,
     }
+    config |= {"average": average} if average > 1 else {}
 
     def write(draft: Draft) -> dict[str, Any]:
         with draft.file("losses.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
@@ -112,19 +118,22 @@ def learning_rate(
 def _at_rates(
     pool: Examples,
     table: ModelSettings,
-    rates: Sequence[float],
+    rates: TriedRates,
     trials: Sequence[Trial],
     test_sets: Mapping[str, Examples],
-    *,
-    workers: int | None,
-    workspace: Workspace,
+    **training: Any,
 ) -> Results:
-    results = run_ladder(pool, _tables(table, rates), trials, test_sets, workers=workers, workspace=workspace)
-    return dict(zip(rates, results.values(), strict=True))
+    results = run_ladder(pool, _tables(table, rates, pool), trials, test_sets, **training)
+    return dict(zip(rates.tried, results.values(), strict=True))
 
 
-def _tables(table: ModelSettings, rates: Sequence[float]) -> dict[str, ModelSettings]:
-    return {f"{table.size}@{rate:g}": replace(table, learning_rate=rate) for rate in rates}
+def _tables(table: ModelSettings, rates: TriedRates, pool: Examples) -> dict[str, ModelSettings]:
+    """Name -> how models are trained at each rate; at the usual one as a study that names no rate trains them."""
+    usual = usual_rate(table, pool)
+    return dict(
+        (table.size, table) if rate == usual else (f"{table.size}@{rate:g}", replace(table, learning_rate=rate))
+        for rate in rates.tried
+    )
 
 
 def _of(runs: Sequence[TrialResult], recipe: str) -> list[TrialResult]:
@@ -132,8 +141,15 @@ def _of(runs: Sequence[TrialResult], recipe: str) -> list[TrialResult]:
 
 
 def _losses(runs: Sequence[TrialResult], recipes: Sequence[str], sets: Sequence[str]) -> Losses:
-    tables = [[means(run.evaluation) for run in _of(runs, recipe)] for recipe in recipes]
-    return np.array([[[table[name]["loss"] for table in of_recipe] for name in sets] for of_recipe in tables])
+    tables = [[(run.model, means(run.evaluation)) for run in _of(runs, recipe)] for recipe in recipes]
+    return np.array(
+        [[[_loss(model, name, table[name]) for model, table in of_recipe] for name in sets] for of_recipe in tables]
+    )
+
+
+def _loss(model: Artifact, test_set: str, end: Mapping[str, Any]) -> float:
+    """The mean over the steps that a run was measured at."""
+    return float(np.mean([row["loss"] for row in by_step(model, test_set, end)]))
 
 
 def _drop(run: TrialResult) -> float:
@@ -146,4 +162,5 @@ def _rows(size: str, side: Results) -> Iterator[tuple[Any, ...]]:
         for run in runs:
             trial, facts = run.trial, run.model.facts
             for name, row in means(run.evaluation).items():
-                yield size, rate, trial.training_set, trial.repeat, name, row["loss"], _drop(run), facts["flops"]
+                loss = _loss(run.model, name, row)
+                yield size, rate, trial.training_set, trial.repeat, name, loss, _drop(run), facts["flops"]

@@ -51,7 +51,7 @@ class TriedRates:
     def of(cls, own: float, multiples: Sequence[float], rates: Sequence[float] = ()) -> "TriedRates":
         """From `multiples` of the size's own rate, or from `rates` as they are where there are some."""
         # Six digits, so that a rate is the same run however it was asked for.
-        found = rates or [float(f"{own * multiple:.6g}") for multiple in multiples]
+        found = rates or [own if multiple == 1 else float(f"{own * multiple:.6g}") for multiple in multiples]
         return cls(own, tuple(sorted(set(found))))
 
     @property

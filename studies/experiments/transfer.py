@@ -220,7 +220,7 @@ def _losses(
             for name in test_sets:
                 mask = names == name
                 row = {"size": size, "recipe": run.trial.training_set, "seed": run.trial.repeat, "test_set": name}
-                rows += [row | measured for measured in _by_step(run.model, name, last[name])]
+                rows += [row | measured for measured in by_step(run.model, name, last[name])]
                 own = by_run.setdefault((size, name), {"id": ids[mask]})
                 own.setdefault(run.trial.training_set, []).append(losses[mask])
     samples: Samples = {}
@@ -230,7 +230,7 @@ def _losses(
     return rows, samples
 
 
-def _by_step(model: Artifact, test_set: str, end: Mapping[str, Any]) -> list[dict[str, Any]]:
+def by_step(model: Artifact, test_set: str, end: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What the rows of one run and test set hold: at the last steps, where it was measured there, and at its `end`."""
     num_steps, whole = model.facts["num_steps"], model.facts["flops"]
     on_the_way = model.facts.get("last_steps", {"steps": [], "tasks": {test_set: {}}})

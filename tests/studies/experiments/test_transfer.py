@@ -188,6 +188,27 @@ def test_learning_rates_are_ranked_against_the_tuned_reference_and_nothing_is_tr
     assert json.loads(capsys.readouterr().out)["rates"] == result["rates"]
 
 
+def test_runs_at_the_sizes_own_rates_are_those_of_a_transfer_study_and_their_last_steps_are_averaged(data, capsys):
+    shared = ["--pool", str(data / "pool"), "--test-sets", f"all={data / 'even'}", "--recipes", *RECIPES[:3],
+              "--examples", "100", "--epochs", "4", "--batch-size", "16", "--resamples", "50", "--average", "3",
+              "--workers", "1", "--device", "cpu", "--json", "--out", str(data / "both")]  # fmt: skip
+    assert main(["study", "transfer", *shared, "--sizes", "mlp-4x1", "mlp-16x1"]) == 0
+    by_size, sizes = json.loads(capsys.readouterr().out), ["--proxy", "mlp-4x1", "--reference", "mlp-16x1"]
+    rates = ["--multiples", "0.5", "1", "--reference-multiples", "1"]
+    assert main(["study", "learning-rate", *shared, *sizes, *rates]) == 0
+    said = capsys.readouterr()
+    assert "to come: 6 trainings of mlp-4x1;" in said.err
+    by_rate = json.loads(said.out)
+    steps, means = {}, {}
+    for row in _rows(by_size["path"]):
+        steps.setdefault((row["size"], row["recipe"], row["seed"]), []).append(float(row["loss"]))
+    for row in _rows(by_rate["path"]):
+        if float(row["learning_rate"]) == by_rate["own"][row["size"]]:
+            means[row["size"], row["recipe"], row["seed"]] = float(row["loss"])
+    assert {len(losses) for losses in steps.values()} == {3}
+    assert means == pytest.approx({key: np.mean(losses) for key, losses in steps.items()})
+
+
 @pytest.mark.slow
 def test_a_study_that_is_killed_trains_nothing_again_that_had_finished(data, capsys):
     longer = [*command(data), "--epochs", "30"]
