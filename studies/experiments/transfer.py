@@ -72,7 +72,8 @@ def transfer(
     training = {"workers": workers, "workspace": workspace, "average": average}
     results = run_ladder(pool, ladder.tables, trials, test_sets, **training)
     names = [recipe.name for recipe in recipes]
-    return compare_sizes(results, ladder, names, test_sets, ngram_losses(pool, test_sets), seed=seed, workspace=workspace)
+    ngrams = ngram_losses(pool, test_sets)
+    return compare_sizes(results, ladder, names, test_sets, ngrams, seed=seed, workspace=workspace)
 
 
 def compare_sizes(
