@@ -138,10 +138,10 @@ def compare_sizes(
     return build(out, kind="transfer", config=config, seed=seed, inputs=inputs, write=write)
 
 
-def reference_learned_little(study: Artifact) -> str | None:
+def reference_learned_little(study: Artifact, rows: Sequence[Mapping[str, Any]]) -> str | None:
     """The sentence of `little_learned` on the reference with the best recipe of each test set, over its seeds."""
     losses: dict[tuple[str, str], list[float]] = {}
-    for row in read_rows(study):
+    for row in rows:
         if row["size"] == study.facts["reference"]:
             losses.setdefault((row["test_set"], row["recipe"]), []).append(row["loss"])
     best: dict[str, float] = {}

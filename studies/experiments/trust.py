@@ -27,17 +27,17 @@ def judge_study(
 
     Raises InputError where the study has no such `loss`, or fewer steps than are to be averaged.
     """
-    table = read_losses([study.file("losses.csv")], _columns(study, loss))
+    rows = read_rows(study)
+    table = read_losses([study.file("losses.csv")], _columns(study, rows, loss))
     reference, proxies, flops = (study.facts[key] for key in ("reference", "proxies", "flops"))
     judged = {size: judge_size(table, size, reference, criterion) for size in proxies}
     costs = Costs(reference=reference, amounts=flops, in_flops=True, seconds=study.facts.get("run_seconds", {}))
     result = summary(judged, reference, costs=costs, criterion=criterion, units=units)
-    accuracy = against_accuracy(study, result["proxies"], criterion.num_resamples, criterion.seed)
-    return result | {"accuracy": accuracy, "learned_little": reference_learned_little(study)}
+    accuracy = against_accuracy(study, rows, result["proxies"], criterion.num_resamples, criterion.seed)
+    return result | {"accuracy": accuracy, "learned_little": reference_learned_little(study, rows)}
 
 
-def _columns(study: Artifact, loss: ComparedLoss) -> LossColumns:
-    rows = read_rows(study)
+def _columns(study: Artifact, rows: Sequence[Mapping[str, Any]], loss: ComparedLoss) -> LossColumns:
     if without := [row["test_set"] for row in rows if row.get(loss, "") == ""]:
         raise InputError(
             f"{study.path} has no {loss} of {without[0]!r}: of images and classes there is none, and of text it is "
@@ -46,18 +46,20 @@ def _columns(study: Artifact, loss: ComparedLoss) -> LossColumns:
     return LossColumns(seed="seed", step="step" if "step" in rows[0] else None, loss=loss)
 
 
-def against_accuracy(study: Artifact, proxies: Mapping[str, Any], num_resamples: int, seed: int) -> dict[str, Any]:
+def against_accuracy(
+    study: Artifact, rows: Sequence[Mapping[str, Any]], proxies: Mapping[str, Any], num_resamples: int, seed: int
+) -> dict[str, Any]:
     """Does R^2 go with what a proxy has learned? Its accuracy less that of guessing, for each size and test set.
 
+    `rows` are those of `losses.csv`.
     `points`: size, test_set, r2, accuracy (mean over recipes), chance; `spearman` and `pearson` over the points, each
     [value, low, high] with 95 % intervals from resamples of the test sets and an unseen one (`power`). Both
     absent for fewer than 3 test sets, and where a side is constant.
     """
-    losses, chance = read_rows(study), study.facts["chance"]
-    points = []
+    chance, points = study.facts["chance"], []
     for size, proxy in proxies.items():
         for name in study.facts["test_sets"]:
-            right = [row["correct"] for row in losses if (row["size"], row["test_set"]) == (size, name)]
+            right = [row["correct"] for row in rows if (row["size"], row["test_set"]) == (size, name)]
             point = {"size": size, "test_set": name, "r2": proxy["judged"][name]["r2"]["value"]}
             points.append(point | {"accuracy": float(np.mean(right)), "chance": chance[name]})
     found: dict[str, Any] = {"points": points}
@@ -65,9 +67,9 @@ def against_accuracy(study: Artifact, proxies: Mapping[str, Any], num_resamples:
     if len(names) > 2:
         table = np.array([[p["accuracy"] - p["chance"], p["r2"]] for p in points]).reshape(len(proxies), -1, 2)
         drawn = draw_recipes(len(names), num_resamples, seed)
-        rows = [np.repeat(np.arange(len(names)), weights.astype(np.int64)) for weights in drawn.weights]
+        resamples = [np.repeat(np.arange(len(names)), weights.astype(np.int64)) for weights in drawn.weights]
         for measure, function in (("pearson", pearsonr), ("spearman", spearmanr)):
-            values = np.array([_correlated(table[:, row].reshape(-1, 2), function) for row in rows])
+            values = np.array([_correlated(table[:, row].reshape(-1, 2), function) for row in resamples])
             if np.isfinite(values[0]):
                 both = np.stack([drawn.shrink(values), values])
                 found[measure] = list(astuple(resampled_recipes(both[:, np.isfinite(values)])))
