@@ -33,7 +33,7 @@ from thresher.workspace import Workspace
 
 # Logits of one batch are at most this many numbers (16 MiB): larger ones leave the cache and are slower on a CPU.
 MAX_LOGITS = 2**22
-MEASURES = ("loss", "correct", "accuracy", "accuracy_sum", "bits_per_byte")
+MEASURED = ("loss", "correct", "accuracy", "accuracy_sum", "bits_per_byte")
 """What is measured of an example for the tables of evaluations."""
 
 
@@ -104,13 +104,13 @@ def bits_per_byte(losses: Float[np.ndarray, "n"], examples: Examples) -> np.ma.M
 
 
 def measures_of(model: nn.Module, examples: Examples, device: str) -> dict[str, Float[np.ndarray, "n"] | None]:
-    """Each of MEASURES for every example; None where there is none: accuracies without choices, bytes without text."""
+    """Each of MEASURED for every example; None where there is none: accuracies without choices, bytes without text."""
     results = evaluate(model, examples, device=device)
     choices = examples.choices if isinstance(examples, TokenExamples) else None
     accuracies = {} if choices is None else evaluate_choices(model, choices, device=device)
     made: dict[str, Any] = {"loss": results["loss"], "correct": results["correct"], **accuracies}
     made["bits_per_byte"] = bits_per_byte(results["loss"], examples)
-    return {name: made.get(name) for name in MEASURES}
+    return {name: made.get(name) for name in MEASURED}
 
 
 def mean_of(values: Float[np.ndarray, "n"] | None) -> float | None:
@@ -170,15 +170,15 @@ def read_evaluation(evaluation: Artifact, tasks: Mapping[str, Examples]) -> pa.T
 
 
 def means(evaluation: Artifact, tasks: Mapping[str, Examples] | None = None) -> dict[str, dict[str, Any]]:
-    """The mean of each of MEASURES of each task of an artefact that `measure` made; `tasks` as in `read_evaluation`."""
+    """The mean of each of MEASURED of each task of an artefact that `measure` made; `tasks` as in `read_evaluation`."""
     return means_of(read_evaluation(evaluation, tasks or {}))
 
 
 def means_of(losses: pa.Table) -> dict[str, dict[str, Any]]:
     """The same of a table that `read_evaluation` gave."""
     by_task = losses.group_by("task", use_threads=False)
-    rows = by_task.aggregate([(name, "mean") for name in MEASURES]).to_pylist()
-    return {row["task"]: {"task": row["task"], **{name: row[f"{name}_mean"] for name in MEASURES}} for row in rows}
+    rows = by_task.aggregate([(name, "mean") for name in MEASURED]).to_pylist()
+    return {row["task"]: {"task": row["task"], **{name: row[f"{name}_mean"] for name in MEASURED}} for row in rows}
 
 
 def _column(values: Float[np.ndarray, "n"] | None, size: int) -> pa.Array:

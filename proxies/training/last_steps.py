@@ -14,7 +14,7 @@ from torch import nn
 
 from thresher.data.examples import Examples
 from thresher.errors import InputError
-from thresher.proxies.evaluation import MEASURES, mean_of, measures_of
+from thresher.proxies.evaluation import MEASURED, mean_of, measures_of
 
 SHARE = 0.1
 """Of a training, the part at its end that is looked at."""
@@ -57,7 +57,7 @@ class StepMeans:
 
     def __init__(self, last: LastSteps, num_steps: int) -> None:
         self._tasks, self.steps = last.tasks, last.steps(num_steps)
-        self._means = torch.full((len(self.steps), len(last.tasks), len(MEASURES)), torch.nan, dtype=torch.float64)
+        self._means = torch.full((len(self.steps), len(last.tasks), len(MEASURED)), torch.nan, dtype=torch.float64)
 
     def look(self, model: nn.Module, step: int) -> None:
         """Measure the model after so many steps, if this is a time to; it is left as it was."""
@@ -71,7 +71,7 @@ class StepMeans:
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The means, [steps, tasks, MEASURES], to be kept with the training's state."""
+        """The means, [steps, tasks, MEASURED], to be kept with the training's state."""
         return {"last_steps": self._means}
 
     def facts(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class StepMeans:
         tasks = {
             name: {
                 measure: None if own.isnan().all() else own.tolist()
-                for measure, own in zip(MEASURES, part.T, strict=True)
+                for measure, own in zip(MEASURED, part.T, strict=True)
             }
             for name, part in zip(self._tasks, self._means.unbind(dim=1), strict=True)
         }
