@@ -91,7 +91,6 @@ def _prepared(data: Path, out: Path) -> dict[str, Path]:
     corpus = data / "corpus" / "documents.parquet"
     _prepare(corpus, out / "pool", PARTS[0], "--domain", "domain", *SHAPE)
     again = ("--tokenizer", out / "pool-tokenizer", *SHAPE[2:])
-    _prepare(corpus, out / "natural", PARTS[1], *again, "--limit", 13 * LIMIT[1])
     task = ("--prompt", "context", "--continuation", "continuation", "--group", "context", *again)
     for name in TARGETS:
         file = data / "targets" / f"{name}.jsonl"
