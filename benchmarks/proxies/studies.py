@@ -145,6 +145,8 @@ def main() -> None:
     options = parser.parse_args()
     start = time.perf_counter()
     result = options.study(options)
+    # Below OUT: where that was says nothing to others.
+    result["path"] = str(Path(result["path"]).relative_to(options.out))
     about = {"benchmark": options.study.__name__, "date": time.strftime("%Y-%m-%d"), "machine": machine()}
     about["seconds"] = round(time.perf_counter() - start)
     if options.json:
