@@ -5,7 +5,7 @@
     python -m benchmarks.proxies.studies rates DATA OUT [--json FILE]
 
 width      LDS against width on CIFAR-10: RN-1/16 to RN-1/2, 64 half subsets x 2 seeds, own retrainings too
-transfer   20 training sets of a 13-domain corpus x 7 test sets x 3 seeds, three sizes against a reference
+transfer   30 training sets of a 13-domain corpus x 7 test sets x 3 seeds, three sizes against a reference
 rates      the same training sets, one of these sizes at 4 multiples of its rate
 
 CIFAR has the pool and target that `benchmarks.attribution.lds` prepared. DATA has `corpus/documents.parquet` (text,
@@ -47,7 +47,10 @@ MIXED = {
     "talk": "mixture:forum=.3,dialogue=.3,reviews=.2,medical_qa=.2",
     "news": "mixture:newswire=.4,newsgroups=.3,law=.3",
 }
-ALONE = ("books", "python", "law", "medical_qa", "newswire", "web")
+ALONE = (
+    "books", "python", "law", "medical_qa", "newswire", "web",
+    "dialogue", "forum", "math", "newsgroups", "reviews", "stories", "techdocs",
+)  # fmt: skip
 METHODS = ("dsir", "classifier")
 """Selections for each of the targets."""
 
@@ -62,7 +65,7 @@ def width(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def transfer(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Sizes against the reference: mixtures, domains, selections for each task, and the pool without one of them."""
+    """Sizes against the reference: mixtures, domains, selections for each task, and the pool without some."""
     more = ("--sizes", *SIZES, "--top", 1, 3)
     result = _result("study", "transfer", *_common(arguments.data, arguments.out), *more)
     return result | {"natural": _of_reference(Path(result["path"]), result["reference"], "natural")}
@@ -110,14 +113,15 @@ def _prepare(file: Path, out: Path, part: tuple[float, float], *options: object)
 
 
 def _selections(out: Path) -> dict[str, str]:
-    """Name -> recipe: as many tokens as a run sees, by every method for every target; and the pool without one."""
+    """Name -> recipe: as many tokens as a run sees by every method for every target, and the pool without some."""
     made = {f"{method}-{name}": (method, name) for method in METHODS for name in TARGETS}
     places = {full: out / "selections" / full for full in made}
     for full, (method, name) in made.items():
         looks = ("--pool", out / "pool", "--targets", f"{name}={out / f'{name}-target'}")
         _result("select", "--method", method, *looks, "--tokens", TOKENS, "--out", places[full])
     recipes = {full: f"selection:{place}" for full, place in places.items()}
-    return recipes | {"without-classifier-squad": f"remove:{recipes['classifier-squad']}"}
+    classified = [f"classifier-{name}" for name in TARGETS]
+    return recipes | {f"without-{full}": f"remove:{recipes[full]}" for full in classified}
 
 
 def _of_reference(study: Path, reference: str, recipe: str) -> dict[str, float]:

@@ -38,6 +38,7 @@ OF_TEXT = ("bm25", "trak, two-sided k = 512", "exact kernel", "ekfac, linear and
 """Rows of texts alone: images have no words, their default is two-sided, all their layers are linear or convolutions
 but for norms, and the exact kernel of convolutions takes hours."""
 VIEWED: dict[str, tuple[str, dict[str, Any]]] = {
+    "ekfac, 256 examples in its factors": ("ekfac", {"sample": 256}),
     "trak, flip": ("trak", {"views": ("flip",)}),
     "trak, flip + shift": ("trak", {"views": ("flip", "shift")}),
     "ekfac, 512 examples in its factors, flip": ("ekfac", {"sample": 512, "views": ("flip",)}),
