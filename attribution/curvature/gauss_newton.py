@@ -6,12 +6,13 @@ J v is forward mode, J^T u reverse mode (Schraudolph 2002; Martens 2010). With w
 mean over examples of their mean losses; for cross-entropy the Gauss-Newton matrix is the true Fisher.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.func import jvp, vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -47,33 +48,49 @@ class GaussNewton:
 
     def _of_batch(self, batch: Batch, shares: Float[np.ndarray, "b"], directions: Directions) -> dict[str, Tensor]:
         tangents = {name: directions[name].to(value) for name, value in self.parameters.items()}
-        if self._vectorised and len(next(iter(tangents.values()))) > 1:
-            try:
-                return self._along(batch, shares, tangents, vmapped=True)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:  # vmap refuses in-place writes and control flow that depends on data
-                self._vectorised = False
-        each = [
-            self._along(batch, shares, {name: value[i] for name, value in tangents.items()}, vmapped=False)
-            for i in range(len(next(iter(tangents.values()))))
-        ]
+        count = len(next(iter(tangents.values())))
+        # Fused attention kernels have no forward mode.
+        with sdpa_kernel(SDPBackend.MATH):
+            if self._vectorised and count > 1:
+                try:
+                    return self._at_once(batch, shares, tangents)
+                except torch.OutOfMemoryError:
+                    raise
+                except RuntimeError:  # vmap refuses in-place writes and control flow that depends on data
+                    self._vectorised = False
+            each = [self._along(batch, shares, {name: v[i] for name, v in tangents.items()}) for i in range(count)]
         return {name: torch.stack([one[name] for one in each]) for name in tangents}
 
-    def _along(
-        self, batch: Batch, shares: Float[np.ndarray, "b"], tangents: dict[str, Tensor], *, vmapped: bool
-    ) -> dict[str, Tensor]:
+    def _at_once(self, batch: Batch, shares: Float[np.ndarray, "b"], tangents: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Vectors side by side: one pass that is pulled back along, and one forward for some of them at once."""
+
         def logits(values: dict[str, Tensor]) -> Tensor:
             return logits_with(self.model, values, batch)
 
-        # Fused attention kernels have no forward mode.
-        with sdpa_kernel(SDPBackend.MATH):
-            outputs, pull = vjp(logits, self.parameters)[:2]
-            p = outputs.softmax(dim=-1)
-            p_weighted = p * weights_of_predictions(outputs, batch["labels"], shares)[..., None]
+        outputs, pull = vjp(logits, self.parameters)[:2]
+        weigh = _weighing(outputs, batch["labels"], shares)
 
-            def product(tangent: dict[str, Tensor]) -> dict[str, Tensor]:
-                pushed = jvp(logits, (self.parameters,), (tangent,))[1]
-                return pull(p_weighted * (pushed - (p * pushed).sum(dim=-1, keepdim=True)))[0]
+        def product(tangent: dict[str, Tensor]) -> dict[str, Tensor]:
+            return pull(weigh(jvp(logits, (self.parameters,), (tangent,))[1]))[0]
 
-            return vmap(product, chunk_size=AT_ONCE)(tangents) if vmapped else product(tangents)
+        return vmap(product, chunk_size=AT_ONCE)(tangents)
+
+    def _along(self, batch: Batch, shares: Float[np.ndarray, "b"], tangent: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One vector: the pass that pushes it forward is the one that is pulled back along."""
+        leaves = {name: value.clone().requires_grad_() for name, value in self.parameters.items()}
+        # Backward runs outside the level, where what it saved has no tangents that it would push on.
+        with torch.enable_grad(), forward_ad.dual_level():
+            duals = {name: forward_ad.make_dual(leaf, tangent[name]) for name, leaf in leaves.items()}
+            outputs, pushed = forward_ad.unpack_dual(logits_with(self.model, duals, batch))
+        pushed = torch.zeros_like(outputs) if pushed is None else pushed
+        weigh = _weighing(outputs.detach(), batch["labels"], shares)
+        pulled = torch.autograd.grad(
+            outputs, list(leaves.values()), weigh(pushed.detach()), allow_unused=True, materialize_grads=True
+        )
+        return dict(zip(leaves, pulled, strict=True))
+
+
+def _weighing(outputs: Tensor, labels: Tensor, shares: Float[np.ndarray, "b"]) -> Callable[[Tensor], Tensor]:
+    """w (diag p - p p^T) of each prediction, times a change of the logits, which it overwrites: logits are large."""
+    p, w = outputs.softmax(dim=-1), weights_of_predictions(outputs, labels, shares)[..., None]
+    return lambda pushed: pushed.sub_(torch.linalg.vecdot(p, pushed)[..., None]).mul_(p).mul_(w)

@@ -2,7 +2,7 @@
 
 ekfac      H: the factors' own
 ekfac-cg   H: the Gauss-Newton matrix of some random examples of the pool, the same for all right-hand sides;
-           x_0 and the preconditioner are EK-FAC's, and so is D
+           the preconditioner is EK-FAC's, so the first step is along its solution, and so is D
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.studies import axe
-from tests.studies.report.test_report import full_report
+from tests.studies.report.made import full_report
 from thresher.cli.main import main
 from thresher.studies.report.render import write_report
 
