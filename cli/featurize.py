@@ -25,10 +25,9 @@ class Featurize(Command):
     """Of documents: every window that a model reads is an example of its own, ID:0, ID:1, ...; their scores say which
     part of a document helps."""
     k: int | None = None
-    """Numbers a gradient is projected to; None: 8,192 of text under a language model, 512 where there are classes."""
+    """Numbers a gradient is projected to; None: 8,192 of text under a language model, 4,096 where there are classes."""
     projection: Literal["auto"] | Projection = "auto"
-    """auto (sjlt for text under a language model, two-sided where there are classes), two-sided, two-sided-layers,
-    factor-mask, normal, rademacher, sjlt, mask+sjlt or identity."""
+    """auto (sjlt), two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity."""
     output: Output = "margin"
     """margin (log p / (1 - p), TRAK's) or loss."""
     parameters: str | None = None

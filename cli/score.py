@@ -70,7 +70,7 @@ class Score(Command):
     of all."""
     k: int | None = None
     """With features to be made: numbers a gradient is projected to; None: 8,192 of text under a language model, else
-    512."""
+    4,096."""
     projection: Literal["auto"] | Projection = "auto"
     views: tuple[View, ...] = ()
     """Of images: flip and shift, which the gradients of pool and targets are averaged over."""

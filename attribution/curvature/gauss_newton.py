@@ -91,6 +91,6 @@ class GaussNewton:
 
 
 def _weighing(outputs: Tensor, labels: Tensor, shares: Float[np.ndarray, "b"]) -> Callable[[Tensor], Tensor]:
-    """w (diag p - p p^T) of each prediction, times a change of the logits, which it overwrites: logits are large."""
+    """Of each prediction w (diag p - p p^T) times a change of its logits, which is overwritten: logits are large."""
     p, w = outputs.softmax(dim=-1), weights_of_predictions(outputs, labels, shares)[..., None]
     return lambda pushed: pushed.sub_(torch.linalg.vecdot(p, pushed)[..., None]).mul_(p).mul_(w)

@@ -203,16 +203,17 @@ def spans(lengths: Iterable[int]) -> list[tuple[int, int]]:
 
 AUTO = "auto"
 SIDED = ("two-sided", "two-sided-layers", "factor-mask")
-LANGUAGE, CLASSES = ("sjlt", 8192), ("two-sided", 512)
-"""Projection and k by task: those that keep about 95 % of the exact kernel's LDS at 5 checkpoints (docs/log.md)."""
+LANGUAGE, CLASSES = ("sjlt", 8192), ("sjlt", 4096)
+"""Projection and k by task: the fewest numbers, of powers of 2, that keep 95 % of the exact kernel's LDS at 5
+checkpoints (docs/projections.md)."""
 
 
 def usual(projection: str, k: int | None, *, is_classified: bool) -> tuple[str, int]:
     """The projection and k that are asked for, what is left open filled in by the task of the examples.
 
-    Gradients of a classifier share a few directions, and 512 numbers hold them. Those of texts under a language model
-    are nearly at right angles (cosines of .05), below the error of 512 numbers (.04), and the small sides of a
-    two-sided projection add an error that no k takes away.
+    Gradients of a classifier share more directions than those of texts under a language model, which are nearly at
+    right angles (cosines of .05). The small sides of a two-sided projection add an error to either that no k takes
+    away.
     """
     usual_projection, usual_k = CLASSES if is_classified else LANGUAGE
     return (usual_projection if projection == AUTO else projection), (usual_k if k is None else k)

@@ -49,7 +49,7 @@ def vision_study(source: Path, seed: int) -> Study:
         target={"digits": TargetTable(data=str(source / "target.parquet"), id="id")},
         proxy=ProxyTable(size="mlp-32x1", count=5, fraction=0.5, epochs=20, batch_size=32, learning_rate=0.02),
         reference=ReferenceTable(size="mlp-256x2", epochs=20, seeds=5, batch_size=32, learning_rate=0.02),
-        attribution=AttributionTable(k=512),
+        attribution=AttributionTable(k=2048),
         select=SelectTable(fraction=0.8),
     )
 

@@ -71,8 +71,8 @@ def attribute(
                  scores are means over them
     loss         for any other task: a function (outputs, batch) -> the loss of each example, [b]; labels are optional
     method       exact (no projection), or a projection: two-sided, sjlt, two-sided-layers, factor-mask, mask+sjlt,
-                 normal, rademacher; auto: exact where it is cheap, else two-sided for images and sjlt for text
-    k            numbers that a gradient is projected to, at most as many as it has; None: 512, for text 8192
+                 normal, rademacher; auto: exact where it is cheap, else sjlt
+    k            numbers that a gradient is projected to, at most as many as it has; None: 4096, for text 8192
     damping      a multiple of the kernel's mean diagonal; None: 3 for exact, 1 for projections or, if more, 3 k / n
     q            what scores are multiplied by: sqrt of 1 - p of the right class, mean (1 - p itself), square, none
     parameters   a regular expression: only the gradients of the parameters that it finds

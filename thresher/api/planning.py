@@ -77,7 +77,7 @@ def _resolved(
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     if k is not None and k < 1:
-        raise InputError(f"k={k} is too small; pass the numbers a gradient is projected to, 512 is usual")
+        raise InputError(f"k={k} is too small; pass the numbers a gradient is projected to, 4096 is usual")
     if method == EXACT and k is not None:
         raise InputError(f"k={k} is of projections, and method exact has none; leave k out")
     size, (num_train, num_test), is_text = num_trainable(model), map(len, sides), task.form.is_text
@@ -91,7 +91,7 @@ def _resolved(
     is_cheap = num_train <= MOST_EXACT and cost <= MULTIPLICATIONS[is_text] and whole_fits
     if method == EXACT or (method == "auto" and k is None and is_cheap):
         return EXACT, None
-    usual = PLAIN if task.is_plain else (LANGUAGE if size <= MOST_WHOLE else VAST) if is_text else CLASSES
+    usual = PLAIN if task.is_plain else VAST if size > MOST_WHOLE else LANGUAGE if is_text else CLASSES
     return (usual[0] if method == "auto" else method), min(k or usual[1], size)
 
 

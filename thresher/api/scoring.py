@@ -54,9 +54,8 @@ def featurize(
 
     models      one or several: what `train` gave, names and paths, modules, or `Checkpoint`s
     windows     of documents, every window that a model reads is an example of its own, ID:0, ID:1, ...
-    k           numbers that a gradient is projected to; None: 8,192 of text under a language model, else 512
-    projection  auto (sjlt for such text, else two-sided), two-sided, two-sided-layers, factor-mask,
-                normal, rademacher, sjlt, mask+sjlt or identity
+    k           numbers that a gradient is projected to; None: 8,192 of text under a language model, else 4,096
+    projection  auto (sjlt), two-sided, two-sided-layers, factor-mask, normal, rademacher, sjlt, mask+sjlt or identity
     views       of images: flip and shift, which features are averaged over
     executor    processes, or ray
 

@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from tests.attribution.cases import checkpoints, digits, mlp, token_examples
+from tests.peaks import peak_memory
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.packing import pack, pack_outputs, unpack_outputs
 from thresher.attribution.features.store import open_features
@@ -185,13 +186,11 @@ def test_a_store_says_where_each_layer_stands(tmp_path):
 
 
 PEAK = """
-    import resource, sys
-    sys.path.insert(0, {root!r})
+    import sys
     from tests.attribution.cases import checkpoints, mlp
     from thresher.attribution.features.featurize import featurize
     from thresher.data.examples import open_examples
-    featurize(checkpoints(mlp, 2), open_examples({pool!r}), out={out!r}, k=512, shard_size=256, batch_tokens=64)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    featurize(checkpoints(mlp, 2), open_examples(sys.argv[1]), out=sys.argv[2], k=512, shard_size=256, batch_tokens=64)
 """
 
 
@@ -201,17 +200,7 @@ def test_peak_memory_does_not_grow_with_the_pool(tmp_path):
     peaks = []
     for n in (4_000, 50_000):
         digits(tmp_path / f"pool{n}", np.arange(n) % 1797)
-        paths = {
-            "root": str(Path(__file__).resolve().parents[3]),
-            "pool": str(tmp_path / f"pool{n}"),
-            "out": str(tmp_path / f"f{n}"),
-        }
-        script = textwrap.dedent(PEAK.format(**paths))
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-        run = subprocess.run(
-            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-        )
-        peaks.append(int(run.stdout) / 2**10)  # MB
+        peaks.append(peak_memory(PEAK, tmp_path / f"pool{n}", tmp_path / f"f{n}"))
     assert peaks[1] < peaks[0] + 47
 
 
