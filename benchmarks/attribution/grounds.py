@@ -17,7 +17,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from benchmarks.attribution.peers.common import ROOT
 from benchmarks.command import thresher
 from thresher.data import Examples, open_examples
 from thresher.proxies import ModelSettings
-from thresher.studies import retrain, train_checkpoints
+from thresher.studies import ProxyTable, retrain, train_checkpoints, train_proxies
 from thresher.workspace import Workspace
 
 RUNS = ROOT / "runs" / "lds"
@@ -132,6 +132,12 @@ def ground_of(name: str, data: Path, num_checkpoints: int) -> Ground:
         stored = np.load(file)
     subsets = np.unpackbits(stored["subsets"], axis=1, count=len(pool)).astype(bool)
     return Ground(setting, pool, target, models, subsets, stored["margin"], workspace)
+
+
+def models_of_halves(ground: Ground) -> list[Path]:
+    """As many models as the ground has, each trained on a random half of the pool."""
+    table = ProxyTable(**asdict(ground.setting.table), count=len(ground.models), fraction=0.5)
+    return [model.path for model in train_proxies(ground.pool, table, seed=0, workspace=ground.workspace)]
 
 
 def part_of_target(ground: Ground, positions: np.ndarray, name: str) -> Examples:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.attribution.grounds import Ground, ground_of
+from benchmarks.attribution.grounds import Ground, ground_of, models_of_halves
 from benchmarks.attribution.peers.common import ROOT, THREADS, Job
 from benchmarks.attribution.peers.environments import NotInstalled
 from benchmarks.attribution.peers.launch import Failed, run_job
@@ -43,6 +43,11 @@ VIEWED: dict[str, tuple[str, dict[str, Any]]] = {
     "ekfac, 512 examples in its factors, flip": ("ekfac", {"sample": 512, "views": ("flip",)}),
 }
 """Rows of images alone."""
+HALVED: dict[str, tuple[str, dict[str, Any]]] = {
+    "ekfac, halves": ("ekfac", {"sample": 512}),
+    "ekfac, halves, damping .01": ("ekfac", {"sample": 512, "curvature_damping": 0.01}),
+}
+"""Rows under models of which each was trained on a random half of the pool."""
 COMBINED = {
     "exact kernel + bm25": ("exact kernel", "bm25"),
     "ekfac + bm25": ("ekfac", "bm25"),
@@ -64,7 +69,8 @@ PEERS = {True: ("traker", "bergson"), False: ("traker", "dattri", "kronfluence")
 
 def rows_of(ground: Ground) -> dict[str, tuple[str, dict[str, Any]]]:
     """Our rows on a ground."""
-    return ROWS if ground.setting.is_text else {row: made for row, made in ROWS.items() if row not in OF_TEXT} | VIEWED
+    own = ROWS if ground.setting.is_text else {row: made for row, made in ROWS.items() if row not in OF_TEXT} | VIEWED
+    return own | HALVED
 
 
 def scores_of(name: str, row: str, data: Path, num_checkpoints: int, costs: dict) -> np.ndarray:
@@ -73,7 +79,8 @@ def scores_of(name: str, row: str, data: Path, num_checkpoints: int, costs: dict
     if row not in costs or not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            costs[row] = pool.apply(_made, (name, *(ROWS | VIEWED)[row], data, num_checkpoints, file))
+            made = (name, *(ROWS | VIEWED | HALVED)[row], data, num_checkpoints, row in HALVED, file)
+            costs[row] = pool.apply(_made, made)
     return np.load(file)
 
 
@@ -107,11 +114,14 @@ def combined(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def _made(name: str, scorer: str, options: dict, data: Path, num_checkpoints: int, file: Path) -> dict[str, float]:
+def _made(
+    name: str, scorer: str, options: dict, data: Path, num_checkpoints: int, of_halves: bool, file: Path
+) -> dict[str, float]:
     torch.set_num_threads(THREADS)
     ground = ground_of(name, data, num_checkpoints)
     folder = FOLDER / "work" / str(time.time_ns())
-    basis = Basis(ground.models, ground.pool, Attribution(memory_gb=8.0, **options), Workspace(folder, "cpu"))
+    models = models_of_halves(ground) if of_halves else ground.models
+    basis = Basis(models, ground.pool, Attribution(memory_gb=8.0, **options), Workspace(folder, "cpu"))
     a_pass = _seconds_of_a_pass(ground)
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     blocks = [block for _, block in pairs_by(scorer, basis, ground.target)]
