@@ -14,9 +14,10 @@ GROUPS = {
     " sequence-length windows selection weights mixture columns weight-columns loss-columns step-column size-column"
     " at-step at-size tokens test-fraction recipe test-set loss losses step seed-column costs recipes",
     "model and training": "model models weights proxy reference proxies ladder own sizes multiples reference-multiples"
-    " rates reference-rates standard fraction subsets repeats seeds checkpoints runs first batch random-budgets"
-    " max-flops eta smoothing epochs tokens-per-parameter batch-size learning-rate optimizer schedule momentum"
-    " weight-decay eps-root keep-optimizer parametrization precision accumulate activation-checkpointing compile",
+    " rates reference-rates standard fraction subsets repeats seeds checkpoints checkpoint-fraction runs first batch"
+    " random-budgets max-flops eta smoothing epochs tokens-per-parameter batch-size learning-rate optimizer schedule"
+    " momentum weight-decay eps-root keep-optimizer parametrization precision accumulate activation-checkpointing"
+    " compile",
     "scoring": "scorer scorers method self-influence backend output goal q damping curvature-damping convention k"
     " projection parameters views top per-token sample memory-gb steps window rank baseline criterion threshold"
     " sets average resamples",

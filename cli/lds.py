@@ -46,7 +46,9 @@ class Lds(ModelOptions):
     repeats: int = 2
     """Seeds that every subset is retrained from, the same for all: two or more give the noise ceiling."""
     checkpoints: int = 5
-    """Models on the whole pool to attribute with."""
+    """Models to attribute with."""
+    checkpoint_fraction: float = 1.0
+    """Of the pool that each of them is trained on, a random part of its own; halves score better (docs/scorers.md)."""
     k: int | None = None
     projection: Literal["auto"] | Projection = "auto"
     rank: int | None = None
@@ -105,6 +107,7 @@ class Lds(ModelOptions):
             fraction=self.fraction,
             repeats=self.repeats,
             checkpoints=self.checkpoints,
+            checkpoint_fraction=self.checkpoint_fraction,
             k=self.k,
             projection=self.projection,
             views=self.views,

@@ -97,6 +97,7 @@ RULES: Mapping[str, Rule] = {
     "curvature_damping": POSITIVE,
     # Selection and mixtures.
     "fraction": SHARE,
+    "checkpoint_fraction": SHARE,
     "weight": Rule(0, 1e12),
     "weights": Rule(0, 1e12),
     "random_budgets": Rule(0, 1e6, above=True),

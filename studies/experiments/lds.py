@@ -23,7 +23,8 @@ from thresher.errors import InputError
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import Trial, planned, train_trials
-from thresher.seeds import run_seed
+from thresher.seeds import numpy_rng, run_seed
+from thresher.selection.budget import Budget
 from thresher.studies.experiments.retraining import Retrainings
 from thresher.studies.scoring.basis import Basis
 from thresher.studies.scoring.effort import say_effort
@@ -39,18 +40,27 @@ def train_checkpoints(
     seed: int,
     workers: int | None,
     workspace: Workspace,
+    fraction: float = 1.0,
     further: Sequence[Planned] = (),
 ) -> list[Path]:
-    """`count` models on the whole pool, each from its own initialisation and order, several at once.
+    """`count` models on the pool, each from its own initialisation and order, several at once.
 
-    `further` trainings follow; what they take is said beforehand together with these.
+    With a `fraction` below 1 each is trained on a random part of the pool's tokens (images) of its own. `further`
+    trainings follow; what they take is said beforehand together with these.
     """
     if count < 1:
         raise InputError(f"checkpoints={count}; pass 1 or more")
-    everything = np.arange(len(pool))
-    trials = [
-        Trial("whole", m, run_seed(seed, "checkpoint", m), everything, folder="checkpoints") for m in range(count)
-    ]
+    everything, amount = np.arange(len(pool)), Budget(fraction=fraction).of(pool.lengths())
+
+    def trial(m: int) -> Trial:
+        own = run_seed(seed, "checkpoint", m)
+        if fraction == 1:
+            return Trial("whole", m, own, everything, folder="checkpoints")
+        order = numpy_rng(seed, "checkpoint", m).permutation(everything)
+        kept = np.sort(amount.take(order, pool.domains).kept)
+        return Trial("part", m, own, kept, amount.total, folder="checkpoints")
+
+    trials = [trial(m) for m in range(count)]
     missing = planned(pool, table, trials, workspace)
     if missing.units:
         say_planned([missing, *further], pool, workers=workers, workspace=workspace)

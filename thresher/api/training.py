@@ -172,6 +172,7 @@ def lds(
     fraction: float = 0.5,
     repeats: int = 2,
     checkpoints: int = 5,
+    checkpoint_fraction: float = 1.0,
     k: int | None = None,
     projection: str = "auto",
     views: Sequence[str] = (),
@@ -196,7 +197,7 @@ def lds(
     scorers          names of `thresher.scorers`; none: those of USUAL that apply
     scores           name -> a .npy file [pool, target] of more scores to judge
     subsets, fraction, repeats  of the ground truth; two or more repeats give the noise ceiling
-    checkpoints      models on the whole pool to attribute with
+    checkpoints      models to attribute with, each on a random `checkpoint_fraction` of the pool (1: all of it)
     ladder           sizes to attribute with instead, against ground truth from `model`; `own` judges every size by its
                      own retrainings too, `top` is how many of the most helpful examples are compared
     curvature_damping, rank  of ekfac and ekfac-cg, as `score` has them
@@ -208,6 +209,8 @@ def lds(
     names = tuple(scorers) or tuple(USUAL if task_of(examples) == "language" else USUAL[:-1])
     if ladder and (scorers or scores):
         raise InputError("--ladder judges TRAK at every size; leave --scorers and --scores out")
+    if ladder and checkpoint_fraction != 1:
+        raise InputError("--ladder attributes with models on the whole pool; leave --checkpoint-fraction out")
     given = {name: Path(path) for name, path in (scores or {}).items()}
     check_scorers(names, examples)
     if output not in ("margin", "loss"):
@@ -226,7 +229,8 @@ def lds(
         return Quality(lds_ladder(examples, judged, table, tuple(ladder), options, plan, **training))
     budget = fraction * float(examples.lengths().sum())
     further = [Planned(table, [budget] * (subsets * repeats), keeps=False)]
-    models = train_checkpoints(examples, table, count=checkpoints, further=further, **training)
+    drawing = {"count": checkpoints, "fraction": checkpoint_fraction, "further": further}
+    models = train_checkpoints(examples, table, **drawing, **training)
     truth = retrain(examples, judged, table, **drawn, **training)
     against = baseline if baseline in (*names, *given) else None
     basis = Basis(models, examples, options, workspace)
