@@ -52,6 +52,7 @@ COMBINED = {
     "exact kernel + bm25": ("exact kernel", "bm25"),
     "ekfac + bm25": ("ekfac", "bm25"),
     "ekfac + half of bm25": ("ekfac", "ekfac", "bm25"),
+    "ekfac, halves + bm25": ("ekfac, halves", "bm25"),
     "ekfac + exact kernel": ("ekfac", "exact kernel"),
     "ekfac + exact kernel + bm25": ("ekfac", "exact kernel", "bm25"),
     "ekfac + ekfac, flip": ("ekfac, 512 examples in its factors", "ekfac, 512 examples in its factors, flip"),
