@@ -22,7 +22,10 @@ MULTIPLES = (0.0, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 class LanguageOutput(AbstractModelOutput):
-    """Mean log-odds of the predicted tokens, as a traker user would write it: logits by `torch.func`, for vmap."""
+    """Mean log-odds of the predicted tokens, as a traker user would write it: logits by `torch.func`, for vmap.
+
+    Texts of a batch are padded to one length, labels with numbers below 0 that count for nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,16 +33,18 @@ class LanguageOutput(AbstractModelOutput):
     @staticmethod
     def get_output(model, weights, buffers, tokens: Tensor, labels: Tensor) -> Tensor:
         logits = torch.func.functional_call(model, (weights, buffers), tokens[None]).logits[0, :-1]
-        right = logits.gather(1, labels[1:, None])[:, 0]
-        others = logits.scatter(1, labels[1:, None], -torch.inf).logsumexp(dim=1)
-        return (right - others).mean()
+        counts, labels = labels[1:] >= 0, labels[1:, None].clamp(min=0)
+        right = logits.gather(1, labels)[:, 0]
+        others = logits.scatter(1, labels, -torch.inf).logsumexp(dim=1)
+        return torch.where(counts, right - others, 0.0).sum() / counts.sum()
 
     def get_out_to_loss_grad(self, model, weights, buffers, batch) -> Tensor:
         tokens, labels = batch
         with torch.no_grad():
             logits = torch.func.functional_call(model, (weights, buffers), tokens).logits[:, :-1]
-            chances = logits.softmax(dim=2).gather(2, labels[:, 1:, None])[:, :, 0]
-        return (1 - chances.mean(dim=1))[:, None]
+            counts = labels[:, 1:] >= 0
+            chances = logits.softmax(dim=2).gather(2, labels[:, 1:, None].clamp(min=0))[:, :, 0]
+        return (1 - (chances * counts).sum(dim=1) / counts.sum(dim=1))[:, None]
 
 
 def rounds(job: Job) -> tuple[Callable, Callable]:
