@@ -6,7 +6,7 @@
 
 width      LDS against width on CIFAR-10: RN-1/16 to RN-1/2, 64 half subsets x 2 seeds, own retrainings too
 transfer   30 training sets of a 13-domain corpus x 7 test sets x 3 seeds, three sizes against a reference
-rates      the same training sets, one of these sizes at 4 multiples of its rate
+rates      the same training sets, one of these sizes at 3 multiples of its rate
 
 CIFAR has the pool and target that `benchmarks.attribution.lds` prepared. DATA has `corpus/documents.parquet` (text,
 domain) and `targets/*.jsonl` (context, continuation). Each takes 20 to 60 minutes of two cores; every run is kept, so
@@ -73,7 +73,7 @@ def transfer(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def rates(arguments: argparse.Namespace) -> dict[str, Any]:
     """The same recipes; the reference at its usual rate, whose runs are those of `transfer`."""
-    more = ("--multiples", 0.03, 0.1, 0.3, 1, "--reference-multiples", 1)
+    more = ("--multiples", 0.1, 0.3, 1, "--reference-multiples", 1)
     sizes = ("--proxy", SIZES[1], "--reference", SIZES[-1])
     return _result("study", "learning-rate", *_common(arguments.data, arguments.out), *sizes, *more)
 
