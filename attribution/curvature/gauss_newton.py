@@ -7,6 +7,7 @@ mean over examples of their mean losses; for cross-entropy the Gauss-Newton matr
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,7 +32,9 @@ class GaussNewton:
     """H of the examples of a part, over the parameters `names`; nothing of a batch is kept between products."""
 
     def __init__(self, model: nn.Module, names: Sequence[str], part: Part, *, most: int | None = None) -> None:
-        self.model, self.part, self._most = model.eval(), part, most
+        # A pass that is pushed forward holds twice what another does.
+        self.model, self.part = model.eval(), replace(part, batch_tokens=max(1, part.budget // 2))
+        self._most = most
         self.parameters = {name: model.get_parameter(name).detach() for name in names}
         self._vectorised = True
 

@@ -89,10 +89,10 @@ def featurize(
     options = {"projection": projection, "k": k, "output": output, "parameters": parameters, "precision": precision}
     featurizer_options = {**options, "seed": seed, "device": device}
     if projection in SIDED:
-        seen = ".79 for images at k = 512" if examples.is_classified else ".58 for texts at k = 4,096"
+        seen = ".79 on images with k = 512" if examples.is_classified else ".58 on texts with k = 4,096"
         logging.getLogger(__name__).warning(
-            f"projection {projection} loses what no estimate sees (scores agree with those without a projection by "
-            f"{seen}; of sjlt at the usual k by .95 and .97); pass projection sjlt"
+            f"projection {projection} loses what no estimate sees: scores agree with those without a projection by "
+            f"{seen} (two-sided), and by .95 or more with sjlt and the usual k; pass projection sjlt"
         )
     if scales is not None and len(scales) != len(models):
         raise InputError(f"{len(scales)} scales were given for {len(models)} models; give one for each")

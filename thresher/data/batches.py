@@ -36,6 +36,11 @@ class Part:
         return self.examples.windows_of(self.rows)
 
     @property
+    def budget(self) -> int:
+        """Tokens, or images, in a batch once padded."""
+        return self.batch_tokens or (8192 if bool((self._lengths() > 1).any()) else 256)
+
+    @property
     def num_windows(self) -> int:
         """How many windows the rows have in all."""
         return len(self._windows[0])
@@ -47,9 +52,7 @@ class Part:
 
     def memberships(self, most: int | None = None) -> Iterator[Int[np.ndarray, "b"]]:
         """Windows of the part, counted from 0, in batches."""
-        lengths = self._lengths()
-        budget = self.batch_tokens or (8192 if bool((lengths > 1).any()) else 256)
-        for members in balanced_batches(lengths, budget):
+        for members in balanced_batches(self._lengths(), self.budget):
             for low in range(0, len(members), most or len(members)):
                 yield members[low : low + (most or len(members))]
 
