@@ -4,7 +4,7 @@
 
 On the pool and one checkpoint of `language` (see `grounds`), the mean of all its targets: `ekfac` with 512 examples in
 its factors, `ekfac-cg` with 8 steps on 256 more, and forward and backward passes of the mean loss over the whole pool
-in the same batches, in turns in one process. Some three minutes of two idle cores.
+in batches of the same size, in turns in one process. Some three minutes of two idle cores.
 """
 
 import shutil
@@ -13,11 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.attribution.grounds import SETTINGS, Ground, asked, ground_of, keep
 from benchmarks.attribution.peers.common import ROOT, THREADS
 from benchmarks.loop import machine
+from thresher.data import balanced_batches
 from thresher.devices import keep_memory
 from thresher.proxies import loaders_of
 from thresher.studies import Attribution, Basis, score_by
@@ -26,7 +28,8 @@ from thresher.workspace import Workspace
 FOLDER = ROOT / "runs" / "averaged"
 ROWS: dict[str, dict[str, Any]] = {"ekfac": {"sample": 512}, "ekfac-cg": {"sample": 512, "steps": 8}}
 ROUNDS = 3
-BATCH = 16
+BATCH_TOKENS = 8192
+"""What scorers read at once, too."""
 
 
 def main() -> None:
@@ -67,8 +70,8 @@ def _pass(ground: Ground) -> None:
     from thresher.outputs import logits_of, outputs_of
 
     model = loaders_of([str(ground.models[0])], ground.pool)[0][1]()
-    for low in range(0, len(ground.pool), BATCH):
-        batch = ground.pool.batch(range(low, min(low + BATCH, len(ground.pool))))
+    for members in balanced_batches(np.asarray(ground.pool.windows.lengths), BATCH_TOKENS):  # texts of like length
+        batch = ground.pool.batch(members)
         loss = outputs_of(logits_of(model, batch), batch["labels"]).loss.mean()
         torch.autograd.grad(loss, list(model.parameters()))
 

@@ -55,6 +55,9 @@ COMBINED = {
     "ekfac, halves + bm25": ("ekfac, halves", "bm25"),
     "ekfac + exact kernel": ("ekfac", "exact kernel"),
     "ekfac + exact kernel + bm25": ("ekfac", "exact kernel", "bm25"),
+    "ekfac, halves + exact kernel": ("ekfac, halves", "exact kernel"),
+    "ekfac + trak, flip + shift": ("ekfac", "trak, flip + shift"),
+    "ekfac, halves, damping .01 + trak, flip + shift": ("ekfac, halves, damping .01", "trak, flip + shift"),
     "ekfac + ekfac, flip": ("ekfac, 512 examples in its factors", "ekfac, 512 examples in its factors, flip"),
     "ekfac + trak, flip": ("ekfac", "trak, flip"),
     "ekfac + ekfac, flip + trak, flip": (
