@@ -39,7 +39,7 @@ SCORERS: dict[str, Scorer] = {
     "direction": Scorer(("models",), 1.3, 0.3, sampled=1.0, paired=0.005, damping=KERNEL, is_along=True),
     # influence by the EK-FAC inverse (2308.03296); the same, improved by conjugate gradients (2507.14740)
     "ekfac": Scorer(("models",), 1.3, 0.3, sampled=3.0, damping=CURVATURE, is_along=True),
-    "ekfac-cg": Scorer(("models",), 1.3, 0.3, sampled=3.0, stepped=3.3, damping=CURVATURE, is_along=True),
+    "ekfac-cg": Scorer(("models",), 1.3, 0.3, sampled=3.0, stepped=2.0, damping=CURVATURE, is_along=True),
     "ekfac+bm25": Scorer(("models", "texts"), 1.3, 0.3, sampled=3.0, damping=CURVATURE),  # the mean of the two
     # back through training, exactly (MAGIC, 2504.16430); without double backward (2605.18814)
     "metagradient": Scorer(("training",), 6.5, 3.3),

@@ -12,7 +12,7 @@ from thresher.scorers import SCORERS, Work, effort_of, said_before
         ("dual", 1.0 + 0.005 * 1000),
         ("direction", 1.3 + 0.3 * 2 + (1.0 + 0.005 * 200) * 0.2),
         ("ekfac", 1.3 + 0.3 * 2 + 3.0 * 0.2),
-        ("ekfac-cg", 1.3 + 0.3 * 2 + 3.0 * 0.2 + 3.3 * 4 * 3 * 0.256),
+        ("ekfac-cg", 1.3 + 0.3 * 2 + 3.0 * 0.2 + 2.0 * 4 * 3 * 0.256),
         ("metagradient", 6.5 + 3.3 * 2),
         ("bm25", 0.0),
     ],
