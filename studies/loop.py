@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from thresher.artifacts import Artifact
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import open_features
@@ -28,12 +26,11 @@ from thresher.proxies.models.weights import loaders_of
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.trials import Trial, check_trainable, planned, train_trial, train_trials
 from thresher.scorers import Work, effort_of
-from thresher.seeds import numpy_rng, run_seed
-from thresher.selection.budget import Budget
+from thresher.seeds import run_seed
 from thresher.selection.evidence import FROM_MODELS
 from thresher.selection.methods import needs_of
 from thresher.selection.selection import open_selection
-from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
+from thresher.studies.experiments.training_sets import TrainingSet, plan_trials, random_parts
 from thresher.studies.experiments.transfer import Ladder, compare_sizes
 from thresher.studies.experiments.validation import ValidationPlan, check_length, check_plan, run_reference, validate
 from thresher.studies.preparation import Prepared, prepare
@@ -157,19 +154,8 @@ def train_proxies(
 
 def proxy_trials(pool: Examples, table: ProxyTable, seed: int) -> list[Trial]:
     """What each proxy is trained on, and from which seed."""
-    amount = Budget(fraction=table.fraction).of(pool.lengths())
-    orders = [numpy_rng(seed, "proxy", m).permutation(len(pool)) for m in range(table.count)]
-    return [
-        Trial(
-            "proxy",
-            m,
-            run_seed(seed, "proxy", m),
-            np.sort(amount.take(order, pool.domains).kept),
-            amount.total,
-            folder="proxies",
-        )
-        for m, order in enumerate(orders)
-    ]
+    parts = random_parts(pool, table.fraction, num=table.count, seed=seed, name="proxy")
+    return [Trial("proxy", m, run_seed(seed, "proxy", m), *part, folder="proxies") for m, part in enumerate(parts)]
 
 
 def featurize_study(

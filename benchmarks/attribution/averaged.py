@@ -10,6 +10,7 @@ in batches of the same size, in turns in one process. Some three minutes of two 
 import shutil
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 
 from benchmarks.attribution.grounds import SETTINGS, Ground, asked, ground_of, keep
 from benchmarks.attribution.peers.common import ROOT, THREADS
+from benchmarks.attribution.plain import plain_step
 from benchmarks.loop import machine
 from thresher.data import balanced_batches
 from thresher.devices import keep_memory
@@ -60,20 +62,16 @@ def measured(ground: Ground) -> dict[str, Any]:
     return {"rows": rows, "plain_seconds": statistics.median(plain), "rounds": ROUNDS, "num_pool": len(ground.pool)}
 
 
-def _timed(work) -> float:
+def _timed(work: Callable[[], None]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def _pass(ground: Ground) -> None:
-    from thresher.outputs import logits_of, outputs_of
-
     model = loaders_of([str(ground.models[0])], ground.pool)[0][1]()
     for members in balanced_batches(np.asarray(ground.pool.windows.lengths), BATCH_TOKENS):  # texts of like length
-        batch = ground.pool.batch(members)
-        loss = outputs_of(logits_of(model, batch), batch["labels"]).loss.mean()
-        torch.autograd.grad(loss, list(model.parameters()))
+        plain_step(model, ground.pool.batch(members))
 
 
 def _score(ground: Ground, row: str, options: dict[str, Any]) -> None:

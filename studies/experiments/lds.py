@@ -23,9 +23,9 @@ from thresher.errors import InputError
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.trials import Trial, planned, train_trials
-from thresher.seeds import numpy_rng, run_seed
-from thresher.selection.budget import Budget
+from thresher.seeds import run_seed
 from thresher.studies.experiments.retraining import Retrainings
+from thresher.studies.experiments.training_sets import PoolPart, random_parts
 from thresher.studies.scoring.basis import Basis
 from thresher.studies.scoring.effort import say_effort
 from thresher.studies.scoring.pairs import check_scorers, pairs_by
@@ -50,17 +50,13 @@ def train_checkpoints(
     """
     if count < 1:
         raise InputError(f"checkpoints={count}; pass 1 or more")
-    everything, amount = np.arange(len(pool)), Budget(fraction=fraction).of(pool.lengths())
-
-    def trial(m: int) -> Trial:
-        own = run_seed(seed, "checkpoint", m)
-        if fraction == 1:
-            return Trial("whole", m, own, everything, folder="checkpoints")
-        order = numpy_rng(seed, "checkpoint", m).permutation(everything)
-        kept = np.sort(amount.take(order, pool.domains).kept)
-        return Trial("part", m, own, kept, amount.total, folder="checkpoints")
-
-    trials = [trial(m) for m in range(count)]
+    if fraction == 1:
+        name, parts = "whole", [PoolPart(np.arange(len(pool)))] * count
+    else:
+        name, parts = "part", random_parts(pool, fraction, num=count, seed=seed, name="checkpoint")
+    trials = [
+        Trial(name, m, run_seed(seed, "checkpoint", m), *part, folder="checkpoints") for m, part in enumerate(parts)
+    ]
     missing = planned(pool, table, trials, workspace)
     if missing.units:
         say_planned([missing, *further], pool, workers=workers, workspace=workspace)

@@ -12,7 +12,7 @@ from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.trials import Trial
 from thresher.seeds import numpy_rng, run_seed
-from thresher.selection.budget import draw
+from thresher.selection.budget import Budget, draw
 from thresher.selection.selection import open_selection
 from thresher.studies.study import BASELINE
 
@@ -66,6 +66,14 @@ def plan_trials(
     ]
 
 
+class PoolPart(NamedTuple):
+    """A part of a pool."""
+
+    indices: Int[np.ndarray, "m"]
+    budget: int | None = None
+    """Tokens (images) of it that an epoch sees; None: all."""
+
+
 def random_set(
     lengths: Int[np.ndarray, "n"], budget: int, *, num_repeats: int, seed: int, name: str = BASELINE
 ) -> TrainingSet:
@@ -84,6 +92,13 @@ def random_set(
             for repeat in range(num_repeats)
         ],
     )
+
+
+def random_parts(pool: Examples, fraction: float, *, num: int, seed: int, name: str) -> list[PoolPart]:
+    """Random parts of the pool that hold `fraction` of its tokens (images) each; `name` tells draws of a seed apart."""
+    amount = Budget(fraction=fraction).of(pool.lengths())
+    orders = (numpy_rng(seed, name, m).permutation(len(pool)) for m in range(num))
+    return [PoolPart(np.sort(amount.take(order, pool.domains).kept), amount.total) for order in orders]
 
 
 def held_by(

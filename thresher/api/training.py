@@ -229,8 +229,9 @@ def lds(
         return Quality(lds_ladder(examples, judged, table, tuple(ladder), options, plan, **training))
     budget = fraction * float(examples.lengths().sum())
     further = [Planned(table, [budget] * (subsets * repeats), keeps=False)]
-    drawing = {"count": checkpoints, "fraction": checkpoint_fraction, "further": further}
-    models = train_checkpoints(examples, table, **drawing, **training)
+    models = train_checkpoints(
+        examples, table, count=checkpoints, fraction=checkpoint_fraction, further=further, **training
+    )
     truth = retrain(examples, judged, table, **drawn, **training)
     against = baseline if baseline in (*names, *given) else None
     basis = Basis(models, examples, options, workspace)
