@@ -1,12 +1,13 @@
-"""Does one learning rate serve every width and depth? Held-out loss by rate, width, depth and seed, at equal tokens.
+"""Does one learning rate serve every width and depth? Held-out loss by rate, width, depth and seed.
 
     python -m benchmarks.proxies.learning_rate DOCUMENTS OUT [--seeds 3] [--minutes 60] [--json FILE] [--picture FILE]
 
 DOCUMENTS has a column `text`. GPT-2 models of every width and depth of the grid, apart from the ladder's own choice of
-a depth for a width, are trained by CompleteP at multiples of one rate, once and twice it first; a rung
-whose lowest loss stands at an end gets the next multiple too. With `--standard` multiples of the standard
-parametrisation's own rule as well, where the grid meets the ladder. Besides, at the base rung, other batches and
-durations.
+a depth for a width, are trained by CompleteP at multiples of one rate, once and twice it first, from every seed; a rung
+whose lowest mean loss stands at an end gets the next multiple too. Narrow models are trained for longer, since they
+leave token frequencies late, and where some seeds have and some have not, chance decides. With `--standard` multiples
+of the standard parametrisation's own rule as well, where the grid meets the ladder. Besides, at the base rung, other
+batches and durations.
 Each run is a line of OUT/runs.jsonl: started again, the benchmark goes on; after --minutes no other run is begun.
 """
 
@@ -31,8 +32,11 @@ WIDTHS, DEPTHS = (32, 64, 128, 256), (2, 4, 8)
 BASE = (64, 2)
 MULTIPLES = (1.0, 2.0)
 RANGE = (1 / 16, 16.0)
-BATCHES, DURATIONS = (2, 32), (1600,)
-VOCAB_SIZE, LENGTH, BATCH, STEPS = 320, 64, 8, 400
+STEPS = {32: 1600, 64: 1600, 128: 400, 256: 400}
+"""By width."""
+BATCHES, DURATIONS = (2, 32), (400, 4870)
+"""Of the base rung: other batches over as many tokens; other numbers of steps, the last 20 tokens a parameter."""
+VOCAB_SIZE, LENGTH, BATCH = 320, 64, 8
 RATE = 2e-3
 """Of which the rates are multiples; the base rung's, for a batch of BATCH sequences."""
 
@@ -43,9 +47,9 @@ class Run:
     depth: int
     multiple: float
     seed: int
+    steps: int
     parametrization: str = "completep"
     batch: int = BATCH
-    steps: int = STEPS
 
     @property
     def rung(self) -> "Run":
@@ -104,11 +108,14 @@ class Sweep:
         tokens = np.asarray(self.held_out.lengths())[indices]
         return float((losses * tokens).sum() / tokens.sum())
 
-    def search(self, rung: Run) -> None:
-        """The rates of a rung and seed: two, and further ones while the lowest loss stands at an end."""
+    def search(self, rung: Run, seeds: int) -> None:
+        """The rates of a rung: two, and further ones while the lowest mean loss stands at an end."""
         multiples = list(MULTIPLES)
         while True:
-            losses = {times: self.loss(replace(rung, multiple=times)) for times in sorted(multiples)}
+            losses = {
+                times: sum(self.loss(replace(rung, multiple=times, seed=seed)) for seed in range(seeds))
+                for times in sorted(multiples)
+            }
             best = min(losses, key=losses.__getitem__)
             further = best / 2 if best == min(multiples) else 2 * best if best == max(multiples) else None
             if further is None or not RANGE[0] <= further <= RANGE[1]:
@@ -116,49 +123,47 @@ class Sweep:
             multiples.append(further)
 
 
-def rungs(seeds: int, standard: bool) -> list[Run]:
-    """What is swept: one seed after the other, the cheapest first, the standard parametrisation last."""
-    grid = [Run(width, depth, 0.0, 0) for width in WIDTHS for depth in DEPTHS]
-    base = Run(*BASE, 0.0, 0)
-    grid += [replace(base, batch=batch, steps=STEPS * BATCH // batch if batch < BATCH else STEPS) for batch in BATCHES]
-    grid += [replace(base, steps=steps) for steps in DURATIONS]
+def rungs(standard: bool) -> list[Run]:
+    """What is swept: the cheapest first, the standard parametrisation last."""
+    grid = [Run(width, depth, 0.0, 0, STEPS[width]) for width in WIDTHS for depth in DEPTHS]
     if standard:
         grid += [replace(rung, parametrization="standard") for rung in grid if Shape(rung.width).depth == rung.depth]
-    all_seeds = [replace(rung, seed=seed) for seed in range(seeds) for rung in grid]
-    return sorted(all_seeds, key=lambda run: (run.seed, run.parametrization, run.cost))
+    base = Run(*BASE, 0.0, 0, STEPS[BASE[0]])
+    grid += [replace(base, batch=batch, steps=base.steps * BATCH // batch) for batch in BATCHES]
+    grid += [replace(base, steps=steps) for steps in DURATIONS]
+    return sorted(grid, key=lambda run: (run.parametrization, run.cost))
 
 
-def summary(losses: dict[Run, float | None]) -> list[dict[str, Any]]:
-    """Of each rung, by seed: the losses, the best multiple, and what multiple 1 loses to it.
+def summary(losses: dict[Run, float | None], seeds: int) -> list[dict[str, Any]]:
+    """Of each rung that all seeds have: mean losses, the best multiple, what multiple 1 loses to it; and seed by seed.
 
-    The best is that of a parabola in log2 of the multiple through the lowest loss and its two neighbours. A seed with
-    fewer than three rates is not looked at. The lowest of several noisy numbers is too low: so is what is lost to it.
+    The best is that of a parabola in log2 of the multiple through the lowest loss and its two neighbours. The lowest of
+    several noisy numbers is too low, and so what is lost to it too high: of a seed alone more than of the mean.
     """
     table = []
     for rung in dict.fromkeys(run.rung for run in losses):
-        seeds = []
-        for seed in sorted({run.seed for run in losses if run.rung == rung}):
+        curves = {}
+        for seed in range(seeds):
             own = {run.multiple: loss for run, loss in losses.items() if run.rung == rung and run.seed == seed}
-            trained = {times: loss for times, loss in sorted(own.items()) if loss is not None}
-            if len(trained) < 3 or 1.0 not in trained:
-                continue
-            best, lowest = _lowest(np.log2([*trained]), np.array([*trained.values()]))
-            at_end = min(trained, key=trained.__getitem__) in (min(trained), max(trained))
-            seeds.append(
-                {
-                    "seed": seed,
-                    "losses": {f"{times:g}": loss for times, loss in trained.items()},
-                    "best_multiple": 2**best,
-                    "at_an_end": at_end,
-                    "default_loses": trained[1.0] - lowest,
-                }
-            )
-        if seeds:
-            about = {key: value for key, value in asdict(rung).items() if key not in ("multiple", "seed")}
-            mean = float(np.exp(np.mean([np.log(row["best_multiple"]) for row in seeds])))
-            lost = float(np.mean([row["default_loses"] for row in seeds]))
-            table.append({**about, "best_multiple": mean, "default_loses": lost, "seeds": seeds})
+            curves[seed] = {times: loss for times, loss in sorted(own.items()) if loss is not None}
+        common = sorted(set.intersection(*(set(curve) for curve in curves.values())))
+        if len(common) < 3 or 1.0 not in common:
+            continue
+        mean = {times: float(np.mean([curve[times] for curve in curves.values()])) for times in common}
+        about = {key: value for key, value in asdict(rung).items() if key not in ("multiple", "seed")}
+        alone = [{"seed": seed, **_optimum(curve)} for seed, curve in curves.items()]
+        table.append({**about, **_optimum(mean), "seeds": alone})
     return table
+
+
+def _optimum(losses: dict[float, float]) -> dict[str, Any]:
+    best, lowest = _lowest(np.log2([*losses]), np.array([*losses.values()]))
+    return {
+        "losses": {f"{times:g}": loss for times, loss in losses.items()},
+        "best_multiple": 2**best,
+        "at_an_end": min(losses, key=losses.__getitem__) in (min(losses), max(losses)),
+        "default_loses": losses[1.0] - lowest,
+    }
 
 
 def _lowest(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -170,7 +175,7 @@ def _lowest(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
-    """Loss of the first seed above its best by multiple of the default rate: a panel a width, a line a depth."""
+    """Mean loss above its best by multiple of the default rate: a panel a width, a line a depth, a dot a seed."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -179,13 +184,15 @@ def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
     figure, axes = plt.subplots(1, len(WIDTHS), figsize=(3.2 * len(WIDTHS), 3.4), sharex=True, sharey=True)
     for axis, width in zip(axes, WIDTHS, strict=True):
         for row in table:
-            if row["width"] != width or (row["batch"], row["steps"]) != (BATCH, STEPS):
+            if row["width"] != width or (row["batch"], row["steps"]) != (BATCH, STEPS[width]):
                 continue
-            first = row["seeds"][0]["losses"]
-            multiples, mean = [float(m) for m in first], np.array([*first.values()])
+            multiples, mean = [float(m) for m in row["losses"]], np.array([*row["losses"].values()])
             is_ours = row["parametrization"] == "completep"
             name = f"{row['depth']} layers" + ("" if is_ours else ", standard")
-            axis.plot(multiples, mean - mean.min(), "o-" if is_ours else "x--", label=name)
+            (line,) = axis.plot(multiples, mean - mean.min(), "-" if is_ours else "--", label=name)
+            for one in row["seeds"]:
+                dots = np.array([one["losses"][times] for times in row["losses"]])
+                axis.plot(multiples, dots - mean.min(), ".", color=line.get_color(), markersize=4)
         axis.axvline(1.0, color="grey", linewidth=0.8)
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -219,11 +226,11 @@ def main() -> None:
     options = parser.parse_args()
     sweep = Sweep(options.documents, options.out, options.minutes)
     try:
-        for rung in rungs(options.seeds, options.standard):
-            sweep.search(rung)
+        for rung in rungs(options.standard):
+            sweep.search(rung, options.seeds)
     except TimeoutError:
         pass
-    table = summary(sweep.losses)
+    table = summary(sweep.losses, options.seeds)
     print("\n".join(tell(table)))
     if options.picture:
         draw(table, options.picture)
