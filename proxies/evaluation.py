@@ -22,7 +22,7 @@ from torch import nn
 
 from thresher.artifacts import Artifact, Draft, build
 from thresher.data.examples import Choices, Examples, ImageExamples, TokenExamples, add_shares
-from thresher.data.examples.tokens import LabelledTextExamples
+from thresher.data.examples.labelled_text import LabelledTextExamples
 from thresher.devices import autocast, pick_device
 from thresher.errors import InputError
 from thresher.outputs import Outputs, logits_of, outputs_of

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from thresher.studies.experiments.trust import judge_size
     from thresher.studies.experiments.validation import ValidationPlan, read_runs, validate
     from thresher.studies.experiments.validation_facts import compare
-    from thresher.studies.loop import POOL, featurize_study, run_study, train_proxies
+    from thresher.studies.loop import run_study
     from thresher.studies.scoring.basis import Attribution, Basis
     from thresher.studies.scoring.combined import in_units_of_spread
     from thresher.studies.scoring.pairs import pairs_by
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from thresher.studies.selections.evidence import evidence_of
     from thresher.studies.selections.select import select_from
     from thresher.studies.selections.sources import Sources
+    from thresher.studies.stages import POOL, featurize_study, train_proxies
     from thresher.studies.study import (
         AttributionTable,
         PoolTable,
@@ -86,10 +87,10 @@ _HOMES = {
     "TargetTable": "thresher.studies.study",
     "ValidateTable": "thresher.studies.study",
     "read_study": "thresher.studies.study_file",
-    "POOL": "thresher.studies.loop",
-    "featurize_study": "thresher.studies.loop",
+    "POOL": "thresher.studies.stages",
+    "featurize_study": "thresher.studies.stages",
     "run_study": "thresher.studies.loop",
-    "train_proxies": "thresher.studies.loop",
+    "train_proxies": "thresher.studies.stages",
     "evidence_of": "thresher.studies.selections.evidence",
     "select_from": "thresher.studies.selections.select",
     "Sources": "thresher.studies.selections.sources",

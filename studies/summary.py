@@ -14,7 +14,7 @@ from thresher.studies.loop import StudyResult
 from thresher.studies.preparation import cut_lines
 from thresher.studies.report.content import NoisyLabels
 from thresher.studies.report.render import write_report
-from thresher.studies.reporting import make_report
+from thresher.studies.reporting.report import make_report
 from thresher.studies.study import Study
 from thresher.studies.study_file import study_text
 from thresher.workspace import Workspace

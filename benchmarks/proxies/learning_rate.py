@@ -1,13 +1,13 @@
-"""Does one learning rate serve every width and depth? Held-out loss by rate, width, depth and seed.
+"""Does one learning rate serve every width and depth? Held-out loss by rate, width, depth and seed, at equal tokens.
 
     python -m benchmarks.proxies.learning_rate DOCUMENTS OUT [--seeds 3] [--minutes 60] [--json FILE] [--picture FILE]
 
 DOCUMENTS has a column `text`. GPT-2 models of every width and depth of the grid, apart from the ladder's own choice of
 a depth for a width, are trained by CompleteP at multiples of one rate, once and twice it first, from every seed; a rung
-whose lowest mean loss stands at an end gets the next multiple too. Narrow models are trained for longer, since they
-leave token frequencies late, and where some seeds have and some have not, chance decides. With `--standard` multiples
-of the standard parametrisation's own rule as well, where the grid meets the ladder. Besides, at the base rung, other
-batches and durations.
+whose lowest mean loss stands at an end gets the next multiple too, and one whose does not the half step on the better
+side. With `--standard` multiples of the standard parametrisation's own rule as well, where the grid meets the ladder.
+Besides, at the base rung, other batches and durations. All are long enough to leave token frequencies: in shorter runs
+some seeds have left them and some have not, and chance decides.
 Each run is a line of OUT/runs.jsonl: started again, the benchmark goes on; after --minutes no other run is begun.
 """
 
@@ -32,11 +32,9 @@ WIDTHS, DEPTHS = (32, 64, 128, 256), (2, 4, 8)
 BASE = (64, 2)
 MULTIPLES = (1.0, 2.0)
 RANGE = (1 / 16, 16.0)
-STEPS = {32: 1600, 64: 1600, 128: 400, 256: 400}
-"""By width."""
 BATCHES, DURATIONS = (2, 32), (400, 4870)
 """Of the base rung: other batches over as many tokens; other numbers of steps, the last 20 tokens a parameter."""
-VOCAB_SIZE, LENGTH, BATCH = 320, 64, 8
+VOCAB_SIZE, LENGTH, BATCH, STEPS = 320, 64, 8, 1600
 RATE = 2e-3
 """Of which the rates are multiples; the base rung's, for a batch of BATCH sequences."""
 
@@ -47,9 +45,9 @@ class Run:
     depth: int
     multiple: float
     seed: int
-    steps: int
     parametrization: str = "completep"
     batch: int = BATCH
+    steps: int = STEPS
 
     @property
     def rung(self) -> "Run":
@@ -109,27 +107,31 @@ class Sweep:
         return float((losses * tokens).sum() / tokens.sum())
 
     def search(self, rung: Run, seeds: int) -> None:
-        """The rates of a rung: two, and further ones while the lowest mean loss stands at an end."""
+        """The rates of a rung: two, further ones while the lowest mean loss stands at an end, and a half step."""
         multiples = list(MULTIPLES)
         while True:
-            losses = {
-                times: sum(self.loss(replace(rung, multiple=times, seed=seed)) for seed in range(seeds))
-                for times in sorted(multiples)
-            }
+            losses = {times: self.mean(replace(rung, multiple=times), seeds) for times in sorted(multiples)}
             best = min(losses, key=losses.__getitem__)
             further = best / 2 if best == min(multiples) else 2 * best if best == max(multiples) else None
             if further is None or not RANGE[0] <= further <= RANGE[1]:
-                return
+                break
             multiples.append(further)
+        if further is None:
+            step = 2**0.5 if losses[2 * best] < losses[best / 2] else 0.5**0.5
+            self.mean(replace(rung, multiple=best * step), seeds)
+
+    def mean(self, run: Run, seeds: int) -> float:
+        """The mean loss over seeds."""
+        return sum(self.loss(replace(run, seed=seed)) for seed in range(seeds)) / seeds
 
 
 def rungs(standard: bool) -> list[Run]:
     """What is swept: the cheapest first, the standard parametrisation last."""
-    grid = [Run(width, depth, 0.0, 0, STEPS[width]) for width in WIDTHS for depth in DEPTHS]
+    grid = [Run(width, depth, 0.0, 0) for width in WIDTHS for depth in DEPTHS]
     if standard:
         grid += [replace(rung, parametrization="standard") for rung in grid if Shape(rung.width).depth == rung.depth]
-    base = Run(*BASE, 0.0, 0, STEPS[BASE[0]])
-    grid += [replace(base, batch=batch, steps=base.steps * BATCH // batch) for batch in BATCHES]
+    base = Run(*BASE, 0.0, 0)
+    grid += [replace(base, batch=batch, steps=STEPS * BATCH // batch) for batch in BATCHES]
     grid += [replace(base, steps=steps) for steps in DURATIONS]
     return sorted(grid, key=lambda run: (run.parametrization, run.cost))
 
@@ -159,7 +161,7 @@ def summary(losses: dict[Run, float | None], seeds: int) -> list[dict[str, Any]]
 def _optimum(losses: dict[float, float]) -> dict[str, Any]:
     best, lowest = _lowest(np.log2([*losses]), np.array([*losses.values()]))
     return {
-        "losses": {f"{times:g}": loss for times, loss in losses.items()},
+        "losses": {f"{times:.4g}": loss for times, loss in losses.items()},
         "best_multiple": 2**best,
         "at_an_end": min(losses, key=losses.__getitem__) in (min(losses), max(losses)),
         "default_loses": losses[1.0] - lowest,
@@ -184,7 +186,7 @@ def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
     figure, axes = plt.subplots(1, len(WIDTHS), figsize=(3.2 * len(WIDTHS), 3.4), sharex=True, sharey=True)
     for axis, width in zip(axes, WIDTHS, strict=True):
         for row in table:
-            if row["width"] != width or (row["batch"], row["steps"]) != (BATCH, STEPS[width]):
+            if row["width"] != width or (row["batch"], row["steps"]) != (BATCH, STEPS):
                 continue
             multiples, mean = [float(m) for m in row["losses"]], np.array([*row["losses"].values()])
             is_ours = row["parametrization"] == "completep"

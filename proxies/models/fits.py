@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from thresher.data.examples import Examples, ImageExamples, TokenExamples, reads_alike
-from thresher.data.examples.tokens import LabelledTextExamples
+from thresher.data.examples.labelled_text import LabelledTextExamples
 from thresher.errors import InputError
 from thresher.proxies.models.checkpoints.architecture import CLASSIFIER, LANGUAGE, VISION
 

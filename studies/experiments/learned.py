@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from thresher.data.examples import Examples, TokenExamples
-from thresher.data.examples.tokens import LabelledTextExamples
+from thresher.data.examples import Examples, LabelledTextExamples, TokenExamples
 from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.ngram import ngram_models
 from thresher.studies.study import BASELINE

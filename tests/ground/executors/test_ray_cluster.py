@@ -20,7 +20,7 @@ from thresher.proxies.settings import ModelSettings
 from thresher.studies.experiments.retraining import retrain
 from thresher.studies.experiments.training_sets import TrainingSet, random_set
 from thresher.studies.experiments.validation import ValidationPlan, validate
-from thresher.studies.loop import featurize_study, train_proxies
+from thresher.studies.stages import featurize_study, train_proxies
 from thresher.studies.study import AttributionTable, ProxyTable
 from thresher.workspace import Workspace
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from thresher.artifacts import open_artifact
 from thresher.data.examples.base import Examples
 from thresher.data.examples.images import ImageExamples
-from thresher.data.examples.tokens import LabelledTextExamples, TokenExamples
+from thresher.data.examples.labelled_text import LabelledTextExamples
+from thresher.data.examples.tokens import TokenExamples
 
 KINDS = {
     "text-examples": TokenExamples,

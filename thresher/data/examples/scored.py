@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from thresher.data.examples.base import Positions
-from thresher.data.examples.tokens import LabelledTextExamples, TokenExamples
+from thresher.data.examples.labelled_text import LabelledTextExamples
+from thresher.data.examples.tokens import TokenExamples
 from thresher.data.text.documents import as_one_text
 
 

@@ -1,7 +1,5 @@
-"""Text as examples: documents that a model reads in windows, their windows, multiple choice, labelled text."""
+"""Text as examples: documents that a model reads in windows, their windows, multiple choice."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +11,8 @@ from jaxtyping import Bool, Int, UInt
 from tokenizers import Tokenizer
 
 from thresher.canonical import hash_json
-from thresher.data.examples.base import Examples, Labelled, Positions, Windows
+from thresher.data.examples.base import Examples, Positions, Windows
+from thresher.data.examples.document_rows import rows_at, source_row
 from thresher.data.text.documents import as_one_text
 from thresher.data.text.predicted_bytes import bytes_of_runs
 from thresher.data.token_files import Layout, predicted_in, read_layout
@@ -153,22 +152,11 @@ class TokenExamples(Examples):
 
     def source_columns(self, indices: Positions) -> list[dict[str, Any]]:
         """The source's own rows at `indices`, by the names of their columns; the texts alone where no more was kept."""
-        return [_source_row(row, self.artifact.meta["config"].get("columns", {})) for row in self.documents(indices)]
+        return [source_row(row, self.artifact.meta["config"].get("columns", {})) for row in self.documents(indices)]
 
     def documents(self, indices: Positions) -> list[dict[str, Any]]:
-        """Rows of `documents.parquet` (prompt, text, columns: as written), reading only the groups they are in."""
-        indices = np.asarray(indices, dtype=np.int64)
-        file = pq.ParquetFile(self.artifact.file("documents.parquet"))
-        groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        starts = np.concatenate([[0], np.cumsum(groups)])
-        group_of = np.searchsorted(starts, indices, side="right") - 1
-        found: dict[int, dict[str, Any]] = {}
-        for group in np.unique(group_of).tolist():
-            table = file.read_row_group(group)
-            inside = np.unique(indices[group_of == group])
-            rows = table.take(inside - starts[group]).to_pylist()
-            found |= dict(zip(inside.tolist(), rows, strict=True))
-        return [found[index] for index in indices.tolist()]
+        """Rows of `documents.parquet` at `indices`: prompt, text, columns, as written."""
+        return rows_at(self.artifact.file("documents.parquet"), indices)
 
     def by_window(self) -> "WindowExamples":
         """The same text with every window an example of its own."""
@@ -199,16 +187,6 @@ class _Tokens:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.stream[self.offsets[index] : self.offsets[index + 1]]
-
-
-def _source_row(row: Mapping[str, Any], named: Mapping[str, Any]) -> dict[str, Any]:
-    """What a row of `documents.parquet` was made from; `named` says which columns of the source it is."""
-    kept = json.loads(row["columns"] or "null")
-    if kept is None:
-        return {"prompt": row["prompt"], "text": row["text"]} if row["prompt"] else {"text": row["text"]}
-    # The texts are not kept twice: null stands where they belong.
-    own = {named.get("text"): row["text"], named.get("prompt"): row["prompt"]}
-    return {name: own[name] if value is None and name in own else value for name, value in kept.items()}
 
 
 class WindowExamples(TokenExamples):
@@ -306,33 +284,3 @@ class Choices(TokenExamples):
     @cached_property
     def _table(self):
         return pq.read_table(self.artifact.file("choices.parquet"))
-
-
-class LabelledTextExamples(Labelled, TokenExamples):
-    """Texts and their classes. A batch is `input_ids`, `attention_mask` [b, t] and `labels` [b]."""
-
-    def batch(self, windows: Positions) -> Batch:
-        """`input_ids` and `attention_mask` [b, t], and the class of each text in `labels` [b]."""
-        indices = np.asarray(windows)
-        tokens = super().batch(indices)["input_ids"]
-        inside = torch.arange(tokens.shape[1]) < torch.from_numpy(self.lengths()[indices])[:, None]
-        labels = torch.from_numpy(self.labels[indices])
-        return {"input_ids": tokens, "attention_mask": inside.long(), "labels": labels}
-
-    def preview(self, index: int) -> str:
-        """The text, and the name of its class."""
-        return f"{self.texts([index])[0]}\nlabel: {self.classes[int(self.labels[index])]}"
-
-    @cached_property
-    def predicted_bytes(self) -> None:
-        """None: a class is predicted, and no text."""
-        return None
-
-    @cached_property
-    def choices(self) -> None:
-        """None: all classes are there in the logits."""
-        return None
-
-    def by_window(self) -> "LabelledTextExamples":  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The same: each text is one window."""
-        return self

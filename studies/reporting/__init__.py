@@ -1,0 +1,1 @@
+"""From a finished study to what its report says."""
