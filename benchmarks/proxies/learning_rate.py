@@ -139,8 +139,9 @@ def rungs(standard: bool) -> list[Run]:
 def summary(losses: dict[Run, float | None], seeds: int) -> list[dict[str, Any]]:
     """Of each rung that all seeds have: mean losses, the best multiple, what multiple 1 loses to it; and seed by seed.
 
-    The best is that of a parabola in log2 of the multiple through the lowest loss and its two neighbours. The lowest of
-    several noisy numbers is too low, and so what is lost to it too high: of a seed alone more than of the mean.
+    The best is that of a parabola in log2 of the multiple through the lowest loss and its two neighbours; what the
+    default loses, it loses to the lowest loss that was measured. The lowest of several noisy numbers is too low, so what
+    is lost to it is too much, of a seed alone above all.
     """
     table = []
     for rung in dict.fromkeys(run.rung for run in losses):
@@ -159,21 +160,20 @@ def summary(losses: dict[Run, float | None], seeds: int) -> list[dict[str, Any]]
 
 
 def _optimum(losses: dict[float, float]) -> dict[str, Any]:
-    best, lowest = _lowest(np.log2([*losses]), np.array([*losses.values()]))
+    lowest = min(losses, key=losses.__getitem__)
     return {
         "losses": {f"{times:.4g}": loss for times, loss in losses.items()},
-        "best_multiple": 2**best,
-        "at_an_end": min(losses, key=losses.__getitem__) in (min(losses), max(losses)),
-        "default_loses": losses[1.0] - lowest,
+        "best_multiple": _vertex(np.log2([*losses]), np.array([*losses.values()])),
+        "at_an_end": lowest in (min(losses), max(losses)),
+        "default_loses": losses[1.0] - losses[lowest],
     }
 
 
-def _lowest(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def _vertex(x: np.ndarray, y: np.ndarray) -> float:
     middle = int(np.clip(y.argmin(), 1, len(y) - 2))
-    a, b, c = np.polyfit(x[middle - 1 : middle + 2], y[middle - 1 : middle + 2], 2)
-    if a <= 0 or not x[0] <= -b / (2 * a) <= x[-1]:
-        return float(x[y.argmin()]), float(y.min())
-    return float(-b / (2 * a)), float(c - b**2 / (4 * a))
+    a, b, _ = np.polyfit(x[middle - 1 : middle + 2], y[middle - 1 : middle + 2], 2)
+    is_inside = a > 0 and x[0] <= -b / (2 * a) <= x[-1]
+    return float(2 ** (-b / (2 * a) if is_inside else x[y.argmin()]))
 
 
 def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
