@@ -139,9 +139,9 @@ def rungs(standard: bool) -> list[Run]:
 def summary(losses: dict[Run, float | None], seeds: int) -> list[dict[str, Any]]:
     """Of each rung that all seeds have: mean losses, the best multiple, what multiple 1 loses to it; and seed by seed.
 
-    The best is that of a parabola in log2 of the multiple through the lowest loss and its two neighbours; what the
-    default loses, it loses to the lowest loss that was measured. The lowest of several noisy numbers is too low, so what
-    is lost to it is too much, of a seed alone above all.
+    The best is that of a parabola in log2 of the multiple through the lowest loss and its two neighbours. What the
+    default loses, it loses to the lowest loss that was measured; the lowest of several noisy numbers is too low, so
+    that is too much, of a seed alone above all.
     """
     table = []
     for rung in dict.fromkeys(run.rung for run in losses):
