@@ -3,8 +3,8 @@
     python -m benchmarks.mixture.corpus DATA OUT [--json FILE] [--collect]
 
 DATA has `corpus/documents.parquet` (text, domain) and `targets/*.jsonl` (context, continuation). Three targets, a fifth
-of each seen by the proposals and the rest kept for validation. Every step is resumable: run it again. About half an
-hour of one core. `--collect` only gathers the figures of what is there.
+of each seen by the proposals and the rest kept for validation. Every step is resumable: run it again. About an hour of
+two cores. `--collect` only gathers the figures of what is there.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from thresher.studies import supply
 
 TARGETS = ("squad", "gsm8k", "lambada")
 SHAPE = ("--vocab-size", 1024, "--sequence-length", 128)
-PROXY = ("--model", "80k", "--examples", 3200, "--batch-size", 8)
-# Twice the proxies' tokens: the larger of AutoScale's two budgets.
-REFERENCE = ("--model", "450k", "--examples", 6400, "--batch-size", 8, "--seeds", 3)
-BUDGET = 3200 * 128
+DOCUMENTS = 3200
+# Of a proxy; a reference sees twice as many, the larger of AutoScale's two budgets.
+PROXY = ("--model", "80k", "--examples", DOCUMENTS, "--batch-size", 8)
+REFERENCE = ("--model", "450k", "--examples", 2 * DOCUMENTS, "--batch-size", 8, "--seeds", 3)
 # What AutoScale is asked for, of the proxies' tokens; 8 is far beyond what was fitted.
 TIMES = (1, 2, 8)
 PROPOSALS = {"joint": TARGETS, **{target: (target,) for target in TARGETS}}
@@ -47,14 +47,16 @@ def study(data: Path, out: Path) -> None:
     common = ("runs", "--pool", pool, "--targets", *seen, *PROXY, "--workers", 1)
     thresher("mix", *common, "--runs", 44, "--first", 28, "--resamples", 100, "--out", out / "fill")
     thresher("mix", *common, "--design", "ddo", "--out", out / "ddo")
-    tokens = [f"{domain}={count}" for domain, count in supply(open_examples(pool)).items()]
+    examples = open_examples(pool)
+    tokens = [f"{domain}={count}" for domain, count in supply(examples).items()]
+    budget = DOCUMENTS * float(examples.lengths().mean())
     for name, targets in PROPOSALS.items():
         weights = [f"{target}=1" for target in targets]
         thresher("mix", "table", out / "fill/runs.csv", "--tokens", *tokens, "--target-weights", *weights,
                  "--resamples", 100, "--out", out / f"prop-{name}")  # fmt: skip
     for times in TIMES:
         thresher("mix", "table", out / "ddo/runs.csv", "--tokens", *tokens, "--method", "autoscale", "--fitted-budget",
-                 BUDGET, "--budget", times * BUDGET, "--out", out / f"prop-as{times}")  # fmt: skip
+                 round(budget), "--budget", round(times * budget), "--out", out / f"prop-as{times}")  # fmt: skip
     mixtures = [f"joint={out / 'prop-joint'}"]
     mixtures += [f"autoscale-{times}x={out / f'prop-as{times}'}" for times in TIMES]
     mixtures += [f"{target}={out / f'prop-{target}'}" for target in TARGETS]
