@@ -43,7 +43,10 @@ def check_artifact_place(out: Path, inputs: Iterable[Path] = ()) -> None:
 
 
 def check_workspace(root: Path, inputs: Iterable[Path] = (), known: Iterable[str] = ()) -> None:
-    """Raise InputError unless `root` is new, empty or a workspace; names in `known` are the command's own too."""
+    """Raise InputError unless `root` is new, empty, a workspace, or holds nothing but files that we wrote.
+
+    Names in `known` are the command's own too.
+    """
     _check_around(root, inputs)
     if not root.exists():
         return
@@ -52,11 +55,14 @@ def check_workspace(root: Path, inputs: Iterable[Path] = (), known: Iterable[str
     check_outside_artifacts(root)
     known = set(known)
     there = [path for path in root.iterdir() if not path.name.startswith(".") or OWN.fullmatch(path.name)]
-    if all(path.name in known for path in there) or is_workspace(root) or not any(_is_filled(path) for path in there):
+    if is_workspace(root) or not any(_is_filled(path) for path in there):
         return
-    raise InputError(
-        f"{root} has files in it that no study made ({_first(root)}); give a folder that is new, empty or a study's own"
-    )
+    others = (path.name for path in sorted(there) if path.name not in known and not (path.is_file() and is_ours(path)))
+    foreign = next(others, None)
+    if foreign is not None:
+        raise InputError(
+            f"{root} has files in it that no study made ({foreign}); give a folder that is new, empty or a study's own"
+        )
 
 
 def check_study_place(root: Path, known: Iterable[str] = ()) -> None:

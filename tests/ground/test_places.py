@@ -82,6 +82,14 @@ def test_a_workspace_is_known_by_its_artefacts_and_may_hold_notes_beside_them(tm
     check_workspace(tmp_path / "empty")
 
 
+def test_a_folder_of_nothing_but_our_own_files_is_written_again(tmp_path):
+    write_json({"weights": {"web": 1.0}}, tmp_path / "mixture.json")
+    check_workspace(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"no study made \(notes.txt\)"):
+        check_workspace(tmp_path)
+
+
 def test_links_are_not_worked_through(tmp_path):
     (tmp_path / "victim").mkdir()
     (tmp_path / ".made.partial").symlink_to(tmp_path / "victim")

@@ -50,6 +50,7 @@ def test_the_default_finds_a_truly_better_mixture_and_writes_its_page(table, tmp
     assert f"thresher mix table {published(table, Path.cwd())} --floors law=0.01 --resamples 6 --next 3 --out" in page
     assert "<svg" in page and not active_parts(page) and "books" in page
     assert read_json(tmp_path / "found" / "mixture.json") == result | {"report": "report.html"}
+    assert run(capsys, "table", table, *options)[1] == result
 
 
 def test_what_a_person_reads_has_weights_gains_and_warnings(table, capsys):
