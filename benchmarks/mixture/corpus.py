@@ -23,7 +23,7 @@ DOCUMENTS = 3200
 # Of a proxy; a reference sees twice as many, the larger of AutoScale's two budgets.
 PROXY = ("--model", "80k", "--examples", DOCUMENTS, "--batch-size", 8)
 REFERENCE = ("--model", "450k", "--examples", 2 * DOCUMENTS, "--batch-size", 8, "--seeds", 3)
-# What AutoScale is asked for, of the proxies' tokens; 8 is far beyond what was fitted.
+# What AutoScale is asked for, of the proxies' tokens; 8 is far beyond what was fitted. No proposal has ceilings.
 TIMES = (1, 2, 8)
 PROPOSALS = {"joint": TARGETS, **{target: (target,) for target in TARGETS}}
 
@@ -56,7 +56,8 @@ def study(data: Path, out: Path) -> None:
                  "--resamples", 100, "--out", out / f"prop-{name}")  # fmt: skip
     for times in TIMES:
         thresher("mix", "table", out / "ddo/runs.csv", "--tokens", *tokens, "--method", "autoscale", "--fitted-budget",
-                 round(budget), "--budget", round(times * budget), "--out", out / f"prop-as{times}")  # fmt: skip
+                 round(budget), "--budget", round(times * budget), "--max-repeats", 100, "--out",
+                 out / f"prop-as{times}")  # fmt: skip
     mixtures = [f"joint={out / 'prop-joint'}"]
     mixtures += [f"autoscale-{times}x={out / f'prop-as{times}'}" for times in TIMES]
     mixtures += [f"{target}={out / f'prop-{target}'}" for target in TARGETS]

@@ -183,10 +183,13 @@ def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(WIDTHS), figsize=(3.2 * len(WIDTHS), 3.4), sharex=True, sharey=True)
-    for axis, width in zip(axes, WIDTHS, strict=True):
-        for row in table:
-            if row["width"] != width or (row["batch"], row["steps"]) != (BATCH, STEPS):
+    grid = [row for row in table if (row["batch"], row["steps"]) == (BATCH, STEPS)]
+    widths = sorted({row["width"] for row in grid})
+    size = (3.2 * len(widths), 3.4)
+    figure, axes = plt.subplots(1, len(widths), figsize=size, sharex=True, sharey=True, squeeze=False)
+    for axis, width in zip(axes[0], widths, strict=True):
+        for row in grid:
+            if row["width"] != width:
                 continue
             multiples, mean = [float(m) for m in row["losses"]], np.array([*row["losses"].values()])
             is_ours = row["parametrization"] == "completep"
@@ -201,7 +204,7 @@ def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
         axis.set(title=f"width {width}", xlabel="rate / default")
         axis.set_ylim(-0.01, 0.4)
         axis.legend(fontsize=7)
-    axes[0].set_ylabel("held-out loss above the best, nats")
+    axes[0, 0].set_ylabel("held-out loss above the best, nats")
     figure.tight_layout()
     figure.savefig(file)
 
