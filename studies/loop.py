@@ -77,8 +77,8 @@ def run_study(study: Study, workspace: Workspace) -> StudyResult:
         pool, targets = prepared.pool, prepared.targets
         with stage("proxies", study.proxy.count) as trained:
             proxies = train_proxies(pool, study.proxy, seed=seed, workspace=workspace, trained=trained)
+        stores, index = {}, None
         if table.scorer != "trak":
-            stores, index = {}, None
             with stage("scores"):
                 scores = score_by_scorer(proxies, prepared, study, workspace)
         elif table.backend == "thresher":
@@ -88,9 +88,8 @@ def run_study(study: Study, workspace: Workspace) -> StudyResult:
                 scores = score_study(stores, table, workspace)
                 index = index_study(stores[POOL], table, workspace)
         else:
-            stores, index = {}, None
             with stage("scores"):
-                scores = score_by_traker(proxies, pool, targets, table, seed, workspace)
+                scores = score_by_traker(proxies, prepared, study, workspace)
         opened = {name: open_features(artifact.path) for name, artifact in stores.items()}
         with stage("selections"):
             selections = select_arms(study, prepared, proxies, scores, opened.pop(POOL, None), opened, workspace)

@@ -118,27 +118,21 @@ def score_by_scorer(proxies: Sequence[Artifact], prepared: Prepared, study: Stud
     return score_by(table.scorer, basis, prepared.targets, out=out)
 
 
-def score_by_traker(
-    models: Sequence[Artifact],
-    pool: Examples,
-    targets: Mapping[str, Examples],
-    table: AttributionTable,
-    seed: int,
-    workspace: Workspace,
-) -> Artifact:
+def score_by_traker(proxies: Sequence[Artifact], prepared: Prepared, study: Study, workspace: Workspace) -> Artifact:
     """The same scores from the `traker` package."""
+    pool, targets, k = prepared.pool, prepared.targets, study.attribution.k
     made_from = (
-        [model.content_hash for model in models],
+        [proxy.content_hash for proxy in proxies],
         pool.content_hash,
         {name: examples.content_hash for name, examples in targets.items()},
     )
     return score_with_traker(
-        loaders_of([str(model.path) for model in models], pool, *targets.values()),
+        loaders_of([str(proxy.path) for proxy in proxies], pool, *targets.values()),
         pool,
         targets,
-        out=workspace.place("scores-traker", made_from, table.k, seed),
-        k=table.k,
-        seed=seed,
+        out=workspace.place("scores-traker", made_from, k, study.seed),
+        k=k,
+        seed=study.seed,
         progress=workspace.progress,
     )
 

@@ -21,24 +21,27 @@ def leaks_of(result: StudyResult) -> list[Leak] | None:
             num_examples_hit=found["examples_hit"],
             num_documents_hit=found["documents_hit"],
             num_words=overlap.meta["config"]["ngram"],
-            left_out="overlap" in result.prepared.pool.artifact.meta["inputs"],
+            left_out=_is_left_out(result),
         )
         for name, found in overlap.facts["targets"].items()
     ]
 
 
-def clean_of(study: Study, result: StudyResult, root: Path) -> MeanInterval | None:
-    """The gain on held-out examples that are not known to leak."""
-    if result.prepared.overlap is None:
-        return None
-    leaked = leaked_examples(result.prepared.overlap)
-    return clean_gain(result.validation, root / "evaluations", leaked, study.select.method, BASELINE)
+def clean_of(study: Study, result: StudyResult, root: Path) -> tuple[MeanInterval | None, bool]:
+    """The gain on held-out examples that are not known to leak, and whether all that leak are known by their place.
 
-
-def all_known(result: StudyResult) -> bool:
-    """Whether every held-out example that leaks is known by its place, so that none is left in a clean gain."""
+    No gain where nothing that leaks is in the pool.
+    """
     overlap = result.prepared.overlap
     if overlap is None:
-        return True
-    leaked = leaked_examples(overlap)
-    return all(len(leaked[name]) == found["examples_hit"] for name, found in overlap.facts["targets"].items())
+        return None, True
+    leaked, found = leaked_examples(overlap), overlap.facts["targets"]
+    is_whole = all(len(leaked[name]) == own["examples_hit"] for name, own in found.items())
+    if _is_left_out(result) or not any(own["documents_hit"] for own in found.values()):
+        return None, is_whole
+    return clean_gain(result.validation, root / "evaluations", leaked, study.select.method, BASELINE), is_whole
+
+
+def _is_left_out(result: StudyResult) -> bool:
+    """Whether the pool was prepared without the documents that leak."""
+    return "overlap" in result.prepared.pool.artifact.meta["inputs"]

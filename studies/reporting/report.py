@@ -25,7 +25,7 @@ from thresher.studies.report.content import (
 )
 from thresher.studies.report.sentences import remark_lines
 from thresher.studies.reporting.examples import choice_of
-from thresher.studies.reporting.leaks import all_known, clean_of, leaks_of
+from thresher.studies.reporting.leaks import clean_of, leaks_of
 from thresher.studies.reporting.run import models_of, settings_of, stages_of
 from thresher.studies.study import Study
 from thresher.studies.study_file import study_text
@@ -52,7 +52,7 @@ def make_report(
         if row["arm"] in arms
     ]
     several = any(row["arm"] not in arms for row in runs)
-    leaks = leaks_of(result)
+    clean, clean_is_whole = clean_of(study, result, root)
     return Report(
         title=study.name,
         settings=settings_of(study, result),
@@ -74,11 +74,9 @@ def make_report(
             study=study_text(study, root),
             versions={name: library_version(name) or "missing" for name in LIBRARIES},
         ),
-        leaks=leaks,
-        clean=clean_of(study, result, root)
-        if any(leak.num_documents_hit and not leak.left_out for leak in leaks or [])
-        else None,
-        clean_is_whole=all_known(result),
+        leaks=leaks_of(result),
+        clean=clean,
+        clean_is_whole=clean_is_whole,
         notes=_notes(study, result),
         little_learned=little_learned(on_random_data(runs), result.validation.facts.get("ngrams", {})),
         explorer=True,

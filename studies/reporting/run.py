@@ -71,14 +71,14 @@ def models_of(study: Study, result: StudyResult) -> list[Model]:
     return [
         Model(
             name="proxy",
-            parameters=proxies[0].facts["num_parameters"]["total"],
+            parameters=_total(proxies[0].facts),
             count=len(proxies),
             flops=float(np.mean([proxy.facts["flops"] for proxy in proxies])),
             seconds=float(np.mean([proxy.facts["seconds"] for proxy in proxies])),
         ),
         Model(
             name="reference",
-            parameters=validation["num_parameters"]["total"],
+            parameters=_total(validation),
             count=validation["num_runs"],
             flops=validation["flops"] / validation["num_runs"],
             seconds=validation["train_seconds"] / validation["num_runs"],
