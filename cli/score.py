@@ -45,17 +45,18 @@ class Score(Command):
     self_influence: bool = False
     """In place of targets: what each pool example does to itself (large: rare, hard or mislabelled)."""
     backend: Backend = "thresher"
-    """thresher, or traker: the traker package (slow; with prepared examples and --models)."""
+    """thresher, or traker: trak by the traker package (slow, on the CPU; with prepared examples and --models)."""
     damping: float | Literal["loo"] | None = None
     """Of trak, dual, direction and trackstar: a multiple of the kernel's mean diagonal (None: 3 with direction and
     dual, whose kernel is that of examples; with features 1, but at least as much as these have); loo, with features:
-    chosen on the pool by leave-one-out prediction."""
+    chosen on the pool by leave-one-out prediction. With another package's convention or backend: lambda itself (None:
+    0)."""
     curvature_damping: float | None = None
     """Of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters; None: .1."""
     q: Q | None = None
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
     none (1), square; None: sqrt, none where labels are the goal, square with --self-influence, or mean with another
-    package's convention."""
+    package's convention or backend."""
     convention: Convention = "thresher"
     """With features: thresher, traker (its kernel's normaliser) or dattri."""
     goal: Goal = "auto"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from thresher.artifacts import Artifact
 from thresher.attribution.features.store import open_features
+from thresher.attribution.scoring.traker_backend import check_traker
 from thresher.executors.workers import num_workers
 from thresher.progress import staged
 from thresher.proxies.planned import Planned, say_planned
@@ -38,6 +39,7 @@ from thresher.studies.stages import (
     score_study,
     study_cost,
     train_proxies,
+    traker_options,
 )
 from thresher.studies.study import BASELINE, Study
 from thresher.studies.study_check import check_study
@@ -119,6 +121,9 @@ def check_prepared(study: Study, prepared: Prepared, workspace: Workspace) -> No
     pool, tasks = prepared.pool, {**prepared.heldout, **off_targets(prepared)}
     for table, examples in ((study.proxy, prepared.targets), (study.reference, tasks)):
         check_trainable(pool, table, examples)
+    if study.attribution.backend == "traker":
+        asked = traker_options(study)
+        check_traker(pool, k=asked["k"], projection=asked["projection"], damping=asked["damping"])
     num_workers(study.validate.workers, workspace.device, workspace.executor)
     names = [study.select.method, *study.validate.controls, BASELINE]
     plan = plan_of(study, prepared, {})

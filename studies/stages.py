@@ -11,6 +11,7 @@ from thresher.attribution.features.store import open_features
 from thresher.attribution.scoring.index import build_index
 from thresher.attribution.scoring.scores import score
 from thresher.attribution.scoring.traker_backend import score_with_traker
+from thresher.attribution.scoring.weighting import resolve_q
 from thresher.data.examples import Examples
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.models.weights import loaders_of
@@ -120,7 +121,7 @@ def score_by_scorer(proxies: Sequence[Artifact], prepared: Prepared, study: Stud
 
 def score_by_traker(proxies: Sequence[Artifact], prepared: Prepared, study: Study, workspace: Workspace) -> Artifact:
     """The same scores from the `traker` package."""
-    pool, targets, k = prepared.pool, prepared.targets, study.attribution.k
+    pool, targets, options = prepared.pool, prepared.targets, traker_options(study)
     made_from = (
         [proxy.content_hash for proxy in proxies],
         pool.content_hash,
@@ -130,11 +131,24 @@ def score_by_traker(proxies: Sequence[Artifact], prepared: Prepared, study: Stud
         loaders_of([str(proxy.path) for proxy in proxies], pool, *targets.values()),
         pool,
         targets,
-        out=workspace.place("scores-traker", made_from, k, study.seed),
-        k=k,
+        out=workspace.place("scores-traker", made_from, options, study.seed),
         seed=study.seed,
         progress=workspace.progress,
+        **options,
     )
+
+
+def traker_options(study: Study) -> dict[str, Any]:
+    """What `score_with_traker` takes of a study's `[attribution]`."""
+    table = study.attribution
+    assert not isinstance(table.damping, str)  # `check_study` refused it
+    projection = "normal" if table.projection == "auto" else table.projection
+    return {
+        "k": table.k,
+        "projection": projection,
+        "damping": table.damping or 0.0,
+        "q": resolve_q(table.q, "traker"),
+    }
 
 
 def index_study(features: Artifact, table: AttributionTable, workspace: Workspace) -> Artifact:

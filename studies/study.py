@@ -111,10 +111,11 @@ class AttributionTable:
     damping: float | Literal["loo"] | None = None
     """A multiple of the kernel's mean diagonal, or "loo": chosen on the pool by leave-one-out prediction. None: 1, but
     at least 3 mean squared lengths of a feature, which is what the exact kernel has. Of trak, dual, direction and
-    trackstar."""
+    trackstar. With backend traker: lambda itself, None: 0."""
     curvature_damping: float = 0.1
     """Of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters."""
-    q: Q = "sqrt"
+    q: Q | None = None
+    """What scores are multiplied by; None: sqrt, with backend traker mean."""
     scorer: str = "trak"
     """A name of `thresher.scorers`: trak, ekfac, ekfac-cg, metagradient, adamw-influence, trackstar, ..."""
     backend: Backend = "thresher"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from thresher.choices import check_words
+from thresher.choices import TRAKER_PROJECTIONS, check_words
 from thresher.data.sources.lm_eval_tasks import PREFIX, is_task
 from thresher.data.text.text_examples import check_shape
 from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
@@ -14,7 +14,7 @@ from thresher.scorers import SCORERS
 from thresher.selection.evidence import check_embeddings
 from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.statistics.comparison import POOLED
-from thresher.studies.study import BASELINE, OFF_TARGET, Study, TargetTable
+from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, Study, TargetTable
 
 RESERVED = ("id", "domain", POOLED, OFF_TARGET)
 
@@ -107,6 +107,8 @@ def _check_scorer(where: str, study: Study) -> None:
     _known(f"{where}: attribution.scorer", table.scorer, SCORERS)
     if table.scorer != "trak" and table.backend != "thresher":
         raise InputError(f"{where}: attribution.scorer = {table.scorer!r} is not of {table.backend}; leave out backend")
+    if table.backend == "traker":
+        _check_traker(where, table)
     if "texts" in SCORERS[table.scorer].needs and study.task == "vision":
         raise InputError(f"{where}: attribution.scorer = {table.scorer!r} compares texts; name another for images")
     if "training" in SCORERS[table.scorer].needs and study.proxy.precision != "float32":
@@ -114,6 +116,20 @@ def _check_scorer(where: str, study: Study) -> None:
             f"{where}: attribution.scorer = {table.scorer!r} goes back through training, which bf16 rounds away; set "
             'proxy.precision = "float32"'
         )
+
+
+def _check_traker(where: str, table: AttributionTable) -> None:
+    """Refuse what the traker package has no word for: it would give other scores than the study asks."""
+    unfit = {
+        "projection": table.projection not in ("auto", *TRAKER_PROJECTIONS),
+        "output": table.output != "margin",
+        "views": len(table.views) > 0,
+        "damping": table.damping == "loo",
+    }
+    for name, is_unfit in unfit.items():
+        if is_unfit:
+            value = getattr(table, name)
+            raise InputError(f"{where}: attribution.{name} = {value!r} does not go with backend traker; leave one out")
 
 
 def _check_target(where: str, name: str, target: TargetTable) -> None:

@@ -30,6 +30,8 @@ Projection = Literal[
     "two-sided", "two-sided-layers", "factor-mask", "normal", "rademacher", "sjlt", "mask+sjlt", "identity"
 ]
 PROJECTIONS: tuple[str, ...] = get_args(Projection)
+TRAKER_PROJECTIONS = ("normal", "rademacher", "identity")
+"""Those that the traker package has too."""
 View = Literal["flip", "shift"]
 VIEWS: tuple[str, ...] = get_args(View)
 """Of images."""

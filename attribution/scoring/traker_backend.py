@@ -26,6 +26,7 @@ from trak.projectors import BasicProjector, NoOpProjector, ProjectionType
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.scoring.score_table import saved, write_scores
 from thresher.attribution.scoring.weighting import check_q, q_of
+from thresher.choices import TRAKER_PROJECTIONS
 from thresher.data.examples import Examples
 from thresher.devices import full_float32
 from thresher.errors import InputError
@@ -33,9 +34,9 @@ from thresher.outputs import Batch, Outputs, logits_of, outputs_of
 from thresher.progress import SILENT, Progress
 from thresher.scores import RESERVED
 
-PROJECTIONS = ("normal", "rademacher", "identity")
 BATCH_SIZE = 32
 NUM_FEATURES = 512
+ROWS = 4096
 
 
 @full_float32()
@@ -55,11 +56,13 @@ def score_with_traker(
     """`scores.parquet` at `out` as `score` writes it, made by traker on the CPU in float32.
 
     `models` are (content hash, loader) pairs of one architecture; `damping` is traker's `lambda_reg`, in the units of
-    its kernel, `k` None: 512. Any model works whose parameters are all trainable and used: gradients are taken example
-    by example. A killed run continues with the checkpoint it was at: what traker itself leaves on disk has no checksum.
+    its kernel; `k` None: 512, but at most half the pool's windows. Any model works whose parameters are all trainable
+    and used: gradients are taken example by example. A killed run continues with the checkpoint it was at: what traker
+    itself leaves on disk has no checksum. Raises InputError for a kernel that float32 cannot invert.
     """
-    k = NUM_FEATURES if k is None else k
+    k = max(1, min(NUM_FEATURES, len(pool.windows.example) // 2)) if k is None else k
     _check(models, targets, projection, q, k)
+    check_traker(pool, k=k, projection=projection, damping=damping)
 
     def write(draft: Draft) -> dict:
         windows, folder = pool.windows, draft.state / "traker"
@@ -96,6 +99,18 @@ def score_with_traker(
         "targets": list(targets),
     }
     return build(out, kind="scores", config=config, seed=seed, inputs=inputs, write=write)
+
+
+def check_traker(pool: Examples, *, k: int | None, projection: str = "normal", damping: float = 0.0) -> None:
+    """Raise InputError for a damping that is none, and for more features than windows without damping."""
+    if not 0 <= damping < float("inf"):
+        raise InputError(f"damping={damping} is out of range; pass a finite number, 0 or more")
+    num_windows = len(pool.windows.example)
+    if k is not None and k > num_windows and damping == 0 and projection != "identity":
+        raise InputError(
+            f"traker's kernel of k={k:,} features over {num_windows:,} windows has no inverse at damping 0; pass a k "
+            f"far below {num_windows:,}, or a damping"
+        )
 
 
 class ModelOutput(AbstractModelOutput):
@@ -145,7 +160,7 @@ class _Traker:
             self.projector = NoOpProjector(device=torch.device("cpu"))
         else:
             self.projector = BasicProjector(num_parameters, k, seed, ProjectionType(projection), torch.device("cpu"))
-        self.task = ModelOutput()
+        self.task, self.damping = ModelOutput(), damping
         with _quiet():
             self.traker = TRAKer(
                 model=model,
@@ -179,6 +194,9 @@ class _Traker:
 
     def finalize(self, model_id: int) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "n"]]:
         """Features Phi (Phi^T Phi + lambda I)^{-1} and Q of the pool under one checkpoint, by traker."""
+        self.traker.saver.load_current_store(model_id)
+        store = self.traker.saver.current_store
+        _check_kernel(store["grads"], self.damping)
         with _quiet():
             self.traker.finalize_features(model_ids=[model_id])
         self.traker.saver.load_current_store(model_id)
@@ -188,6 +206,24 @@ class _Traker:
     def _tuple(self, batch: Batch) -> list[Tensor]:
         self.task.names = tuple(batch)
         return list(batch.values())
+
+
+def _check_kernel(features: Float[np.ndarray, "n k"], damping: float) -> None:
+    """Raise InputError where traker's inverse in float32 of the kernel of `features` has no digit that is right."""
+    k = features.shape[1]
+    gram = torch.zeros(k, k, dtype=torch.float64)
+    for start in range(0, len(features), ROWS):
+        block = torch.from_numpy(np.asarray(features[start : start + ROWS], dtype=np.float64))
+        gram.addmm_(block.T, block)
+    if not bool(gram.isfinite().all()):
+        raise InputError("a model gives examples of the pool gradients that are not finite; leave that model out")
+    least, *_, largest = (torch.linalg.eigvalsh(gram) + damping).tolist() if k > 1 else [float(gram) + damping] * 2
+    if not largest * torch.finfo(torch.float32).eps < least:
+        raise InputError(
+            f"traker's kernel of {k:,} features over {len(features):,} windows is singular in float32 at damping "
+            f"{damping:g} (condition number {largest / max(least, 1e-300):.1g}), so its scores would be rounding; pass "
+            f"a smaller k, or a damping, such as the kernel's mean diagonal, {float(gram.diagonal().mean()):.3g}"
+        )
 
 
 def _batches(examples: Examples) -> Iterator[np.ndarray]:
@@ -218,8 +254,8 @@ def _check(models: Sequence, targets: Mapping[str, Examples], projection: str, q
     for name in targets:
         if name in RESERVED or not name:
             raise InputError(f"a target cannot be named {name!r}, which is a column of its own; give it another name")
-    if projection not in PROJECTIONS:
-        raise InputError(f"traker has no projection {projection!r}; pass one of: {', '.join(PROJECTIONS)}")
+    if projection not in TRAKER_PROJECTIONS:
+        raise InputError(f"traker has no projection {projection!r}; pass one of: {', '.join(TRAKER_PROJECTIONS)}")
     check_q(q)
     if k < 1:
         raise InputError(f"k={k} is out of range; pass a positive number")

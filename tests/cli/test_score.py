@@ -86,6 +86,19 @@ def test_a_projection_that_loses_too_much_is_warned_of(made, tmp_path, score):
     assert result["agreement"]["t"] == 1 and "agree to about" not in error
 
 
+def test_what_is_asked_of_the_traker_backend_reaches_it(made, tmp_path, score):
+    # Of k = 16 and one seed, so that nothing else changes the scores.
+    asked = {"own": (), "damped": ("--damping", 3), "signs": ("--projection", "rademacher"), "no-q": ("--q", "none")}
+    found = {}
+    for name, options in asked.items():
+        status, _, error = score("--backend", "traker", "--k", 16, *options, "--out", tmp_path / name)
+        assert status == 0, error
+        config = json.loads((tmp_path / name / "meta.json").read_text())["config"]
+        found[name] = column(tmp_path / name), {key: config[key] for key in ("damping", "projection", "q")}
+    assert found["own"][1] == {"damping": 0.0, "projection": "normal", "q": "mean"}
+    assert all(not np.allclose(found[name][0], found["own"][0], rtol=1e-3) for name in asked if name != "own")
+
+
 def test_self_influence_takes_no_targets(made, tmp_path, score):
     status, result, error = score("--self-influence", "--k", 64, "--out", tmp_path / "own", targets=())
     assert status == 0 and list(result["targets"]) == ["self_influence"], error
@@ -104,6 +117,14 @@ def test_extremes_of_every_target_example_come_from_the_dual_too(made, tmp_path,
         (("--method", "dual"), "--method is no option of thresher score any more; write --scorer"),
         (("--scorer", "dual", "--damping", "loo"), "--damping loo does not go with --scorer dual"),
         (("--scorer", "dual", "--backend", "traker"), "--backend traker does not go with --scorer dual"),
+        (("--backend", "traker", "--top", 3), "--top does not go with --backend traker"),
+        (("--backend", "traker", "--damping", "loo"), "--damping loo does not go with --backend traker"),
+        (("--backend", "traker", "--convention", "dattri"), "--convention dattri does not go with --backend traker"),
+        (("--backend", "traker", "--goal", "labels"), "--goal labels does not go with --backend traker"),
+        (("--backend", "traker", "--output", "loss"), "--output loss does not go with --backend traker"),
+        (("--backend", "traker", "--parameters", "h"), "--parameters does not go with --backend traker"),
+        (("--backend", "traker", "--projection", "sjlt"), "traker has no projection 'sjlt'"),
+        (("--backend", "traker", "--k", 100_000), "windows has no inverse at damping 0"),
         (("--scorer", "direction", "--top", 3), "--top does not go with --scorer direction"),
         (("--scorer", "dual", "--convention", "dattri"), "--convention dattri does not go with --scorer dual"),
         (("--scorer", "direction", "--sample", 0), "--sample 0 cannot be; give a number from 1"),

@@ -10,7 +10,17 @@ from thresher.errors import InputError
 from thresher.studies import loop
 from thresher.studies.loop import run_study
 from thresher.studies.preparation import prepare
-from thresher.studies.study import PoolTable, ProxyTable, ReferenceTable, SelectTable, Study, TargetTable, ValidateTable
+from thresher.studies.stages import traker_options
+from thresher.studies.study import (
+    AttributionTable,
+    PoolTable,
+    ProxyTable,
+    ReferenceTable,
+    SelectTable,
+    Study,
+    TargetTable,
+    ValidateTable,
+)
 from thresher.workspace import Workspace
 
 WORDS = "boil the rice with salt and stir the soup then bake the bread in a hot oven with butter and flour".split()
@@ -64,6 +74,16 @@ def refused(monkeypatch, study, tmp_path, message):
         ({"select": SelectTable(method="semdedup | dsdm:per_domain=0.01", fraction=0.5)}, "with per_domain=0.01 only"),
         ({"validate": ValidateTable(controls=["classifier:buckets=1"])}, "buckets"),
         ({"reference": ReferenceTable(size="hf:nowhere/at-all/x", seeds=2)}, "nowhere"),
+        (
+            {"attribution": AttributionTable(backend="traker", k=5000)},
+            "k=5,000 features over .* no inverse at damping 0",
+        ),
+        ({"attribution": AttributionTable(backend="traker", damping="loo")}, "attribution.damping = 'loo' does not go"),
+        ({"attribution": AttributionTable(backend="traker", output="loss")}, "attribution.output = 'loss' does not go"),
+        (
+            {"attribution": AttributionTable(backend="traker", projection="sjlt")},
+            "attribution.projection = 'sjlt' does",
+        ),
         ({"reference": ReferenceTable(size="20k", seeds=2, optimizer="sgd", eps_root=1e-6)}, "eps_root=1e-06 with sgd"),
     ],
 )
@@ -101,3 +121,11 @@ def test_many_small_domains_and_short_documents_end_in_a_report(study, tmp_path)
 def test_a_pool_too_small_for_an_off_target_part_is_no_reason_to_stop(study, tmp_path):
     prepared = prepare(replace(study, pool=replace(study.pool, holdout=1e-9)), Workspace(tmp_path / "run", "cpu"))
     assert prepared.off_target is None and len(prepared.pool) == 90
+
+
+def test_the_traker_backend_is_given_what_a_study_says(study):
+    own = replace(study, attribution=AttributionTable(backend="traker"))
+    assert traker_options(own) == {"k": None, "projection": "normal", "damping": 0.0, "q": "mean"}
+    said = AttributionTable(backend="traker", k=64, projection="rademacher", damping=2.0, q="none")
+    expected = {"k": 64, "projection": "rademacher", "damping": 2.0, "q": "none"}
+    assert traker_options(replace(study, attribution=said)) == expected

@@ -24,6 +24,11 @@ class Asked:
     rank: int | None = None
     views: tuple[str, ...] = ()
     self_influence: bool = False
+    goal: str = "auto"
+    output: str = "margin"
+    parameters: str | None = None
+    batch_tokens: int | None = None
+    device: str = "auto"
 
     @property
     def is_plain(self) -> bool:
@@ -37,6 +42,8 @@ def check_scorer(scorer: str, asked: Asked) -> None:
         raise unknown("scorer", scorer, (AUTO, *SCORERS))
     if asked.backend not in ("thresher", "traker"):
         raise InputError(f"backend {asked.backend!r} is unknown; pass thresher or traker")
+    if asked.backend == "traker":
+        _check_traker(asked)
     damped_by = KERNEL if scorer == AUTO else SCORERS[scorer].damping
     is_along = scorer == AUTO or SCORERS[scorer].is_along
     is_read = scorer == AUTO or ("models" in SCORERS[scorer].needs and scorer != "embedding")
@@ -62,3 +69,20 @@ def check_scorer(scorer: str, asked: Asked) -> None:
             if option == "--damping" and damped_by:
                 advice = f"its own is --{damped_by.replace('_', '-')}"
             raise InputError(f"{option} does not go with {what}; {advice}")
+
+
+def _check_traker(asked: Asked) -> None:
+    """Refuse what the traker package has no word for: it would give other scores than were asked."""
+    unfit = {
+        "--damping loo": asked.damping == "loo",
+        f"--convention {asked.convention}": asked.convention == "dattri",
+        "--goal labels": asked.goal == "labels",
+        f"--output {asked.output}": asked.output != "margin",
+        "--parameters": asked.parameters is not None,
+        "--batch-tokens": asked.batch_tokens is not None,
+        "--top": asked.top != 0,
+        f"--device {asked.device}": asked.device not in ("auto", "cpu"),
+    }
+    for option, is_unfit in unfit.items():
+        if is_unfit:
+            raise InputError(f"{option} does not go with --backend traker; leave one of them out")

@@ -16,6 +16,7 @@ from thresher.attribution.features import featurize as features_module
 from thresher.attribution.scoring import scores as scores_module
 from thresher.attribution.scoring.kernel import Damping
 from thresher.attribution.scoring.traker_backend import score_with_traker
+from thresher.attribution.scoring.weighting import resolve_q
 from thresher.data.examples import TokenExamples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
@@ -125,7 +126,9 @@ def score(
     scorer         a name of `thresher.scorers`; auto: for prepared examples and at most 4 targets, where nothing is
                    asked that needs features, ekfac of text under a language model and direction of examples with
                    classes; else trak. All but trak take prepared examples
-    damping        of trak, dual, direction and trackstar: a multiple of their kernel's mean diagonal, or loo
+    backend        thresher, or traker: trak by that package, on the CPU
+    damping        of trak, dual, direction and trackstar: a multiple of their kernel's mean diagonal, or loo; with
+                   another package's convention or backend lambda itself (None: 0)
     curvature_damping  of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters (None: .1),
                    or one by kind of group: {"embedding": 1.0, "norm": .1}
     goal           labels, selection or auto (labels where all are labelled with classes)
@@ -143,7 +146,10 @@ def score(
 
     The others are those of `thresher score`. Raises InputError for what does not go together.
     """
-    asked = Asked(backend, damping, curvature_damping, convention, top, per_token, rank, tuple(views))
+    asked = Asked(
+        backend, damping, curvature_damping, convention, top, per_token, rank, tuple(views),
+        goal=goal, output=output, parameters=parameters, batch_tokens=batch_tokens, device=device,
+    )  # fmt: skip
     check_scorer(scorer, asked)
     others = named(targets)
     if scorer == AUTO:
@@ -152,8 +158,10 @@ def score(
             raise InputError(f"per_token={per_token} is of scores without projection; leave out k, projection and top")
         scorer = "trak" if needs_features else _scorer_for(pool, others, asked, q)
     if backend == "traker":
-        given = _given(models, pool, others)
-        return Scores(score_with_traker(*given, out=Path(out), k=k, seed=seed, progress=progress))
+        assert not isinstance(damping, str)  # `check_scorer` refused it
+        making = {"k": k, "projection": "normal" if projection == "auto" else projection, "seed": seed}
+        making |= {"damping": damping or 0.0, "q": resolve_q(q, "traker")}
+        return Scores(score_with_traker(*_given(models, pool, others), out=Path(out), **making, progress=progress))
     workspace = Workspace(evidence_folder(out, evidence), device, progress)
     if scorer == "trak":
         if goal == "auto" and convention != "thresher":

@@ -156,7 +156,52 @@ def test_the_backend_leaves_the_root_logger_and_stderr_alone(tmp_path, images, c
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("options", [{"projection": "two-sided"}, {"q": "max"}, {"k": 0}])
+@pytest.mark.parametrize("options", [{"projection": "two-sided"}, {"q": "max"}, {"k": 0}, {"damping": -1.0}])
 def test_what_traker_cannot_do_is_refused(tmp_path, images, options):
     with pytest.raises(InputError, match=str(next(iter(options.values())))):
         score_with_traker(checkpoints(mlp, 1), images[0], {"t": images[1]}, out=tmp_path / "s", **options)
+
+
+def test_more_features_than_windows_are_refused_before_a_gradient_is_taken(tmp_path, images, monkeypatch):
+    monkeypatch.setattr(traker_backend.GradientComputer, "compute_per_sample_grad", lambda *_: pytest.fail("computed"))
+    with pytest.raises(InputError, match="k=261 features over 260 windows has no inverse at damping 0"):
+        score_with_traker(checkpoints(mlp, 1), images[0], {"t": images[1]}, out=tmp_path / "s", k=261)
+
+
+# 260 images; the gradients of this CNN span fewer than 180 dimensions.
+@pytest.mark.parametrize("make, k", [(mlp, 259), (mlp, 260), (cnn, 180)])
+def test_a_kernel_that_float32_cannot_invert_is_refused(tmp_path, images, make, k):
+    with pytest.raises(InputError, match=r"singular in float32 at damping 0 .* mean diagonal, [2-6]\.") as error:
+        score_with_traker(checkpoints(make, 1), images[0], {"t": images[1]}, out=tmp_path / "s", k=k)
+    assert "\n" not in str(error.value) and not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("make, k", [(mlp, 260), (mlp, 300), (cnn, 180)])
+def test_the_damping_that_a_refusal_names_gives_the_exact_scores(tmp_path, images, make, k):
+    models = checkpoints(make, 1)
+    options = {"k": k, "damping": 5.0}
+    backend = score_with_traker(models, images[0], {"t": images[1]}, out=tmp_path / "backend", **options)
+    assert_close(our_scores(models, *images, tmp_path, **options), read_scores(backend, "t"))
+
+
+def test_documents_of_several_windows_count_by_their_windows(tmp_path):
+    pool = token_examples(tmp_path / "pool", np.full(20, 12))
+    target = token_examples(tmp_path / "target", np.full(5, 12), prefix="t")
+    with pytest.raises(InputError, match="over 20 windows"):
+        score_with_traker(checkpoints(gpt2, 1), pool, {"t": target}, out=tmp_path / "s", k=21)
+
+
+def test_the_default_k_is_at_most_half_the_windows(tmp_path, images):
+    found = score_with_traker(checkpoints(mlp, 1), images[0], {"t": images[1]}, out=tmp_path / "s")
+    assert found.meta["config"]["k"] == 130
+
+
+def test_a_model_that_diverged_is_refused(tmp_path, images):
+    def diverged(seed):
+        model = mlp(seed)
+        with torch.no_grad():
+            next(model.parameters()).fill_(float("nan"))
+        return model
+
+    with pytest.raises(InputError, match="not finite"):
+        score_with_traker(checkpoints(diverged, 1), images[0], {"t": images[1]}, out=tmp_path / "s", k=8)
