@@ -22,6 +22,7 @@ from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.last_steps import LastSteps
+from thresher.proxies.training.order import num_steps
 from thresher.proxies.training.request import hash_array
 from thresher.proxies.training.stacked import Member, groups_of, train_stack
 from thresher.proxies.training.trainer import train
@@ -86,6 +87,13 @@ class _Setup:
         spec = spec_of(settings, pool)
         return cls(pool, settings, workspace, spec, train_config_of(settings, spec), last)
 
+    def check_last(self, trials: Sequence[Trial]) -> None:
+        """Raise InputError for a trial that has fewer steps than are to be looked at."""
+        if self.last is not None:
+            lengths = np.asarray(self.pool.lengths())
+            shortest = min(trial.budget or int(lengths[trial.indices].sum()) for trial in trials)
+            self.last.check(num_steps(self.pool, self.config, shortest))
+
     def place(self, trial: Trial) -> Path:
         """Where the model of `trial` lies, whether it is there or not."""
         made_from = [self.spec, self.config.record, self.pool.content_hash, hash_array(trial.indices)]
@@ -132,8 +140,12 @@ def planned(
     workspace: Workspace,
     last: LastSteps | None = None,
 ) -> Planned:
-    """Those of the trials whose models are not there yet, for `say_planned`."""
+    """Those of the trials whose models are not there yet, for `say_planned`.
+
+    Raises InputError for a trial with fewer steps than are to be looked at.
+    """
     setup, lengths = _Setup.of(pool, settings, workspace, last), np.asarray(pool.lengths())
+    setup.check_last(trials)
     missing = [trial for trial in trials if not is_artifact(setup.place(trial))]
     return Planned(settings, [float(trial.budget or lengths[trial.indices].sum()) for trial in missing])
 
@@ -175,21 +187,31 @@ def run_trials(
     """Train and measure all trials, `workers` at once; then every result, in the order of the trials.
 
     With `average` above 1 the models are measured at so many of their last steps (the fact `last_steps` of each).
-    Raises InputError, before anything is trained, for a model or tasks that do not fit the pool. Each model and each
+    Raises InputError, before anything is trained, for a model or tasks that do not fit the pool, and for a trial with
+    fewer steps than that. Each model and each
     evaluation is an artefact of its own, so a killed call goes on with the first that is missing.
     """
     setup = _Setup.of(pool, settings, workspace, LastSteps.of(tasks, average))
     check_all(setup.spec, (pool, *tasks.values()))
+    setup.check_last(trials)
     _train_missing(setup, trials, tasks, label=label, workers=workers)
     silent = replace(setup, workspace=Workspace(workspace.root, workspace.device, SILENT))
     return [silent.result(trial, tasks) for trial in trials]
 
 
-def check_trainable(pool: Examples, settings: ModelSettings, tasks: Mapping[str, Examples]) -> None:
-    """Refuse, before anything is trained, settings that cannot be, and tasks that the model cannot read."""
+def check_trainable(
+    pool: Examples, settings: ModelSettings, tasks: Mapping[str, Examples], *, average: int = 1, budget: int = 0
+) -> None:
+    """Refuse, before anything is trained, settings that cannot be, and tasks that the model cannot read.
+
+    With `average` above 1 also trainings, of `budget` tokens (images) an epoch, that have fewer steps.
+    """
     spec = spec_of(settings, pool)
-    train_config_of(settings, spec)
+    config = train_config_of(settings, spec)
     check_all(spec, (pool, *tasks.values()))
+    last = LastSteps.of(tasks, average)
+    if last is not None:
+        last.check(num_steps(pool, config, budget))
 
 
 def groups_of_trials(

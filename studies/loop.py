@@ -119,14 +119,15 @@ def run_study(study: Study, workspace: Workspace) -> StudyResult:
 def check_prepared(study: Study, prepared: Prepared, workspace: Workspace) -> None:
     """Refuse whatever of `study` can be refused before a model is trained; selections that take none are made."""
     pool, tasks = prepared.pool, {**prepared.heldout, **off_targets(prepared)}
-    for table, examples in ((study.proxy, prepared.targets), (study.reference, tasks)):
-        check_trainable(pool, table, examples)
+    names = [study.select.method, *study.validate.controls, BASELINE]
+    plan = plan_of(study, prepared, {})
+    check_trainable(pool, study.proxy, prepared.targets)
+    for table in (study.reference, study.proxy) if asks_for_trust(study, num_arms_of(study)) else (study.reference,):
+        check_trainable(pool, table, tasks, average=plan.average, budget=plan.budget)
     if study.attribution.backend == "traker":
         asked = traker_options(study)
         check_traker(pool, k=asked["k"], projection=asked["projection"], damping=asked["damping"])
     num_workers(study.validate.workers, workspace.device, workspace.executor)
-    names = [study.select.method, *study.validate.controls, BASELINE]
-    plan = plan_of(study, prepared, {})
     check_plan(names, plan, pool, prepared.heldout, off_targets(prepared))
     check_length(study.reference, plan)
     select_ahead(study, prepared, workspace)

@@ -41,13 +41,17 @@ class LastSteps:
         """How many steps of which test sets, as an artefact's request holds it."""
         return {"count": self.count, "tasks": {name: examples.content_hash for name, examples in self.tasks.items()}}
 
+    def check(self, num_steps: int) -> None:
+        """Raise InputError for a training that is too short."""
+        if self.count > num_steps:
+            raise InputError(f"average={self.count} of a training of {num_steps} steps; pass at most that many")
+
     def steps(self, num_steps: int) -> list[int]:
         """The steps to look at before the end: as many as are asked for less one, in the last tenth where it has them.
 
         Raises InputError for a training that is too short.
         """
-        if self.count > num_steps:
-            raise InputError(f"average={self.count} of a training of {num_steps} steps; pass at most that many")
+        self.check(num_steps)
         first = min(num_steps - SHARE * num_steps, num_steps - self.count + 1)
         return np.linspace(first, num_steps, self.count).round().astype(int).tolist()[:-1]
 

@@ -87,10 +87,8 @@ class Order:
             domains = examples.domains[indices]
             self.members = {name: indices[domains == name] for name in mixture if mixture[name] > 0}
             self.quota = dict(zip(self.members, apportion(mixture, self.members, self.budget), strict=True))
-        # A sequence's length: of packed text fixed; of rows the pool's mean, the same for every subset of it.
-        mean = float(self.lengths.mean())
         self.sequence_length = examples.sequence_length if isinstance(examples, TokenExamples) else 1
-        unit = float(self.sequence_length) if self.is_packed else mean
+        unit = _unit(examples)
         self.num_units = config.num_units(self.budget, unit)
         self._kept: dict[int, tuple[Segments, np.ndarray]] = {}
         self.rows = None if self.is_packed else self._draw_rows()
@@ -233,6 +231,21 @@ class Order:
         if num_units is not None:
             examples = examples[: int(np.searchsorted(np.cumsum(self.lengths[examples]), num_units, side="left")) + 1]
         return Segments(examples, np.zeros(len(examples), np.int64), self.lengths[examples])
+
+
+def num_steps(examples: Examples, config: TrainConfig, budget: int) -> int:
+    """Steps of a training on some of `examples`, `budget` tokens (images) an epoch: as many as its `Order` has, or a
+    few more where its sequences are fewer.
+    """
+    unit = _unit(examples)
+    return config.num_steps(config.num_units(budget, unit), unit)
+
+
+def _unit(examples: Examples) -> float:
+    """A sequence's length: of packed text fixed; of rows the pool's mean, the same for every subset of it."""
+    if isinstance(examples, TokenExamples) and examples.layout.packed:
+        return float(examples.sequence_length)
+    return float(np.asarray(examples.lengths()).mean())
 
 
 def apportion(mixture: dict[str, float], names: dict[str, np.ndarray], total: int) -> list[int]:

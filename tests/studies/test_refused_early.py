@@ -68,6 +68,13 @@ def refused(monkeypatch, study, tmp_path, message):
         ({"validate": ValidateTable(random_budgets=[2.0])}, "random_budgets = "),
         ({"validate": ValidateTable(random_budgets=[0.0, 2.0])}, "random_budgets = "),
         ({"validate": ValidateTable(workers=-1)}, "workers"),
+        (
+            {
+                "validate": ValidateTable(controls=["bm25", "bottom"], average=500),
+                "proxy": ProxyTable(size="30k", count=1),
+            },
+            "average=500 of a training of . steps; pass at most that many",
+        ),
         ({"select": SelectTable(method="bm25:0.1 | dsdm", fraction=0.5)}, "tokens asked for, but the stages before"),
         ({"select": SelectTable(method="exact | dsdm:per_domain=0.01", fraction=0.5)}, "with per_domain=0.01 only"),
         ({"select": SelectTable(method="minhash:threshold=7 | dsdm")}, "threshold=7"),

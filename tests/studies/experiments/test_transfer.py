@@ -78,6 +78,13 @@ def test_its_losses_are_a_table_that_from_table_judges_alike(data, capsys):
     assert main(["study", "verdict", str(data / "pool")]) == 2
 
 
+def test_more_last_steps_than_a_training_has_are_refused_before_any_is_trained(data, capsys, monkeypatch):
+    monkeypatch.setattr("thresher.proxies.trials.run_jobs", lambda *_, **__: pytest.fail("trained"))
+    assert study(data, "--average", "70") == 2  # 8 epochs of 120 images in batches of 16 are 60 steps
+    assert "average=70 of a training of 60 steps; pass at most that many" in capsys.readouterr().err
+    assert not (data / "out").exists()
+
+
 def test_the_last_steps_are_averaged_on_both_sides_and_meet_in_one_table(data, capsys):
     assert study(data, "--average", "3", "--seeds", "1", "--sets", "weighted") == 0
     result = json.loads(capsys.readouterr().out)
