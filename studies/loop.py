@@ -122,8 +122,10 @@ def check_prepared(study: Study, prepared: Prepared, workspace: Workspace) -> No
     names = [study.select.method, *study.validate.controls, BASELINE]
     plan = plan_of(study, prepared, {})
     check_trainable(pool, study.proxy, prepared.targets)
-    for table in (study.reference, study.proxy) if asks_for_trust(study, num_arms_of(study)) else (study.reference,):
-        check_trainable(pool, table, tasks, average=plan.average, budget=plan.budget)
+    last = {"average": plan.average, "budget": amount_of(study, prepared)}
+    check_trainable(pool, study.reference, tasks, **last)
+    if asks_for_trust(study, num_arms_of(study)):
+        check_trainable(pool, study.proxy, tasks, **last)
     if study.attribution.backend == "traker":
         asked = traker_options(study)
         check_traker(pool, k=asked["k"], projection=asked["projection"], damping=asked["damping"])
