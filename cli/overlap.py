@@ -42,7 +42,7 @@ class Overlap(Command):
         """Find the overlap."""
         from thresher.data.preparing import overlap_between
         from thresher.data.sources.source import Source
-        from thresher.data.text.documents import TextColumns
+        from thresher.data.text.columns import TextColumns
 
         source = Source(self.data, self.split, self.subset, self.bad_rows)
         columns = TextColumns(text=self.text, id=self.id or None)

@@ -15,7 +15,7 @@ from thresher.errors import InputError
 from thresher.progress import Progress
 
 if TYPE_CHECKING:
-    from thresher.data.text.documents import TextColumns
+    from thresher.data.text.columns import TextColumns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class Prepare(Command):
             )
 
     def _columns(self) -> "TextColumns":
-        from thresher.data.text.documents import TextColumns
+        from thresher.data.text.columns import TextColumns
 
         if self.choices is not None and self.continuation is not None:
             raise InputError("the continuation is the right one of --choices; leave out --continuation")

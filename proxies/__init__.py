@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from thresher.proxies.settings import ModelSettings
     from thresher.proxies.training.config import TrainConfig
     from thresher.proxies.training.order import Order
-    from thresher.proxies.training.trainer import Trainer, train
+    from thresher.proxies.training.single import train
+    from thresher.proxies.training.trainer import Trainer
     from thresher.proxies.trials import Trial, train_trial, train_trials
 
 __all__ = [
@@ -72,7 +73,7 @@ __getattr__ = lazy(
         "read_spec": "thresher.proxies.models.weights",
         "save_model": "thresher.proxies.models.weights",
         "selection_flops": "thresher.proxies.costs",
-        "train": "thresher.proxies.training.trainer",
+        "train": "thresher.proxies.training.single",
         "train_trial": "thresher.proxies.trials",
         "train_trials": "thresher.proxies.trials",
     },

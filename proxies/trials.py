@@ -24,8 +24,8 @@ from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.last_steps import LastSteps
 from thresher.proxies.training.order import num_steps
 from thresher.proxies.training.request import hash_array
+from thresher.proxies.training.single import train
 from thresher.proxies.training.stacked import Member, groups_of, train_stack
-from thresher.proxies.training.trainer import train
 from thresher.workspace import Workspace
 
 

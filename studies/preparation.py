@@ -8,8 +8,8 @@ from thresher.data.examples import Examples, open_examples
 from thresher.data.images.image_examples import classes_of
 from thresher.data.preparing import PicturePart, TextPart, learn_tokenizer, prepare_documents, prepare_pictures
 from thresher.data.sources.source import Source
+from thresher.data.text.columns import TextColumns
 from thresher.data.text.cut import cut_line, is_most
-from thresher.data.text.documents import TextColumns
 from thresher.data.text.overlap import find_overlap
 from thresher.data.text.tokenizer import open_tokenizer
 from thresher.studies.study import PoolTable, Study, TargetTable

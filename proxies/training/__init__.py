@@ -6,10 +6,10 @@ from thresher.lazy import lazy
 
 if TYPE_CHECKING:
     from thresher.proxies.training.config import TrainConfig
-    from thresher.proxies.training.trainer import train
+    from thresher.proxies.training.single import train
 
 __all__ = ["TrainConfig", "train"]
 
 __getattr__ = lazy(
-    __name__, {"TrainConfig": "thresher.proxies.training.config", "train": "thresher.proxies.training.trainer"}
+    __name__, {"TrainConfig": "thresher.proxies.training.config", "train": "thresher.proxies.training.single"}
 )

@@ -28,7 +28,8 @@ from thresher.proxies.training.config import Group, TrainConfig
 from thresher.proxies.training.last_steps import LastSteps
 from thresher.proxies.training.order import Order
 from thresher.proxies.training.request import check_indices, request_of
-from thresher.proxies.training.trainer import Trainer, train
+from thresher.proxies.training.single import train
+from thresher.proxies.training.trainer import Trainer
 
 MOST = 16
 """Networks in a stack: beyond, a step of digits-sized networks no longer gets cheaper a network."""

@@ -28,8 +28,8 @@ from thresher.proxies.models.weights import open_model
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import spec_of, train_config_of
+from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.stacked import Member, train_stack
-from thresher.proxies.training.trainer import TrainConfig
 from thresher.proxies.trials import groups_of_trials
 from thresher.seeds import numpy_rng, run_seed
 from thresher.selection.budget import Budget, take

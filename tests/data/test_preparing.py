@@ -9,7 +9,7 @@ from thresher.canonical import hash_json
 from thresher.data.examples import open_examples
 from thresher.data.preparing import TextPart, learn_tokenizer, overlap_between, prepare_documents
 from thresher.data.sources.source import Source
-from thresher.data.text.documents import TextColumns
+from thresher.data.text.columns import TextColumns
 
 WORDS = "boil the rice with salt and stir the soup then bake the bread in a hot oven".split()
 

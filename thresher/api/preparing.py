@@ -23,7 +23,7 @@ from thresher.data.preparing import (
     prepare_pictures,
 )
 from thresher.data.sources.source import Source
-from thresher.data.text.documents import TextColumns
+from thresher.data.text.columns import TextColumns
 from thresher.errors import InputError, unknown
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled

@@ -17,7 +17,7 @@ from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import model_spec, task_of
 from thresher.proxies.planned import Planned, say_training
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.training import trainer
+from thresher.proxies.training import single
 from thresher.proxies.training.chosen import config_for
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.trials import check_trainable
@@ -89,7 +89,7 @@ def train(
     if not is_artifact(Path(out)):
         unit = budget or float(np.asarray(examples.lengths())[slice(None) if indices is None else indices].sum())
         say_training(spec, config, unit, examples, device)
-    artifact = trainer.train(
+    artifact = single.train(
         spec,
         examples,
         out=Path(out),

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from thresher.data.examples import Examples, ImageExamples, TokenExamples, open_examples
     from thresher.data.images.image_examples import LabelledImage, prepare_images
     from thresher.data.sources.source import Source
-    from thresher.data.text.documents import TextColumns, read_documents
+    from thresher.data.text.columns import TextColumns
+    from thresher.data.text.documents import read_documents
     from thresher.data.text.encoding import BATCH_CHARACTERS
     from thresher.data.text.text_examples import prepare_text
     from thresher.data.text.tokenizer import open_tokenizer, train_tokenizer
@@ -44,7 +45,7 @@ _HOMES = {
     "open_examples": "thresher.data.examples",
     "balanced_batches": "thresher.data.batches",
     "Source": "thresher.data.sources.source",
-    "TextColumns": "thresher.data.text.documents",
+    "TextColumns": "thresher.data.text.columns",
     "read_documents": "thresher.data.text.documents",
     "BATCH_CHARACTERS": "thresher.data.text.encoding",
     "prepare_text": "thresher.data.text.text_examples",

@@ -19,7 +19,8 @@ from thresher.data.sources.named_splits import ALL
 from thresher.data.sources.skipped import BadRows, Skipped
 from thresher.data.sources.source import Source
 from thresher.data.splits import check_part, part_of
-from thresher.data.text.documents import Document, TextColumns, read_documents, read_whole_rows, texts_to_learn_from
+from thresher.data.text.columns import TextColumns
+from thresher.data.text.documents import Document, read_documents, read_whole_rows, texts_to_learn_from
 from thresher.data.text.labelled_text import prepare_labelled
 from thresher.data.text.overlap import documents_hit, find_overlap, without
 from thresher.data.text.text_examples import check_limit, check_shape, prepare_text

@@ -16,7 +16,8 @@ from thresher.data.sources.seen import Seen
 from thresher.data.sources.skipped import Skipped
 from thresher.data.sources.source import Source
 from thresher.data.text import encoding
-from thresher.data.text.documents import Document, TextColumns, read_documents
+from thresher.data.text.columns import TextColumns
+from thresher.data.text.documents import Document, read_documents
 from thresher.data.text.encoding import encode
 from thresher.data.text.tokenizer import open_tokenizer, sample, train_tokenizer
 from thresher.errors import InputError

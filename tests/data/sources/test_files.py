@@ -16,7 +16,8 @@ from thresher.data.images.image_examples import classes_of, prepare_images, read
 from thresher.data.sources.named_splits import splits_of_rows, splits_of_tables
 from thresher.data.sources.skipped import Skipped
 from thresher.data.sources.source import Source
-from thresher.data.text.documents import Document, TextColumns, read_documents
+from thresher.data.text.columns import TextColumns
+from thresher.data.text.documents import Document, read_documents
 from thresher.data.text.overlap import documents_hit
 from thresher.errors import InputError
 

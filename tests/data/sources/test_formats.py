@@ -11,7 +11,8 @@ import pytest
 
 from thresher.data.sources.skipped import Skipped
 from thresher.data.sources.source import Source
-from thresher.data.text.documents import TextColumns, read_documents
+from thresher.data.text.columns import TextColumns
+from thresher.data.text.documents import read_documents
 from thresher.errors import InputError
 
 ROWS = [{"text": "soup", "id": "2021-03-01T10:00:00"}, {"text": "rope", "id": 2**63}]

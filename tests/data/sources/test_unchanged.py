@@ -7,7 +7,7 @@ import pytest
 
 from thresher.data.preparing import TextPart
 from thresher.data.sources.source import Source
-from thresher.data.text.documents import TextColumns
+from thresher.data.text.columns import TextColumns
 from thresher.errors import InputError
 
 

@@ -14,7 +14,8 @@ from thresher.data.images.image_examples import read_images
 from thresher.data.sources.skipped import Skipped
 from thresher.data.sources.source import Source
 from thresher.data.sources.values import alike, joined_id, name_of, take
-from thresher.data.text.documents import Document, TextColumns, read_documents
+from thresher.data.text.columns import TextColumns
+from thresher.data.text.documents import Document, read_documents
 from thresher.errors import InputError
 from thresher.studies.preparation import prepare
 from thresher.studies.study import PoolTable, Study, TargetTable

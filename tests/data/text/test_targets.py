@@ -11,7 +11,8 @@ from thresher.data.examples import open_examples
 from thresher.data.sources.skipped import Skipped
 from thresher.data.sources.source import Source
 from thresher.data.splits import part_of
-from thresher.data.text.documents import Document, TextColumns, read_documents
+from thresher.data.text.columns import TextColumns
+from thresher.data.text.documents import Document, read_documents
 from thresher.data.text.text_examples import prepare_text
 from thresher.data.text.tokenizer import open_tokenizer, train_tokenizer
 from thresher.errors import InputError

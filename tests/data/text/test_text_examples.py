@@ -13,7 +13,8 @@ from thresher.data.images.image_examples import classes_of, prepare_images, read
 from thresher.data.sources.skipped import Skipped
 from thresher.data.sources.source import Source
 from thresher.data.splits import part_of
-from thresher.data.text.documents import Document, TextColumns, read_documents
+from thresher.data.text.columns import TextColumns
+from thresher.data.text.documents import Document, read_documents
 from thresher.data.text.text_examples import prepare_text
 from thresher.data.text.tokenizer import open_tokenizer, train_tokenizer
 from thresher.data.token_files import cut

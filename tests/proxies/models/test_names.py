@@ -10,7 +10,7 @@ from thresher.proxies.models.names import parse
 from thresher.proxies.models.spec import build_model, model_spec
 from thresher.proxies.models.weights import open_model, read_spec
 from thresher.proxies.training.config import TrainConfig
-from thresher.proxies.training.trainer import train
+from thresher.proxies.training.single import train
 
 CONFIG = TrainConfig.for_language(batch_size=16, steps=3, learning_rate=1e-2, precision="float32")
 

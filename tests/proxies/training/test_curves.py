@@ -13,7 +13,7 @@ from thresher.proxies.models.spec import model_spec
 from thresher.proxies.models.weights import open_model
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.curves import POINTS, WINDOWS
-from thresher.proxies.training.trainer import train
+from thresher.proxies.training.single import train
 
 CONFIG = TrainConfig.for_language(batch_size=16, steps=20, learning_rate=3e-3, precision="float32")
 

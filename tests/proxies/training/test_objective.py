@@ -12,7 +12,7 @@ from thresher.errors import InputError
 from thresher.proxies.models.spec import build_model, model_spec
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.objective import num_predictions, objective_of, training_loss
-from thresher.proxies.training.trainer import train
+from thresher.proxies.training.single import train
 
 CONFIG = TrainConfig.for_language(batch_size=10, steps=6, precision="float32")
 

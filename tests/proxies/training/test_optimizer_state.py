@@ -8,7 +8,7 @@ from thresher.outputs import logits_of, outputs_of
 from thresher.proxies.models.spec import build_model, model_spec
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.optimizer_state import OPTIMIZER, second_moment_scales, second_moments_file
-from thresher.proxies.training.trainer import train
+from thresher.proxies.training.single import train
 
 
 def test_one_step_keeps_the_square_of_its_gradient_and_only_where_that_is_asked_for(tmp_path):

@@ -15,7 +15,8 @@ from thresher.proxies.models.spec import model_spec
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.order import Order
 from thresher.proxies.training.ranks import Ranks
-from thresher.proxies.training.trainer import _refuse_empty_shares, train
+from thresher.proxies.training.single import train
+from thresher.proxies.training.trainer import _refuse_empty_shares
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,8 @@ from thresher.proxies.models.spec import model_spec
 from thresher.proxies.settings import LATER, ModelSettings
 from thresher.proxies.training.chosen import train_config_of
 from thresher.proxies.training.config import TrainConfig
+from thresher.proxies.training.single import train
 from thresher.proxies.training.smooth import SmoothAdamW
-from thresher.proxies.training.trainer import train
 
 
 def steps_of(optimizer, parameter, count=5):
@@ -49,7 +49,7 @@ def test_its_state_goes_to_disk_and_back(text, tmp_path, monkeypatch):
     spec = model_spec("60k", text)
     whole = train(spec, text, out=tmp_path / "whole", config=config, seed=0)
     saves = []
-    from thresher.proxies.training.trainer import TrainState
+    from thresher.proxies.training.state import TrainState
 
     save = TrainState.save
 

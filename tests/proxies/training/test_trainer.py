@@ -20,8 +20,9 @@ from thresher.proxies.models.spec import build_model, model_spec
 from thresher.proxies.models.weights import open_model
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.head import head_loss, language_loss
+from thresher.proxies.training.objective import training_loss
 from thresher.proxies.training.order import Order
-from thresher.proxies.training.trainer import train, training_loss
+from thresher.proxies.training.single import train
 
 LANGUAGE = TrainConfig.for_language(batch_size=16, epochs=1.0, precision="float32")
 VISION = TrainConfig.for_vision(batch_size=128, epochs=2.0, precision="float32")

@@ -89,7 +89,7 @@ class _Double(torch.nn.Module):
 
 
 def _dense(model, examples):
-    from thresher.proxies.training.trainer import training_loss
+    from thresher.proxies.training.objective import training_loss
 
     parameters = [p for p in model.parameters() if p.requires_grad]
     batch = examples.batch(np.arange(len(examples)))

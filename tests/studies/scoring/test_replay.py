@@ -14,7 +14,7 @@ from thresher.errors import InputError
 from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.spec import model_spec
 from thresher.proxies.training.config import TrainConfig
-from thresher.proxies.training.trainer import train
+from thresher.proxies.training.single import train
 from thresher.studies.scoring.replay import replay_of
 
 LANGUAGE = TrainConfig.for_language(

@@ -13,7 +13,7 @@ from thresher.data.images.pixels import BACKGROUND, COMPOSED, Undecodable, pixel
 from thresher.data.sources.rows import Row
 from thresher.data.sources.source import IdCheck, Source
 from thresher.data.sources.values import Unusable, joined_id, name_of
-from thresher.data.text.documents import names_in
+from thresher.data.text.columns import names_in
 from thresher.data.writers import ArrayWriter, ExamplesTable, chunks
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track

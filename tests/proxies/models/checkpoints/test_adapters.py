@@ -14,7 +14,7 @@ from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.spec import build_model, model_spec, num_parameters
 from thresher.proxies.models.weights import loaders_of, open_model, read_spec
 from thresher.proxies.training.config import TrainConfig
-from thresher.proxies.training.trainer import train
+from thresher.proxies.training.single import train
 
 pytest.importorskip("peft")
 CONFIG = TrainConfig.for_language(batch_size=16, steps=12, learning_rate=1e-2, precision="float32")

@@ -21,7 +21,7 @@ from thresher.proxies.models.fits import check_fits
 from thresher.proxies.models.spec import build_model, model_spec
 from thresher.proxies.models.weights import open_model, read_spec
 from thresher.proxies.training.config import TrainConfig
-from thresher.proxies.training.trainer import train
+from thresher.proxies.training.single import train
 
 
 def pool_of(path, *, size=8, channels=3, classes=("cat", "dog"), n=12):

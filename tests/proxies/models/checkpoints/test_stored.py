@@ -14,7 +14,7 @@ from thresher.outputs import logits_of
 from thresher.proxies.models.spec import build_model, model_spec
 from thresher.proxies.models.weights import open_model
 from thresher.proxies.training.config import TrainConfig
-from thresher.proxies.training.trainer import train
+from thresher.proxies.training.single import train
 
 CONFIG = TrainConfig.for_language(batch_size=32, steps=5, learning_rate=1e-5, precision="float32")
 
