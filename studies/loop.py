@@ -6,6 +6,7 @@ The commands call these; so can you:
     result = run_study(study, Workspace(Path("runs/study")))
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,8 +43,10 @@ from thresher.studies.stages import (
     traker_options,
 )
 from thresher.studies.study import BASELINE, Study
-from thresher.studies.study_check import check_study
+from thresher.studies.study_check import check_study, idle_settings
 from thresher.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,8 @@ class StudyResult:
 def run_study(study: Study, workspace: Workspace) -> StudyResult:
     """Every stage of `study`, in order, under `workspace`; what is there already is only opened."""
     check_study(study)
+    for name, value in idle_settings(study.attribution).items():
+        log.warning("attribution.%s = %r says nothing to its scorer", name, value)
     start, table, seed = time.perf_counter(), study.attribution, study.seed
     with staged(num_stages(study), workspace.progress) as stage:
         with stage("preparing"):

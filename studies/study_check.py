@@ -1,6 +1,8 @@
 """What makes a study impossible, said before anything is trained."""
 
 from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
 
 from thresher.choices import TRAKER_PROJECTIONS, check_words
 from thresher.data.sources.lm_eval_tasks import PREFIX, is_task
@@ -10,7 +12,7 @@ from thresher.errors import InputError, unknown
 from thresher.places import check_name
 from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
-from thresher.scorers import SCORERS
+from thresher.scorers import CURVATURE, HOW, KERNEL, LOO, SCORERS, TRAKER
 from thresher.selection.evidence import check_embeddings
 from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.statistics.comparison import POOLED
@@ -107,8 +109,15 @@ def _check_scorer(where: str, study: Study) -> None:
     _known(f"{where}: attribution.scorer", table.scorer, SCORERS)
     if table.scorer != "trak" and table.backend != "thresher":
         raise InputError(f"{where}: attribution.scorer = {table.scorer!r} is not of {table.backend}; leave out backend")
-    if table.backend == "traker":
-        _check_traker(where, table)
+    if table.backend == "traker" and table.projection not in ("auto", *TRAKER_PROJECTIONS):
+        raise InputError(
+            f"{where}: attribution.projection = {table.projection!r} is none of traker's; give one of: "
+            f"{', '.join(TRAKER_PROJECTIONS)}"
+        )
+    for name, value in idle_settings(table).items():
+        if name not in HOW | {KERNEL, CURVATURE} or value == LOO:
+            asked = table.scorer if table.backend == "thresher" else table.backend
+            raise InputError(f"{where}: attribution.{name} = {value!r} does not go with {asked}; leave one of them out")
     if "texts" in SCORERS[table.scorer].needs and study.task == "vision":
         raise InputError(f"{where}: attribution.scorer = {table.scorer!r} compares texts; name another for images")
     if "training" in SCORERS[table.scorer].needs and study.proxy.precision != "float32":
@@ -118,18 +127,15 @@ def _check_scorer(where: str, study: Study) -> None:
         )
 
 
-def _check_traker(where: str, table: AttributionTable) -> None:
-    """Refuse what the traker package has no word for: it would give other scores than the study asks."""
-    unfit = {
-        "projection": table.projection not in ("auto", *TRAKER_PROJECTIONS),
-        "output": table.output != "margin",
-        "views": len(table.views) > 0,
-        "damping": table.damping == "loo",
+def idle_settings(table: AttributionTable) -> dict[str, Any]:
+    """Those of `[attribution]` that are set and say nothing to its scorer."""
+    takes = TRAKER if table.backend == "traker" else SCORERS[table.scorer].takes
+    given = {
+        field.name: getattr(table, field.name) for field in fields(table) if field.name not in ("scorer", "backend")
     }
-    for name, is_unfit in unfit.items():
-        if is_unfit:
-            value = getattr(table, name)
-            raise InputError(f"{where}: attribution.{name} = {value!r} does not go with backend traker; leave one out")
+    usual = vars(AttributionTable())
+    unfit = {name: value for name, value in given.items() if name not in takes and value != usual[name]}
+    return unfit | ({KERNEL: LOO} if table.damping == LOO and LOO not in takes else {})
 
 
 def _check_target(where: str, name: str, target: TargetTable) -> None:

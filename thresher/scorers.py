@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from thresher.errors import unknown
 from thresher.shown import duration, size_of
 
-KERNEL, CURVATURE = "damping", "curvature_damping"
+KERNEL, CURVATURE, LOO = "damping", "curvature_damping", "loo"
+READING = frozenset({"output", "parameters", "batch_tokens"})
+"""Options of whatever reads gradients."""
+PROJECTING = READING | {"k", "projection", "views"}
+KERNEL_OF_FEATURES = PROJECTING | {KERNEL, LOO}
+EXACT = READING | {KERNEL, "q", "goal", "views", "memory_gb"}
+CURVED = READING | {CURVATURE, "goal", "views", "memory_gb", "sample", "rank"}
 
 
 @dataclass(frozen=True)
@@ -24,32 +30,46 @@ class Scorer:
     """For each pair of examples of the sample, in passes over one example: of their inner product."""
     stepped: float = 0.0
     """Passes over the examples of the Gauss-Newton matrix, for each step and target."""
-    damping: str | None = None
-    """The option that damps it: `damping`, in mean diagonals of the kernel, or `curvature_damping`, in mean eigenvalues
-    of each group of parameters."""
-    is_along: bool = False
-    """Whether its scores are slopes along a direction, which the tokens of an example share out among them."""
+    takes: frozenset[str] = frozenset()
+    """The options that say how it scores; others say nothing to it. `loo`: that damping may be chosen so."""
+
+    @property
+    def damping(self) -> str | None:
+        """The option that damps it: `damping`, in mean diagonals of the kernel, or `curvature_damping`, in mean
+        eigenvalues of each group of parameters.
+        """
+        return next((option for option in (KERNEL, CURVATURE) if option in self.takes), None)
+
+    @property
+    def is_along(self) -> bool:
+        """Whether its scores are slopes along a direction, which the tokens of an example share out among them."""
+        return "per_token" in self.takes
 
 
 SCORERS: dict[str, Scorer] = {
     # TRAK, the kernel of projected gradients (2303.14186); without a projection, exact, up to some ten thousand
     # examples; without a projection, one direction a target
-    "trak": Scorer(("models",), 1.0, damping=KERNEL),
-    "dual": Scorer(("models",), 1.0, paired=0.005, damping=KERNEL),
-    "direction": Scorer(("models",), 1.3, 0.3, sampled=1.0, paired=0.005, damping=KERNEL, is_along=True),
+    "trak": Scorer(("models",), 1.0, takes=KERNEL_OF_FEATURES | {"q", "goal", "convention", "top"}),
+    "dual": Scorer(("models",), 1.0, paired=0.005, takes=EXACT | {"top"}),
+    "direction": Scorer(("models",), 1.3, 0.3, sampled=1.0, paired=0.005, takes=EXACT | {"sample", "per_token"}),
     # influence by the EK-FAC inverse (2308.03296); the same, improved by conjugate gradients (2507.14740)
-    "ekfac": Scorer(("models",), 1.3, 0.3, sampled=3.0, damping=CURVATURE, is_along=True),
-    "ekfac-cg": Scorer(("models",), 1.3, 0.3, sampled=3.0, stepped=2.0, damping=CURVATURE, is_along=True),
-    "ekfac+bm25": Scorer(("models", "texts"), 1.3, 0.3, sampled=3.0, damping=CURVATURE),  # the mean of the two
+    "ekfac": Scorer(("models",), 1.3, 0.3, sampled=3.0, takes=CURVED | {"per_token"}),
+    "ekfac-cg": Scorer(("models",), 1.3, 0.3, sampled=3.0, stepped=2.0, takes=CURVED | {"per_token", "steps"}),
+    "ekfac+bm25": Scorer(("models", "texts"), 1.3, 0.3, sampled=3.0, takes=CURVED),  # the mean of the two
     # back through training, exactly (MAGIC, 2504.16430); without double backward (2605.18814)
-    "metagradient": Scorer(("training",), 6.5, 3.3),
-    "adamw-influence": Scorer(("training",), 4.5, 2.5),
-    "trackstar": Scorer(("models",), 1.0, damping=KERNEL),  # cosine of whitened projected gradients (2410.17413)
-    "grad-cosine": Scorer(("models",), 1.0),  # cosine of projected gradients
+    "metagradient": Scorer(("training",), 6.5, 3.3, takes=frozenset({"window", "output"})),
+    "adamw-influence": Scorer(("training",), 4.5, 2.5, takes=frozenset({"window", "output"})),
+    # cosine of whitened projected gradients (2410.17413); of projected gradients as they are
+    "trackstar": Scorer(("models",), 1.0, takes=KERNEL_OF_FEATURES),
+    "grad-cosine": Scorer(("models",), 1.0, takes=PROJECTING),
     "embedding": Scorer(("models",), 0.33),  # cosine of hidden states
     "bm25": Scorer(("texts",), 0.0),  # rare words in common (Robertson et al. 1994)
     "random": Scorer((), 0.0),  # what any other must beat
 }
+TRAKER = frozenset({KERNEL, "q", "k", "projection"})
+"""What the traker package takes of `trak`: with anything else it would give other scores than were asked."""
+HOW = frozenset({"k", "projection", "q", "sample", "steps", "memory_gb", "batch_tokens"})
+"""Options of how scores are computed, and not of what is asked: where a scorer has no use for one it is said."""
 NEEDED = {
     "models": "checkpoints",
     "texts": "the texts",

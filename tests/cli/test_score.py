@@ -2,6 +2,8 @@
 
 import json
 import re
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,6 +12,8 @@ import pytest
 import thresher
 from tests.toy_corpus import write_corpus
 from thresher.cli.main import main
+from thresher.errors import InputError
+from thresher.scorers import HOW, SCORERS
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +43,11 @@ def score(made, capsys):
         return status, json.loads(printed.out) if printed.out else None, printed.err
 
     return run
+
+
+def small(name):
+    """Options of a scorer that make it quick."""
+    return chain(*((f"--{key}", count) for key, count in {"steps": 2, "k": 64}.items() if key in SCORERS[name].takes))
 
 
 def column(path, name="t"):
@@ -122,9 +131,16 @@ def test_extremes_of_every_target_example_come_from_the_dual_too(made, tmp_path,
         (("--backend", "traker", "--convention", "dattri"), "--convention dattri does not go with --backend traker"),
         (("--backend", "traker", "--goal", "labels"), "--goal labels does not go with --backend traker"),
         (("--backend", "traker", "--output", "loss"), "--output loss does not go with --backend traker"),
-        (("--backend", "traker", "--parameters", "h"), "--parameters does not go with --backend traker"),
+        (("--backend", "traker", "--parameters", "h"), "--parameters h does not go with --backend traker"),
         (("--backend", "traker", "--projection", "sjlt"), "traker has no projection 'sjlt'"),
         (("--backend", "traker", "--k", 100_000), "windows has no inverse at damping 0"),
+        (("--backend", "traker", "--device", "cuda"), "--device cuda does not go with --backend traker"),
+        (("--scorer", "bm25", "--output", "loss"), "--output loss does not go with --scorer bm25"),
+        (("--scorer", "ekfac", "--damping", 3), "its own is --curvature-damping"),
+        (("--scorer", "trak", "--curvature-damping", 3), "its own is --damping"),
+        (("--scorer", "trak", "--window", 5), "--window does not go with --scorer trak"),
+        (("--scorer", "grad-cosine", "--goal", "labels"), "--goal labels does not go with --scorer grad-cosine"),
+        (("--scorer", "metagradient", "--parameters", "h"), "--parameters h does not go with --scorer metagradient"),
         (("--scorer", "direction", "--top", 3), "--top does not go with --scorer direction"),
         (("--scorer", "dual", "--convention", "dattri"), "--convention dattri does not go with --scorer dual"),
         (("--scorer", "direction", "--sample", 0), "--sample 0 cannot be; give a number from 1"),
@@ -137,6 +153,45 @@ def test_what_does_not_go_together_is_refused_in_one_line(made, tmp_path, score,
     status, _, error = score(*options, "--out", tmp_path / "scores")
     assert status == 2 and message in error and error.count("\n") == 1
     assert not (tmp_path / "scores").exists()
+
+
+def test_options_of_making_features_are_refused_of_features_that_are_there_or_told(made, tmp_path, caplog):
+    for name in ("pool", "target"):
+        arguments = ("--models", made / "proxy", "--examples", made / name, "--k", 16, "--out", tmp_path / name)
+        assert main([*map(str, ("featurize", *arguments)), "--quiet"]) == 0
+    calls = partial(thresher.score, targets={"t": tmp_path / "target"}), thresher.self_influence
+    for number, call in enumerate(calls):
+        for options in ({"parameters": "h"}, {"output": "loss"}):
+            with pytest.raises(InputError, match="is of features to be made"):
+                call(tmp_path / "pool", out=tmp_path / "scores", **options)
+            assert not (tmp_path / "scores").exists()
+        call(tmp_path / "pool", out=tmp_path / f"scores-{number}", k=64)
+        assert caplog.text.count("k=64 is of features to be made") == number + 1
+
+
+def test_what_a_scorer_takes_changes_its_scores_and_what_says_nothing_is_told(made, tmp_path, caplog):
+    """An option that `takes` names and the scores do not feel, or the other way round, would be a lie."""
+    pool, targets = made / "pool", {"t": made / "target"}
+    other = {"damping": 30.0, "curvature_damping": 5.0, "q": "none", "goal": "labels", "k": 24, "projection": "normal",
+             "output": "loss", "parameters": "attn", "sample": 20, "steps": 1, "rank": 1}  # fmt: skip
+    for name in ("trak", "dual", "direction", "ekfac", "ekfac-cg", "trackstar", "grad-cosine"):
+        small = {"k": 32} if "k" in SCORERS[name].takes else {}
+        where = {"models": made / "proxy", "scorer": name, "device": "cpu", "evidence": tmp_path / "evidence"}
+        own = thresher.score(pool, targets, out=tmp_path / name, **where, **small)
+        for option, value in other.items():
+            asked = small | {option: value}
+            out = tmp_path / f"{name}-{option}"
+            if option not in SCORERS[name].takes | HOW:
+                with pytest.raises(InputError, match="does not go with"):
+                    thresher.score(pool, targets, out=out, **where, **asked)
+            elif option not in SCORERS[name].takes:
+                thresher.score(pool, targets, out=out, **where, **asked)
+                told = re.compile(rf"--{option}.* says nothing to --scorer {re.escape(name)}")
+                assert len([line for line in caplog.messages if told.fullmatch(line)]) == 1
+                np.testing.assert_array_equal(column(out), column(own.path))
+            elif option not in ("goal", "rank"):  # of texts without classes, and of one target, they say nothing
+                found = thresher.score(pool, targets, out=out, **where, **asked)
+                assert not np.allclose(column(found.path), column(own.path), rtol=1e-6), (name, option)
 
 
 def test_self_influence_is_of_projected_gradients(made, tmp_path, score):
@@ -155,7 +210,7 @@ def test_the_methods_without_features_need_prepared_examples(made, tmp_path, sco
     "name", ["ekfac", "ekfac-cg", "ekfac+bm25", "metagradient", "trackstar", "grad-cosine", "embedding", "bm25"]
 )
 def test_every_scorer_writes_the_same_kind_of_scores(made, tmp_path, score, name):
-    status, result, error = score("--scorer", name, "--steps", 2, "--k", 32, "--out", tmp_path / "scores")
+    status, result, error = score("--scorer", name, *small(name), "--out", tmp_path / "scores")
     assert status == 0 and result["kind"] == "scores", error
     values = column(tmp_path / "scores")
     assert np.isfinite(values).all() and values.std() > 0
@@ -178,7 +233,7 @@ def test_what_a_scorer_takes_and_needs_is_said_before_it_begins(made, tmp_path, 
     start = ("score", "--pool", made / "pool", "--models", made / "proxy", "--targets", f"t={made / 'target'}")
     for times in range(2):
         capsys.readouterr()
-        assert main([*map(str, (*start, "--scorer", name, "--steps", 2, "--k", 64, "--out", tmp_path / "scores"))]) == 0
+        assert main([*map(str, (*start, "--scorer", name, *small(name), "--out", tmp_path / "scores"))]) == 0
         said = capsys.readouterr().err.splitlines()
         if times == 0:
             assert re.fullmatch(LINES[name] + MEMORY, said[0]), said

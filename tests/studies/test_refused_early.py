@@ -21,6 +21,7 @@ from thresher.studies.study import (
     TargetTable,
     ValidateTable,
 )
+from thresher.studies.study_check import idle_settings
 from thresher.workspace import Workspace
 
 WORDS = "boil the rice with salt and stir the soup then bake the bread in a hot oven with butter and flour".split()
@@ -89,8 +90,10 @@ def refused(monkeypatch, study, tmp_path, message):
         ({"attribution": AttributionTable(backend="traker", output="loss")}, "attribution.output = 'loss' does not go"),
         (
             {"attribution": AttributionTable(backend="traker", projection="sjlt")},
-            "attribution.projection = 'sjlt' does",
+            "attribution.projection = 'sjlt' is none of traker's",
         ),
+        ({"attribution": AttributionTable(scorer="direction", damping="loo")}, "attribution.damping = 'loo' does not"),
+        ({"attribution": AttributionTable(scorer="bm25", output="loss")}, "attribution.output = 'loss' does not go"),
         ({"reference": ReferenceTable(size="20k", seeds=2, optimizer="sgd", eps_root=1e-6)}, "eps_root=1e-06 with sgd"),
     ],
 )
@@ -136,3 +139,10 @@ def test_the_traker_backend_is_given_what_a_study_says(study):
     said = AttributionTable(backend="traker", k=64, projection="rademacher", damping=2.0, q="none")
     expected = {"k": 64, "projection": "rademacher", "damping": 2.0, "q": "none"}
     assert traker_options(replace(study, attribution=said)) == expected
+
+
+def test_settings_that_say_nothing_to_the_scorer_are_told():
+    assert idle_settings(AttributionTable()) == {} == idle_settings(AttributionTable(damping="loo", k=64, q="mean"))
+    assert idle_settings(AttributionTable(scorer="ekfac", k=64, damping=1.0)) == {"k": 64, "damping": 1.0}
+    assert idle_settings(AttributionTable(backend="traker", k=64, damping=1.0)) == {}
+    assert idle_settings(AttributionTable(curvature_damping=3.0)) == {"curvature_damping": 3.0}

@@ -1,32 +1,43 @@
 """What may be asked of which scorer, looked at before anything is loaded."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 from thresher.errors import InputError, unknown
-from thresher.scorers import CURVATURE, KERNEL, SCORERS
+from thresher.scorers import CURVATURE, HOW, LOO, SCORERS, TRAKER
 
+log = logging.getLogger(__name__)
 AUTO = "auto"
 """Chosen among trak, direction and ekfac by what is given and asked."""
 PROJECTED = (AUTO, "trak")
+BY_AUTO = SCORERS["trak"].takes | SCORERS["direction"].takes | SCORERS["ekfac"].takes - {CURVATURE, "rank"}
+BY_SELF_INFLUENCE = SCORERS["trak"].takes - {"goal", "top", "views"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is asked of a scorer beyond the scores."""
+    """What is asked of a scorer beyond the scores; what differs from its default here is given."""
 
     backend: str = "thresher"
+    self_influence: bool = False
     damping: float | str | None = None
     curvature_damping: float | Mapping[str, float] | None = None
+    q: str | None = None
     convention: str = "thresher"
+    goal: str = "auto"
     top: int = 0
     per_token: int = 0
-    rank: int | None = None
+    k: int | None = None
+    projection: str = "auto"
     views: tuple[str, ...] = ()
-    self_influence: bool = False
-    goal: str = "auto"
     output: str = "margin"
     parameters: str | None = None
+    sample: int = 2000
+    steps: int = 20
+    window: int | None = None
+    rank: int | None = None
+    memory_gb: float = 4.0
     batch_tokens: int | None = None
     device: str = "auto"
 
@@ -35,54 +46,62 @@ class Asked:
         """Whether nothing is asked that needs features: another package's scores, or a damping chosen on the pool."""
         return self.backend == "thresher" and self.convention == "thresher" and self.damping != "loo"
 
+    @property
+    def given(self) -> dict[str, str]:
+        """Each option of scoring that is given -> how a message calls it. A plain mean is every scorer's goal."""
+        others = ("self_influence", "device", *(("goal",) if self.goal == "selection" else ()))
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in others}
+        named = {
+            name: f"--{name.replace('_', '-')}" + (f" {value}" if isinstance(value, str) else "")
+            for name, value in values.items()
+            if value != getattr(type(self), name)
+        }
+        return named | ({LOO: "--damping loo"} if self.damping == "loo" else {})
+
 
 def check_scorer(scorer: str, asked: Asked) -> None:
-    """Raise InputError for a scorer that is unknown, and for what does not go with it."""
+    """Raise InputError for a scorer that is unknown, and for what it cannot be asked."""
     if scorer not in (AUTO, *SCORERS):
         raise unknown("scorer", scorer, (AUTO, *SCORERS))
     if asked.backend not in ("thresher", "traker"):
         raise InputError(f"backend {asked.backend!r} is unknown; pass thresher or traker")
+    what, takes = _taken(scorer, asked)
+    if what != f"--scorer {scorer}" and scorer not in PROJECTED:
+        raise _unfit(what, f"--scorer {scorer}")
+    for name, option in asked.given.items():
+        if name not in takes | HOW:
+            raise _unfit(option, what, _advice(name, scorer))
+    if asked.per_token and not asked.is_plain:
+        raise _unfit("--per-token", what)
+    if asked.backend == "traker" and asked.device not in ("auto", "cpu"):
+        raise _unfit(f"--device {asked.device}", what)
+
+
+def say_idle(scorers: Sequence[str], asked: Asked) -> None:
+    """Warn of each option that none of the scorers has a use for."""
+    taken = [_taken(scorer, asked) for scorer in scorers]
+    for name, option in asked.given.items():
+        if not any(name in takes for _, takes in taken):
+            log.warning("%s says nothing to %s", option, ", ".join(what for what, _ in taken))
+
+
+def _taken(scorer: str, asked: Asked) -> tuple[str, frozenset[str]]:
+    """What is to score, as a message calls it, and the options that it takes."""
+    if asked.self_influence:
+        return "--self-influence", BY_SELF_INFLUENCE
     if asked.backend == "traker":
-        _check_traker(asked)
-    damped_by = KERNEL if scorer == AUTO else SCORERS[scorer].damping
-    is_along = scorer == AUTO or SCORERS[scorer].is_along
-    is_read = scorer == AUTO or ("models" in SCORERS[scorer].needs and scorer != "embedding")
-    is_projected, alone = scorer in PROJECTED, asked.self_influence
-    unfit = {
-        f"--backend {asked.backend}": asked.backend != "thresher" and (not is_projected or alone),
-        "--self-influence": alone and not is_projected,
-        "--damping loo": asked.damping == "loo" and scorer not in (*PROJECTED, "trackstar"),
-        "--damping": asked.damping is not None and damped_by != KERNEL,
-        "--curvature-damping": asked.curvature_damping is not None and damped_by != CURVATURE,
-        "--views": len(asked.views) > 0 and (asked.backend != "thresher" or alone or not is_read),
-        "--rank": asked.rank is not None and damped_by != CURVATURE,
-        f"--convention {asked.convention}": asked.convention != "thresher" and not is_projected,
-        "--per-token": asked.per_token != 0 and (alone or not is_along or not asked.is_plain),
-        "--top": asked.top != 0 and (alone or scorer not in (*PROJECTED, "dual")),
-    }
-    for option, is_unfit in unfit.items():
-        if is_unfit:
-            what = "--self-influence" if alone and option != "--self-influence" else f"--scorer {scorer}"
-            advice = "leave one of them out"
-            if option == "--per-token" and not is_along:
-                advice = f"tokens share out the scores of {', '.join(n for n, s in SCORERS.items() if s.is_along)}"
-            if option == "--damping" and damped_by:
-                advice = f"its own is --{damped_by.replace('_', '-')}"
-            raise InputError(f"{option} does not go with {what}; {advice}")
+        return "--backend traker", TRAKER | {"backend"}
+    return f"--scorer {scorer}", BY_AUTO if scorer == AUTO else SCORERS[scorer].takes
 
 
-def _check_traker(asked: Asked) -> None:
-    """Refuse what the traker package has no word for: it would give other scores than were asked."""
-    unfit = {
-        "--damping loo": asked.damping == "loo",
-        f"--convention {asked.convention}": asked.convention == "dattri",
-        "--goal labels": asked.goal == "labels",
-        f"--output {asked.output}": asked.output != "margin",
-        "--parameters": asked.parameters is not None,
-        "--batch-tokens": asked.batch_tokens is not None,
-        "--top": asked.top != 0,
-        f"--device {asked.device}": asked.device not in ("auto", "cpu"),
-    }
-    for option, is_unfit in unfit.items():
-        if is_unfit:
-            raise InputError(f"{option} does not go with --backend traker; leave one of them out")
+def _unfit(option: str, what: str, advice: str = "leave one of them out") -> InputError:
+    return InputError(f"{option} does not go with {what}; {advice}")
+
+
+def _advice(name: str, scorer: str) -> str:
+    own = SCORERS[scorer].damping if scorer in SCORERS else None
+    if name.endswith("damping") and own:
+        return f"its own is --{own.replace('_', '-')}"
+    if name == "per_token" and scorer in SCORERS:
+        return f"tokens share out the scores of {', '.join(n for n, s in SCORERS.items() if s.is_along)}"
+    return "leave one of them out"

@@ -1,5 +1,6 @@
 """Verbs of attribution: features and scores."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from torch import nn
 from thresher.api.checkpoint import listed, names_of, pairs_of
 from thresher.api.handle import Handle, Source
 from thresher.api.handles import Examples, FeatureStore, Scores, named
-from thresher.api.scorer_check import AUTO, Asked, check_scorer
+from thresher.api.scorer_check import AUTO, Asked, check_scorer, say_idle
 from thresher.artifacts import Artifact
 from thresher.attribution.curvature.ekfac import DAMPING
 from thresher.attribution.features import featurize as features_module
@@ -21,13 +22,18 @@ from thresher.data.examples import TokenExamples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled
-from thresher.scorers import scorer_named
+from thresher.scorers import HOW, scorer_named
 from thresher.scores import check_names
 from thresher.studies.scoring.basis import Attribution, Basis
 from thresher.studies.scoring.effort import say_effort, say_pass
 from thresher.studies.scoring.score import score_by
 from thresher.workspace import Workspace, evidence_folder
 
+log = logging.getLogger(__name__)
+USUAL: Mapping[str, Any] = {
+    "k": None, "projection": "auto", "output": "margin", "parameters": None, "batch_tokens": None, "views": (),
+}  # fmt: skip
+"""How features are made where nothing else is asked."""
 FEW_TARGETS = 4
 """Slopes along so many directions take about two plain passes: docs/log.md, slopes along directions."""
 
@@ -147,8 +153,10 @@ def score(
     The others are those of `thresher score`. Raises InputError for what does not go together.
     """
     asked = Asked(
-        backend, damping, curvature_damping, convention, top, per_token, rank, tuple(views),
-        goal=goal, output=output, parameters=parameters, batch_tokens=batch_tokens, device=device,
+        backend=backend, damping=damping, curvature_damping=curvature_damping, q=q, convention=convention, goal=goal,
+        top=top, per_token=per_token, k=k, projection=projection, views=tuple(views), output=output,
+        parameters=parameters, sample=sample, steps=steps, window=window, rank=rank, memory_gb=memory_gb,
+        batch_tokens=batch_tokens, device=device,
     )  # fmt: skip
     check_scorer(scorer, asked)
     others = named(targets)
@@ -157,6 +165,7 @@ def score(
         if per_token and needs_features:
             raise InputError(f"per_token={per_token} is of scores without projection; leave out k, projection and top")
         scorer = "trak" if needs_features else _scorer_for(pool, others, asked, q)
+    say_idle([scorer], asked)
     if backend == "traker":
         assert not isinstance(damping, str)  # `check_scorer` refused it
         making = {"k": k, "projection": "normal" if projection == "auto" else projection, "seed": seed}
@@ -247,6 +256,11 @@ def _stores(
 ) -> dict[str, FeatureStore]:
     """The features of the pool, under "", and of each target: those that are given, or made in the workspace."""
     if Handle.of(pool).artifact.kind == "features":
+        for name in (name for name in USUAL if name in making and making[name] != USUAL[name]):
+            about = f"{name}={making[name]!r} is of features to be made, and {pool} holds some"
+            if name not in HOW:
+                raise InputError(f"{about}; leave it out")
+            log.warning(about)
         return {name: FeatureStore.of(one) for name, one in {"": pool, **targets}.items()}
     check_names(targets or {"pool": pool})
     loaders, examples, others = _given(models, pool, targets)

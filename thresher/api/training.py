@@ -10,7 +10,10 @@ from jaxtyping import Float, Int
 
 from thresher.api.handle import Source
 from thresher.api.handles import Examples, Model, Quality, Validation, named
+from thresher.api.scorer_check import Asked, say_idle
 from thresher.artifacts import is_artifact
+from thresher.attribution.curvature.ekfac import DAMPING
+from thresher.attribution.scoring.weighting import Q
 from thresher.data.examples import Examples as PreparedExamples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
@@ -177,9 +180,9 @@ def lds(
     projection: str = "auto",
     views: Sequence[str] = (),
     damping: float | Literal["loo"] | None = None,
-    curvature_damping: float | Mapping[str, float] = 0.1,
+    curvature_damping: float | Mapping[str, float] = DAMPING,
     rank: int | None = None,
-    q: str = "sqrt",
+    q: str = Q,
     output: str = "margin",
     baseline: str = "random",
     ladder: Sequence[str] = (),
@@ -213,6 +216,11 @@ def lds(
         raise InputError("--ladder attributes with models on the whole pool; leave --checkpoint-fraction out")
     given = {name: Path(path) for name, path in (scores or {}).items()}
     check_scorers(names, examples)
+    asked = Asked(
+        k=k, projection=projection, views=tuple(views), damping=damping, rank=rank, q=None if q == Q else q,
+        curvature_damping=None if curvature_damping == DAMPING else curvature_damping,
+    )  # fmt: skip
+    say_idle(("trak",) if ladder else names, asked)
     if output not in ("margin", "loss"):
         raise InputError(f"output {output!r} is unknown; pass margin or loss")
     table = ModelSettings(size=model, **settings)
