@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from thresher.choices import Backend, Convention, Goal, Output, Projection, Q, View
 from thresher.cli.command import Command, made, named_paths
 from thresher.errors import InputError
 from thresher.progress import Progress
+
+if TYPE_CHECKING:
+    from thresher.api.scorer_check import Asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +104,23 @@ class Score(Command):
 
     def check(self) -> None:
         """Refuse also what does not go with the scorer."""
-        from thresher.api.scorer_check import Asked, check_scorer
+        from thresher.api.scorer_check import check_scorer
 
         super().check()
         if self.self_influence and self.targets:
             raise InputError("--self-influence scores each example for itself; leave out --targets")
-        check_scorer(self.scorer, Asked(**{field.name: getattr(self, field.name) for field in fields(Asked)}))
+        check_scorer(self.scorer, self.asked)
+
+    @property
+    def asked(self) -> "Asked":
+        """What is asked of the scorer."""
+        from thresher.api.scorer_check import Asked
+
+        return Asked(**{field.name: getattr(self, field.name) for field in fields(Asked)})
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Score the pool."""
+        from thresher.api.scorer_check import say_idle
         from thresher.api.scoring import score, self_influence
         from thresher.scores import check_names
 
@@ -129,6 +140,7 @@ class Score(Command):
             "progress": progress,
         }
         if self.self_influence:
+            say_idle([self.scorer], self.asked)
             return made(self_influence(self.pool, **shared).artifact)
         targets = named_paths(self.targets, "--targets")
         check_names(targets)

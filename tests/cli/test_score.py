@@ -109,8 +109,9 @@ def test_what_is_asked_of_the_traker_backend_reaches_it(made, tmp_path, score):
 
 
 def test_self_influence_takes_no_targets(made, tmp_path, score):
-    status, result, error = score("--self-influence", "--k", 64, "--out", tmp_path / "own", targets=())
+    status, result, error = score("--self-influence", "--k", 64, "--steps", 3, "--out", tmp_path / "own", targets=())
     assert status == 0 and list(result["targets"]) == ["self_influence"], error
+    assert "--steps says nothing to --self-influence" in error
     assert (column(tmp_path / "own", "self_influence") > 0).all()
 
 
