@@ -104,8 +104,8 @@ def commands(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str,
 
 
 def _score(scorer: str, pool: Path, target: Path, model: Path, folder: Path) -> list:
-    words = ["score", "--scorer", scorer, "--pool", pool, "--targets", f"t={target}", "--models", model, "--steps", 3]
-    return [*words, "--out", folder / f"out-{time.time_ns()}"]
+    words = ["score", "--scorer", scorer, "--pool", pool, "--targets", f"t={target}", "--models", model]
+    return [*words, *(("--steps", 3) if scorer == "ekfac-cg" else ()), "--out", folder / f"out-{time.time_ns()}"]
 
 
 def measured(words: list, folder: Path) -> dict:

@@ -52,9 +52,9 @@ class Lds(ModelOptions):
     k: int | None = None
     projection: Literal["auto"] | Projection = "auto"
     rank: int | None = None
-    """Of ekfac and ekfac-cg: solve and score along so many combinations of the target examples; None: along each."""
+    """Of the ekfac scorers: solve and score along so many combinations of the target examples; None: along each."""
     curvature_damping: float = 0.1
-    """Of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters."""
+    """Of the ekfac scorers: a multiple of the mean eigenvalue of each group of parameters."""
     views: tuple[View, ...] = ()
     """Of images: flip and shift, which features are averaged over."""
     damping: float | Literal["loo"] | None = None

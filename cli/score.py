@@ -55,7 +55,7 @@ class Score(Command):
     chosen on the pool by leave-one-out prediction. With another package's convention or backend: lambda itself (None:
     0)."""
     curvature_damping: float | None = None
-    """Of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters; None: .1."""
+    """Of the ekfac scorers: a multiple of the mean eigenvalue of each group of parameters; None: .1."""
     q: Q | None = None
     """What scores are multiplied by: sqrt (of 1 - p, the mean over checkpoints), mean (1 - p itself: TRAK's),
     none (1), square; None: sqrt, none where labels are the goal, square with --self-influence, or mean with another
@@ -90,7 +90,7 @@ class Score(Command):
     window: int | None = None
     """With metagradient and adamw-influence: the last so many steps of training; None: all."""
     rank: int | None = None
-    """Of ekfac and ekfac-cg, for many targets: solve and score along so many combinations of them; None: one direction
+    """Of the ekfac scorers, for many targets: solve and score along so many combinations of them; None: one direction
     a target, exact."""
     memory_gb: float = 4.0
     """With direction and dual: for the kernel and the gradients held at once."""

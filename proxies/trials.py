@@ -89,7 +89,7 @@ class _Setup:
 
     def check_last(self, trials: Sequence[Trial]) -> None:
         """Raise InputError for a trial that has fewer steps than are to be looked at."""
-        if self.last is not None:
+        if self.last is not None and trials:
             lengths = np.asarray(self.pool.lengths())
             shortest = min(trial.budget or int(lengths[trial.indices].sum()) for trial in trials)
             self.last.check(num_steps(self.pool, self.config, shortest))
@@ -200,17 +200,22 @@ def run_trials(
 
 
 def check_trainable(
-    pool: Examples, settings: ModelSettings, tasks: Mapping[str, Examples], *, average: int = 1, budget: int = 0
+    pool: Examples,
+    settings: ModelSettings,
+    tasks: Mapping[str, Examples],
+    *,
+    average: int = 1,
+    budget: int | None = None,
 ) -> None:
     """Refuse, before anything is trained, settings that cannot be, and tasks that the model cannot read.
 
-    With `average` above 1 also trainings, of `budget` tokens (images) an epoch, that have fewer steps.
+    With a `budget` also trainings of so many tokens (images) an epoch that have fewer than `average` steps.
     """
     spec = spec_of(settings, pool)
     config = train_config_of(settings, spec)
     check_all(spec, (pool, *tasks.values()))
     last = LastSteps.of(tasks, average)
-    if last is not None:
+    if last is not None and budget is not None:
         last.check(num_steps(pool, config, budget))
 
 

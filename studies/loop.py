@@ -73,8 +73,8 @@ class StudyResult:
 def run_study(study: Study, workspace: Workspace) -> StudyResult:
     """Every stage of `study`, in order, under `workspace`; what is there already is only opened."""
     check_study(study)
-    for name, value in idle_settings(study.attribution).items():
-        log.warning("attribution.%s = %r says nothing to its scorer", name, value)
+    for name, value in idle_settings(study).items():
+        log.warning("attribution.%s = %r has no effect in this study", name, value)
     start, table, seed = time.perf_counter(), study.attribution, study.seed
     with staged(num_stages(study), workspace.progress) as stage:
         with stage("preparing"):
@@ -127,15 +127,15 @@ def check_prepared(study: Study, prepared: Prepared, workspace: Workspace) -> No
     names = [study.select.method, *study.validate.controls, BASELINE]
     plan = plan_of(study, prepared, {})
     check_trainable(pool, study.proxy, prepared.targets)
-    last = {"average": plan.average, "budget": amount_of(study, prepared)}
-    check_trainable(pool, study.reference, tasks, **last)
+    check_plan(names, plan, pool, prepared.heldout, off_targets(prepared))
+    budget, least = amount_of(study, prepared), min([1.0, *plan.random_budgets])
+    check_trainable(pool, study.reference, tasks, average=plan.average, budget=round(least * budget))
     if asks_for_trust(study, num_arms_of(study)):
-        check_trainable(pool, study.proxy, tasks, **last)
+        check_trainable(pool, study.proxy, tasks, average=plan.average, budget=budget)
     if study.attribution.backend == "traker":
         asked = traker_options(study)
         check_traker(pool, k=asked["k"], projection=asked["projection"], damping=asked["damping"])
     num_workers(study.validate.workers, workspace.device, workspace.executor)
-    check_plan(names, plan, pool, prepared.heldout, off_targets(prepared))
     check_length(study.reference, plan)
     select_ahead(study, prepared, workspace)
 

@@ -11,7 +11,6 @@ from thresher.attribution.features.store import open_features
 from thresher.attribution.scoring.index import build_index
 from thresher.attribution.scoring.scores import score
 from thresher.attribution.scoring.traker_backend import score_with_traker
-from thresher.attribution.scoring.weighting import resolve_q
 from thresher.data.examples import Examples
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.models.weights import loaders_of
@@ -147,7 +146,7 @@ def traker_options(study: Study) -> dict[str, Any]:
         "k": table.k,
         "projection": projection,
         "damping": table.damping or 0.0,
-        "q": resolve_q(table.q, "traker"),
+        "q": table.q,
     }
 
 

@@ -111,14 +111,18 @@ class AttributionTable:
     damping: float | Literal["loo"] | None = None
     """A multiple of the kernel's mean diagonal, or "loo": chosen on the pool by leave-one-out prediction. None: 1, but
     at least 3 mean squared lengths of a feature, which is what the exact kernel has. Of trak, dual, direction and
-    trackstar. With backend traker: lambda itself, None: 0."""
+    trackstar. Of backend traker: its lambda itself, None: 0; to another scorer that a method names it is a multiple."""
     curvature_damping: float = 0.1
-    """Of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters."""
+    """Of the ekfac scorers: a multiple of the mean eigenvalue of each group of parameters."""
     q: Q | None = None
-    """What scores are multiplied by; None: sqrt, with backend traker mean."""
+    """What scores are multiplied by; None: sqrt, with backend traker mean (filled in)."""
     scorer: str = "trak"
     """A name of `thresher.scorers`: trak, ekfac, ekfac-cg, metagradient, adamw-influence, trackstar, ..."""
     backend: Backend = "thresher"
+
+    def __post_init__(self) -> None:
+        if self.q is None:
+            object.__setattr__(self, "q", "mean" if self.backend == "traker" else "sqrt")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """What makes a study impossible, said before anything is trained."""
 
 from collections.abc import Iterable
-from dataclasses import fields
 from typing import Any
 
 from thresher.choices import TRAKER_PROJECTIONS, check_words
@@ -14,10 +13,12 @@ from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
 from thresher.scorers import CURVATURE, HOW, KERNEL, LOO, SCORERS, TRAKER
 from thresher.selection.evidence import check_embeddings
-from thresher.selection.methods import METHODS, stages_of
+from thresher.selection.methods import METHODS, needs_of_stage, stages_of
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, Study, TargetTable
 
+FROM_FEATURES = {"features", "gradient_cosines", "gradient_norms"}
+"""Evidence that methods take from features, which are made where the scorer makes none."""
 RESERVED = ("id", "domain", POOLED, OFF_TARGET)
 
 
@@ -114,7 +115,7 @@ def _check_scorer(where: str, study: Study) -> None:
             f"{where}: attribution.projection = {table.projection!r} is none of traker's; give one of: "
             f"{', '.join(TRAKER_PROJECTIONS)}"
         )
-    for name, value in idle_settings(table).items():
+    for name, value in idle_settings(study).items():
         if name not in HOW | {KERNEL, CURVATURE} or value == LOO:
             asked = table.scorer if table.backend == "thresher" else table.backend
             raise InputError(f"{where}: attribution.{name} = {value!r} does not go with {asked}; leave one of them out")
@@ -127,15 +128,18 @@ def _check_scorer(where: str, study: Study) -> None:
         )
 
 
-def idle_settings(table: AttributionTable) -> dict[str, Any]:
-    """Those of `[attribution]` that are set and say nothing to its scorer."""
+def idle_settings(study: Study) -> dict[str, Any]:
+    """What `[attribution]` sets and has no effect on the study's scorer, on those of its methods, or on features."""
+    table, specs = study.attribution, [study.select.method, *study.validate.controls]
+    stages = [stage for spec in specs for stage in stages_of(spec)]
+    named = {stage.values.get("scorer") for stage in stages}
     takes = TRAKER if table.backend == "traker" else SCORERS[table.scorer].takes
-    given = {
-        field.name: getattr(table, field.name) for field in fields(table) if field.name not in ("scorer", "backend")
-    }
-    usual = vars(AttributionTable())
-    unfit = {name: value for name, value in given.items() if name not in takes and value != usual[name]}
-    return unfit | ({KERNEL: LOO} if table.damping == LOO and LOO not in takes else {})
+    takes = takes.union(*(scorer.takes for name, scorer in SCORERS.items() if name in named))
+    if FROM_FEATURES & {need for stage in stages for need in needs_of_stage(stage)}:
+        takes |= {"k", "projection", "output"}
+    usual, given = vars(AttributionTable()), vars(table) | ({LOO: LOO} if table.damping == LOO else {})
+    idle = {name: value for name, value in given.items() if name not in takes and value != usual.get(name)}
+    return {KERNEL if name == LOO else name: value for name, value in idle.items() if name not in ("scorer", "backend")}
 
 
 def _check_target(where: str, name: str, target: TargetTable) -> None:

@@ -11,12 +11,12 @@ READING = frozenset({"output", "parameters", "batch_tokens"})
 PROJECTING = READING | {"k", "projection", "views"}
 KERNEL_OF_FEATURES = PROJECTING | {KERNEL, LOO}
 EXACT = READING | {KERNEL, "q", "goal", "views", "memory_gb"}
-CURVED = READING | {CURVATURE, "goal", "views", "memory_gb", "sample", "rank"}
+CURVED = READING | {CURVATURE, "goal", "views", "sample", "rank"}
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """One way to score. What it takes is in forward and backward passes over the pool a model, as measured."""
+    """One way to score. What it costs is in forward and backward passes over the pool a model, as measured."""
 
     needs: tuple[str, ...]
     """Of `models` (checkpoints), `texts` and `training` (models that can be trained again, step by step)."""
@@ -69,7 +69,7 @@ SCORERS: dict[str, Scorer] = {
 TRAKER = frozenset({KERNEL, "q", "k", "projection"})
 """What the traker package takes of `trak`: with anything else it would give other scores than were asked."""
 HOW = frozenset({"k", "projection", "q", "sample", "steps", "memory_gb", "batch_tokens"})
-"""Options of how scores are computed, and not of what is asked: where a scorer has no use for one it is said."""
+"""Options of how scores are computed, not of what is asked: one that a scorer has no use for is warned about."""
 NEEDED = {
     "models": "checkpoints",
     "texts": "the texts",

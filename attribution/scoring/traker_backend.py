@@ -102,7 +102,7 @@ def score_with_traker(
 
 
 def check_traker(pool: Examples, *, k: int | None, projection: str = "normal", damping: float = 0.0) -> None:
-    """Raise InputError for a damping that is none, and for more features than windows without damping."""
+    """Raise InputError for a damping out of range, and for more features than windows without damping."""
     if not 0 <= damping < float("inf"):
         raise InputError(f"damping={damping} is out of range; pass a finite number, 0 or more")
     num_windows = len(pool.windows.example)
@@ -209,7 +209,7 @@ class _Traker:
 
 
 def _check_kernel(features: Float[np.ndarray, "n k"], damping: float) -> None:
-    """Raise InputError where traker's inverse in float32 of the kernel of `features` has no digit that is right."""
+    """Raise InputError where rounding may take every digit of traker's inverse of the kernel of `features`."""
     k = features.shape[1]
     gram = torch.zeros(k, k, dtype=torch.float64)
     for start in range(0, len(features), ROWS):
@@ -221,7 +221,7 @@ def _check_kernel(features: Float[np.ndarray, "n k"], damping: float) -> None:
     if not largest * torch.finfo(torch.float32).eps < least:
         raise InputError(
             f"traker's kernel of {k:,} features over {len(features):,} windows is singular in float32 at damping "
-            f"{damping:g} (condition number {largest / max(least, 1e-300):.1g}), so its scores would be rounding; pass "
+            f"{damping:g} (condition number {largest / max(least, 1e-300):.1g}), so its scores cannot be trusted; pass "
             f"a smaller k, or a damping, such as the kernel's mean diagonal, {float(gram.diagonal().mean()):.3g}"
         )
 

@@ -34,7 +34,7 @@ class Attribution:
     damping: float | str | None = None
     """Of TRAK's kernel and its kin (trak, dual, direction, trackstar), a multiple of its mean diagonal, or loo."""
     curvature_damping: Damping = DAMPING
-    """Of ekfac and ekfac-cg, a multiple of each group's mean eigenvalue; one number, or by kind of group."""
+    """Of the ekfac scorers, a multiple of each group's mean eigenvalue; one number, or by kind of group."""
     q: str | None = "sqrt"
     seed: int = 0
     output: str = "margin"
@@ -50,7 +50,7 @@ class Attribution:
     window: int | None = None
     """Last steps of training that `metagradient` and `adamw-influence` ask about; None: all."""
     rank: int | None = None
-    """Of ekfac and ekfac-cg, for many targets: solve for so many combinations of them; None: for each."""
+    """Of the ekfac scorers, for many targets: solve for so many combinations of them; None: for each."""
     memory_gb: float = 4.0
     batch_tokens: int | None = None
     top: int = 0

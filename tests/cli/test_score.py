@@ -111,7 +111,7 @@ def test_what_is_asked_of_the_traker_backend_reaches_it(made, tmp_path, score):
 def test_self_influence_takes_no_targets(made, tmp_path, score):
     status, result, error = score("--self-influence", "--k", 64, "--steps", 3, "--out", tmp_path / "own", targets=())
     assert status == 0 and list(result["targets"]) == ["self_influence"], error
-    assert "--steps says nothing to --self-influence" in error
+    assert "--steps has no effect with self-influence" in error
     assert (column(tmp_path / "own", "self_influence") > 0).all()
 
 
@@ -187,7 +187,7 @@ def test_what_a_scorer_takes_changes_its_scores_and_what_says_nothing_is_told(ma
                     thresher.score(pool, targets, out=out, **where, **asked)
             elif option not in SCORERS[name].takes:
                 thresher.score(pool, targets, out=out, **where, **asked)
-                told = re.compile(rf"--{option}.* says nothing to --scorer {re.escape(name)}")
+                told = re.compile(rf"--{option}.* has no effect with scorer {re.escape(name)}")
                 assert len([line for line in caplog.messages if told.fullmatch(line)]) == 1
                 np.testing.assert_array_equal(column(out), column(own.path))
             elif option not in ("goal", "rank"):  # of texts without classes, and of one target, they say nothing

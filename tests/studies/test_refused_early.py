@@ -69,6 +69,14 @@ def refused(monkeypatch, study, tmp_path, message):
         ({"validate": ValidateTable(random_budgets=[2.0])}, "random_budgets = "),
         ({"validate": ValidateTable(random_budgets=[0.0, 2.0])}, "random_budgets = "),
         ({"validate": ValidateTable(workers=-1)}, "workers"),
+        (  # enough steps on all of the budget, but not on a quarter of it
+            {
+                "validate": ValidateTable(controls=["bm25", "bottom"], random_budgets=[0.25, 2.0], average=3),
+                "proxy": ProxyTable(size="30k", count=1, batch_size=1),
+                "reference": ReferenceTable(size="20k", seeds=2, batch_size=1, epochs=0.25),
+            },
+            "average=3 of a training of 2 steps; pass at most that many",
+        ),
         (
             {
                 "validate": ValidateTable(controls=["bm25", "bottom"], average=500),
@@ -141,8 +149,17 @@ def test_the_traker_backend_is_given_what_a_study_says(study):
     assert traker_options(replace(study, attribution=said)) == expected
 
 
-def test_settings_that_say_nothing_to_the_scorer_are_told():
-    assert idle_settings(AttributionTable()) == {} == idle_settings(AttributionTable(damping="loo", k=64, q="mean"))
-    assert idle_settings(AttributionTable(scorer="ekfac", k=64, damping=1.0)) == {"k": 64, "damping": 1.0}
-    assert idle_settings(AttributionTable(backend="traker", k=64, damping=1.0)) == {}
-    assert idle_settings(AttributionTable(curvature_damping=3.0)) == {"curvature_damping": 3.0}
+def test_settings_without_effect_are_found_by_all_that_scores_in_a_study(study):
+    def idle(method="dsdm", controls=("random",), **settings):
+        select, validate = SelectTable(method=method), ValidateTable(controls=list(controls))
+        table = AttributionTable(**settings)
+        return idle_settings(replace(study, attribution=table, select=select, validate=validate))
+
+    assert idle() == {} == idle(damping="loo", k=64, q="mean")
+    assert idle(scorer="ekfac", k=64, damping=1.0) == {"k": 64, "damping": 1.0}
+    assert idle(scorer="direction", damping="loo") == {"damping": "loo"}
+    assert idle(backend="traker", k=64, damping=1.0) == {} == idle(backend="traker")
+    assert idle(curvature_damping=3.0) == {"curvature_damping": 3.0}
+    assert idle(curvature_damping=3.0, controls=["dsdm:scorer=ekfac"]) == {}
+    assert idle(scorer="bm25", output="loss", method="dsdm:scorer=ekfac") == {}
+    assert idle(scorer="bm25", k=64) == {"k": 64} and idle(scorer="bm25", k=64, controls=["gradient_cosine"]) == {}

@@ -78,11 +78,12 @@ def check_scorer(scorer: str, asked: Asked) -> None:
 
 
 def say_idle(scorers: Sequence[str], asked: Asked) -> None:
-    """Warn of each option that none of the scorers has a use for."""
+    """Warn of each option that has no effect on any of the scorers."""
     taken = [_taken(scorer, asked) for scorer in scorers]
-    for name, option in asked.given.items():
-        if not any(name in takes for _, takes in taken):
-            log.warning("%s says nothing to %s", option, ", ".join(what for what, _ in taken))
+    names = ", ".join(what.removeprefix("--") for what, _ in taken)
+    idle = (option for name, option in asked.given.items() if not any(name in takes for _, takes in taken))
+    for option in dict.fromkeys(idle):
+        log.warning("%s has no effect with %s", option, names)
 
 
 def _taken(scorer: str, asked: Asked) -> tuple[str, frozenset[str]]:

@@ -135,7 +135,7 @@ def score(
     backend        thresher, or traker: trak by that package, on the CPU
     damping        of trak, dual, direction and trackstar: a multiple of their kernel's mean diagonal, or loo; with
                    another package's convention or backend lambda itself (None: 0)
-    curvature_damping  of ekfac and ekfac-cg: a multiple of the mean eigenvalue of each group of parameters (None: .1),
+    curvature_damping  of the ekfac scorers: a multiple of the mean eigenvalue of each group of parameters (None: .1),
                    or one by kind of group: {"embedding": 1.0, "norm": .1}
     goal           labels, selection or auto (labels where all are labelled with classes)
     top            of trak and dual: also keep so many most helpful and most harmful examples of each target example
@@ -145,7 +145,7 @@ def score(
     sample         pool examples that stand for the pool: in the kernel of direction, in the factors of ekfac
     steps          of conjugate gradients, in ekfac-cg
     window         last steps of training that metagradient and adamw-influence ask about; None: all
-    rank           of ekfac and ekfac-cg, for many targets: solve and score along so many combinations of them; None:
+    rank           of the ekfac scorers, for many targets: solve and score along so many combinations of them; None:
                    along each, exact
     evidence       a folder for what had to be made (features, factors of the curvature), which scores and selections
                    can share; None: beside `out`
@@ -165,6 +165,7 @@ def score(
         if per_token and needs_features:
             raise InputError(f"per_token={per_token} is of scores without projection; leave out k, projection and top")
         scorer = "trak" if needs_features else _scorer_for(pool, others, asked, q)
+        check_scorer(scorer, asked)
     say_idle([scorer], asked)
     if backend == "traker":
         assert not isinstance(damping, str)  # `check_scorer` refused it
@@ -260,7 +261,7 @@ def _stores(
             about = f"{name}={making[name]!r} is of features to be made, and {pool} holds some"
             if name not in HOW:
                 raise InputError(f"{about}; leave it out")
-            log.warning(about)
+            log.warning("%s; it has no effect", about)
         return {name: FeatureStore.of(one) for name, one in {"": pool, **targets}.items()}
     check_names(targets or {"pool": pool})
     loaders, examples, others = _given(models, pool, targets)

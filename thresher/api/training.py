@@ -203,7 +203,7 @@ def lds(
     checkpoints      models to attribute with, each on a random `checkpoint_fraction` of the pool (1: all of it)
     ladder           sizes to attribute with instead, against ground truth from `model`; `own` judges every size by its
                      own retrainings too, `top` is how many of the most helpful examples are compared
-    curvature_damping, rank  of ekfac and ekfac-cg, as `score` has them
+    curvature_damping, rank  of the ekfac scorers, as `score` has them
     settings         epochs, batch_size, learning_rate, parametrization, ... (`ModelSettings`)
 
     Everything is under `out`; the same call resumes. Raises InputError before anything is trained.

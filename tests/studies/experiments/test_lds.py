@@ -49,4 +49,4 @@ def test_lds_attributes_with_models_of_halves_and_says_no_beside_a_ladder(tmp_pa
     assert main([*command, "--ladder", "mlp-8x1"]) == 2
     assert "leave --checkpoint-fraction out" in capsys.readouterr().err
     assert main([*command, "--scorers", "random"]) == 0
-    assert "warning: --k says nothing to --scorer random" in capsys.readouterr().err
+    assert "warning: --k has no effect with scorer random" in capsys.readouterr().err
