@@ -170,29 +170,33 @@ def test_options_of_making_features_are_refused_of_features_that_are_there_or_to
         assert caplog.text.count("k=64 is of features to be made") == number + 1
 
 
-def test_what_a_scorer_takes_changes_its_scores_and_what_says_nothing_is_told(made, tmp_path, caplog):
+OTHERS = ("trak", "dual", "ekfac", "ekfac-cg", "trackstar")
+OTHER = {"damping": 30.0, "curvature_damping": 5.0, "q": "none", "goal": "labels", "k": 24, "projection": "normal",
+         "output": "loss", "parameters": "attn", "sample": 20, "steps": 1, "rank": 1}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["direction", "grad-cosine", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
+def test_what_a_scorer_takes_changes_its_scores_and_what_has_no_effect_is_told(made, tmp_path, caplog, name):
     """An option that `takes` names and the scores do not feel, or the other way round, would be a lie."""
-    pool, targets = made / "pool", {"t": made / "target"}
-    other = {"damping": 30.0, "curvature_damping": 5.0, "q": "none", "goal": "labels", "k": 24, "projection": "normal",
-             "output": "loss", "parameters": "attn", "sample": 20, "steps": 1, "rank": 1}  # fmt: skip
-    for name in ("trak", "dual", "direction", "ekfac", "ekfac-cg", "trackstar", "grad-cosine"):
-        small = {"k": 32} if "k" in SCORERS[name].takes else {}
-        where = {"models": made / "proxy", "scorer": name, "device": "cpu", "evidence": tmp_path / "evidence"}
-        own = thresher.score(pool, targets, out=tmp_path / name, **where, **small)
-        for option, value in other.items():
-            asked = small | {option: value}
-            out = tmp_path / f"{name}-{option}"
-            if option not in SCORERS[name].takes | HOW:
-                with pytest.raises(InputError, match="does not go with"):
-                    thresher.score(pool, targets, out=out, **where, **asked)
-            elif option not in SCORERS[name].takes:
-                thresher.score(pool, targets, out=out, **where, **asked)
-                told = re.compile(rf"--{option}.* has no effect with scorer {re.escape(name)}")
-                assert len([line for line in caplog.messages if told.fullmatch(line)]) == 1
-                np.testing.assert_array_equal(column(out), column(own.path))
-            elif option not in ("goal", "rank"):  # of texts without classes, and of one target, they say nothing
-                found = thresher.score(pool, targets, out=out, **where, **asked)
-                assert not np.allclose(column(found.path), column(own.path), rtol=1e-6), (name, option)
+    pool, targets, scorer = made / "pool", {"t": made / "target"}, SCORERS[name]
+    small = {"k": 32} if "k" in scorer.takes else {}
+    where = {"models": made / "proxy", "scorer": name, "device": "cpu", "evidence": tmp_path / "evidence"}
+    own = thresher.score(pool, targets, out=tmp_path / name, **where, **small)
+    for option, value in OTHER.items():
+        asked, out = {**where, **small, option: value}, tmp_path / option
+        if option not in scorer.takes | HOW:
+            with pytest.raises(InputError, match="does not go with"):
+                thresher.score(pool, targets, out=out, **asked)
+        elif option not in scorer.takes:
+            thresher.score(pool, targets, out=out, **asked)
+            told = re.compile(rf"--{option}.* has no effect with scorer {re.escape(name)}")
+            assert len([line for line in caplog.messages if told.fullmatch(line)]) == 1
+            np.testing.assert_array_equal(column(out), column(own.path))
+        elif option not in ("goal", "rank"):  # of texts without classes, and of one target, they say nothing
+            found = thresher.score(pool, targets, out=out, **asked)
+            assert not np.allclose(column(found.path), column(own.path), rtol=1e-6), option
 
 
 def test_self_influence_is_of_projected_gradients(made, tmp_path, score):
