@@ -8,9 +8,9 @@ from typing import Any
 from thresher.artifacts import Artifact
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import open_features
+from thresher.attribution.scoring import traker_backend
 from thresher.attribution.scoring.index import build_index
 from thresher.attribution.scoring.scores import score
-from thresher.attribution.scoring.traker_backend import score_with_traker
 from thresher.data.examples import Examples
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.models.weights import loaders_of
@@ -126,7 +126,7 @@ def score_by_traker(proxies: Sequence[Artifact], prepared: Prepared, study: Stud
         pool.content_hash,
         {name: examples.content_hash for name, examples in targets.items()},
     )
-    return score_with_traker(
+    return traker_backend.score_with_traker(
         loaders_of([str(proxy.path) for proxy in proxies], pool, *targets.values()),
         pool,
         targets,
@@ -140,14 +140,7 @@ def score_by_traker(proxies: Sequence[Artifact], prepared: Prepared, study: Stud
 def traker_options(study: Study) -> dict[str, Any]:
     """What `score_with_traker` takes of a study's `[attribution]`."""
     table = study.attribution
-    assert not isinstance(table.damping, str)  # `check_study` refused it
-    projection = "normal" if table.projection == "auto" else table.projection
-    return {
-        "k": table.k,
-        "projection": projection,
-        "damping": table.damping or 0.0,
-        "q": table.q,
-    }
+    return traker_backend.traker_options(k=table.k, projection=table.projection, damping=table.damping, q=table.q)
 
 
 def index_study(features: Artifact, table: AttributionTable, workspace: Workspace) -> Artifact:

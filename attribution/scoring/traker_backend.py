@@ -24,8 +24,9 @@ from trak.modelout_functions import AbstractModelOutput
 from trak.projectors import BasicProjector, NoOpProjector, ProjectionType
 
 from thresher.artifacts import Artifact, Draft, build
+from thresher.attribution.scoring.kernel import Damping
 from thresher.attribution.scoring.score_table import saved, write_scores
-from thresher.attribution.scoring.weighting import check_q, q_of
+from thresher.attribution.scoring.weighting import check_q, q_of, resolve_q
 from thresher.choices import TRAKER_PROJECTIONS
 from thresher.data.examples import Examples
 from thresher.devices import full_float32
@@ -99,6 +100,13 @@ def score_with_traker(
         "targets": list(targets),
     }
     return build(out, kind="scores", config=config, seed=seed, inputs=inputs, write=write)
+
+
+def traker_options(*, k: int | None, projection: str, damping: Damping, q: str | None) -> dict[str, Any]:
+    """What `score_with_traker` takes, from options as other scorers have them, traker's defaults filled in."""
+    assert not isinstance(damping, str)  # what chooses a damping is refused before
+    projection = "normal" if projection == "auto" else projection
+    return {"k": k, "projection": projection, "damping": damping or 0.0, "q": resolve_q(q, "traker")}
 
 
 def check_traker(pool: Examples, *, k: int | None, projection: str = "normal", damping: float = 0.0) -> None:
@@ -217,7 +225,8 @@ def _check_kernel(features: Float[np.ndarray, "n k"], damping: float) -> None:
         gram.addmm_(block.T, block)
     if not bool(gram.isfinite().all()):
         raise InputError("a model gives examples of the pool gradients that are not finite; leave that model out")
-    least, *_, largest = (torch.linalg.eigvalsh(gram) + damping).tolist() if k > 1 else [float(gram) + damping] * 2
+    values = torch.linalg.eigvalsh(gram) + damping
+    least, largest = float(values[0]), float(values[-1])
     if not largest * torch.finfo(torch.float32).eps < least:
         raise InputError(
             f"traker's kernel of {k:,} features over {len(features):,} windows is singular in float32 at damping "

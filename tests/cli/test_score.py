@@ -1,7 +1,9 @@
 """`thresher score` by each of its scorers, on one small corpus."""
 
+import inspect
 import json
 import re
+from dataclasses import fields
 from functools import partial
 from itertools import chain
 
@@ -11,7 +13,9 @@ import pytest
 
 import thresher
 from tests.toy_corpus import write_corpus
+from thresher.api.scorer_check import Asked
 from thresher.cli.main import main
+from thresher.cli.score import Score
 from thresher.errors import InputError
 from thresher.scorers import HOW, SCORERS
 
@@ -106,6 +110,13 @@ def test_what_is_asked_of_the_traker_backend_reaches_it(made, tmp_path, score):
         found[name] = column(tmp_path / name), {key: config[key] for key in ("damping", "projection", "q")}
     assert found["own"][1] == {"damping": 0.0, "projection": "normal", "q": "mean"}
     assert all(not np.allclose(found[name][0], found["own"][0], rtol=1e-3) for name in asked if name != "own")
+
+
+def test_what_is_given_is_told_from_the_defaults_of_the_command_and_of_the_call():
+    call = inspect.signature(thresher.score).parameters
+    for field in fields(Asked):
+        assert field.default == Score.__dataclass_fields__[field.name].default
+        assert field.name == "self_influence" or field.default == call[field.name].default
 
 
 def test_self_influence_takes_no_targets(made, tmp_path, score):

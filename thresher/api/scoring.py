@@ -16,13 +16,12 @@ from thresher.attribution.curvature.ekfac import DAMPING
 from thresher.attribution.features import featurize as features_module
 from thresher.attribution.scoring import scores as scores_module
 from thresher.attribution.scoring.kernel import Damping
-from thresher.attribution.scoring.traker_backend import score_with_traker
-from thresher.attribution.scoring.weighting import resolve_q
+from thresher.attribution.scoring.traker_backend import score_with_traker, traker_options
 from thresher.data.examples import TokenExamples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled
-from thresher.scorers import HOW, scorer_named
+from thresher.scorers import HOW, PROJECTING, scorer_named
 from thresher.scores import check_names
 from thresher.studies.scoring.basis import Attribution, Basis
 from thresher.studies.scoring.effort import say_effort, say_pass
@@ -30,10 +29,6 @@ from thresher.studies.scoring.score import score_by
 from thresher.workspace import Workspace, evidence_folder
 
 log = logging.getLogger(__name__)
-USUAL: Mapping[str, Any] = {
-    "k": None, "projection": "auto", "output": "margin", "parameters": None, "batch_tokens": None, "views": (),
-}  # fmt: skip
-"""How features are made where nothing else is asked."""
 FEW_TARGETS = 4
 """Slopes along so many directions take about two plain passes: docs/log.md, slopes along directions."""
 
@@ -168,10 +163,8 @@ def score(
         check_scorer(scorer, asked)
     say_idle([scorer], asked)
     if backend == "traker":
-        assert not isinstance(damping, str)  # `check_scorer` refused it
-        making = {"k": k, "projection": "normal" if projection == "auto" else projection, "seed": seed}
-        making |= {"damping": damping or 0.0, "q": resolve_q(q, "traker")}
-        return Scores(score_with_traker(*_given(models, pool, others), out=Path(out), **making, progress=progress))
+        given, own = _given(models, pool, others), traker_options(k=k, projection=projection, damping=damping, q=q)
+        return Scores(score_with_traker(*given, out=Path(out), seed=seed, progress=progress, **own))
     workspace = Workspace(evidence_folder(out, evidence), device, progress)
     if scorer == "trak":
         if goal == "auto" and convention != "thresher":
@@ -257,8 +250,9 @@ def _stores(
 ) -> dict[str, FeatureStore]:
     """The features of the pool, under "", and of each target: those that are given, or made in the workspace."""
     if Handle.of(pool).artifact.kind == "features":
-        for name in (name for name in USUAL if name in making and making[name] != USUAL[name]):
-            about = f"{name}={making[name]!r} is of features to be made, and {pool} holds some"
+        said = {name: value for name, value in making.items() if name in PROJECTING and value != getattr(Asked, name)}
+        for name, value in said.items():
+            about = f"{name}={value!r} is of features to be made, and {pool} holds some"
             if name not in HOW:
                 raise InputError(f"{about}; leave it out")
             log.warning("%s; it has no effect", about)

@@ -200,9 +200,10 @@ def test_many_targets_are_scored_along_a_few_directions(tmp_path):
         curvature_scores(models, pool, target, rank=0)
 
 
-def test_scores_are_of_gradients_averaged_over_views(tmp_path):
-    pool, target = (viewed(examples, ("flip",)) for examples in dual_cases.examples(tmp_path, mlp))
-    assert len(pool) == 23 and len(pool.windows.example) == 23 * 2
+@pytest.mark.parametrize("views, count", [(("flip",), 2), pytest.param(("shift", "flip"), 6, marks=pytest.mark.slow)])
+def test_scores_are_of_gradients_averaged_over_views(tmp_path, views, count):
+    pool, target = (viewed(examples, views) for examples in dual_cases.examples(tmp_path, mlp))
+    assert len(pool) == 23 and len(pool.windows.example) == 23 * count
     exact = expected(mlp, 0, pool, target)
     models = checkpoints(mlp, 1)
     made = curvature_scores(models, pool, target, solving=EXACT, options=Options(batch_tokens=11))
