@@ -135,6 +135,7 @@ class Score(Command):
             "output": self.output,
             "parameters": self.parameters,
             "batch_tokens": self.batch_tokens,
+            "evidence": self.evidence,
             "seed": self.seed,
             "device": self.device,
             "progress": progress,
@@ -159,7 +160,6 @@ class Score(Command):
             views=self.views,
             sample=self.sample,
             memory_gb=self.memory_gb,
-            evidence=self.evidence,
             **shared,
         )
         return made(scores.artifact)

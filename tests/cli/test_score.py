@@ -13,7 +13,7 @@ import pytest
 
 import thresher
 from tests.toy_corpus import write_corpus
-from thresher.api.scorer_check import Asked
+from thresher.api.scorer_check import Asked, say_idle
 from thresher.cli.main import main
 from thresher.cli.score import Score
 from thresher.errors import InputError
@@ -102,10 +102,10 @@ def test_a_projection_that_loses_too_much_is_warned_of(made, tmp_path, score):
 def test_what_is_asked_of_the_traker_backend_reaches_it(made, tmp_path, score):
     # Of k = 16 and one seed, so that nothing else changes the scores.
     asked = {"own": (), "damped": ("--damping", 3), "signs": ("--projection", "rademacher"), "no-q": ("--q", "none")}
-    found = {}
+    idle, found = ("--evidence", tmp_path / "evidence"), {}
     for name, options in asked.items():
-        status, _, error = score("--backend", "traker", "--k", 16, *options, "--out", tmp_path / name)
-        assert status == 0, error
+        status, _, error = score("--backend", "traker", "--k", 16, *options, *idle, "--out", tmp_path / name)
+        assert status == 0 and "--evidence has no effect with --backend traker" in error
         config = json.loads((tmp_path / name / "meta.json").read_text())["config"]
         found[name] = column(tmp_path / name), {key: config[key] for key in ("damping", "projection", "q")}
     assert found["own"][1] == {"damping": 0.0, "projection": "normal", "q": "mean"}
@@ -119,10 +119,16 @@ def test_what_is_given_is_told_from_the_defaults_of_the_command_and_of_the_call(
         assert field.name == "self_influence" or field.default == call[field.name].default
 
 
+def test_a_damping_by_leave_one_out_that_not_every_scorer_can_choose_is_told(caplog):
+    say_idle(["trak", "dual", "ekfac"], Asked(damping="loo"))
+    assert caplog.messages == ["--damping loo has no effect with scorer dual, which keeps its default"]
+
+
 def test_self_influence_takes_no_targets(made, tmp_path, score):
-    status, result, error = score("--self-influence", "--k", 64, "--steps", 3, "--out", tmp_path / "own", targets=())
+    options = "--k", 64, "--steps", 3, "--evidence", tmp_path / "evidence"
+    status, result, error = score("--self-influence", *options, "--out", tmp_path / "own", targets=())
     assert status == 0 and list(result["targets"]) == ["self_influence"], error
-    assert "--steps has no effect with self-influence" in error
+    assert "--steps has no effect with self-influence" in error and list((tmp_path / "evidence").iterdir())
     assert (column(tmp_path / "own", "self_influence") > 0).all()
 
 
@@ -179,6 +185,8 @@ def test_options_of_making_features_are_refused_of_features_that_are_there_or_to
             assert not (tmp_path / "scores").exists()
         call(tmp_path / "pool", out=tmp_path / f"scores-{number}", k=64)
         assert caplog.text.count("k=64 is of features to be made") == number + 1
+        call(tmp_path / "pool", out=tmp_path / f"scores-{number}-seed", seed=3)
+        assert caplog.text.count("seed=3 is of features to be made") == number + 1
 
 
 OTHERS = ("trak", "dual", "ekfac", "ekfac-cg", "trackstar")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from thresher.errors import InputError, unknown
-from thresher.scorers import CURVATURE, HOW, LOO, SCORERS, TRAKER
+from thresher.scorers import CURVATURE, HOW, KERNEL, LOO, SCORERS, TRAKER
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
@@ -78,12 +78,16 @@ def check_scorer(scorer: str, asked: Asked) -> None:
 
 
 def say_idle(scorers: Sequence[str], asked: Asked) -> None:
-    """Warn of each option that has no effect on any of the scorers."""
+    """Warn of each option that has no effect on any of the scorers, and of those that cannot choose their damping."""
     taken = [_taken(scorer, asked) for scorer in scorers]
     names = ", ".join(what.removeprefix("--") for what, _ in taken)
     idle = (option for name, option in asked.given.items() if not any(name in takes for _, takes in taken))
     for option in dict.fromkeys(idle):
         log.warning("%s has no effect with %s", option, names)
+    if asked.damping == LOO and any(LOO in takes for _, takes in taken):
+        for what, takes in taken:
+            if KERNEL in takes and LOO not in takes:
+                log.warning("--damping loo has no effect with %s, which keeps its default", what.removeprefix("--"))
 
 
 def _taken(scorer: str, asked: Asked) -> tuple[str, frozenset[str]]:

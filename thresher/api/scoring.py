@@ -163,6 +163,8 @@ def score(
         check_scorer(scorer, asked)
     say_idle([scorer], asked)
     if backend == "traker":
+        if evidence is not None:
+            log.warning("--evidence has no effect with --backend traker, whose features are its own")
         given, own = _given(models, pool, others), traker_options(k=k, projection=projection, damping=damping, q=q)
         return Scores(score_with_traker(*given, out=Path(out), seed=seed, progress=progress, **own))
     workspace = Workspace(evidence_folder(out, evidence), device, progress)
@@ -198,6 +200,7 @@ def self_influence(
     output: str = "margin",
     parameters: str | None = None,
     batch_tokens: int | None = None,
+    evidence: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress = SILENT,
@@ -207,7 +210,7 @@ def self_influence(
     `pool` is features, or prepared examples with `models`. Raises InputError as `score` does.
     """
     making = {"projection": projection, "k": k, "seed": seed, "output": output, "parameters": parameters}
-    workspace = Workspace(evidence_folder(out, None), device, progress)
+    workspace = Workspace(evidence_folder(out, evidence), device, progress)
     store = _stores(pool, {}, models, workspace, making | {"batch_tokens": batch_tokens})[""].load()
     options = {"damping": damping, "q": q, "convention": convention, "progress": progress}
     return Scores(scores_module.self_influence(store, out=Path(out), **options))
@@ -250,10 +253,11 @@ def _stores(
 ) -> dict[str, FeatureStore]:
     """The features of the pool, under "", and of each target: those that are given, or made in the workspace."""
     if Handle.of(pool).artifact.kind == "features":
-        said = {name: value for name, value in making.items() if name in PROJECTING and value != getattr(Asked, name)}
-        for name, value in said.items():
+        said = {name: making[name] for name in PROJECTING & set(making) if making[name] != getattr(Asked, name)}
+        said |= {"seed": making["seed"]} if making["seed"] else {}
+        for name, value in sorted(said.items()):
             about = f"{name}={value!r} is of features to be made, and {pool} holds some"
-            if name not in HOW:
+            if name not in HOW | {"seed"}:
                 raise InputError(f"{about}; leave it out")
             log.warning("%s; it has no effect", about)
         return {name: FeatureStore.of(one) for name, one in {"": pool, **targets}.items()}
