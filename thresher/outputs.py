@@ -7,6 +7,8 @@ A batch is a dict of tensors with the names `transformers` uses:
 """
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import NamedTuple
 
@@ -36,11 +38,32 @@ def logits_of(model: nn.Module, batch: Batch) -> Tensor:
         named = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
         # Keys and values kept for a next token would cost memory, and some models change them in place.
         output = model(**named, **({"use_cache": False} if _can_cache(type(model)) else {}))
-    elif hasattr(model, "config") and hasattr(model, "main_input_name"):
-        output = model(pixel_values=batch["pixel_values"])
     else:
-        output = model(batch["pixel_values"])
+        has_names = hasattr(model, "config") and hasattr(model, "main_input_name")
+        with _plain_in_groups(model):
+            images = batch["pixel_values"]
+            output = model(pixel_values=images) if has_names else model(images)
     return output if isinstance(output, Tensor) else output.logits
+
+
+@contextmanager
+def _plain_in_groups(model: nn.Module) -> Iterator[None]:
+    """Inside, every `GroupNorm` reads its input in torch's usual layout.
+
+    Where channels lie last, as behind a convolution over images of one channel, torch before 2.14 ends the process when
+    the gradient of the weight alone is asked for, and its first versions fail in forward-mode derivatives.
+    """
+    groups = [module for module in model.modules() if isinstance(module, nn.GroupNorm)]
+    hooks = [module.register_forward_pre_hook(_plain) for module in groups]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _plain(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (args[0].contiguous(), *args[1:]) if args else args
 
 
 @cache
