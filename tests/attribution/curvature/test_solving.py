@@ -52,12 +52,24 @@ def test_products_are_those_of_the_dense_matrix_whatever_the_batches(tmp_path, m
     torch.testing.assert_close(flatten(product), flatten(vectors) @ dense(model, part), rtol=1e-6, atol=1e-9)
 
 
+class Called(nn.Module):
+    """A model of images as a package calls it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images):
+        return logits_of(self.model, {"pixel_values": images})
+
+
 def test_products_are_those_of_curvlinops(tmp_path):
     pool, _ = dual_cases.examples(tmp_path, cnn)
     model, vectors = cnn(0), named(cnn(0), 1)
     batch = pool.batch(range(len(pool)))
     data = [(batch["pixel_values"], batch["labels"])]
-    theirs = GGNLinearOperator(model, nn.CrossEntropyLoss(), list(model.parameters()), data, check_deterministic=False)
+    called, parameters = Called(model), list(model.parameters())
+    theirs = GGNLinearOperator(called, nn.CrossEntropyLoss(), parameters, data, check_deterministic=False)
     expected = theirs @ [value[0] for value in vectors.values()]
     product = GaussNewton(model, list(vectors), all_of(pool)).product(vectors)
     for (name, value), other in zip(product.items(), expected, strict=True):
