@@ -17,7 +17,7 @@ GROUPS = {
     " rates reference-rates standard fraction subsets repeats seeds checkpoints checkpoint-fraction runs first batch"
     " random-budgets max-flops eta smoothing epochs tokens-per-parameter batch-size learning-rate optimizer schedule"
     " momentum weight-decay eps-root keep-optimizer parametrization precision accumulate activation-checkpointing"
-    " compile",
+    " compile shuffle-sequences",
     "scoring": "scorer scorers method self-influence backend output goal q damping curvature-damping convention k"
     " projection parameters views top per-token sample memory-gb steps window rank baseline criterion threshold"
     " sets average resamples",

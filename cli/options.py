@@ -30,6 +30,8 @@ class ModelOptions(Command):
     """Through torch.compile."""
     keep_optimizer: bool = False
     """Keep the optimiser's state at the end too, whose second moments the scorer trackstar scales gradients by."""
+    shuffle_sequences: bool = False
+    """Of packed text: permute its sequences, so that a batch is of many documents and not of a few neighbours."""
 
     def model_options(self) -> dict[str, Any]:
         """By the names of a study's model table; None for what is off."""
@@ -41,6 +43,7 @@ class ModelOptions(Command):
             "activation_checkpointing": self.activation_checkpointing or None,
             "compile": self.compile or None,
             "keep_optimizer": self.keep_optimizer or None,
+            "shuffle_sequences": self.shuffle_sequences or None,
         }
 
     def model_settings(self, size: str, **others: Any) -> "ModelSettings":

@@ -5,7 +5,9 @@ from typing import Any
 
 from thresher.choices import Optimizer, Parametrization, Precision, Schedule
 
-LATER = ("eps_root", "keep_optimizer", "parametrization", "tokens_per_parameter", "num_tokens")
+LATER = (
+    "eps_root", "keep_optimizer", "parametrization", "tokens_per_parameter", "num_tokens", "shuffle_sequences"
+)  # fmt: skip
 """Settings that came later: in a request only where they are in use."""
 
 
@@ -43,6 +45,8 @@ class ModelSettings:
     """Through torch.compile."""
     keep_optimizer: bool | None = None
     """Keep the optimiser's state at the end, whose second moments trackstar scales gradients by."""
+    shuffle_sequences: bool | None = None
+    """Of packed text: permute its sequences, so that a batch is of many documents and not of a few neighbours."""
 
     @property
     def record(self) -> dict[str, Any]:

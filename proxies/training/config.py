@@ -66,6 +66,8 @@ class TrainConfig:
     """Through `torch.compile`."""
     keep_optimizer: bool = False
     """Keep the optimiser's state at the end beside the weights (`optimizer_state`): trackstar takes second moments."""
+    shuffle_sequences: bool = False
+    """Permute the packed sequences of each epoch (`order`), so that a batch is of many documents."""
 
     def __post_init__(self) -> None:
         positive = {"batch_size": self.batch_size, "epochs": self.epochs, "eps": self.eps}

@@ -4,8 +4,12 @@ A run is a stream of units (tokens of text, images) cut into batches. Whole docu
 each with its end token; packed sequences are cut from it wherever they end. Prompts with their continuations, and
 images, are sequences of their own. The stream is as long as the budget says, to the unit: what would go beyond it is
 cut off. So two runs with equal budgets are trained on exactly the same amount, whatever their examples are.
+
+With `shuffle_sequences` the packed sequences of each epoch are permuted before they are cut into batches: else a batch
+is a stretch of the stream, which is few documents where these are long.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,7 +94,14 @@ class Order:
         self.sequence_length = examples.sequence_length if isinstance(examples, TokenExamples) else 1
         unit = _unit(examples)
         self.num_units = config.num_units(self.budget, unit)
+        self.is_shuffled = config.shuffle_sequences
+        if self.is_shuffled and not self.is_packed:
+            raise InputError(
+                "shuffle_sequences is of packed text; examples that are sequences of their own are shuffled anyway, so "
+                "leave it out"
+            )
         self._kept: dict[int, tuple[Segments, np.ndarray]] = {}
+        self._places: dict[int, np.ndarray] = {}
         self.rows = None if self.is_packed else self._draw_rows()
         self.num_sequences = -(-self.num_units // self.sequence_length) if self.rows is None else len(self.rows.example)
         self.num_steps = min(config.num_steps(self.num_units, unit), self.num_sequences)
@@ -105,8 +116,9 @@ class Order:
         start, stop = (self.num_sequences * edge // self.num_steps for edge in (step, step + 1))
         if self.rows is not None:
             return self._separate(self.rows.at(slice(start, stop)))
-        first = start * self.sequence_length
-        return self._packed(self._stretch(first, min(stop * self.sequence_length, self.num_units)))
+        if self.is_shuffled:
+            return self._packed(_joined([self._sequences(at, at + 1) for at in self._shuffled(start, stop)]))
+        return self._packed(self._sequences(start, stop))
 
     def passes(self) -> dict[str, float]:
         """How many times an example of each domain is seen on average, or of `all` domains without a mixture."""
@@ -147,6 +159,22 @@ class Order:
         labels[:, 0] = -100
         return Drawn({"input_ids": torch.from_numpy(tokens), "labels": torch.from_numpy(labels)}, owners)
 
+    def _shuffled(self, start: int, stop: int) -> list[int]:
+        """Which sequences of the stream stand at these places: each epoch's its own, one that is short at the end."""
+        full = self.num_units // self.sequence_length
+        found = []
+        for place in range(start, stop):
+            epoch = place * self.sequence_length // self.budget
+            first, end = (min(-(-edge * self.budget // self.sequence_length), full) for edge in (epoch, epoch + 1))
+            if epoch not in self._places:
+                self._places = {epoch: numpy_rng(self.seed, "sequences", epoch).permutation(end - first)}
+            found.append(first + int(self._places[epoch][place - first]) if place < full else place)
+        return found
+
+    def _sequences(self, start: int, stop: int) -> Segments:
+        """The pieces of documents in sequences of the stream."""
+        return self._stretch(start * self.sequence_length, min(stop * self.sequence_length, self.num_units))
+
     def _stretch(self, start: int, stop: int) -> Segments:
         """The pieces of documents from `start` to before `stop` in the stream of the run."""
         pieces = []
@@ -162,7 +190,7 @@ class Order:
                     stop=part.stop - np.maximum(ends[first : last + 1] - high, 0),
                 )
             )
-        return Segments(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
+        return _joined(pieces)
 
     def _draw_rows(self) -> Segments:
         """The rows of the whole run, epoch after epoch, the last one cut to the budget."""
@@ -170,7 +198,7 @@ class Order:
         while drawn < self.num_units:
             epochs.append(self._epoch(len(epochs))[0])
             drawn += int((epochs[-1].stop - epochs[-1].start).sum())
-        return Segments(*(np.concatenate(columns) for columns in zip(*epochs, strict=True))).first(self.num_units)
+        return _joined(epochs).first(self.num_units)
 
     def _epoch(self, epoch: int) -> tuple[Segments, Int[np.ndarray, "s"]]:
         """The segments of an epoch and where they end; the last two are kept.
@@ -190,7 +218,7 @@ class Order:
             drawn = self._passes_over_all(epoch)
             return drawn.first(self.budget) if self.is_packed else drawn
         parts = [self._from_domain(name, epoch * quota, (epoch + 1) * quota) for name, quota in self.quota.items()]
-        together = Segments(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        together = _joined(parts)
         return together.at(numpy_rng(self.seed, "mixture", epoch).permutation(len(together.example)))
 
     def _passes_over_all(self, epoch: int) -> Segments:
@@ -224,13 +252,17 @@ class Order:
             passes.append(segments)
         if not passes:
             return self._whole(members[:0])
-        return Segments(*(np.concatenate(columns) for columns in zip(*passes, strict=True)))
+        return _joined(passes)
 
     def _whole(self, examples: Int[np.ndarray, "m"], num_units: int | None = None) -> Segments:
         """Whole examples, until they hold `num_units`."""
         if num_units is not None:
             examples = examples[: int(np.searchsorted(np.cumsum(self.lengths[examples]), num_units, side="left")) + 1]
         return Segments(examples, np.zeros(len(examples), np.int64), self.lengths[examples])
+
+
+def _joined(parts: Sequence[Segments]) -> Segments:
+    return Segments(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def num_steps(examples: Examples, config: TrainConfig, budget: int) -> int:

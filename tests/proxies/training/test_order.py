@@ -2,6 +2,8 @@
 
 import gc
 import weakref
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -153,3 +155,35 @@ def test_an_order_lets_go_of_its_examples_and_their_open_files_once_nobody_holds
         assert held() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("batch_size, epochs", [(1, 1), (3, 1.4), (4, 2.7)])
+def test_shuffled_sequences_are_those_of_each_epoch_in_another_order_and_a_short_one_stays_last(
+    documents, batch_size, epochs
+):
+    indices = np.arange(len(documents))
+    config = TrainConfig.for_language(batch_size=batch_size, epochs=epochs)
+    plain = Order(documents, indices, None, config, seed=3)
+    shuffled = Order(documents, indices, None, replace(config, shuffle_sequences=True), seed=3)
+    rows = [[row.tolist() for step in range(order.num_steps) for row in order.batch(step).batch["input_ids"]]
+            for order in (plain, shuffled)]  # fmt: skip
+    assert [len(order) for order in rows] == [plain.num_sequences] * 2 and rows[0] != rows[1]
+    assert rows[0][-1] == rows[1][-1] or plain.num_units % LENGTH == 0
+    edges = [-(-epoch * plain.budget // LENGTH) for epoch in range(3)] + [plain.num_sequences]
+    for first, end in pairwise(edges):
+        assert sorted(rows[0][first:end]) == sorted(rows[1][first:end])
+    for step in (shuffled.num_steps - 1, 0):  # whatever came before
+        again = Order(documents, indices, None, replace(config, shuffle_sequences=True), seed=3).batch(step)
+        assert torch.equal(again.batch["input_ids"], shuffled.batch(step).batch["input_ids"])
+        np.testing.assert_array_equal(again.owners, shuffled.batch(step).owners)
+
+
+def test_a_record_without_shuffled_sequences_is_that_of_before():
+    assert "shuffle_sequences" not in TrainConfig().record
+    assert TrainConfig.of_record(TrainConfig(shuffle_sequences=True).record).shuffle_sequences
+
+
+def test_images_are_shuffled_anyway(digits):
+    config = TrainConfig.for_vision(batch_size=5, shuffle_sequences=True)
+    with pytest.raises(InputError, match="shuffle_sequences is of packed text"):
+        Order(digits, np.arange(20), None, config, seed=0)
