@@ -134,7 +134,7 @@ def test_on_a_phone_a_chart_s_text_is_as_large_as_on_a_wide_page():
     for width, pixels in ((charts.WIDE, 752), (charts.NARROW, 325)):
         svg = charts.forest(rows, "random", width)
         drawn = float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1])
-        sizes[width] = min(float(size) for size in re.findall(r"font-size: ([\d.]+)px", svg)) * pixels / drawn
+        sizes[width] = min(float(size) for size in re.findall(r"font(?:-size)?:[^;]*?([\d.]+)px", svg)) * pixels / drawn
     assert sizes[charts.NARROW] >= 0.9 * sizes[charts.WIDE] >= 11
     page = render(report)
     assert page.count('class="at-narrow"') == page.count('class="at-wide"') == 4
