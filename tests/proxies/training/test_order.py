@@ -2,7 +2,6 @@
 
 import gc
 import weakref
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -161,10 +160,8 @@ def test_an_order_lets_go_of_its_examples_and_their_open_files_once_nobody_holds
 def test_shuffled_sequences_are_those_of_each_epoch_in_another_order_and_a_short_one_stays_last(
     documents, batch_size, epochs
 ):
-    indices = np.arange(len(documents))
-    config = TrainConfig.for_language(batch_size=batch_size, epochs=epochs)
-    plain = Order(documents, indices, None, config, seed=3)
-    shuffled = Order(documents, indices, None, replace(config, shuffle_sequences=True), seed=3)
+    how = {"batch_size": batch_size, "epochs": float(epochs)}
+    plain, shuffled = (order_of(documents, range(10), shuffle_sequences=on, **how) for on in (False, True))
     rows = [[row.tolist() for step in range(order.num_steps) for row in order.batch(step).batch["input_ids"]]
             for order in (plain, shuffled)]  # fmt: skip
     assert [len(order) for order in rows] == [plain.num_sequences] * 2 and rows[0] != rows[1]
@@ -173,7 +170,7 @@ def test_shuffled_sequences_are_those_of_each_epoch_in_another_order_and_a_short
     for first, end in pairwise(edges):
         assert sorted(rows[0][first:end]) == sorted(rows[1][first:end])
     for step in (shuffled.num_steps - 1, 0):  # whatever came before
-        again = Order(documents, indices, None, replace(config, shuffle_sequences=True), seed=3).batch(step)
+        again = order_of(documents, range(10), shuffle_sequences=True, **how).batch(step)
         assert torch.equal(again.batch["input_ids"], shuffled.batch(step).batch["input_ids"])
         np.testing.assert_array_equal(again.owners, shuffled.batch(step).owners)
 
