@@ -30,7 +30,7 @@ class ModelOptions(Command):
     """Through torch.compile."""
     keep_optimizer: bool = False
     """Keep the optimiser's state at the end too, whose second moments the scorer trackstar scales gradients by."""
-    shuffle_sequences: bool = False
+    shuffle_sequences: bool = True
     """Of packed text: permute its sequences, so that a batch is of many documents and not of a few neighbours."""
 
     def model_options(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class ModelOptions(Command):
             "activation_checkpointing": self.activation_checkpointing or None,
             "compile": self.compile or None,
             "keep_optimizer": self.keep_optimizer or None,
-            "shuffle_sequences": self.shuffle_sequences or None,
+            "shuffle_sequences": None if self.shuffle_sequences else False,
         }
 
     def model_settings(self, size: str, **others: Any) -> "ModelSettings":

@@ -46,9 +46,15 @@ class ModelSettings:
     keep_optimizer: bool | None = None
     """Keep the optimiser's state at the end, whose second moments trackstar scales gradients by."""
     shuffle_sequences: bool | None = None
-    """Of packed text: permute its sequences, so that a batch is of many documents and not of a few neighbours."""
+    """Of packed text: permute its sequences, so that a batch is of many documents and not of a few neighbours; None:
+    yes.
+    """
 
     @property
     def record(self) -> dict[str, Any]:
-        """Everything as an artefact's request holds it; what came later is there only where it is in use."""
-        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
+        """Everything as an artefact's request holds it; what came later is there only where it is in use.
+
+        `shuffle_sequences` always is: before it was there, nothing was shuffled, and now None means that it is.
+        """
+        held = {name: value for name, value in asdict(self).items() if value or name not in LATER}
+        return held | {"shuffle_sequences": self.shuffle_sequences}

@@ -31,6 +31,8 @@ def config_for(spec: Spec, tokens_per_parameter: float | None = None, **wanted: 
     Raises InputError as `train_config_of` does.
     """
     wanted = {key: value for key, value in wanted.items() if value is not None}
+    if "shuffle_sequences" in wanted and spec["task"] == "vision":
+        raise InputError(f"shuffle_sequences is of text, and {spec['name']!r} reads images, which are shuffled anyway")
     if tokens_per_parameter is not None:
         if spec["task"] == "vision":
             raise InputError(f"tokens_per_parameter is of text, and {spec['name']!r} reads images; give epochs instead")

@@ -67,7 +67,9 @@ class TrainConfig:
     keep_optimizer: bool = False
     """Keep the optimiser's state at the end beside the weights (`optimizer_state`): trackstar takes second moments."""
     shuffle_sequences: bool = False
-    """Permute the packed sequences of each epoch (`order`), so that a batch is of many documents."""
+    """Permute the packed sequences of each epoch (`order`), so that a batch is of many documents. The defaults for text
+    do; False is how everything was trained before.
+    """
 
     def __post_init__(self) -> None:
         positive = {"batch_size": self.batch_size, "epochs": self.epochs, "eps": self.eps}
@@ -91,8 +93,8 @@ class TrainConfig:
 
     @classmethod
     def for_language(cls, **changes: Any) -> "TrainConfig":
-        """The defaults for text, with `changes`: AdamW on a cosine schedule, one epoch in batches of 16."""
-        return replace(cls(), **changes)
+        """The defaults for text, with `changes`: AdamW on a cosine schedule, one epoch of shuffled sequences in 16s."""
+        return replace(cls(shuffle_sequences=True), **changes)
 
     @classmethod
     def for_vision(cls, **changes: Any) -> "TrainConfig":

@@ -6,7 +6,7 @@ images, are sequences of their own. The stream is as long as the budget says, to
 cut off. So two runs with equal budgets are trained on exactly the same amount, whatever their examples are.
 
 With `shuffle_sequences` the packed sequences of each epoch are permuted before they are cut into batches: else a batch
-is a stretch of the stream, which is few documents where these are long.
+is a stretch of the stream, which is few documents where these are long. What are sequences of their own always are.
 """
 
 from collections.abc import Sequence
@@ -94,12 +94,7 @@ class Order:
         self.sequence_length = examples.sequence_length if isinstance(examples, TokenExamples) else 1
         unit = _unit(examples)
         self.num_units = config.num_units(self.budget, unit)
-        self.is_shuffled = config.shuffle_sequences
-        if self.is_shuffled and not self.is_packed:
-            raise InputError(
-                "shuffle_sequences is of packed text; examples that are sequences of their own are shuffled anyway, so "
-                "leave it out"
-            )
+        self.is_shuffled = config.shuffle_sequences and self.is_packed
         self._kept: dict[int, tuple[Segments, np.ndarray]] = {}
         self._places: dict[int, np.ndarray] = {}
         self.rows = None if self.is_packed else self._draw_rows()

@@ -18,6 +18,8 @@ from thresher.errors import InputError
 from thresher.proxies import TrainConfig, model_spec, train
 from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.spec import build_model
+from thresher.proxies.settings import ModelSettings
+from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.order import Order
 
 LENGTH, END = 8, 0
@@ -180,7 +182,21 @@ def test_a_record_without_shuffled_sequences_is_that_of_before():
     assert TrainConfig.of_record(TrainConfig(shuffle_sequences=True).record).shuffle_sequences
 
 
-def test_images_are_shuffled_anyway(digits):
-    config = TrainConfig.for_vision(batch_size=5, shuffle_sequences=True)
-    with pytest.raises(InputError, match="shuffle_sequences is of packed text"):
-        Order(digits, np.arange(20), None, config, seed=0)
+def test_text_is_shuffled_unless_told_otherwise(documents):
+    assert TrainConfig.for_language().shuffle_sequences and not TrainConfig.for_vision().shuffle_sequences
+    settings = [ModelSettings(size="60k", shuffle_sequences=value) for value in (None, True, False)]
+    spec = spec_of(settings[0], documents)
+    assert [train_config_of(one, spec).shuffle_sequences for one in settings] == [True, True, False]
+    assert settings[0].record["shuffle_sequences"] is None and settings[2].record["shuffle_sequences"] is False
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_images_are_shuffled_anyway(digits, value):
+    settings = ModelSettings(size="mlp-8x1", shuffle_sequences=value)
+    with pytest.raises(InputError, match="shuffle_sequences is of text, and 'mlp-8x1' reads images"):
+        train_config_of(settings, spec_of(settings, digits))
+    plain, told = (Order(digits, np.arange(20), None, TrainConfig(batch_size=5, shuffle_sequences=on), seed=0)
+                   for on in (False, value))  # fmt: skip
+    assert [plain.batch(step).owners.tolist() for step in range(4)] == [
+        told.batch(step).owners.tolist() for step in range(4)
+    ]
