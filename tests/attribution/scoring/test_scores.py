@@ -150,13 +150,14 @@ def test_memory_does_not_grow_with_the_pool(tmp_path):
         pool, target, out = map(Path, sys.argv[1:])
         score(open_features(pool), {"t": open_features(target)}, out=out, top=3)
     """
-    target = synthetic_store(tmp_path / "target", n=50, k=64, seed=1, prefix="t").artifact.path
+    target = synthetic_store(tmp_path / "target", n=50, k=256, seed=1, prefix="t").artifact.path
     peaks = []
-    for n in (20_000, 200_000):
-        pool = synthetic_store(tmp_path / f"pool{n}", n=n, k=64, shard_size=10_000).artifact.path
+    for n in (20_000, 400_000):
+        pool = synthetic_store(tmp_path / f"pool{n}", n=n, k=256, shard_size=10_000).artifact.path
         peaks.append(peak_memory(script, pool, target, tmp_path / f"scores{n}"))
-    # The 180,000 further rows are 46 MB as float32; their ids and scores alone are held, some 16 MB.
-    assert peaks[1] - peaks[0] < 25
+    # The 380,000 further rows are 195 MB as they are stored and 389 MB as float32; their ids and scores alone are held,
+    # some 33 MB, and what a process takes besides differs by 30 MB and more from one to the next.
+    assert peaks[1] - peaks[0] < 150
 
 
 def test_the_scores_of_a_convex_model_have_the_sign_that_retraining_shows(tmp_path):
