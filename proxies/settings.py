@@ -52,9 +52,5 @@ class ModelSettings:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Everything as an artefact's request holds it; what came later is there only where it is in use.
-
-        `shuffle_sequences` always is: before it was there, nothing was shuffled, and now None means that it is.
-        """
-        held = {name: value for name, value in asdict(self).items() if value or name not in LATER}
-        return held | {"shuffle_sequences": self.shuffle_sequences}
+        """Everything as an artefact's request holds it; what came later is there only where it is in use."""
+        return {name: value for name, value in asdict(self).items() if value or name not in LATER}

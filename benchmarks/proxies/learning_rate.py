@@ -3,9 +3,10 @@
     python -m benchmarks.proxies.learning_rate DOCUMENTS OUT [--seeds 3] [--minutes 60] [--json FILE] [--picture FILE]
 
 DOCUMENTS has a column `text`. GPT-2 models of every width and depth of the grid, apart from the ladder's own choice of
-a depth for a width, are trained by CompleteP at multiples of one rate, once and twice it first, from every seed; a rung
-whose lowest mean loss stands at an end gets the next multiple too, and one whose does not the half step on the better
-side. With `--standard` multiples of the standard parametrisation's own rule as well, where the grid meets the ladder.
+a depth for a width, are trained by CompleteP at multiples of one rate, half of it and once first, from every seed; a
+rung whose lowest mean loss stands at an end gets the next multiple too, and one whose does not the half step on the
+better side. With `--standard` multiples of the standard parametrisation's own rule as well, where the grid meets the
+ladder.
 Besides, at the base rung, other batches and durations. The grid's runs are long enough to leave token frequencies: in
 shorter ones some seeds have left them and some have not, and chance decides.
 Each run is a line of OUT/runs.jsonl: started again, the benchmark goes on; after --minutes no other run is begun.
@@ -30,12 +31,12 @@ from thresher.proxies import Shape, TrainConfig, evaluate, language_learning_rat
 
 WIDTHS, DEPTHS = (32, 64, 128, 256), (2, 4, 8)
 BASE = (64, 2)
-MULTIPLES = (1.0, 2.0)
+MULTIPLES = (0.5, 1.0)
 RANGE = (1 / 16, 16.0)
 BATCHES, DURATIONS = (2, 32), (400, 4870)
 """Of the base rung: other batches over as many tokens; other numbers of steps, too few and 20 tokens a parameter."""
 VOCAB_SIZE, LENGTH, BATCH, STEPS = 320, 64, 8, 1600
-RATE = 2e-3
+RATE = 4e-3
 """Of which the rates are multiples; the base rung's, for a batch of BATCH sequences."""
 
 

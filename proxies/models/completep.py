@@ -26,7 +26,7 @@ BASE_WIDTH, BASE_DEPTH = 64, 2
 """The rung at which every factor is 1."""
 SIGMA = 0.02
 """Standard deviation of initial values there: that of `transformers`."""
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 4e-3
 """AdamW's peak rate, whatever the batch size and the number of steps.
 
 Measured over batches of 128 to 2,048 tokens and 400 to 1,600 steps (`docs/training.md`).

@@ -44,7 +44,7 @@ def config_for(spec: Spec, tokens_per_parameter: float | None = None, **wanted: 
         if not 0 < tokens_per_parameter < math.inf:
             raise InputError(f"tokens_per_parameter={tokens_per_parameter}; pass a number above 0, such as 20")
         wanted["num_tokens"] = max(1, round(tokens_per_parameter * size_of(spec)["total"]))
-    return TrainConfig.for_task(spec["task"], **wanted)
+    return TrainConfig.for_task(spec["task"], **wanted).settled(spec)
 
 
 def usual_rate(settings: ModelSettings, pool: Examples) -> float:

@@ -151,6 +151,15 @@ class TrainConfig:
             return completep.LEARNING_RATE
         return ladder.language_learning_rate(width) if width else 1e-3
 
+    def settled(self, spec: Spec) -> "TrainConfig":
+        """With the ladder's rate in it where none is asked for: a request names what it was trained at.
+
+        Of other models the rule has never changed, and their requests are as they were.
+        """
+        if spec.get("parametrization") != "completep":
+            return self
+        return replace(self, learning_rate=self.peak_rate(spec))
+
     def rate(self, step: int, num_steps: int) -> float:
         """The learning rate of `step` as a share of the peak. `onecycle` (1708.07120) is a cosine on both sides."""
         warm = self.warmup * num_steps

@@ -66,7 +66,7 @@ def train(
     if factors is not None and not factors[positions].any():
         raise InputError("every example at `indices` has weight 0; give at least one of them a weight above 0")
     mixture = check_mixture(mixture, examples, positions)
-    ranks = join(device)
+    config, ranks = config.settled(spec), join(device)
 
     def run(state: Path) -> Trainer:
         order = Order(examples, positions, mixture, config, seed=seed, budget=budget)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,9 @@ def replay_of(
         )
     if "weights" in inputs or "training" not in config:
         raise InputError(f"{artifact.path} was trained with weights on its examples; give one trained without")
-    training, seed = TrainConfig.of_record(config["training"]), artifact.meta["seed"]
+    # At the rate that it was trained at, which a record of before the ladder's rate was in it does not have.
+    rate, seed = artifact.facts.get("learning_rate"), artifact.meta["seed"]
+    training = replace(TrainConfig.of_record(config["training"]), learning_rate=rate)
     order = Order(pool, positions, config["mixture"], training, seed=seed, budget=config["budget"])
     spec = read_artifact_spec(artifact.path)
     trainer = Trainer(spec, pool, order, training, seed=seed, weights=None, device=device)

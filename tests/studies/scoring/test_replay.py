@@ -12,6 +12,7 @@ from tests.proxies.conftest import write_digits, write_text
 from thresher.attribution.unrolling.scores import Unrolling, score_by_unrolling
 from thresher.errors import InputError
 from thresher.proxies.evaluation import evaluate
+from thresher.proxies.models import completep
 from thresher.proxies.models.spec import model_spec
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.single import train
@@ -45,6 +46,22 @@ def scored(model, pool, target, out, **options):
 
 
 def test_it_ends_as_the_model_bit_for_bit(model, pool):
+    replay = replay_of(model.path, pool, device="cpu")
+    replay.run()
+    assert replay.difference() == 0.0
+
+
+@pytest.mark.parametrize("is_recorded", [True, False])
+def test_a_model_is_replayed_at_the_rate_it_was_trained_at_whatever_the_default_is_now(
+    pool, tmp_path, monkeypatch, is_recorded
+):
+    spec, config = model_spec("60k", pool), replace(LANGUAGE, learning_rate=None)
+    if not is_recorded:  # as before the ladder's rate stood in the request
+        monkeypatch.setattr(TrainConfig, "settled", lambda self, spec: self)
+    model = train(spec, pool, out=tmp_path / "model", config=config, seed=3, device="cpu")
+    asked = model.meta["config"]["training"]["learning_rate"]
+    assert asked == (completep.LEARNING_RATE if is_recorded else None)
+    monkeypatch.setattr(completep, "LEARNING_RATE", completep.LEARNING_RATE / 2)
     replay = replay_of(model.path, pool, device="cpu")
     replay.run()
     assert replay.difference() == 0.0
