@@ -111,9 +111,8 @@ class Order:
         start, stop = (self.num_sequences * edge // self.num_steps for edge in (step, step + 1))
         if self.rows is not None:
             return self._separate(self.rows.at(slice(start, stop)))
-        if self.is_shuffled:
-            return self._packed(_joined([self._sequences(at, at + 1) for at in self._shuffled(start, stop)]))
-        return self._packed(self._sequences(start, stop))
+        places = np.arange(start, stop)
+        return self._packed(self._shuffled(places) if self.is_shuffled else places)
 
     def passes(self) -> dict[str, float]:
         """How many times an example of each domain is seen on average, or of `all` domains without a mixture."""
@@ -139,53 +138,39 @@ class Order:
         batch["input_ids"][torch.from_numpy(~inside)] = self.examples.layout.end_token
         return Drawn(batch, np.where(inside, rows.example[:, None], -1))
 
-    def _packed(self, pieces: Segments) -> Drawn:
-        """A stretch of the stream as sequences of full length, the last one filled up."""
+    def _packed(self, sequences: Int[np.ndarray, "b"]) -> Drawn:
+        """Sequences of the stream, by their numbers in it; the last one filled up."""
         examples = self.examples
         assert isinstance(examples, TokenExamples)
-        spans = zip(examples.offsets[pieces.example].tolist(), pieces.start.tolist(), pieces.stop.tolist(), strict=True)
-        tokens = np.concatenate([examples.stream[at + start : at + stop] for at, start, stop in spans])
-        owners = np.repeat(pieces.example, pieces.stop - pieces.start)
+        at = (sequences[:, None] * self.sequence_length + np.arange(self.sequence_length)).ravel()
+        at = at[at < self.num_units]
+        epochs, owners, places = at // self.budget, np.empty_like(at), np.empty_like(at)
+        for epoch in np.unique(epochs).tolist():
+            (segments, ends), is_in = self._epoch(epoch), epochs == epoch
+            own = at[is_in] - epoch * self.budget
+            row = np.searchsorted(ends, own, side="right")
+            owners[is_in] = segments.example[row]
+            places[is_in] = examples.offsets[segments.example[row]] + segments.stop[row] - (ends[row] - own)
+        tokens = examples.stream[places].astype(np.int64)
         length = min(self.sequence_length, len(tokens)) if len(tokens) > 1 else 2
         missing = -len(tokens) % length
-        tokens = np.append(tokens.astype(np.int64), np.full(missing, examples.layout.end_token)).reshape(-1, length)
+        tokens = np.append(tokens, np.full(missing, examples.layout.end_token)).reshape(-1, length)
         owners = np.append(owners, np.full(missing, -1)).reshape(-1, length)
         labels = np.where(owners >= 0, tokens, -100)
         labels[:, 0] = -100
         return Drawn({"input_ids": torch.from_numpy(tokens), "labels": torch.from_numpy(labels)}, owners)
 
-    def _shuffled(self, start: int, stop: int) -> list[int]:
+    def _shuffled(self, places: Int[np.ndarray, "b"]) -> Int[np.ndarray, "b"]:
         """Which sequences of the stream stand at these places: each epoch's its own, one that is short at the end."""
         full = self.num_units // self.sequence_length
-        found = []
-        for place in range(start, stop):
-            epoch = place * self.sequence_length // self.budget
+        epochs, found = places * self.sequence_length // self.budget, places.copy()
+        for epoch in np.unique(epochs).tolist():
             first, end = (min(-(-edge * self.budget // self.sequence_length), full) for edge in (epoch, epoch + 1))
             if epoch not in self._places:
                 self._places = {epoch: numpy_rng(self.seed, "sequences", epoch).permutation(end - first)}
-            found.append(first + int(self._places[epoch][place - first]) if place < full else place)
+            is_in = (epochs == epoch) & (places < full)
+            found[is_in] = first + self._places[epoch][places[is_in] - first]
         return found
-
-    def _sequences(self, start: int, stop: int) -> Segments:
-        """The pieces of documents in sequences of the stream."""
-        return self._stretch(start * self.sequence_length, min(stop * self.sequence_length, self.num_units))
-
-    def _stretch(self, start: int, stop: int) -> Segments:
-        """The pieces of documents from `start` to before `stop` in the stream of the run."""
-        pieces = []
-        for epoch in range(start // self.budget, (stop - 1) // self.budget + 1):
-            (segments, ends), offset = self._epoch(epoch), epoch * self.budget
-            low, high = max(start - offset, 0), min(stop - offset, int(ends[-1]))
-            first, last = np.searchsorted(ends, low, side="right"), np.searchsorted(ends, high, side="left")
-            part = segments.at(slice(int(first), int(last) + 1))
-            begins = ends[first : last + 1] - (part.stop - part.start)
-            pieces.append(
-                part._replace(
-                    start=part.start + np.maximum(low - begins, 0),
-                    stop=part.stop - np.maximum(ends[first : last + 1] - high, 0),
-                )
-            )
-        return _joined(pieces)
 
     def _draw_rows(self) -> Segments:
         """The rows of the whole run, epoch after epoch, the last one cut to the budget."""
