@@ -9,8 +9,7 @@ With `shuffle_sequences` the packed sequences of each epoch are permuted before 
 is a stretch of the stream, which is few documents where these are long. What are sequences of their own always are.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from thresher.data.examples import Examples, TokenExamples
 from thresher.errors import InputError
 from thresher.outputs import Batch
 from thresher.proxies.training.config import TrainConfig
+from thresher.proxies.training.segments import Segments
 from thresher.seeds import numpy_rng
 
 
@@ -31,32 +31,6 @@ class Drawn(NamedTuple):
 
     batch: Batch
     owners: Int[np.ndarray, "b ..."]
-
-
-class Segments(NamedTuple):
-    """Examples, or pieces of them, one behind the other; a piece is the tokens from `start` to before `stop`."""
-
-    example: Int[np.ndarray, "s"]
-    start: Int[np.ndarray, "s"]
-    stop: Int[np.ndarray, "s"]
-
-    @property
-    def ends(self) -> Int[np.ndarray, "s"]:
-        """Where each segment ends in the stream of all of them."""
-        return np.cumsum(self.stop - self.start)
-
-    def at(self, rows: Any) -> "Segments":
-        """The segments at `rows`: a slice, a mask or positions."""
-        return Segments(*(column[rows] for column in self))
-
-    def first(self, num_units: int) -> "Segments":
-        """The first `num_units` tokens, or images, of the stream; the last segment is cut."""
-        ends = self.ends
-        count = int(np.searchsorted(ends, num_units, side="left")) + 1
-        kept = self.at(slice(0, count))
-        stop = kept.stop.copy()
-        stop[-1] -= max(int(ends[:count][-1]) - num_units, 0)
-        return kept._replace(stop=stop)
 
 
 class Order:
@@ -178,7 +152,7 @@ class Order:
         while drawn < self.num_units:
             epochs.append(self._epoch(len(epochs))[0])
             drawn += int((epochs[-1].stop - epochs[-1].start).sum())
-        return _joined(epochs).first(self.num_units)
+        return Segments.joined(epochs).first(self.num_units)
 
     def _epoch(self, epoch: int) -> tuple[Segments, Int[np.ndarray, "s"]]:
         """The segments of an epoch and where they end; the last two are kept.
@@ -198,7 +172,7 @@ class Order:
             drawn = self._passes_over_all(epoch)
             return drawn.first(self.budget) if self.is_packed else drawn
         parts = [self._from_domain(name, epoch * quota, (epoch + 1) * quota) for name, quota in self.quota.items()]
-        together = _joined(parts)
+        together = Segments.joined(parts)
         return together.at(numpy_rng(self.seed, "mixture", epoch).permutation(len(together.example)))
 
     def _passes_over_all(self, epoch: int) -> Segments:
@@ -232,17 +206,13 @@ class Order:
             passes.append(segments)
         if not passes:
             return self._whole(members[:0])
-        return _joined(passes)
+        return Segments.joined(passes)
 
     def _whole(self, examples: Int[np.ndarray, "m"], num_units: int | None = None) -> Segments:
         """Whole examples, until they hold `num_units`."""
         if num_units is not None:
             examples = examples[: int(np.searchsorted(np.cumsum(self.lengths[examples]), num_units, side="left")) + 1]
         return Segments(examples, np.zeros(len(examples), np.int64), self.lengths[examples])
-
-
-def _joined(parts: Sequence[Segments]) -> Segments:
-    return Segments(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def num_steps(examples: Examples, config: TrainConfig, budget: int) -> int:

@@ -163,7 +163,7 @@ def run_reference(
     `average` as in `run_trials`.
     """
     trials, where = _of_reference(trials), {"workers": workers, "workspace": workspace, "average": average}
-    return run_trials(pool, model, trials, tasks, label="reference runs", **where)
+    return run_trials(pool, model, trials, tasks, label=f"runs of {model.size}", **where)
 
 
 def planned_reference(
