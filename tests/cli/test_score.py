@@ -90,8 +90,8 @@ def test_a_few_targets_are_scored_without_projection_unless_something_needs_feat
 
 
 def test_a_projection_that_loses_too_much_is_warned_of(made, tmp_path, score):
-    _, result, error = score("--scorer", "trak", "--k", 8, "--out", tmp_path / "bad")
-    assert result["agreement"]["t"] < 0.9 and "scores from k = 8 numbers agree to about" in error
+    _, result, error = score("--scorer", "trak", "--k", 2, "--out", tmp_path / "bad")
+    assert result["agreement"]["t"] < 0.9 and "scores from k = 2 numbers agree to about" in error
     _, result, error = score("--scorer", "trak", "--k", 4096, "--out", tmp_path / "good")
     assert 0.9 < result["agreement"]["t"] < 1 and "agree to about" not in error
     few = ("--parameters", "ln_f")
