@@ -17,7 +17,7 @@ class ModelOptions(Command):
     """The options of every command that trains."""
 
     parametrization: Parametrization | None = None
-    """Of the ladder: completep (one rate for every width and depth) or standard; None: completep."""
+    """Of the ladder: completep (its rate holds for every width and depth) or standard; None: completep."""
     precision: Precision | None = None
     """float32 or bf16; None: bf16 where the chip has it."""
     eps_root: float | None = None

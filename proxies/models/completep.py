@@ -1,4 +1,4 @@
-"""CompleteP: one learning rate for every width and depth of the ladder (Dey et al. 2025, arXiv 2505.01618, table 1).
+"""CompleteP: a learning rate that holds for every width and depth of the ladder (Dey et al. 2025, 2505.01618, table 1).
 
 With w and d the width and depth relative to the base rung, alpha = 1 and AdamW, a model has
 
@@ -17,6 +17,7 @@ AdamW's eps goes with the size of a gradient, 1/w and in branches 1/d (2512.2238
 SGD's step has that size too, so its rate is AdamW's divided by it. Rate times decay is the same for every matrix.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -26,11 +27,8 @@ BASE_WIDTH, BASE_DEPTH = 64, 2
 """The rung at which every factor is 1."""
 SIGMA = 0.02
 """Standard deviation of initial values there: that of `transformers`."""
-LEARNING_RATE = 4e-3
-"""AdamW's peak rate, whatever the batch size and the number of steps.
-
-Measured over batches of 128 to 2,048 tokens and 400 to 1,600 steps (`docs/training.md`).
-"""
+LEARNING_RATE = 3.5e-3
+"""AdamW's peak rate there (`learning_rate`)."""
 LAST_NORMS = ("ln_f", "norm", "final_layer_norm")
 BRANCH_ENDS = ("c_proj", "o_proj", "down_proj", "dense", "dense_4h_to_h")
 LAYERS = ("h", "layers")
@@ -46,6 +44,15 @@ class Scale(NamedTuple):
     def sgd(self) -> float:
         """What SGD's rate is multiplied by, and its decay divided by."""
         return self.rate / self.eps
+
+
+def learning_rate(depth: int) -> float:
+    """AdamW's peak rate at any width, batch size and number of steps; it goes with the root of the depth.
+
+    That of the base rung is the best there, and the root is no part of the paper, in which one rate serves every depth:
+    measured, the best rate rose with depth at every width (`docs/training.md`).
+    """
+    return LEARNING_RATE * math.sqrt(depth / BASE_DEPTH)
 
 
 def parametrize(model: Any, *, width: int, depth: int) -> None:

@@ -148,6 +148,12 @@ def model_width(spec: Spec) -> int | None:
     return spec.get("width") or next(known, None)
 
 
+def model_depth(spec: Spec) -> int:
+    """The number of layers of a model of the ladder."""
+    config = spec["config"]
+    return config["n_layer"] if "n_layer" in config else config["num_hidden_layers"]
+
+
 def origin_of(spec: Spec) -> str:
     """What decides the usual learning rate: the source, or `pretrained` for any model that is trained further."""
     starts = "initial" in spec or "file" in spec

@@ -12,7 +12,7 @@ from thresher.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
 from thresher.errors import InputError
 from thresher.proxies.models import completep, ladder
 from thresher.proxies.models.fits import Spec
-from thresher.proxies.models.spec import model_width, origin_of
+from thresher.proxies.models.spec import model_depth, model_width, origin_of
 from thresher.proxies.settings import LATER
 from thresher.proxies.training.smooth import SmoothAdamW
 
@@ -137,8 +137,8 @@ class TrainConfig:
     def peak_rate(self, spec: Spec) -> float:
         """The peak learning rate for the model of `spec`: the one asked for, or else that of a rule.
 
-        The rule is by batch size for SGD; for AdamW one rate serves the ladder, or with `parametrization` standard one
-        for each width. Where the source is pretrained it is smaller.
+        The rule is by batch size for SGD; for AdamW it is by the depth of a model of the ladder, or with
+        `parametrization` standard by its width. Where the source is pretrained it is smaller.
         """
         source, width = origin_of(spec), model_width(spec)
         if self.learning_rate is not None:
@@ -148,7 +148,7 @@ class TrainConfig:
         if source in PRETRAINED_RATES:
             return PRETRAINED_RATES[source]
         if spec.get("parametrization") == "completep":
-            return completep.LEARNING_RATE
+            return completep.learning_rate(model_depth(spec))
         return ladder.language_learning_rate(width) if width else 1e-3
 
     def settled(self, spec: Spec) -> "TrainConfig":
