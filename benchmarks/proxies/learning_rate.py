@@ -3,10 +3,10 @@
     python -m benchmarks.proxies.learning_rate DOCUMENTS OUT [--seeds 3] [--minutes 60] [--json FILE] [--picture FILE]
 
 DOCUMENTS has a column `text`. GPT-2 models of every width and depth of the grid, apart from the ladder's own choice of
-a depth for a width, are trained by CompleteP at multiples of one rate, half of it and once first, from every seed; a
-rung whose lowest mean loss stands at an end gets the next multiple too, and one whose does not the half step on the
-better side. With `--standard` multiples of the standard parametrisation's own rule as well, where the grid meets the
-ladder.
+a depth for a width, are trained by CompleteP at multiples of the default rate of their depth, half of it and once first,
+from every seed; a rung whose lowest mean loss stands at an end gets the next multiple too, and one whose does not the
+half step on the better side. With `--standard` multiples of the standard parametrisation's own rule as well, where the
+grid meets the ladder.
 Besides, at the base rung, other batches and durations. The grid's runs are long enough to leave token frequencies: in
 shorter ones some seeds have left them and some have not, and chance decides.
 Each run is a line of OUT/runs.jsonl: started again, the benchmark goes on; after --minutes no other run is begun.
@@ -27,7 +27,7 @@ from benchmarks.command import thresher
 from benchmarks.loop import machine
 from thresher.data import Examples, open_examples
 from thresher.errors import InputError
-from thresher.proxies import Shape, TrainConfig, evaluate, language_learning_rate, model_spec, open_model, train
+from thresher.proxies import Shape, TrainConfig, evaluate, model_spec, open_model, train
 
 WIDTHS, DEPTHS = (32, 64, 128, 256), (2, 4, 8)
 BASE = (64, 2)
@@ -36,8 +36,6 @@ RANGE = (1 / 16, 16.0)
 BATCHES, DURATIONS = (2, 32), (400, 4870)
 """Of the base rung: other batches over as many tokens; other numbers of steps, too few and 20 tokens a parameter."""
 VOCAB_SIZE, LENGTH, BATCH, STEPS = 320, 64, 8, 1600
-RATE = 4e-3
-"""Of which the rates are multiples; the base rung's, for a batch of BATCH sequences."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,6 @@ class Run:
     def rung(self) -> "Run":
         """What is compared over rates and seeds."""
         return replace(self, multiple=0.0, seed=0)
-
-    @property
-    def rate(self) -> float:
-        return self.multiple * (RATE if self.parametrization == "completep" else language_learning_rate(self.width))
 
     @property
     def cost(self) -> float:
@@ -95,11 +89,11 @@ class Sweep:
         out = self.root / "model"
         shutil.rmtree(out, ignore_errors=True)
         shutil.rmtree(self.root / ".model.partial", ignore_errors=True)
-        config = TrainConfig.for_language(
-            steps=run.steps, batch_size=run.batch, learning_rate=run.rate, precision="float32"
-        )
+        spec = _spec(run, self.pool)
+        config = TrainConfig.for_language(steps=run.steps, batch_size=run.batch, precision="float32")
+        config = replace(config, learning_rate=run.multiple * config.peak_rate(spec))
         try:
-            train(_spec(run, self.pool), self.pool, out=out, config=config, seed=run.seed, device="cpu")
+            train(spec, self.pool, out=out, config=config, seed=run.seed, device="cpu")
         except InputError:
             return None
         indices = np.arange(len(self.held_out))
@@ -241,7 +235,7 @@ def main() -> None:
     if options.picture:
         draw(table, options.picture)
     if options.json:
-        about = {"benchmark": "learning-rate", "machine": machine(), "date": time.strftime("%Y-%m-%d"), "rate": RATE}
+        about = {"benchmark": "learning-rate", "machine": machine(), "date": time.strftime("%Y-%m-%d")}
         runs = [{**asdict(run), "loss": loss} for run, loss in sweep.losses.items()]
         options.json.write_text(json.dumps(about | {"table": table, "runs": runs}, indent=1) + "\n")
 
