@@ -3,10 +3,10 @@
     python -m benchmarks.proxies.learning_rate DOCUMENTS OUT [--seeds 3] [--minutes 60] [--json FILE] [--picture FILE]
 
 DOCUMENTS has a column `text`. GPT-2 models of every width and depth of the grid, apart from the ladder's own choice of
-a depth for a width, are trained by CompleteP at multiples of the default rate of their depth, half of it and once first,
-from every seed; a rung whose lowest mean loss stands at an end gets the next multiple too, and one whose does not the
-half step on the better side. With `--standard` multiples of the standard parametrisation's own rule as well, where the
-grid meets the ladder.
+a depth for a width, are trained by CompleteP at multiples of the default rate of their depth, half of it and once
+first, from every seed; a rung whose lowest mean loss stands at an end gets the next multiple too, and one whose does
+not the half step on the better side. With `--standard` multiples of the standard parametrisation's own rule as well,
+where the grid meets the ladder.
 Besides, at the base rung, other batches and durations. The grid's runs are long enough to leave token frequencies: in
 shorter ones some seeds have left them and some have not, and chance decides.
 Each run is a line of OUT/runs.jsonl: started again, the benchmark goes on; after --minutes no other run is begun.
