@@ -24,7 +24,7 @@ TOPICS = {
 }
 PIECE = 1500
 """Characters in a document of the pool."""
-DOMAIN_FILES, DOMAIN_PIECES = 50, 60
+DOMAIN_FILES, DOMAIN_PIECES = 50, 120
 """At most so many files and documents of a domain: the demo takes minutes whatever the installation holds."""
 
 Row = tuple[str, str, str]
