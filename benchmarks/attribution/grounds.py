@@ -226,7 +226,7 @@ LANGUAGE = Setting(
     repeats=2,
     ks=(512,),
 )
-"""At a third of the ladder's rate, where two retrainings of a subset agree by .77; at the rate itself by .20."""
+"""At a third of the ladder's rate of then, 2e-3, where two retrainings of a subset agree by .77; at 2e-3 by .20."""
 FULL_RATE = replace(LANGUAGE, table=ModelSettings(size="0.3M", parametrization="standard", epochs=4, batch_size=16))
 SECOND_DRAW: dict[str, Any] = {"prepare": partial(text_corpus, pool=0.1, target=0.6), "data": "text-2"}
 SETTINGS = {

@@ -52,7 +52,8 @@ def check(
     lines: tuple[str, ...] = tuple(LINES),
 ) -> Report:
     """`count` signals, of all kinds in turn, each at a drawn moment of a drawn command."""
-    ground.finish("select")
+    for name in lines:
+        ground.finish_for(name if name in STAGES else "select")
     draw, report, whole = random.Random(seed), Report("kills"), _Whole(ground)
     while report.tried < count:
         kind = kinds[report.tried % len(kinds)]
