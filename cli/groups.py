@@ -43,7 +43,7 @@ SAID = {
     "out": "Where the result goes.",
     "epochs": "Passes over the data.",
     "batch_size": "Examples in a step.",
-    "learning_rate": "The highest rate; left out: from the model's width.",
+    "learning_rate": "The highest rate; left out: the usual one for the model.",
     "optimizer": "adamw or sgd; left out: adamw for language, sgd for vision.",
     "momentum": "Of sgd.",
     "weight_decay": "Of the optimiser.",

@@ -52,5 +52,5 @@ class ModelSettings:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Everything as an artefact's request holds it; what came later is there only where it is in use."""
-        return {name: value for name, value in asdict(self).items() if value or name not in LATER}
+        """Everything as an artefact's request holds it; what came later is there only where it is said."""
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in LATER}

@@ -1,4 +1,4 @@
-"""Does one learning rate serve every width and depth? Held-out loss by rate, width, depth and seed, at equal tokens.
+"""Does the default rate serve every width and depth? Held-out loss by rate, width, depth and seed, at equal tokens.
 
     python -m benchmarks.proxies.learning_rate DOCUMENTS OUT [--seeds 3] [--minutes 60] [--json FILE] [--picture FILE]
 
@@ -85,13 +85,17 @@ class Sweep:
         loss = self.losses[run]
         return float("inf") if loss is None else loss
 
+    def rate(self, run: Run) -> float:
+        """The peak rate of a run."""
+        return run.multiple * TrainConfig.for_language().peak_rate(_spec(run, self.pool))
+
     def _measure(self, run: Run) -> float | None:
         out = self.root / "model"
         shutil.rmtree(out, ignore_errors=True)
         shutil.rmtree(self.root / ".model.partial", ignore_errors=True)
         spec = _spec(run, self.pool)
         config = TrainConfig.for_language(steps=run.steps, batch_size=run.batch, precision="float32")
-        config = replace(config, learning_rate=run.multiple * config.peak_rate(spec))
+        config = replace(config, learning_rate=self.rate(run))
         try:
             train(spec, self.pool, out=out, config=config, seed=run.seed, device="cpu")
         except InputError:
@@ -236,7 +240,7 @@ def main() -> None:
         draw(table, options.picture)
     if options.json:
         about = {"benchmark": "learning-rate", "machine": machine(), "date": time.strftime("%Y-%m-%d")}
-        runs = [{**asdict(run), "loss": loss} for run, loss in sweep.losses.items()]
+        runs = [{**asdict(run), "rate": sweep.rate(run), "loss": loss} for run, loss in sweep.losses.items()]
         options.json.write_text(json.dumps(about | {"table": table, "runs": runs}, indent=1) + "\n")
 
 

@@ -50,9 +50,10 @@ def learning_rate(depth: int) -> float:
     """AdamW's peak rate at any width, batch size and number of steps; it goes with the root of the depth.
 
     That of the base rung is the best there, and the root is no part of the paper, in which one rate serves every depth:
-    measured, the best rate rose with depth at every width (`docs/training.md`).
+    measured, the best rate rose with depth at every width (`docs/training.md`). Of three digits, so that a rate that is
+    read and given back is the same run.
     """
-    return LEARNING_RATE * math.sqrt(depth / BASE_DEPTH)
+    return float(f"{LEARNING_RATE * math.sqrt(depth / BASE_DEPTH):.3g}")
 
 
 def parametrize(model: Any, *, width: int, depth: int) -> None:

@@ -35,7 +35,7 @@ class TrainConfig:
     optimizer: str = "adamw"
     """`adamw` or `sgd`."""
     learning_rate: float | None = None
-    """The peak; None takes the ladder's rule for the model's width or the batch size."""
+    """The peak; None takes the usual one for the model (`peak_rate`)."""
     schedule: str = "cosine"
     """How the rate falls after the warm-up: `cosine`, `linear`, `onecycle` (it also rises so) or `constant`."""
     warmup: float = 0.05
@@ -93,7 +93,7 @@ class TrainConfig:
 
     @classmethod
     def for_language(cls, **changes: Any) -> "TrainConfig":
-        """The defaults for text, with `changes`: AdamW on a cosine schedule, one epoch of shuffled sequences in 16s."""
+        """The defaults for text, with `changes`: AdamW on a cosine schedule, one epoch in shuffled batches of 16."""
         return replace(cls(shuffle_sequences=True), **changes)
 
     @classmethod
@@ -108,7 +108,10 @@ class TrainConfig:
     @classmethod
     def for_task(cls, task: str, **changes: Any) -> "TrainConfig":
         """The defaults for a task (`vision`, `language` or `text-classification`), with `changes`."""
-        return cls.for_vision(**changes) if task == "vision" else cls.for_language(**changes)
+        if task == "vision":
+            return cls.for_vision(**changes)
+        # Texts with a class each are sequences of their own.
+        return cls.for_language(**({"shuffle_sequences": False} if task == "text-classification" else {}) | changes)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -152,10 +155,7 @@ class TrainConfig:
         return ladder.language_learning_rate(width) if width else 1e-3
 
     def settled(self, spec: Spec) -> "TrainConfig":
-        """With the ladder's rate in it where none is asked for: a request names what it was trained at.
-
-        Of other models the rule has never changed, and their requests are as they were.
-        """
+        """With the ladder's rate in it where none is asked for, so that a request names what it was trained at."""
         if spec.get("parametrization") != "completep":
             return self
         return replace(self, learning_rate=self.peak_rate(spec))

@@ -5,11 +5,12 @@ each with its end token; packed sequences are cut from it wherever they end. Pro
 images, are sequences of their own. The stream is as long as the budget says, to the unit: what would go beyond it is
 cut off. So two runs with equal budgets are trained on exactly the same amount, whatever their examples are.
 
-With `shuffle_sequences` the packed sequences of each epoch are permuted before they are cut into batches: else a batch
-is a stretch of the stream, which is few documents where these are long. What are sequences of their own always are.
+With `shuffle_sequences`, the default of text, the packed sequences of each epoch are permuted before they are cut into
+batches: else a batch is a stretch of the stream, which is few documents where these are long. A sequence's place
+follows from the document in which it begins, so that two subsets keep the relative order of what both have.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -53,13 +54,12 @@ class Order:
         budget: int | None = None,
     ):
         self.examples, self.seed, self.indices = examples, seed, indices
-        self.is_packed = isinstance(examples, TokenExamples) and examples.layout.packed
+        self.is_packed = is_packed(examples)
         self.lengths = np.asarray(examples.lengths())
         held = int(self.lengths[indices].sum())
         self.budget = held if budget is None else budget
         if self.budget < 1:
             raise InputError(f"a budget of {budget} trains on nothing; pass 1 or more")
-        self.occurrence = _occurrence(indices)
         self.members: dict[str, np.ndarray] = {}
         if mixture is not None:
             domains = examples.domains[indices]
@@ -141,10 +141,17 @@ class Order:
         for epoch in np.unique(epochs).tolist():
             first, end = (min(-(-edge * self.budget // self.sequence_length), full) for edge in (epoch, epoch + 1))
             if epoch not in self._places:
-                self._places = {epoch: numpy_rng(self.seed, "sequences", epoch).permutation(end - first)}
+                self._places = {epoch: self._permutation(epoch, np.arange(first, end))}
             is_in = (epochs == epoch) & (places < full)
             found[is_in] = first + self._places[epoch][places[is_in] - first]
         return found
+
+    def _permutation(self, epoch: int, sequences: Int[np.ndarray, "s"]) -> Int[np.ndarray, "s"]:
+        """An order of the sequences of an epoch: by a key of the document that each begins in, and its turn there."""
+        segments, ends = self._epoch(epoch)
+        begins = sequences * self.sequence_length - epoch * self.budget
+        keys = numpy_rng(self.seed, "sequences", epoch).random(len(self.examples))
+        return _by_key(keys, segments.example[np.searchsorted(ends, begins, side="right")])
 
     def _draw_rows(self) -> Segments:
         """The rows of the whole run, epoch after epoch, the last one cut to the budget."""
@@ -179,11 +186,9 @@ class Order:
         """Permutations of all examples, one behind the other, as far as the budget goes; the last example whole."""
         passes, drawn = [], 0
         while drawn < self.budget:
-            # One key an example of the pool, whatever the subset; its repetitions are spread by the golden ratio.
             name = ("order", epoch) if not passes else ("order", epoch, len(passes))
-            keys = numpy_rng(self.seed, *name).random(len(self.examples))[self.indices]
-            order = np.argsort((keys + self.occurrence * 0.6180339887498949) % 1, kind="stable")
-            passes.append(self.indices[order])
+            keys = numpy_rng(self.seed, *name).random(len(self.examples))
+            passes.append(self.indices[_by_key(keys, self.indices)])
             drawn += int(self.lengths[passes[-1]].sum())
         return self._whole(np.concatenate(passes), self.budget)
 
@@ -215,6 +220,11 @@ class Order:
         return Segments(examples, np.zeros(len(examples), np.int64), self.lengths[examples])
 
 
+def is_packed(examples: Examples) -> TypeGuard[TokenExamples]:
+    """Whether whole documents stand in one stream, from which sequences are cut."""
+    return isinstance(examples, TokenExamples) and examples.layout.packed
+
+
 def num_steps(examples: Examples, config: TrainConfig, budget: int) -> int:
     """Steps of a training on some of `examples`, `budget` tokens (images) an epoch: as many as its `Order` has, or a
     few more where its sequences are fewer.
@@ -225,7 +235,7 @@ def num_steps(examples: Examples, config: TrainConfig, budget: int) -> int:
 
 def _unit(examples: Examples) -> float:
     """A sequence's length: of packed text fixed; of rows the pool's mean, the same for every subset of it."""
-    if isinstance(examples, TokenExamples) and examples.layout.packed:
+    if is_packed(examples):
         return float(examples.sequence_length)
     return float(np.asarray(examples.lengths()).mean())
 
@@ -236,6 +246,12 @@ def apportion(mixture: dict[str, float], names: dict[str, np.ndarray], total: in
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
     return counts.tolist()
+
+
+def _by_key(keys: np.ndarray, examples: np.ndarray) -> np.ndarray:
+    """An order of `examples`: one key an example of the pool, whatever the subset; repetitions are spread evenly."""
+    golden = 0.6180339887498949
+    return np.argsort((keys[examples] + _occurrence(examples) * golden) % 1, kind="stable")
 
 
 def _occurrence(indices: np.ndarray) -> np.ndarray:

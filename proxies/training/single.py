@@ -1,6 +1,7 @@
 """The model of one training as an artefact: what is asked is checked, trained where it was left, and written."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from thresher.proxies.models.weights import save_model
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.last_steps import LastSteps
 from thresher.proxies.training.optimizer_state import save_optimizer
-from thresher.proxies.training.order import Order
+from thresher.proxies.training.order import Order, is_packed
 from thresher.proxies.training.ranks import join
 from thresher.proxies.training.request import check_indices, check_mixture, check_weights, request_of
 from thresher.proxies.training.trainer import Trainer
@@ -67,6 +68,8 @@ def train(
         raise InputError("every example at `indices` has weight 0; give at least one of them a weight above 0")
     mixture = check_mixture(mixture, examples, positions)
     config, ranks = config.settled(spec), join(device)
+    if not is_packed(examples):  # which changes nothing, so it is no part of the request
+        config = replace(config, shuffle_sequences=False)
 
     def run(state: Path) -> Trainer:
         order = Order(examples, positions, mixture, config, seed=seed, budget=budget)

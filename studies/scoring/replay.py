@@ -130,9 +130,9 @@ def replay_of(
         )
     if "weights" in inputs or "training" not in config:
         raise InputError(f"{artifact.path} was trained with weights on its examples; give one trained without")
-    # At the rate that it was trained at, which a record of before the ladder's rate was in it does not have.
-    rate, seed = artifact.facts.get("learning_rate"), artifact.meta["seed"]
-    training = replace(TrainConfig.of_record(config["training"]), learning_rate=rate)
+    training, seed = TrainConfig.of_record(config["training"]), artifact.meta["seed"]
+    if training.learning_rate is None:  # where the default was not in the request: what it was then
+        training = replace(training, learning_rate=artifact.facts.get("learning_rate"))
     order = Order(pool, positions, config["mixture"], training, seed=seed, budget=config["budget"])
     spec = read_artifact_spec(artifact.path)
     trainer = Trainer(spec, pool, order, training, seed=seed, weights=None, device=device)

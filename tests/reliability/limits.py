@@ -49,7 +49,7 @@ def check(
 ) -> Report:
     """`count` cases, or all where there are fewer, drawn from every limit (or these `kinds`) in every stage."""
     for name in stages:
-        ground.finish_for(name if name in STAGES else "select")
+        ground.finish_for(name if name in STAGES else "validate")
     report, work = Report("limits"), ground.fresh("limits")
     (work / "cwd").mkdir()
     is_root = os.geteuid() == 0 and shutil.which("mount") is not None

@@ -9,6 +9,8 @@ import pytest
 from tests.cli.mix.lines import read_csv, run
 from tests.toy_corpus import write_corpus
 from thresher.cli.main import main
+from thresher.cli.mix.doremi import DoReMi
+from thresher.cli.mix.options import command_line
 from thresher.data.examples import open_examples
 from thresher.errors import InputError
 from thresher.proxies import TrainConfig
@@ -204,3 +206,10 @@ def test_a_run_s_budget_is_in_tokens_or_in_average_documents(toy):
     assert run_budget(pool, None, 12) == round(12 * pool.lengths().mean())
     with pytest.raises(InputError, match="--tokens 0 trains nothing"):
         run_budget(pool, 0, 10)
+
+
+@pytest.mark.parametrize("written, changed", [("--no-shuffle-sequences", {"shuffle_sequences": False}), ("", {}),
+                                              ("--compile", {"compile": True})])  # fmt: skip
+def test_the_line_that_replays_a_command_says_switches_as_they_are_read(written, changed):
+    line = command_line("doremi", DoReMi(pool=Path("pool"), out=Path("out"), **changed))
+    assert [part for part in line.split() if part not in "thresher mix doremi --pool pool --out out"] == written.split()

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tests.proxies.conftest import write_digits, write_text
 from thresher.artifacts import build
 from thresher.data.examples import TokenExamples
 from thresher.data.token_files import Layout, TokenWriter
@@ -26,23 +27,27 @@ LENGTH, END = 8, 0
 SIZES = [3, 1, 12, 5, 30, 8, 7, 2, 21, 4]
 
 
-@pytest.fixture(scope="module")
-def documents(tmp_path_factory) -> TokenExamples:
-    """Ten documents of 2 to 31 tokens; each token names its document, the last one is the end token."""
+def write_documents(path, sizes) -> TokenExamples:
+    """Packed documents of so many tokens and the end token; each token names its document."""
 
     def write(draft):
         layout = Layout(sequence_length=LENGTH, vocab_size=50, end_token=END, packed=True)
         layout.save(draft)
         with TokenWriter(draft, layout) as writer:
-            for number, size in enumerate(SIZES):
-                writer.append(np.append(np.full(size, number + 1), END), 1)
-        ids = [f"d{number}" for number in range(len(SIZES))]
+            for number, size in enumerate(sizes):
+                writer.append(np.append(np.full(size, number % 49 + 1), END), 1)
+        ids = [f"d{number}" for number in range(len(sizes))]
         with draft.file("examples.parquet") as file:
             pq.write_table(pa.table({"id": ids, "domain": ["ab"[number % 2] for number in range(len(ids))]}), file)
         return writer.facts()
 
-    path = tmp_path_factory.mktemp("documents") / "pool"
     return TokenExamples(build(path, kind="text-examples", config={}, seed=0, inputs={}, write=write))
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory) -> TokenExamples:
+    """Ten documents of 2 to 31 tokens."""
+    return write_documents(tmp_path_factory.mktemp("documents") / "pool", SIZES)
 
 
 def stream(order: Order) -> tuple[np.ndarray, np.ndarray]:
@@ -199,3 +204,32 @@ def test_images_are_shuffled_anyway(digits, value):
     assert [plain.batch(step).owners.tolist() for step in range(4)] == [
         told.batch(step).owners.tolist() for step in range(4)
     ]
+
+
+def test_shuffled_sequences_of_two_subsets_come_in_the_same_relative_order(tmp_path):
+    pool = write_documents(tmp_path / "pool", np.random.default_rng(5).integers(5, 40, 400).tolist())
+    halves = [np.sort(np.random.default_rng(seed).permutation(400)[:200]) for seed in (0, 1)]
+    budget = min(int(np.asarray(pool.lengths())[half].sum()) for half in halves)
+    seen = []
+    for half in halves:
+        order = Order(pool, half, None, TrainConfig.for_language(batch_size=4), seed=0, budget=budget)
+        steps = {}
+        for step in range(order.num_steps):
+            for row in order.batch(step).owners:
+                steps.setdefault(int(row[0]), step / order.num_steps)
+        seen.append(steps)
+    both = sorted(set(seen[0]) & set(seen[1]))
+    assert len(both) > 20
+    assert np.corrcoef([[steps[one] for one in both] for steps in seen])[0, 1] > 0.8
+
+
+def test_what_is_not_packed_is_asked_for_as_before(documents, tmp_path):
+    digits, text = write_digits(tmp_path / "digits"), write_text(tmp_path / "text", 20)
+    for name, examples, config, wanted in (
+        ("mlp-8x1", digits, TrainConfig.for_vision(steps=1, shuffle_sequences=True), None),
+        ("60k", text, TrainConfig.for_language(steps=1), None),
+        ("60K", documents, TrainConfig.for_language(steps=1), True),
+    ):
+        made = train(model_spec(name, examples), examples, out=tmp_path / name, config=config, seed=0, device="cpu")
+        assert made.meta["config"]["training"].get("shuffle_sequences") is wanted
+    assert "shuffle_sequences" not in TrainConfig.for_task("text-classification").record
