@@ -60,6 +60,7 @@ class Order:
         self.budget = held if budget is None else budget
         if self.budget < 1:
             raise InputError(f"a budget of {budget} trains on nothing; pass 1 or more")
+        self.occurrence = _occurrence(indices)
         self.members: dict[str, np.ndarray] = {}
         if mixture is not None:
             domains = examples.domains[indices]
@@ -119,7 +120,7 @@ class Order:
         at = (sequences[:, None] * self.sequence_length + np.arange(self.sequence_length)).ravel()
         at = at[at < self.num_units]
         epochs, owners, places = at // self.budget, np.empty_like(at), np.empty_like(at)
-        for epoch in np.unique(epochs).tolist():
+        for epoch in range(int(epochs.min()), int(epochs.max()) + 1):
             (segments, ends), is_in = self._epoch(epoch), epochs == epoch
             own = at[is_in] - epoch * self.budget
             row = np.searchsorted(ends, own, side="right")
@@ -138,7 +139,7 @@ class Order:
         """Which sequences of the stream stand at these places: each epoch's its own, one that is short at the end."""
         full = self.num_units // self.sequence_length
         epochs, found = places * self.sequence_length // self.budget, places.copy()
-        for epoch in np.unique(epochs).tolist():
+        for epoch in range(int(epochs.min()), int(epochs.max()) + 1):
             first, end = (min(-(-edge * self.budget // self.sequence_length), full) for edge in (epoch, epoch + 1))
             if epoch not in self._places:
                 self._places = {epoch: self._permutation(epoch, np.arange(first, end))}
@@ -147,11 +148,13 @@ class Order:
         return found
 
     def _permutation(self, epoch: int, sequences: Int[np.ndarray, "s"]) -> Int[np.ndarray, "s"]:
-        """An order of the sequences of an epoch: by a key of the document that each begins in, and its turn there."""
+        """An order of the sequences of an epoch: by a key of the document that each begins in and one of its turn."""
         segments, ends = self._epoch(epoch)
         begins = sequences * self.sequence_length - epoch * self.budget
-        keys = numpy_rng(self.seed, "sequences", epoch).random(len(self.examples))
-        return _by_key(keys, segments.example[np.searchsorted(ends, begins, side="right")])
+        documents = segments.example[np.searchsorted(ends, begins, side="right")]
+        turns, rng = _occurrence(documents), numpy_rng(self.seed, "sequences", epoch)
+        keys = rng.random(len(self.examples))[documents]
+        return np.argsort((keys + rng.random(len(documents))[turns]) % 1, kind="stable")
 
     def _draw_rows(self) -> Segments:
         """The rows of the whole run, epoch after epoch, the last one cut to the budget."""
@@ -186,9 +189,11 @@ class Order:
         """Permutations of all examples, one behind the other, as far as the budget goes; the last example whole."""
         passes, drawn = [], 0
         while drawn < self.budget:
+            # One key an example of the pool, whatever the subset; its repetitions are spread by the golden ratio.
             name = ("order", epoch) if not passes else ("order", epoch, len(passes))
-            keys = numpy_rng(self.seed, *name).random(len(self.examples))
-            passes.append(self.indices[_by_key(keys, self.indices)])
+            keys = numpy_rng(self.seed, *name).random(len(self.examples))[self.indices]
+            order = np.argsort((keys + self.occurrence * 0.6180339887498949) % 1, kind="stable")
+            passes.append(self.indices[order])
             drawn += int(self.lengths[passes[-1]].sum())
         return self._whole(np.concatenate(passes), self.budget)
 
@@ -246,12 +251,6 @@ def apportion(mixture: dict[str, float], names: dict[str, np.ndarray], total: in
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
     return counts.tolist()
-
-
-def _by_key(keys: np.ndarray, examples: np.ndarray) -> np.ndarray:
-    """An order of `examples`: one key an example of the pool, whatever the subset; repetitions are spread evenly."""
-    golden = 0.6180339887498949
-    return np.argsort((keys[examples] + _occurrence(examples) * golden) % 1, kind="stable")
 
 
 def _occurrence(indices: np.ndarray) -> np.ndarray:
