@@ -60,7 +60,7 @@ def test_a_model_is_replayed_at_the_rate_it_was_trained_at_whatever_the_default_
         monkeypatch.setattr(TrainConfig, "settled", lambda self, spec: self)
     model = train(spec, pool, out=tmp_path / "model", config=config, seed=3, device="cpu")
     asked = model.meta["config"]["training"]["learning_rate"]
-    assert asked == (completep.LEARNING_RATE if is_recorded else None)
+    assert asked == (config.peak_rate(spec) if is_recorded else None)
     monkeypatch.setattr(completep, "LEARNING_RATE", completep.LEARNING_RATE / 2)
     replay = replay_of(model.path, pool, device="cpu")
     replay.run()
