@@ -47,11 +47,11 @@ class Scale(NamedTuple):
 
 
 def learning_rate(depth: int) -> float:
-    """AdamW's peak rate at any width, batch size and number of steps; it goes with the root of the depth.
+    """AdamW's peak rate at any width, batch size and length of training; it goes with the root of the depth.
 
     That of the base rung is the best there, and the root is no part of the paper, in which one rate serves every depth:
-    measured, the best rate rose with depth at every width (`docs/training.md`). Of three digits, so that a rate that is
-    read and given back is the same run.
+    measured, the best rate rose with depth at every width, and with length (`docs/training.md`). Of three digits, so
+    that a rate that is read and given back is the same run.
     """
     return float(f"{LEARNING_RATE * math.sqrt(depth / BASE_DEPTH):.3g}")
 
