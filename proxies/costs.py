@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from thresher.artifacts import Artifact
-from thresher.data.examples import Examples, TokenExamples
+from thresher.data.examples import Examples, is_packed
 from thresher.outputs import Batch, logits_of
 from thresher.proxies.flops import counting_flops
 
@@ -56,7 +56,7 @@ def longest_sequence(examples: Examples) -> tuple[Batch, int]:
 
     Of packed text that is a full sequence.
     """
-    if isinstance(examples, TokenExamples) and examples.layout.packed:
+    if is_packed(examples):
         tokens = torch.full((1, examples.sequence_length), examples.layout.end_token)
         return {"input_ids": tokens, "labels": tokens}, examples.sequence_length
     lengths = examples.windows.lengths

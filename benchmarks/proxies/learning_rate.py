@@ -93,11 +93,11 @@ class Sweep:
         out = self.root / "model"
         shutil.rmtree(out, ignore_errors=True)
         shutil.rmtree(self.root / ".model.partial", ignore_errors=True)
-        spec = _spec(run, self.pool)
-        config = TrainConfig.for_language(steps=run.steps, batch_size=run.batch, precision="float32")
-        config = replace(config, learning_rate=self.rate(run))
+        config = TrainConfig.for_language(
+            steps=run.steps, batch_size=run.batch, learning_rate=self.rate(run), precision="float32"
+        )
         try:
-            train(spec, self.pool, out=out, config=config, seed=run.seed, device="cpu")
+            train(_spec(run, self.pool), self.pool, out=out, config=config, seed=run.seed, device="cpu")
         except InputError:
             return None
         indices = np.arange(len(self.held_out))

@@ -138,12 +138,12 @@ def command_line(action: str, command: Command) -> str:
         value = getattr(command, field.name)
         if value == field.default or field.name in NOT_REPLAYED:
             continue
-        values = [_published(item) for item in value] if isinstance(value, tuple) else [_published(value)]
         name = field.name.replace("_", "-")
         if isinstance(value, bool):
             parts.append(f"--{name}" if value else f"--no-{name}")
-        else:
-            parts += values if field.name in POSITIONAL else [f"--{name}", *values]
+            continue
+        parts += [] if field.name in POSITIONAL else [f"--{name}"]
+        parts += [_published(item) for item in (value if isinstance(value, tuple) else (value,))]
     # A ~ is for the shell, which takes it only where it is not quoted.
     return " ".join(f"~/{shlex.quote(part[2:])}" if part.startswith("~/") else shlex.quote(part) for part in parts)
 

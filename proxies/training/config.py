@@ -110,8 +110,9 @@ class TrainConfig:
         """The defaults for a task (`vision`, `language` or `text-classification`), with `changes`."""
         if task == "vision":
             return cls.for_vision(**changes)
-        # Texts with a class each are sequences of their own.
-        return cls.for_language(**({"shuffle_sequences": False} if task == "text-classification" else {}) | changes)
+        if task == "text-classification":  # each text is a sequence of its own
+            changes = {"shuffle_sequences": False} | changes
+        return cls.for_language(**changes)
 
     @property
     def record(self) -> dict[str, Any]:

@@ -10,13 +10,13 @@ batches: else a batch is a stretch of the stream, which is few documents where t
 follows from the document in which it begins, so that two subsets keep the relative order of what both have.
 """
 
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Int
 
-from thresher.data.examples import Examples, TokenExamples
+from thresher.data.examples import Examples, TokenExamples, is_packed
 from thresher.errors import InputError
 from thresher.outputs import Batch
 from thresher.proxies.training.config import TrainConfig
@@ -223,11 +223,6 @@ class Order:
         if num_units is not None:
             examples = examples[: int(np.searchsorted(np.cumsum(self.lengths[examples]), num_units, side="left")) + 1]
         return Segments(examples, np.zeros(len(examples), np.int64), self.lengths[examples])
-
-
-def is_packed(examples: Examples) -> TypeGuard[TokenExamples]:
-    """Whether whole documents stand in one stream, from which sequences are cut."""
-    return isinstance(examples, TokenExamples) and examples.layout.packed
 
 
 def num_steps(examples: Examples, config: TrainConfig, budget: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
-from thresher.data.examples import Examples
+from thresher.data.examples import Examples, is_packed
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import Spec, check_all, private_randomness
@@ -16,7 +16,7 @@ from thresher.proxies.models.weights import save_model
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.last_steps import LastSteps
 from thresher.proxies.training.optimizer_state import save_optimizer
-from thresher.proxies.training.order import Order, is_packed
+from thresher.proxies.training.order import Order
 from thresher.proxies.training.ranks import join
 from thresher.proxies.training.request import check_indices, check_mixture, check_weights, request_of
 from thresher.proxies.training.trainer import Trainer

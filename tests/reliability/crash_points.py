@@ -38,7 +38,7 @@ def check(ground: Ground, *, count: int, seed: int, stages: tuple[str, ...] = (*
 def _end_and_repeat(ground: Ground, name: str, work, draw: random.Random, report: Report, count: int) -> None:
     if name == "stacked":
         write_pictures(ground)
-    ground.finish_for(name if name in STAGES else "select")
+    ground.finish_for(name)
     line = (STAGES | MORE)[name]
     before = forked.eager if name in TRAINING else None
     whole = work / f"{name}-whole"

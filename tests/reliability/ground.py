@@ -1,6 +1,7 @@
 """What the reliability programs stand on: tiny sources, the stages of the loop, files by their hashes, a report."""
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -107,9 +108,10 @@ class Ground:
                 done.touch()
         return self.base
 
-    def finish_for(self, name: str) -> Path:
-        """The base, with all that a stage reads finished."""
-        return self.finish(*NEEDS.get(name, []))
+    def finish_for(self, *names: str) -> Path:
+        """The base, with all that these read finished: stages, and other lines, which read no more than `validate`."""
+        needed = [NEEDS.get(name, []) if name in STAGES else NEEDS["validate"] for name in names]
+        return self.finish(*itertools.chain(*needed))
 
     def stage(self, name: str, out: Path) -> list[str]:
         """The command line of a stage that writes into `out`."""

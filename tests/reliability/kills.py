@@ -52,8 +52,7 @@ def check(
     lines: tuple[str, ...] = tuple(LINES),
 ) -> Report:
     """`count` signals, of all kinds in turn, each at a drawn moment of a drawn command."""
-    for name in lines:
-        ground.finish_for(name if name in STAGES else "validate")
+    ground.finish_for(*lines)
     draw, report, whole = random.Random(seed), Report("kills"), _Whole(ground)
     while report.tried < count:
         kind = kinds[report.tried % len(kinds)]

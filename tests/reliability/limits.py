@@ -48,8 +48,7 @@ def check(
     ground: Ground, *, count: int, seed: int, stages: tuple[str, ...] = (*ALL, *COLD), kinds: tuple[str, ...] = ()
 ) -> Report:
     """`count` cases, or all where there are fewer, drawn from every limit (or these `kinds`) in every stage."""
-    for name in stages:
-        ground.finish_for(name if name in STAGES else "validate")
+    ground.finish_for(*stages)
     report, work = Report("limits"), ground.fresh("limits")
     (work / "cwd").mkdir()
     is_root = os.geteuid() == 0 and shutil.which("mount") is not None

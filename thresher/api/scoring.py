@@ -17,7 +17,7 @@ from thresher.attribution.features import featurize as features_module
 from thresher.attribution.scoring import scores as scores_module
 from thresher.attribution.scoring.kernel import Damping
 from thresher.attribution.scoring.traker_backend import score_with_traker, traker_options
-from thresher.data.examples import TokenExamples
+from thresher.data.examples import is_packed
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled
@@ -65,7 +65,7 @@ def featurize(
     """
     prepared = Examples.of(examples).load()
     if windows:
-        if not isinstance(prepared, TokenExamples) or not prepared.layout.packed:
+        if not is_packed(prepared):
             raise InputError(f"{prepared.artifact.path} holds no documents to take the windows of; leave out --windows")
         prepared = prepared.by_window()
     loaders = pairs_of(models, prepared)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -187,6 +187,11 @@ class _Tokens:
 
     def __getitem__(self, index: int) -> np.ndarray:
         return self.stream[self.offsets[index] : self.offsets[index + 1]]
+
+
+def is_packed(examples: Examples) -> TypeGuard[TokenExamples]:
+    """Whether whole documents stand in one stream, from which sequences are cut."""
+    return isinstance(examples, TokenExamples) and examples.layout.packed
 
 
 class WindowExamples(TokenExamples):
