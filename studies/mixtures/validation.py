@@ -147,7 +147,7 @@ def _write(
         "examples": settings.examples,
         "seeds": settings.seeds,
         "batch_size": model.batch_size,
-        "learning_rate": model.learning_rate,
+        "learning_rate": facts[0]["learning_rate"],
         "optimizer": model.optimizer,
     }
     rows = [asdict(run) for run in runs]

@@ -8,12 +8,14 @@ import pytest
 
 from tests.cli.mix.lines import read_csv, run
 from tests.toy_corpus import write_corpus
+from thresher.artifacts import open_artifact
 from thresher.cli.main import main
 from thresher.cli.mix.doremi import DoReMi
 from thresher.cli.mix.options import command_line
 from thresher.data.examples import open_examples
 from thresher.errors import InputError
 from thresher.proxies import TrainConfig
+from thresher.proxies.models.completep import learning_rate
 from thresher.proxies.training.order import Order
 from thresher.studies.experiments.training_sets import check_domains, supply
 from thresher.studies.mixtures.runs import run_budget
@@ -118,6 +120,7 @@ def test_validation_pairs_proposed_natural_uniform_and_best_observed(toy, found,
     natural = next(row for row in result["paired"] if row["baseline"] == "natural")
     assert natural["mean"] < 0
     assert (Path(result["path"]) / "report.html").exists()
+    assert open_artifact(Path(result["path"])).meta["config"]["learning_rate"] == learning_rate(1)  # of 30k
     assert run(capsys, *arguments)[1]["built"] is False
 
 
