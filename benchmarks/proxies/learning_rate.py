@@ -29,7 +29,7 @@ from thresher.data import Examples, open_examples
 from thresher.errors import InputError
 from thresher.proxies import Shape, TrainConfig, evaluate, model_spec, open_model, train
 
-WIDTHS, DEPTHS = (32, 64, 128, 256), (2, 4, 8)
+WIDTHS, DEPTHS = (32, 64, 128, 256), (1, 2, 4, 8)
 BASE = (64, 2)
 MULTIPLES = (0.5, 1.0)
 RANGE = (1 / 16, 16.0)

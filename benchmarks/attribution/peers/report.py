@@ -24,7 +24,8 @@ for 64 targets; its eigendecompositions cost the same at any number of images) a
 global projection; only the collection of gradients counts, not the loading). Not all packages take the same gradients:
 kronfluence leaves out norms, and bergson everything but the weights of linear layers inside the transformer, so the
 output matrix too. k of bergson's per-module projection is the sum over its 16 modules. The process of Thresher and of
-bergson is its command line with its own batch size.
+bergson is its command line with its own batch size; where none stands it was not run. Thresher's rows are of two-sided
+and dense projections: what the default one takes today stands in `docs/projections.md`.
 """
 
 
@@ -74,32 +75,17 @@ def _timings(rows: list[dict]) -> str:
     lines = [_line(head), _line(["---"] * len(head))]
     for row in rows:
         who = [f"{row['peer']} {row['version']}".removesuffix(" this checkout"), row["method"], f"{row['k'] or '-'}"]
-        if "error" in row or "ratio" not in row or "process_seconds" not in row:
-            lines.append(
-                _line(
-                    [
-                        *who,
-                        row["batch"],
-                        "",
-                        "",
-                        "failed, see below" if "error" in row else "not measured",
-                        f"{row['num_examples']:,}",
-                        "",
-                        "",
-                    ]
-                )
-            )
+        examples = f"{row['num_examples']:,}"
+        if "error" in row or "ratio" not in row:
+            why = "failed, see below" if "error" in row else "not measured"
+            lines.append(_line([*who, row["batch"], "", "", why, examples, "", ""]))
             continue
         low, high = row["ratio_quartiles"]
         ratio = f"**{row['ratio']:.2f}** ({low:.2f} to {high:.2f}, {row['rounds']})"
-        times = [
-            row["batch"],
-            f"{row['plain_seconds']:.3f}",
-            f"{row['seconds']:.3f}",
-            ratio,
-            f"{row['num_examples']:,}",
-        ]
-        lines.append(_line([*who, *times, f"{row['process_seconds']:.1f}", f"{row['peak_mb']:.0f}"]))
+        times = [row["batch"], f"{row['plain_seconds']:.3f}", f"{row['seconds']:.3f}", ratio, examples]
+        has_process = "process_seconds" in row
+        process = [f"{row['process_seconds']:.1f}", f"{row['peak_mb']:.0f}"] if has_process else ["", ""]
+        lines.append(_line([*who, *times, *process]))
     lines += ["", *filter(None, map(_parts, rows))]
     return "\n".join(lines).rstrip() + "\n"
 
