@@ -27,8 +27,8 @@ BASE_WIDTH, BASE_DEPTH = 64, 2
 """The rung at which every factor is 1."""
 SIGMA = 0.02
 """Standard deviation of initial values there: that of `transformers`."""
-LEARNING_RATE = 3.5e-3
-"""AdamW's peak rate there (`learning_rate`)."""
+LEARNING_RATE, UNSHUFFLED = 3.5e-3, 2e-3
+"""AdamW's peak rate there (`learning_rate`), and at any depth where sequences are not shuffled."""
 LAST_NORMS = ("ln_f", "norm", "final_layer_norm")
 BRANCH_ENDS = ("c_proj", "o_proj", "down_proj", "dense", "dense_4h_to_h")
 LAYERS = ("h", "layers")
@@ -46,13 +46,17 @@ class Scale(NamedTuple):
         return self.rate / self.eps
 
 
-def learning_rate(depth: int) -> float:
+def learning_rate(depth: int, *, is_shuffled: bool = True) -> float:
     """AdamW's peak rate at any width, batch size and length of training; it goes with the root of the depth.
+
+    Batches of neighbouring sequences, which are of few documents, take less (`UNSHUFFLED`, docs/log.md, 2026-11-29).
 
     That of the base rung is the best there, and the root is no part of the paper, in which one rate serves every depth:
     measured, the best rate rose with depth at every width, and with length (`docs/training.md`). Of three digits, so
     that a rate that is read and given back is the same run.
     """
+    if not is_shuffled:
+        return UNSHUFFLED
     return float(f"{LEARNING_RATE * math.sqrt(depth / BASE_DEPTH):.3g}")
 
 

@@ -66,9 +66,9 @@ class TrainConfig:
     """Through `torch.compile`."""
     keep_optimizer: bool = False
     """Keep the optimiser's state at the end beside the weights (`optimizer_state`): trackstar takes second moments."""
-    shuffle_sequences: bool = False
-    """Permute the packed sequences of each epoch (`order`), so that a batch is of many documents. The defaults for text
-    do; False is how everything was trained before.
+    shuffle_sequences: bool = True
+    """Permute the packed sequences of each epoch (`order`), so that a batch is of many documents. What is not packed is
+    permuted one by one anyway. A record without it is of before, when nothing was permuted.
     """
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class TrainConfig:
     @classmethod
     def for_language(cls, **changes: Any) -> "TrainConfig":
         """The defaults for text, with `changes`: AdamW on a cosine schedule, one epoch in shuffled batches of 16."""
-        return replace(cls(shuffle_sequences=True), **changes)
+        return cls(**changes)
 
     @classmethod
     def for_vision(cls, **changes: Any) -> "TrainConfig":
@@ -102,8 +102,8 @@ class TrainConfig:
 
         They are SGD, one cycle, weight decay 5e-4, batches of 512, 30 epochs, and no clipping.
         """
-        vision = cls(optimizer="sgd", schedule="onecycle", weight_decay=5e-4, clip=None, batch_size=512, epochs=30.0)
-        return replace(vision, **changes)
+        own = {"optimizer": "sgd", "schedule": "onecycle", "weight_decay": 5e-4, "clip": None, "batch_size": 512}
+        return cls(**own | {"epochs": 30.0, "shuffle_sequences": False} | changes)
 
     @classmethod
     def for_task(cls, task: str, **changes: Any) -> "TrainConfig":
@@ -122,7 +122,7 @@ class TrainConfig:
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> "TrainConfig":
         """The configuration that `record` was made of, also after a way through JSON."""
-        return cls(**{**record, "betas": tuple(record["betas"])})
+        return cls(**{"shuffle_sequences": False, **record, "betas": tuple(record["betas"])})
 
     def num_units(self, budget: int, sequence_length: float) -> int:
         """Tokens, or images, that the whole run sees, where an epoch has `budget` of them.
@@ -141,8 +141,9 @@ class TrainConfig:
     def peak_rate(self, spec: Spec) -> float:
         """The peak learning rate for the model of `spec`: the one asked for, or else that of a rule.
 
-        The rule is by batch size for SGD; for AdamW it is by the depth of a model of the ladder, or with
-        `parametrization` standard by its width. Where the source is pretrained it is smaller.
+        The rule is by batch size for SGD; for AdamW it is by the depth of a model of the ladder and by whether
+        sequences are shuffled, or with `parametrization` standard by its width. Where the source is pretrained it is
+        smaller.
         """
         source, width = origin_of(spec), model_width(spec)
         if self.learning_rate is not None:
@@ -152,7 +153,7 @@ class TrainConfig:
         if source in PRETRAINED_RATES:
             return PRETRAINED_RATES[source]
         if spec.get("parametrization") == "completep":
-            return completep.learning_rate(model_depth(spec))
+            return completep.learning_rate(model_depth(spec), is_shuffled=self.shuffle_sequences)
         return ladder.language_learning_rate(width) if width else 1e-3
 
     def settled(self, spec: Spec) -> "TrainConfig":

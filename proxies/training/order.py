@@ -5,9 +5,11 @@ each with its end token; packed sequences are cut from it wherever they end. Pro
 images, are sequences of their own. The stream is as long as the budget says, to the unit: what would go beyond it is
 cut off. So two runs with equal budgets are trained on exactly the same amount, whatever their examples are.
 
-With `shuffle_sequences`, the default of text, the packed sequences of each epoch are permuted before they are cut into
-batches: else a batch is a stretch of the stream, which is few documents where these are long. A sequence's place
-follows from the document in which it begins, so that two subsets keep the relative order of what both have.
+With `shuffle_sequences`, the default, the packed sequences of each epoch are permuted before they are cut into batches:
+else a batch is a stretch of the stream, which is few documents where these are long. The first sequence that begins in
+a document stays where it is in the stream, whose documents are permuted anyway, and each other one goes to a place of
+its own, which follows from the document. So texts shorter than a sequence, of which a batch holds many, stay in order,
+and two subsets keep the relative order of what both have.
 """
 
 from typing import NamedTuple
@@ -22,6 +24,9 @@ from thresher.outputs import Batch
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.segments import Segments
 from thresher.seeds import numpy_rng
+
+GOLDEN = 0.6180339887498949
+"""The golden ratio's share: multiples of it, modulo 1, are spread evenly."""
 
 
 class Drawn(NamedTuple):
@@ -148,13 +153,19 @@ class Order:
         return found
 
     def _permutation(self, epoch: int, sequences: Int[np.ndarray, "s"]) -> Int[np.ndarray, "s"]:
-        """An order of the sequences of an epoch: by a key of the document that each begins in and one of its turn."""
+        """An order of the sequences of an epoch by keys from 0 to 1: of the first that begins in a document, its place
+        in the stream; of each other one a number drawn for the document and its turn in it.
+        """
         segments, ends = self._epoch(epoch)
-        begins = sequences * self.sequence_length - epoch * self.budget
-        documents = segments.example[np.searchsorted(ends, begins, side="right")]
-        turns, rng = _occurrence(documents), numpy_rng(self.seed, "sequences", epoch)
-        keys = rng.random(len(self.examples))[documents]
-        return np.argsort((keys + rng.random(len(documents))[turns]) % 1, kind="stable")
+        rows = np.searchsorted(ends, sequences * self.sequence_length - epoch * self.budget, side="right")
+        documents = segments.example[rows]
+        most = self.lengths // self.sequence_length + 1  # that can begin in one pass over each document of the pool
+        drawn = numpy_rng(self.seed, "sequences", epoch).random(int(most.sum()))
+        times, turns = np.divmod(_occurrence(documents), most[documents])
+        keys = (drawn[np.cumsum(most)[documents] - 1 - turns] + times * GOLDEN) % 1
+        is_first = np.diff(rows, prepend=-1) > 0
+        keys[is_first] = np.flatnonzero(is_first) / len(rows)
+        return np.argsort(keys, kind="stable")
 
     def _draw_rows(self) -> Segments:
         """The rows of the whole run, epoch after epoch, the last one cut to the budget."""
@@ -192,7 +203,7 @@ class Order:
             # One key an example of the pool, whatever the subset; its repetitions are spread by the golden ratio.
             name = ("order", epoch) if not passes else ("order", epoch, len(passes))
             keys = numpy_rng(self.seed, *name).random(len(self.examples))[self.indices]
-            order = np.argsort((keys + self.occurrence * 0.6180339887498949) % 1, kind="stable")
+            order = np.argsort((keys + self.occurrence * GOLDEN) % 1, kind="stable")
             passes.append(self.indices[order])
             drawn += int(self.lengths[passes[-1]].sum())
         return self._whole(np.concatenate(passes), self.budget)

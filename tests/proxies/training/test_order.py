@@ -58,7 +58,8 @@ def stream(order: Order) -> tuple[np.ndarray, np.ndarray]:
 
 
 def order_of(documents, indices, *, budget=None, mixture=None, seed=3, **config) -> Order:
-    return Order(documents, np.asarray(indices), mixture, TrainConfig(**config), seed=seed, budget=budget)
+    config = TrainConfig(**{"shuffle_sequences": False} | config)
+    return Order(documents, np.asarray(indices), mixture, config, seed=seed, budget=budget)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
@@ -183,15 +184,18 @@ def test_shuffled_sequences_are_those_of_each_epoch_in_another_order_and_a_short
 
 
 def test_a_record_without_shuffled_sequences_is_that_of_before():
-    assert "shuffle_sequences" not in TrainConfig().record
-    assert TrainConfig.of_record(TrainConfig(shuffle_sequences=True).record).shuffle_sequences
+    before = TrainConfig(shuffle_sequences=False)
+    assert "shuffle_sequences" not in before.record and TrainConfig.of_record(before.record) == before
+    assert TrainConfig.of_record(TrainConfig().record) == TrainConfig() == TrainConfig.for_language()
 
 
 def test_text_is_shuffled_unless_told_otherwise(documents):
     assert TrainConfig.for_language().shuffle_sequences and not TrainConfig.for_vision().shuffle_sequences
     settings = [ModelSettings(size="60k", shuffle_sequences=value) for value in (None, True, False)]
     spec = spec_of(settings[0], documents)
-    assert [train_config_of(one, spec).shuffle_sequences for one in settings] == [True, True, False]
+    configs = [train_config_of(one, spec) for one in settings]
+    assert [one.shuffle_sequences for one in configs] == [True, True, False]
+    assert [one.learning_rate for one in configs] == [3.5e-3, 3.5e-3, 2e-3]  # the last as it was before
 
 
 @pytest.mark.parametrize("value", [True, False])
@@ -206,21 +210,38 @@ def test_images_are_shuffled_anyway(digits, value):
     ]
 
 
-def test_shuffled_sequences_of_two_subsets_come_in_the_same_relative_order(tmp_path):
-    pool = write_documents(tmp_path / "pool", np.random.default_rng(5).integers(5, 40, 400).tolist())
+@pytest.mark.parametrize(("sizes", "least"), [((1, 3), 0.98), ((5, 10), 0.8), ((5, 40), 0.7), ((40, 120), 0.9)])
+def test_shuffled_sequences_of_two_subsets_come_in_the_same_relative_order(tmp_path, sizes, least):
+    """The mean moment at which each document is seen: of texts shorter than a sequence of 8 and longer."""
+    pool = write_documents(tmp_path / "pool", np.random.default_rng(5).integers(*sizes, 400).tolist())
     halves = [np.sort(np.random.default_rng(seed).permutation(400)[:200]) for seed in (0, 1)]
     budget = min(int(np.asarray(pool.lengths())[half].sum()) for half in halves)
-    seen = []
+    moments = []
     for half in halves:
         order = Order(pool, half, None, TrainConfig.for_language(batch_size=4), seed=0, budget=budget)
-        steps = {}
-        for step in range(order.num_steps):
-            for row in order.batch(step).owners:
-                steps.setdefault(int(row[0]), step / order.num_steps)
-        seen.append(steps)
-    both = sorted(set(seen[0]) & set(seen[1]))
-    assert len(both) > 20
-    assert np.corrcoef([[steps[one] for one in both] for steps in seen])[0, 1] > 0.8
+        owners = [order.batch(step).owners.ravel() for step in range(order.num_steps)]
+        steps = np.repeat(np.arange(order.num_steps), [len(one) for one in owners])
+        owners = np.concatenate(owners)
+        steps, owners = steps[owners >= 0], owners[owners >= 0]
+        with np.errstate(invalid="ignore"):  # what is not seen
+            moments.append(np.bincount(owners, steps, 400) / np.bincount(owners, minlength=400))
+    both = np.isfinite(moments[0]) & np.isfinite(moments[1])
+    assert both.sum() > 20 and np.corrcoef(moments[0][both], moments[1][both])[0, 1] > least
+
+
+@pytest.mark.parametrize("sizes", [[31] * 120, np.random.default_rng(1).integers(20, 50, 120).tolist()])
+def test_a_batch_repeats_a_document_no_more_than_in_a_random_permutation_whatever_the_seed(tmp_path, sizes):
+    pool = write_documents(tmp_path / "pool", sizes)
+    stream = Order(pool, np.arange(120), None, TrainConfig(batch_size=1, shuffle_sequences=False), seed=0)
+    begins = np.array([stream.batch(step).owners[0, 0] for step in range(stream.num_steps)])
+    ours, random = [], []
+    for seed in range(20):
+        order = Order(pool, np.arange(120), None, TrainConfig(batch_size=16), seed=seed)
+        batches = [order.batch(step).owners[:, 0] for step in range(order.num_steps)]
+        ours.append(np.mean([len(one) - len(set(one)) for one in batches]))
+        permuted = np.array_split(np.random.default_rng(seed).permutation(begins), order.num_steps)
+        random.append(np.mean([len(one) - len(set(one)) for one in permuted]))
+    assert np.mean(ours) < 1.2 * np.mean(random) and np.std(ours) < 2 * np.std(random)
 
 
 def test_what_is_not_packed_is_asked_for_as_before(documents, tmp_path):
