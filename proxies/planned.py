@@ -80,7 +80,7 @@ def say_planned(planned: Sequence[Planned], pool: Examples, *, workers: int | No
     process, costs_of = of_process(), {}
     for settings in dict.fromkeys(alike):
         spec = spec_of(settings, pool)
-        costs_of[settings] = cost_of(spec, train_config_of(settings, spec), pool, workspace.device)
+        costs_of[settings] = cost_of(spec, train_config_of(settings, spec, pool), pool, workspace.device)
     costs = [costs_of[settings] for settings in alike]
     low = high = 0.0
     for kind, cost in zip(planned, costs, strict=True):

@@ -85,7 +85,7 @@ class _Setup:
     ) -> "_Setup":
         """Raises InputError for a model or settings that cannot be."""
         spec = spec_of(settings, pool)
-        return cls(pool, settings, workspace, spec, train_config_of(settings, spec), last)
+        return cls(pool, settings, workspace, spec, train_config_of(settings, spec, pool), last)
 
     def check_last(self, trials: Sequence[Trial]) -> None:
         """Raise InputError for a trial that has fewer steps than are to be looked at."""
@@ -212,7 +212,7 @@ def check_trainable(
     With a `budget` also trainings of so many tokens (images) an epoch that have fewer than `average` steps.
     """
     spec = spec_of(settings, pool)
-    config = train_config_of(settings, spec)
+    config = train_config_of(settings, spec, pool)
     check_all(spec, (pool, *tasks.values()))
     last = LastSteps.of(tasks, average)
     if last is not None and budget is not None:

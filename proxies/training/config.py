@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from thresher.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
+from thresher.data.examples import Examples, is_packed
 from thresher.errors import InputError
 from thresher.proxies.models import completep, ladder
 from thresher.proxies.models.fits import Spec
@@ -103,16 +104,12 @@ class TrainConfig:
         They are SGD, one cycle, weight decay 5e-4, batches of 512, 30 epochs, and no clipping.
         """
         own = {"optimizer": "sgd", "schedule": "onecycle", "weight_decay": 5e-4, "clip": None, "batch_size": 512}
-        return cls(**own | {"epochs": 30.0, "shuffle_sequences": False} | changes)
+        return cls(**own | {"epochs": 30.0} | changes)
 
     @classmethod
     def for_task(cls, task: str, **changes: Any) -> "TrainConfig":
         """The defaults for a task (`vision`, `language` or `text-classification`), with `changes`."""
-        if task == "vision":
-            return cls.for_vision(**changes)
-        if task == "text-classification":  # each text is a sequence of its own
-            changes = {"shuffle_sequences": False} | changes
-        return cls.for_language(**changes)
+        return cls.for_vision(**changes) if task == "vision" else cls.for_language(**changes)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -156,11 +153,15 @@ class TrainConfig:
             return completep.learning_rate(model_depth(spec), is_shuffled=self.shuffle_sequences)
         return ladder.language_learning_rate(width) if width else 1e-3
 
-    def settled(self, spec: Spec) -> "TrainConfig":
-        """With the ladder's rate in it where none is asked for, so that a request names what it was trained at."""
-        if spec.get("parametrization") != "completep":
-            return self
-        return replace(self, learning_rate=self.peak_rate(spec))
+    def settled(self, spec: Spec, examples: Examples) -> "TrainConfig":
+        """What a request says of a training on `examples`: the ladder's own rate where none is asked for.
+
+        Of examples that are not packed, which are permuted one by one, it says nothing of sequences.
+        """
+        is_cut = is_packed(examples)
+        asked = self if is_cut else replace(self, shuffle_sequences=True)
+        rate = asked.peak_rate(spec) if spec.get("parametrization") == "completep" else self.learning_rate
+        return replace(self, learning_rate=rate, shuffle_sequences=is_cut and self.shuffle_sequences)
 
     def rate(self, step: int, num_steps: int) -> float:
         """The learning rate of `step` as a share of the peak. `onecycle` (1708.07120) is a cosine on both sides."""

@@ -1,14 +1,13 @@
 """The model of one training as an artefact: what is asked is checked, trained where it was left, and written."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from thresher.artifacts import Artifact, Draft, build, open_artifact
-from thresher.data.examples import Examples, is_packed
+from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import Spec, check_all, private_randomness
@@ -67,9 +66,7 @@ def train(
     if factors is not None and not factors[positions].any():
         raise InputError("every example at `indices` has weight 0; give at least one of them a weight above 0")
     mixture = check_mixture(mixture, examples, positions)
-    config, ranks = config.settled(spec), join(device)
-    if not is_packed(examples):  # which changes nothing, so it is no part of the request
-        config = replace(config, shuffle_sequences=False)
+    config, ranks = config.settled(spec, examples), join(device)
 
     def run(state: Path) -> Trainer:
         order = Order(examples, positions, mixture, config, seed=seed, budget=budget)

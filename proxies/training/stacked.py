@@ -88,6 +88,7 @@ def train_stack(
         raise InputError("the runs of a stack must have the same number of examples; train others by themselves")
     if all(is_artifact(member.out) for member in members):
         return [open_artifact(member.out, "model") for member in members]
+    config = config.settled(spec, examples)
     options: dict[str, Any] = {"config": config, "last": last, "device": device, "progress": progress}
     if len(members) < 2 or not can_stack(spec, config):
         return [

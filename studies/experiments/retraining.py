@@ -118,7 +118,7 @@ def retrain(
         raise InputError(f"repeats={repeats}; pass 1 or more")
     spec = spec_of(table, pool)
     check_all(spec, (pool, target))
-    train_config = train_config_of(table, spec)
+    train_config = train_config_of(table, spec, pool)
     config = {"spec": spec, "train_config": train_config.record, "num_subsets": num_subsets, "fraction": fraction}
     config |= {"repeats": repeats, "seeds": "of all subsets"}
     inputs = {"pool": pool.content_hash, "target": target.content_hash}

@@ -221,7 +221,7 @@ def _costs(results: Sequence[TrialResult], pool: Examples, model: ModelSettings,
     assert len({units_seen(result.model) for result in results if result.trial.training_set in arms}) == 1, (
         "arms saw different amounts"
     )
-    config = train_config_of(model, spec_of(model, pool))
+    config = train_config_of(model, spec_of(model, pool), pool)
     measuring = sum(result.evaluation.facts["seconds"] for result in results)
     return {
         "num_runs": len(results),

@@ -62,7 +62,7 @@ def reweight_by_doremi(pool: Examples, settings: DoReMiSettings, workspace: Work
         raise InputError(f"--seeds {settings.seeds}; pass 1 or more")
     tokens, budget = supply(pool), run_budget(pool, settings.tokens, settings.examples)
     spec = spec_of(settings.model, pool)
-    config = train_config_of(settings.model, spec)
+    config = train_config_of(settings.model, spec, pool)
     domains, uniform = list(tokens), dict.fromkeys(tokens, 1 / len(tokens))
     paths, flops = [], 0
     if not (workspace.root / "models").exists():

@@ -55,8 +55,8 @@ def run_mixtures(
     """Train and measure all trials, and return the facts of each, in their order; finished ones are only opened.
 
     Facts are `losses` by target, `flops`, `seen` (tokens, or images), `seconds` of training and measuring together,
-    `num_parameters` and the peak `learning_rate`. Raises InputError, before anything is trained, for targets that the model cannot read or that
-    were prepared with another tokenizer.
+    `num_parameters` and the peak `learning_rate`. Raises InputError, before anything is trained, for targets that the
+    model cannot read or that were prepared with another tokenizer.
     """
     targets = {name: open_examples(path) for name, path in bench.targets.items()}
     workspace = Workspace(bench.root, bench.device, progress, bench.executor)

@@ -60,7 +60,7 @@ def test_costs_are_of_the_model_as_it_is_trained(pool, request):
     examples = request.getfixturevalue(pool)
     size = "20K" if pool == "text" else "mlp-16x1"
     spec = model_spec(size, examples)
-    config = train_config_of(ModelSettings(size=size), spec)
+    config = train_config_of(ModelSettings(size=size), spec, examples)
     cost = cost_of(spec, config, examples, "cpu")
     kept = cost_of(spec, replace(config, keep_optimizer=True), examples, "cpu")
     assert cost.seconds > 0 and cost.memory > 4 * cost.weights and kept.weights == 3 * cost.weights

@@ -88,7 +88,7 @@ def train(
     if unknown := [name for name in given if name not in names]:
         known = ", ".join(names)
         raise InputError(f"{unknown[0]} is no setting of a training; pass some of {known}")
-    config = config or config_for(spec, **given)
+    config = config or config_for(spec, examples, **given)
     if not is_artifact(Path(out)):
         unit = budget or float(np.asarray(examples.lengths())[slice(None) if indices is None else indices].sum())
         say_training(spec, config, unit, examples, device)

@@ -20,7 +20,7 @@ def test_a_size_is_counted_without_the_model(size, text):
 def test_tokens_a_parameter_are_what_a_training_sees_to_the_token(text):
     settings = ModelSettings(size="60k", tokens_per_parameter=0.9)
     spec = spec_of(settings, text)
-    config, total = train_config_of(settings, spec), size_of(spec)["total"]
+    config, total = train_config_of(settings, spec, text), size_of(spec)["total"]
     assert config.num_tokens == round(0.9 * total)
     order = Order(text, np.arange(60), None, config, seed=0)
     assert order.num_units == config.num_tokens
@@ -40,10 +40,10 @@ def test_the_dial_is_in_a_request_only_where_it_is_turned():
 def test_two_lengths_and_tokens_of_images_are_refused(text, digits):
     twice = ModelSettings(size="60k", tokens_per_parameter=20, epochs=2)
     with pytest.raises(InputError, match="tokens_per_parameter=20 and epochs=2 both say how long"):
-        train_config_of(twice, spec_of(twice, text))
+        train_config_of(twice, spec_of(twice, text), text)
     images = ModelSettings(size="mlp-8x1", tokens_per_parameter=20)
     with pytest.raises(InputError, match="is of text, and 'mlp-8x1' reads images"):
-        train_config_of(images, spec_of(images, digits))
+        train_config_of(images, spec_of(images, digits), digits)
     none = ModelSettings(size="60k", tokens_per_parameter=-1)
     with pytest.raises(InputError, match="tokens_per_parameter=-1; pass a number above 0"):
-        train_config_of(none, spec_of(none, text))
+        train_config_of(none, spec_of(none, text), text)

@@ -190,10 +190,9 @@ def test_a_record_without_shuffled_sequences_is_that_of_before():
 
 
 def test_text_is_shuffled_unless_told_otherwise(documents):
-    assert TrainConfig.for_language().shuffle_sequences and not TrainConfig.for_vision().shuffle_sequences
     settings = [ModelSettings(size="60k", shuffle_sequences=value) for value in (None, True, False)]
     spec = spec_of(settings[0], documents)
-    configs = [train_config_of(one, spec) for one in settings]
+    configs = [train_config_of(one, spec, documents) for one in settings]
     assert [one.shuffle_sequences for one in configs] == [True, True, False]
     assert [one.learning_rate for one in configs] == [3.5e-3, 3.5e-3, 2e-3]  # the last as it was before
 
@@ -201,8 +200,8 @@ def test_text_is_shuffled_unless_told_otherwise(documents):
 @pytest.mark.parametrize("value", [True, False])
 def test_images_are_shuffled_anyway(digits, value):
     settings = ModelSettings(size="mlp-8x1", shuffle_sequences=value)
-    with pytest.raises(InputError, match="shuffle_sequences is of text, and 'mlp-8x1' reads images"):
-        train_config_of(settings, spec_of(settings, digits))
+    with pytest.raises(InputError, match="shuffle_sequences is of documents, and the pool holds images"):
+        train_config_of(settings, spec_of(settings, digits), digits)
     plain, told = (Order(digits, np.arange(20), None, TrainConfig(batch_size=5, shuffle_sequences=on), seed=0)
                    for on in (False, value))  # fmt: skip
     assert [plain.batch(step).owners.tolist() for step in range(4)] == [
@@ -253,4 +252,3 @@ def test_what_is_not_packed_is_asked_for_as_before(documents, tmp_path):
     ):
         made = train(model_spec(name, examples), examples, out=tmp_path / name, config=config, seed=0, device="cpu")
         assert made.meta["config"]["training"].get("shuffle_sequences") is wanted
-    assert "shuffle_sequences" not in TrainConfig.for_task("text-classification").record

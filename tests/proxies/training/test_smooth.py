@@ -68,7 +68,7 @@ def test_its_state_goes_to_disk_and_back(text, tmp_path, monkeypatch):
     assert broken.content_hash == whole.content_hash
 
 
-def test_a_request_says_it_only_where_it_is_in_use():
+def test_a_request_says_it_only_where_it_is_in_use(text):
     plain, smooth = (TrainConfig(shuffle_sequences=False, eps_root=root) for root in (0.0, 1e-6))
     assert "eps_root" not in plain.record and smooth.record["eps_root"] == 1e-6
     assert plain.record == {name: value for name, value in asdict(plain).items() if name not in LATER}
@@ -77,7 +77,7 @@ def test_a_request_says_it_only_where_it_is_in_use():
     settings = ModelSettings(size="60k")
     assert "eps_root" not in settings.record
     assert replace(settings, eps_root=1e-6).record["eps_root"] == 1e-6
-    assert train_config_of(replace(settings, eps_root=1e-6), {"task": "language"}).eps_root == 1e-6
+    assert train_config_of(replace(settings, eps_root=1e-6), model_spec("60k", text), text).eps_root == 1e-6
 
 
 def test_what_has_no_root_is_refused():
