@@ -69,7 +69,7 @@ def rate_lines(result: Mapping[str, Any]) -> list[str]:
 
     shown = [
         "Spearman with the reference, every recipe at its best rate (95 % intervals)",
-        f"{'multiple':<10}{'rate':<10}{'drop':<8}{'tau':<6}{'spread':<8}{'mean loss':<23}{'mean over sets':<23}"
+        f"{'multiple':<10}{'rate':<12}{'drop':<8}{'tau':<6}{'spread':<8}{'mean loss':<23}{'mean over sets':<23}"
         "those that can decide",
     ]
     for row in result["rates"]:
@@ -79,11 +79,11 @@ def rate_lines(result: Mapping[str, Any]) -> list[str]:
         marks += [word for word in ("recommended", "standard") if row["learning_rate"] == result[word]]
         means = "".join(f"{_spearman(row, name):<23}" for name in (ALL, MEAN, DECIDING))
         shown.append(
-            f"{row['multiple']:<10.3g}{row['learning_rate']:<10.3g}{row['drop']:<8.1%}{tau:<6}{noise:<8}{means}"
+            f"{row['multiple']:<10.3g}{row['learning_rate']:<12.6g}{row['drop']:<8.1%}{tau:<6}{noise:<8}{means}"
             f"{' '.join(marks)}"
         )
     named = [word for word in ("recommended", "standard") if result[word] is not None]
-    shown.append("set by set: " + ", ".join(f"{word} ({result[word]:.3g})" for word in named))
+    shown.append("set by set: " + ", ".join(f"{word} ({result[word]:.6g})" for word in named))
     for test in result["sets"]:
         values = "".join(f"{_spearman(row_of(result, result[word]), test):<23}" for word in named)
         left_out = "" if test in result["deciding"] else "  cannot decide"

@@ -23,6 +23,7 @@ from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.objective import objective_of
+from thresher.proxies.training.order import sequence_size
 from thresher.proxies.training.stacked import can_stack
 from thresher.shown import duration, size_of
 from thresher.workspace import Workspace
@@ -62,7 +63,7 @@ class Cost:
     weights: float
     epochs: float
     num_tokens: int | None
-    """What a training sees in all, where that is not a number of epochs."""
+    """What a training sees in all, where that is no number of epochs."""
     stacks: bool
 
     def units(self, of_an_epoch: float) -> float:
@@ -164,7 +165,7 @@ def cost_of(spec: Spec, config: TrainConfig, pool: Examples, device: str = "auto
         memory=16.0 * numbers + ACTIVATIONS * held.bytes * longest,  # weights, gradients, two moments
         weights=numbers * (12.0 if config.keep_optimizer else 4.0),
         epochs=config.epochs,
-        num_tokens=config.num_tokens,
+        num_tokens=config.num_units(0, sequence_size(pool)) if config.steps or config.num_tokens else None,
         stacks=can_stack(spec, config),
     )
 

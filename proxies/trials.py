@@ -1,7 +1,7 @@
 """Trials: models of given settings, each trained on given data from a given seed, and measured; many at once."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,15 @@ import numpy as np
 from jaxtyping import Int
 
 from thresher.artifacts import Artifact, is_artifact
+from thresher.canonical import hash_json
 from thresher.data.examples import Examples, open_examples
+from thresher.errors import InputError
 from thresher.executors.jobs import run_jobs
 from thresher.executors.workers import num_workers
 from thresher.progress import SILENT
 from thresher.proxies.evaluation import measure
 from thresher.proxies.models.fits import check_all
-from thresher.proxies.models.spec import Spec
+from thresher.proxies.models.spec import Spec, size_of
 from thresher.proxies.planned import Planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import spec_of, train_config_of
@@ -65,6 +67,13 @@ class TrialResult:
     trial: Trial
     model: Artifact
     evaluation: Artifact
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """How the model was trained: every setting, those that nobody named too."""
+        spec, training = (self.model.meta["config"][part] for part in ("spec", "training"))
+        of_ladder = {"parametrization": spec.get("parametrization", "standard")} if spec["source"] == "ladder" else {}
+        return {"shuffle_sequences": False, **training, **of_ladder}
 
 
 @dataclass(frozen=True)
@@ -217,6 +226,20 @@ def check_trainable(
     last = LastSteps.of(tasks, average)
     if last is not None and budget is not None:
         last.check(num_steps(pool, config, budget))
+
+
+def check_distinct(pool: Examples, sides: Iterable[ModelSettings]) -> None:
+    """Refuse two names of sizes that are one model trained alike: it would agree with itself, whatever was asked."""
+    names: dict[str, str] = {}
+    for settings in sides:
+        spec = spec_of(settings, pool)
+        config = train_config_of(settings, spec, pool)
+        first = names.setdefault(hash_json([spec | {"name": ""}, config.record]), settings.size)
+        if first != settings.size:
+            raise InputError(
+                f"{first!r} and {settings.size!r} are one model here, of {size_of(spec)['total']:,} parameters, and "
+                "would agree whatever is asked; leave one out, or give a size that is further away"
+            )
 
 
 def groups_of_trials(

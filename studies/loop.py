@@ -17,7 +17,7 @@ from thresher.attribution.scoring.traker_backend import check_traker
 from thresher.executors.workers import num_workers
 from thresher.progress import staged
 from thresher.proxies.planned import Planned, say_planned
-from thresher.proxies.trials import check_trainable, planned
+from thresher.proxies.trials import check_distinct, check_trainable, planned
 from thresher.studies.arms import (
     arms_of,
     asks_for_trust,
@@ -131,6 +131,7 @@ def check_prepared(study: Study, prepared: Prepared, workspace: Workspace) -> No
     budget, least = amount_of(study, prepared), min([1.0, *plan.random_budgets])
     check_trainable(pool, study.reference, tasks, average=plan.average, budget=round(least * budget))
     if asks_for_trust(study, num_arms_of(study)):
+        check_distinct(pool, (study.proxy, study.reference))
         check_trainable(pool, study.proxy, tasks, average=plan.average, budget=budget)
     if study.attribution.backend == "traker":
         asked = traker_options(study)

@@ -9,7 +9,8 @@ not the half step on the better side. With `--standard` multiples of the standar
 where the grid meets the ladder.
 Besides, at the base rung, other batches and durations. The grid's runs are long enough to leave token frequencies: in
 shorter ones some seeds have left them and some have not, and chance decides.
-Each run is a line of OUT/runs.jsonl: started again, the benchmark goes on; after --minutes no other run is begun.
+Each run is a line of OUT/runs.jsonl: started again, the benchmark goes on; after --minutes no other run is begun. A
+line whose rate is not that of its multiple today is of another default, and left out.
 """
 
 import argparse
@@ -69,7 +70,9 @@ class Sweep:
         if (root / "runs.jsonl").is_file():
             for line in (root / "runs.jsonl").read_text().splitlines():
                 row = json.loads(line)
-                self.losses[Run(**row["run"])] = row["loss"]
+                run = Run(**row["run"])
+                if row.get("rate") == self.rate(run):
+                    self.losses[run] = row["loss"]
 
     def loss(self, run: Run) -> float:
         """Held-out loss in nats a token; infinite where training diverged. Raises TimeoutError after the time."""
@@ -78,7 +81,8 @@ class Sweep:
                 raise TimeoutError
             begun = time.perf_counter()
             self.losses[run] = self._measure(run)
-            row = {"run": asdict(run), "loss": self.losses[run], "seconds": round(time.perf_counter() - begun, 1)}
+            row = {"run": asdict(run), "rate": self.rate(run), "loss": self.losses[run]}
+            row |= {"seconds": round(time.perf_counter() - begun, 1)}
             with (self.root / "runs.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(row, flush=True)
@@ -86,7 +90,7 @@ class Sweep:
         return float("inf") if loss is None else loss
 
     def rate(self, run: Run) -> float:
-        """The peak rate of a run."""
+        """The peak rate of a run, which is what it was trained at."""
         return run.multiple * TrainConfig.for_language().peak_rate(_spec(run, self.pool))
 
     def _measure(self, run: Run) -> float | None:

@@ -72,14 +72,18 @@ class Order:
             self.members = {name: indices[domains == name] for name in mixture if mixture[name] > 0}
             self.quota = dict(zip(self.members, apportion(mixture, self.members, self.budget), strict=True))
         self.sequence_length = examples.sequence_length if isinstance(examples, TokenExamples) else 1
-        unit = _unit(examples)
+        unit = sequence_size(examples)
         self.num_units = config.num_units(self.budget, unit)
         self.is_shuffled = config.shuffle_sequences and self.is_packed
         self._kept: dict[int, tuple[Segments, np.ndarray]] = {}
         self._places: dict[int, np.ndarray] = {}
         self.rows = None if self.is_packed else self._draw_rows()
         self.num_sequences = -(-self.num_units // self.sequence_length) if self.rows is None else len(self.rows.example)
-        self.num_steps = min(config.num_steps(self.num_units, unit), self.num_sequences)
+        # A last sequence that is cut before it predicts anything has no step to itself.
+        most = self.num_sequences if self._end_predicts() else self.num_sequences - 1
+        if not most:
+            raise InputError(f"a training on {self.num_units} token(s), none of which is predicted; give it more")
+        self.num_steps = min(config.num_steps(self.num_units, unit), most)
 
     @property
     def smallest_batch(self) -> int:
@@ -101,6 +105,13 @@ class Order:
             return {"all": self.num_units / int(self.lengths[self.indices].sum())}
         held = {name: int(self.lengths[members].sum()) for name, members in self.members.items()}
         return {name: epochs * self.quota[name] / held[name] for name in self.members}
+
+    def _end_predicts(self) -> bool:
+        """Whether the last sequence has something to predict, as every whole one does."""
+        if self.rows is None:
+            return (self.num_units - 1) % self.sequence_length > 0 or self.sequence_length == 1
+        last = self._separate(self.rows.at(slice(-1, None))).batch
+        return "labels" not in last or bool((last["labels"] != -100).any())
 
     def _separate(self, rows: Segments) -> Drawn:
         """Each example a sequence of its own; one at the end of the stream may be cut short."""
@@ -240,11 +251,11 @@ def num_steps(examples: Examples, config: TrainConfig, budget: int) -> int:
     """Steps of a training on some of `examples`, `budget` tokens (images) an epoch: as many as its `Order` has, or a
     few more where its sequences are fewer.
     """
-    unit = _unit(examples)
+    unit = sequence_size(examples)
     return config.num_steps(config.num_units(budget, unit), unit)
 
 
-def _unit(examples: Examples) -> float:
+def sequence_size(examples: Examples) -> float:
     """A sequence's length: of packed text fixed; of rows the pool's mean, the same for every subset of it."""
     if is_packed(examples):
         return float(examples.sequence_length)

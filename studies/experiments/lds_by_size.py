@@ -21,7 +21,7 @@ from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import check_trainable
+from thresher.proxies.trials import check_distinct, check_trainable
 from thresher.shown import with_interval
 from thresher.studies.experiments.lds import train_checkpoints
 from thresher.studies.experiments.retraining import retrain
@@ -66,6 +66,7 @@ def lds_ladder(
     everything = list(dict.fromkeys([*sizes, table.size]))
     if len(everything) < 2:
         raise InputError("a ladder needs a size other than the reference's; pass more of --ladder")
+    check_distinct(pool, [replace(table, size=size) for size in everything])
     for size in everything:
         check_trainable(pool, replace(table, size=size), {"target": target})
     common = {"seed": seed, "workers": workers}

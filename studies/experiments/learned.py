@@ -52,6 +52,6 @@ def little_learned(
             return (
                 f"the reference has learned little: {data} its held-out loss is {mean:.2f} nats a token, that "
                 f"of a model that counts {words} in the pool {bar:.2f}; a gain may be one in token frequencies alone. "
-                "Train it longer (tokens_per_parameter, epochs)"
+                "Train it longer"
             )
     return None

@@ -20,7 +20,7 @@ from thresher.proxies.planned import say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import usual_rate
 from thresher.proxies.training.last_steps import LastSteps
-from thresher.proxies.trials import Trial, TrialResult, check_trainable
+from thresher.proxies.trials import Trial, TrialResult, check_distinct, check_trainable
 from thresher.studies.experiments.rates import Losses, TriedRates, judge_rates
 from thresher.studies.experiments.training_sets import TrainingSet
 from thresher.studies.experiments.transfer import by_step, plan_recipes, planned_ladder, run_ladder
@@ -58,6 +58,7 @@ def learning_rate(
     if len(rates.tried) < 2:
         raise InputError(f"{len(rates.tried)} rates of the proxy; pass 2 or more to compare")
     sides = ((proxy, rates), (reference, reference_rates))
+    check_distinct(pool, (proxy, reference))
     for table, _ in sides:
         check_trainable(pool, table, test_sets)
     trials = plan_recipes(recipes, seed, budget)
@@ -71,7 +72,7 @@ def learning_rate(
     training = {"workers": workers, "workspace": workspace, "average": average}
     small, large = (_at_rates(pool, table, of_table, trials, test_sets, **training) for table, of_table in sides)
     inputs = {
-        f"{which} {rate:g} {run.trial.training_set} {run.trial.repeat}": run.evaluation.content_hash
+        f"{which} {rate} {run.trial.training_set} {run.trial.repeat}": run.evaluation.content_hash
         for which, side in (("proxy", small), ("reference", large))
         for rate, runs in side.items()
         for run in runs
@@ -106,6 +107,10 @@ def learning_rate(
         return {
             **facts,
             "own": {proxy.size: rates.own, reference.size: reference_rates.own},
+            "training": {
+                proxy.size: small[rates.nearest][0].training,
+                reference.size: large[reference_rates.nearest][0].training,
+            },
             "num_runs": sum(len(runs) for side in (small, large) for runs in side.values()),
             "largest_eigenvalue": largest_eigenvalue(model, heldout, seed=seed, device=workspace.device),
             **costs,
@@ -131,7 +136,7 @@ def _tables(table: ModelSettings, rates: TriedRates, pool: Examples) -> dict[str
     """Name -> how models are trained at each rate; at the usual one as a study that names no rate trains them."""
     usual = usual_rate(table, pool)
     return dict(
-        (table.size, table) if rate == usual else (f"{table.size}@{rate:g}", replace(table, learning_rate=rate))
+        (table.size, table) if rate == usual else (f"{table.size}@{rate}", replace(table, learning_rate=rate))
         for rate in rates.tried
     )
 

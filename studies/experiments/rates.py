@@ -143,8 +143,8 @@ def recommendation(facts: Mapping[str, Any]) -> list[str]:
     assert usual is not None
     if chosen is None:
         return ["no rate trained every recipe; pass larger ones"]
-    at = ", ".join(f"{chosen['multiple'] * own:.3g} at {size}" for size, own in facts["own"].items())
-    lines = [f"train proxies at {chosen['multiple']:.3g} of their own rate: {at}"]
+    at = ", ".join(f"{chosen['multiple'] * own:.6g} at {size}" for size, own in facts["own"].items())
+    lines = [f"train proxies at {chosen['multiple']:.6g} of their own rate: {at}"]
     both = [("recommended", chosen)] if chosen is usual else [("recommended", chosen), ("standard", usual)]
     for name, row in both:
         reached = [test for test in facts["sets"] if row["judged"][test]["spearman"]["value"] >= NEEDED]

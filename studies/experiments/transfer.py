@@ -23,7 +23,7 @@ from thresher.proxies.evaluation import chance_of, means_of, read_evaluation
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.last_steps import LastSteps
-from thresher.proxies.trials import Trial, TrialResult, check_trainable
+from thresher.proxies.trials import Trial, TrialResult, check_distinct, check_trainable
 from thresher.studies.experiments.learned import little_learned, ngram_losses
 from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
 from thresher.studies.experiments.validation import planned_reference, run_reference
@@ -64,6 +64,7 @@ def transfer(
     reference, over recipes, at the end; `scatter-SIZE.svg`. Repeat r of every recipe and size shares a seed. Each run
     is an artefact of its own, so a killed study trains nothing again.
     """
+    check_distinct(pool, ladder.tables.values())
     for table in ladder.tables.values():
         check_trainable(pool, table, test_sets)
     trials = plan_recipes(recipes, seed, budget)
@@ -126,6 +127,7 @@ def compare_sizes(
             "chance": {name: chance_of(examples) for name, examples in test_sets.items()},
             "num_runs": sum(map(len, results.values())),
             "flops": flops,
+            "training": {size: runs[0].training for size, runs in results.items()},
             "num_parameters": {size: runs[0].model.facts["num_parameters"] for size, runs in results.items()},
             "per_sample": _histograms(table),
             "run_seconds": {

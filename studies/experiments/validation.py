@@ -225,6 +225,7 @@ def _costs(results: Sequence[TrialResult], pool: Examples, model: ModelSettings,
     measuring = sum(result.evaluation.facts["seconds"] for result in results)
     return {
         "num_runs": len(results),
+        "training": results[0].training,
         "num_parameters": facts[0]["num_parameters"],
         "epochs": config.epochs if config.num_tokens is None else None,
         "tokens_seen": seen,
@@ -264,6 +265,8 @@ def check_plan(
             f"random budgets {list(plan.random_budgets)} must be above 0; pass positive multiples, such as 0.5 2 4"
         )
     curve = [f"{BASELINE} x {times:g}" for times in _others(plan)]
+    if len(set(curve)) < len(curve):
+        raise InputError(f"random budgets {list(plan.random_budgets)} agree to six digits; leave one of them out")
     if clash := [name for name in arms if name in curve]:
         raise InputError(f"the arm {clash[0]!r} has the name of a budget of random data; give it another")
     if plan.num_seeds < 2:

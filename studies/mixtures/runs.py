@@ -55,8 +55,8 @@ def run_mixtures(
     """Train and measure all trials, and return the facts of each, in their order; finished ones are only opened.
 
     Facts are `losses` by target, `flops`, `seen` (tokens, or images), `seconds` of training and measuring together,
-    `num_parameters` and the peak `learning_rate`. Raises InputError, before anything is trained, for targets that the
-    model cannot read or that were prepared with another tokenizer.
+    `num_parameters`, and `training`, how it was trained. Raises InputError, before anything is trained, for targets
+    that the model cannot read or that were prepared with another tokenizer.
     """
     targets = {name: open_examples(path) for name, path in bench.targets.items()}
     workspace = Workspace(bench.root, bench.device, progress, bench.executor)
@@ -72,7 +72,7 @@ def _facts(result: TrialResult) -> dict[str, Any]:
         "seen": units_seen(result.model),
         "seconds": model["seconds"] + result.evaluation.facts["seconds"],
         "num_parameters": model["num_parameters"],
-        "learning_rate": model["learning_rate"],
+        "training": result.training,
     }
 
 

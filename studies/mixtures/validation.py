@@ -147,7 +147,7 @@ def _write(
         "examples": settings.examples,
         "seeds": settings.seeds,
         "batch_size": model.batch_size,
-        "learning_rate": facts[0]["learning_rate"],
+        "learning_rate": model.learning_rate,
         "optimizer": model.optimizer,
     }
     rows = [asdict(run) for run in runs]
@@ -162,6 +162,7 @@ def _write(
             **compare_mixtures(runs, list(mixtures)),
             "num_parameters": facts[0]["num_parameters"],
             "num_runs": len(facts),
+            "training": facts[0]["training"],
             "seen": facts[0]["seen"],
             "flops": sum(run["flops"] for run in facts),
             "train_seconds": round(sum(run["seconds"] for run in facts), 3),

@@ -17,9 +17,9 @@ COMMANDS = {
     "mix runs": "--pool {f}/pool --targets t={f}/target --model 20k --out {o}/x",
     "mix validate": "--mixtures m={f}/mixture.json --pool {f}/pool --targets t={f}/target --model 20k --out {o}/x",
     "mix doremi": "--pool {f}/pool --model 20k --out {o}/x",
-    "study transfer": f"--pool {{f}}/pool --test-sets t={{f}}/target --recipes {RECIPES} --sizes 20k 30k --out {{o}}/x",
+    "study transfer": f"--pool {{f}}/pool --test-sets t={{f}}/target --recipes {RECIPES} --sizes 20k 60k --out {{o}}/x",
     "study learning-rate": f"--pool {{f}}/pool --test-sets t={{f}}/target --recipes {RECIPES} --proxy 20k "
-    "--reference 30k --out {o}/x",
+    "--reference 60k --out {o}/x",
 }
 TRAINING = {"epochs", "batch_size", "learning_rate", "optimizer", "schedule"}
 """Fields that say how a model is trained."""

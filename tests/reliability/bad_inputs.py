@@ -59,9 +59,9 @@ COMMANDS = {
     "mix doremi": "mix doremi --pool {b}/pool --model 20K --examples 40 --eta 1 --smoothing 0.001 --seeds 1 --out o",
     "from-table": "study from-table {b}/src/table.csv --reference 4M --proxies 1M --criterion spearman --threshold 0.9"
     " --top 1 --resamples 20 --seed 0",
-    "transfer": f"study transfer {TRANSFER} --sizes 20K 30K --examples 40 --seeds 1 --epochs 1 --workers 1 --resamples"
+    "transfer": f"study transfer {TRANSFER} --sizes 20K 60K --examples 40 --seeds 1 --epochs 1 --workers 1 --resamples"
     " 5 --threshold 0.9 --out o",
-    "learning-rate": f"study learning-rate {TRANSFER} --proxy 20K --reference 30K --rates 0.001 0.002 --reference-rates"
+    "learning-rate": f"study learning-rate {TRANSFER} --proxy 20K --reference 60K --rates 0.001 0.002 --reference-rates"
     " 0.001 --examples 40 --seeds 1 --workers 1 --resamples 5 --out o",
     "verdict": "study verdict {b}/scores --threshold 0.9 --top 1 --resamples 5",
     "report": "report {b}/src --out page.html",

@@ -1,4 +1,4 @@
-"""The dial of tokens a parameter: what it comes to, and what it cannot stand beside."""
+"""How a training follows from what was asked: the dial of tokens a parameter, and sizes that are one model."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.order import Order
+from thresher.proxies.trials import check_distinct
 
 
 @pytest.mark.parametrize("size", ["60k", "llama:60k", "gpt_neox:60k"])
@@ -47,3 +48,15 @@ def test_two_lengths_and_tokens_of_images_are_refused(text, digits):
     none = ModelSettings(size="60k", tokens_per_parameter=-1)
     with pytest.raises(InputError, match="tokens_per_parameter=-1; pass a number above 0"):
         train_config_of(none, spec_of(none, text), text)
+
+
+def test_two_names_of_one_model_are_refused_where_they_would_be_compared(text, digits):
+    def sides(*sizes, **settings):
+        return [ModelSettings(size=size, **settings) for size in sizes]
+
+    with pytest.raises(InputError, match=r"'60k' and '62k' are one model here, of [\d,]+ parameters"):
+        check_distinct(text, sides("20k", "60k", "62k", epochs=2.0))
+    with pytest.raises(InputError, match="'mlp-8x1' and 'mlp-08x1' are one model"):
+        check_distinct(digits, sides("mlp-8x1", "mlp-08x1"))
+    check_distinct(text, [*sides("60k", "0.2M", "llama:60k"), *sides("62k", learning_rate=1e-3)])
+    check_distinct(text, sides("60k", "60k"))  # one name, which whoever asks knows

@@ -183,6 +183,18 @@ def test_shuffled_sequences_are_those_of_each_epoch_in_another_order_and_a_short
         np.testing.assert_array_equal(again.owners, shuffled.batch(step).owners)
 
 
+def test_a_last_sequence_that_predicts_nothing_has_no_step_to_itself(documents, text):
+    """Of packed text one token left over, of rows a prompt whose continuation is cut off."""
+    length = documents.sequence_length
+    for units, steps in ((2 * length, 2), (2 * length + 1, 2), (2 * length + 2, 3), (2, 1)):
+        order = order_of(documents, range(10), batch_size=1, epochs=1.0, budget=units)
+        assert order.num_steps == steps and order.num_units == units
+        assert all((order.batch(step).batch["labels"] != -100).any() for step in range(steps))
+    for what in (documents, text):
+        with pytest.raises(InputError, match="a training on 1 token"):
+            order_of(what, range(10), batch_size=1, num_tokens=1)
+
+
 def test_a_record_without_shuffled_sequences_is_that_of_before():
     before = TrainConfig(shuffle_sequences=False)
     assert "shuffle_sequences" not in before.record and TrainConfig.of_record(before.record) == before

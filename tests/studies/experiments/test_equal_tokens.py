@@ -42,7 +42,7 @@ def arms_of(pool):
     """The longest document with some short ones, all short ones, every other one, and one that is kept three times."""
     lengths = pool.lengths()
     by_length = np.argsort(lengths, kind="stable")
-    few = np.r_[by_length[-1:], by_length[:3]]
+    few = np.r_[by_length[-1:], by_length[:12]]
     return [
         TrainingSet.of("huge first", few),
         TrainingSet.of("short", by_length[:50]),

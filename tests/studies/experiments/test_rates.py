@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from tests.attribution.cases import digits
 from thresher.cli.lines import rate_lines
 from thresher.errors import InputError
+from thresher.proxies.settings import ModelSettings
 from thresher.selection.statistics.decisions import MEAN
+from thresher.studies.experiments.learning_rate import _tables
 from thresher.studies.experiments.rates import ALL, DECIDING, TriedRates, judge_rates, recommendation, row_of
 
 RECIPES = [f"r{i}" for i in range(10)]
@@ -99,3 +102,10 @@ def test_without_a_rate_that_trained_or_a_set_that_decides_it_is_said(facts):
     assert "set by set: standard (0.002)" in shown and "cannot decide" in shown
     trained = judge_rates(few, np.ones((2, 10)), {2e-3: few[2e-3]}, RECIPES, SETS[2:], own=OWN, num_resamples=20)
     assert "no test set can decide" in recommendation({**trained, "own": {"0.1M": 2e-3}})[-1]
+
+
+def test_rates_that_differ_in_the_last_digits_are_runs_of_their_own(tmp_path):
+    pool = digits(tmp_path / "pool", slice(0, 20))
+    rates = TriedRates.of(0.1, (), (0.001, 0.0010000001, 0.1))
+    tables = _tables(ModelSettings(size="mlp-8x1", learning_rate=0.1), rates, pool)
+    assert [table.learning_rate for table in tables.values()] == [0.001, 0.0010000001, 0.1]
