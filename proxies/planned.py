@@ -151,7 +151,8 @@ def cost_of(spec: Spec, config: TrainConfig, pool: Examples, device: str = "auto
     batch = {name: tensor.to(place) for name, tensor in pool.batch(members).items()}
     with private_randomness():
         model = build_model(spec, 0).to(place).train()
-        step, held = _step_of(model, objective_of(model, spec, config, place), config, batch)
+        objective, precision = objective_of(model, spec, config, place), config.precision_on(spec, place)
+        step, held = _step_of(model, objective, config, precision, batch)
         with torch.autograd.graph.saved_tensors_hooks(held.keep, lambda tensor: tensor):
             step()
         begun, steps = time.perf_counter(), 0
@@ -170,13 +171,15 @@ def cost_of(spec: Spec, config: TrainConfig, pool: Examples, device: str = "auto
     )
 
 
-def _step_of(model: nn.Module, objective: nn.Module, config: TrainConfig, batch: Batch) -> tuple[Callable, Held]:
+def _step_of(
+    model: nn.Module, objective: nn.Module, config: TrainConfig, precision: str, batch: Batch
+) -> tuple[Callable, Held]:
     """A step of training that changes nothing that is kept, and what will have been held for it."""
     device, optimizer = next(model.parameters()).device, config.make_optimizer(model, 0.0)
 
     def step() -> None:
         optimizer.zero_grad()
-        with autocast(device, config.precision):
+        with autocast(device, precision):
             loss = objective(batch, None, None)
         loss.backward()
         optimizer.step()

@@ -44,6 +44,13 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
+def has_bf16_tiles(device: torch.device) -> bool:
+    """Whether products of bfloat16 are several times as fast as those of float32, as on a GPU or a CPU with AMX."""
+    if device.type != "cpu":
+        return has_bf16(device)
+    return has_bf16(device) and getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+
+
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager:
     """`auto`: bf16 where native, else float32, which is full float32. `float32`, `bf16` and `fp16` force it."""
     if precision not in ("auto", *DTYPES):

@@ -6,8 +6,8 @@ DOCUMENTS has a column `text`. Each loop trains in a thread of its own, from the
 batches, and is let go for a block of steps at a time: ours, the plain one, Trainer, ours, .. Speeds change under load,
 so the ratio of two loops is the median over rounds of the ratio of blocks that followed each other; on one thread it is
 of the thread's own processor time, which other work on the machine takes nothing of. `losses` are of each loop's last
-step: all take the same steps. `by default` is ours in bf16 where the chip has it, as it trains unasked; the others
-are float32. `--profile` says where our time goes.
+step: all take the same steps. `bf16` is ours in bf16 where the chip has it, the others are float32, and `default` says
+which of them is taken unasked. `--profile` says where our time goes.
 """
 
 import argparse
@@ -174,18 +174,22 @@ def compare(pool: TokenExamples, size: str, threads: int, rounds: int, out: Path
     steps = 10**6
     config = TrainConfig.for_language(steps=steps, batch_size=BATCH, precision="float32")
     order = Order(pool, np.arange(len(pool)), None, config, seed=SEED)
-    trainer, usual = (
-        Trainer(spec, pool, order, replace(config, precision=precision), seed=SEED, weights=None, device="cpu")
-        for precision in ("float32", "auto")
-    )
+    cpu = torch.device("cpu")
+    trainers = {
+        precision: Trainer(
+            spec, pool, order, replace(config, precision=precision), seed=SEED, weights=None, device="cpu"
+        )
+        for precision in ("float32", *["bf16"] * has_bf16(cpu))
+    }
+    trainer = trainers["float32"]
     batches = batches_of(order, 64)
     given = (batches, config, trainer.peak, steps)
     loops = {
         "ours": Turns(ours(trainer), threads),
-        "by default": Turns(ours(usual), threads),
         "plain": Turns(plain(build_model(spec, SEED), *given), threads),
         "trainer": Turns(huggingface(build_model(spec, SEED), *given, out), threads),
     }
+    loops |= {"bf16": Turns(ours(trainers["bf16"]), threads)} if "bf16" in trainers else {}
     for turns in loops.values():
         turns(3)
     each = statistics.median(loops["plain"](1) for _ in range(5))
@@ -210,7 +214,7 @@ def compare(pool: TokenExamples, size: str, threads: int, rounds: int, out: Path
         "tokens_per_second": {name: round(BATCH * LENGTH / statistics.median(v)) for name, v in seconds.items()},
         "of_the_floor": [round(value, 3) for value in quarters["plain"]],
         "times_trainers_speed": [round(1 / value, 3) for value in quarters["trainer"][::-1]],
-        "default_is_bf16": has_bf16(torch.device("cpu")),
+        "default": replace(config, precision="auto").precision_on(spec, cpu),
         "losses": {name: round(turns.loss, 4) for name, turns in loops.items() if turns.loss},
     }
 

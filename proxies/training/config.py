@@ -10,12 +10,16 @@ from torch import Tensor, nn
 
 from thresher.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
 from thresher.data.examples import Examples, is_packed
+from thresher.devices import has_bf16, has_bf16_tiles
 from thresher.errors import InputError
 from thresher.proxies.models import completep, ladder
 from thresher.proxies.models.fits import Spec
 from thresher.proxies.models.spec import model_depth, model_width, origin_of
 from thresher.proxies.settings import LATER
 from thresher.proxies.training.smooth import SmoothAdamW
+
+BF16_WIDTH = 160
+"""From which width bf16 is faster than float32 on a CPU that has it and no tiles (docs/log.md, 2026-11-30)."""
 
 
 class Group(NamedTuple):
@@ -58,7 +62,7 @@ class TrainConfig:
     num_tokens: int | None = None
     """Tokens (images) that the whole run sees, instead of `epochs`."""
     precision: str = "auto"
-    """`float32`, `bf16`, or `auto`: bf16 where the chip has it."""
+    """`float32`, `bf16`, or `auto`: the faster of them (`precision_on`)."""
     accumulate: int = 1
     """In how many parts a batch goes through the model, to save memory; the gradient is that of the whole batch."""
     activation_checkpointing: bool = False
@@ -152,6 +156,18 @@ class TrainConfig:
         if spec.get("parametrization") == "completep":
             return completep.learning_rate(model_depth(spec), is_shuffled=self.shuffle_sequences)
         return ladder.language_learning_rate(width) if width else 1e-3
+
+    def precision_on(self, spec: Spec, device: torch.device) -> str:
+        """`float32` or `bf16`: the one asked for, or of `auto` the faster: bf16 where the chip has it.
+
+        But for perceptrons, and for models of the ladder below `BF16_WIDTH` on a CPU without tiles of bf16.
+        """
+        if self.precision != "auto":
+            return self.precision
+        is_narrow = spec["source"] == "ladder" and (model_width(spec) or BF16_WIDTH) < BF16_WIDTH
+        if not has_bf16(device) or spec["source"] == "mlp" or (is_narrow and not has_bf16_tiles(device)):
+            return "float32"
+        return "bf16"
 
     def settled(self, spec: Spec, examples: Examples) -> "TrainConfig":
         """What a request says of a training on `examples`: the ladder's own rate where none is asked for.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from thresher.artifacts import is_sound
 from thresher.data.examples import Examples, TokenExamples
-from thresher.devices import autocast, full_float32, has_bf16
+from thresher.devices import autocast, full_float32
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies.costs import training_flops_per_unit
@@ -51,8 +51,7 @@ class Trainer:
         self.ranks = join(device)
         self.device = self.ranks.device
         self.weights = None if weights is None else torch.from_numpy(weights).float()
-        # A small perceptron is only slowed down by bf16, and stays the same number for number in a stack without it.
-        self.precision = "float32" if (config.precision, spec["source"]) == ("auto", "mlp") else config.precision
+        self.precision = config.precision_on(spec, self.device)
         self.spec = spec
         self.peak = config.peak_rate(spec)
         _refuse_empty_shares(order, self.ranks)
@@ -138,7 +137,6 @@ class Trainer:
         """The facts that the artefact of a finished training records: sizes, costs, losses and how it was computed."""
         losses = self.state.losses.cpu().numpy()
         order, is_text = self.order, isinstance(self.examples, TokenExamples)
-        bf16 = self.precision == "bf16" or (self.precision == "auto" and has_bf16(self.device))
         return {
             "num_parameters": num_parameters(self.state.model),
             "num_steps": order.num_steps,
@@ -151,7 +149,7 @@ class Trainer:
             "final_train_loss": float(losses[-max(1, len(losses) // 20) :].mean()),
             "loss_curve": [float(part.mean()) for part in np.array_split(losses, min(len(losses), CURVE_POINTS))],
             "device": str(self.device),
-            "precision": "bf16" if bf16 else "float32",
+            "precision": self.precision,
             **{fact: look.facts() for fact, look in self.looks.items()},
             **honoured(self.state.model, self.spec),
             **({"num_processes": self.ranks.count} if self.ranks.count > 1 else {}),

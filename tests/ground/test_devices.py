@@ -11,6 +11,8 @@ from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.attribution.scoring.dual import dual_scores
 from thresher.devices import FLOAT32_SETTINGS, autocast, full_float32, has_bf16
 from thresher.proxies.evaluation import evaluate
+from thresher.proxies.models.ladder import language_config
+from thresher.proxies.training.config import TrainConfig
 
 
 @pytest.fixture
@@ -68,6 +70,20 @@ def test_bf16_is_for_chips_whose_kernels_are_in_use(monkeypatch):
     for capability, expected in (("AVX512", True), ("AVX2", False), ("DEFAULT", False), ("NO AVX", False)):
         monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda capability=capability: capability)
         assert has_bf16(torch.device("cpu")) == expected
+
+
+@pytest.mark.parametrize(("tiles", "narrow"), [(True, "bf16"), (False, "float32")])
+def test_what_bf16_would_slow_is_trained_in_float32(monkeypatch, tiles, narrow):
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: tiles, raising=False)
+    shape = {"vocab_size": 300, "sequence_length": 16}
+    sizes = {size: {"source": "ladder", "config": language_config(size, **shape)} for size in ("60k", "4M")}
+    config, cpu = TrainConfig(), torch.device("cpu")
+    assert [config.precision_on(spec, cpu) for spec in sizes.values()] == [narrow, "bf16"]
+    assert config.precision_on({"source": "mlp"}, cpu) == "float32"
+    assert config.precision_on({"source": "rn"}, cpu) == "bf16"
+    assert TrainConfig(precision="bf16").precision_on(sizes["60k"], cpu) == "bf16"
 
 
 def test_features_losses_and_scores_are_the_same_numbers_whatever_the_process_allows(tmp_path):
