@@ -57,7 +57,7 @@ def test_a_model_is_replayed_at_the_rate_it_was_trained_at_whatever_the_default_
 ):
     spec, config = model_spec("60k", pool), replace(LANGUAGE, learning_rate=None)
     if not is_recorded:  # as before the ladder's rate stood in the request
-        monkeypatch.setattr(TrainConfig, "settled", lambda self, spec: self)
+        monkeypatch.setattr(TrainConfig, "settled", lambda self, *of: self)
     model = train(spec, pool, out=tmp_path / "model", config=config, seed=3, device="cpu")
     asked = model.meta["config"]["training"]["learning_rate"]
     assert asked == (config.peak_rate(spec) if is_recorded else None)
