@@ -49,11 +49,10 @@ class Scale(NamedTuple):
 def learning_rate(depth: int, *, is_shuffled: bool = True) -> float:
     """AdamW's peak rate at any width, batch size and length of training; it goes with the root of the depth.
 
-    Batches of neighbouring sequences, which are of few documents, take less (`UNSHUFFLED`, docs/log.md, 2026-11-29).
-
     That of the base rung is the best there, and the root is no part of the paper, in which one rate serves every depth:
     measured, the best rate rose with depth at every width, and with length (`docs/training.md`). Of three digits, so
-    that a rate that is read and given back is the same run.
+    that a rate that is read and given back is the same run. Batches of neighbouring sequences, which are of few
+    documents, take less (`UNSHUFFLED`; docs/log.md, 2026-11-29).
     """
     if not is_shuffled:
         return UNSHUFFLED
