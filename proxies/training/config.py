@@ -107,8 +107,8 @@ class TrainConfig:
 
         They are SGD, one cycle, weight decay 5e-4, batches of 512, 30 epochs, and no clipping.
         """
-        own = {"optimizer": "sgd", "schedule": "onecycle", "weight_decay": 5e-4, "clip": None, "batch_size": 512}
-        return cls(**own | {"epochs": 30.0} | changes)
+        vision = cls(optimizer="sgd", schedule="onecycle", weight_decay=5e-4, clip=None, batch_size=512, epochs=30.0)
+        return replace(vision, **changes)
 
     @classmethod
     def for_task(cls, task: str, **changes: Any) -> "TrainConfig":
