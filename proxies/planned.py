@@ -63,7 +63,7 @@ class Cost:
     weights: float
     epochs: float
     num_tokens: int | None
-    """What a training sees in all, where that is no number of epochs."""
+    """What a training sees in all, where that is not a number of epochs."""
     stacks: bool
 
     def units(self, of_an_epoch: float) -> float:
@@ -143,7 +143,8 @@ def span(low: float, high: float) -> str:
 def cost_of(spec: Spec, config: TrainConfig, pool: Examples, device: str = "auto") -> Cost:
     """What training such a model on a pool takes, from timed steps on a batch of its examples of middle length."""
     place = pick_device(device)
-    config = replace(config, compile=False)  # compiling takes longer than what it saves here
+    # Compiling takes longer than what it saves here.
+    config = replace(config, compile=False, precision=config.precision_on(spec, place))
     lengths = np.asarray(pool.windows.lengths)
     count = min(max(1, config.batch_size // config.accumulate), len(lengths))
     members = np.argsort(lengths, kind="stable")[-len(lengths) // 2 :][:count]
@@ -151,8 +152,7 @@ def cost_of(spec: Spec, config: TrainConfig, pool: Examples, device: str = "auto
     batch = {name: tensor.to(place) for name, tensor in pool.batch(members).items()}
     with private_randomness():
         model = build_model(spec, 0).to(place).train()
-        objective, precision = objective_of(model, spec, config, place), config.precision_on(spec, place)
-        step, held = _step_of(model, objective, config, precision, batch)
+        step, held = _step_of(model, objective_of(model, spec, config, place), config, batch)
         with torch.autograd.graph.saved_tensors_hooks(held.keep, lambda tensor: tensor):
             step()
         begun, steps = time.perf_counter(), 0
@@ -171,15 +171,13 @@ def cost_of(spec: Spec, config: TrainConfig, pool: Examples, device: str = "auto
     )
 
 
-def _step_of(
-    model: nn.Module, objective: nn.Module, config: TrainConfig, precision: str, batch: Batch
-) -> tuple[Callable, Held]:
+def _step_of(model: nn.Module, objective: nn.Module, config: TrainConfig, batch: Batch) -> tuple[Callable, Held]:
     """A step of training that changes nothing that is kept, and what will have been held for it."""
     device, optimizer = next(model.parameters()).device, config.make_optimizer(model, 0.0)
 
     def step() -> None:
         optimizer.zero_grad()
-        with autocast(device, precision):
+        with autocast(device, config.precision):
             loss = objective(batch, None, None)
         loss.backward()
         optimizer.step()

@@ -46,9 +46,7 @@ def has_bf16(device: torch.device) -> bool:
 
 def has_bf16_tiles(device: torch.device) -> bool:
     """Whether products of bfloat16 are several times as fast as those of float32, as on a GPU or a CPU with AMX."""
-    if device.type != "cpu":
-        return has_bf16(device)
-    return has_bf16(device) and getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+    return has_bf16(device) and (device.type != "cpu" or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
 
 
 def autocast(device: torch.device, precision: str = "auto") -> AbstractContextManager:

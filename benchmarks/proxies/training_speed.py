@@ -174,14 +174,8 @@ def compare(pool: TokenExamples, size: str, threads: int, rounds: int, out: Path
     steps = 10**6
     config = TrainConfig.for_language(steps=steps, batch_size=BATCH, precision="float32")
     order = Order(pool, np.arange(len(pool)), None, config, seed=SEED)
-    cpu = torch.device("cpu")
-    trainers = {
-        precision: Trainer(
-            spec, pool, order, replace(config, precision=precision), seed=SEED, weights=None, device="cpu"
-        )
-        for precision in ("float32", *["bf16"] * has_bf16(cpu))
-    }
-    trainer = trainers["float32"]
+    cpu, how = torch.device("cpu"), {"seed": SEED, "weights": None, "device": "cpu"}
+    trainer = Trainer(spec, pool, order, config, **how)
     batches = batches_of(order, 64)
     given = (batches, config, trainer.peak, steps)
     loops = {
@@ -189,7 +183,8 @@ def compare(pool: TokenExamples, size: str, threads: int, rounds: int, out: Path
         "plain": Turns(plain(build_model(spec, SEED), *given), threads),
         "trainer": Turns(huggingface(build_model(spec, SEED), *given, out), threads),
     }
-    loops |= {"bf16": Turns(ours(trainers["bf16"]), threads)} if "bf16" in trainers else {}
+    if has_bf16(cpu):
+        loops["bf16"] = Turns(ours(Trainer(spec, pool, order, replace(config, precision="bf16"), **how)), threads)
     for turns in loops.values():
         turns(3)
     each = statistics.median(loops["plain"](1) for _ in range(5))

@@ -165,9 +165,8 @@ class TrainConfig:
         if self.precision != "auto":
             return self.precision
         is_narrow = spec["source"] == "ladder" and (model_width(spec) or BF16_WIDTH) < BF16_WIDTH
-        if not has_bf16(device) or spec["source"] == "mlp" or (is_narrow and not has_bf16_tiles(device)):
-            return "float32"
-        return "bf16"
+        gains = has_bf16_tiles(device) if is_narrow else has_bf16(device)
+        return "bf16" if gains and spec["source"] != "mlp" else "float32"
 
     def settled(self, spec: Spec, examples: Examples) -> "TrainConfig":
         """What a request says of a training on `examples`: the ladder's own rate where none is asked for.

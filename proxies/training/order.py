@@ -109,9 +109,8 @@ class Order:
     def _end_predicts(self) -> bool:
         """Whether the last sequence has something to predict, as every whole one does."""
         if self.rows is None:
-            return (self.num_units - 1) % self.sequence_length > 0 or self.sequence_length == 1
-        last = self._separate(self.rows.at(slice(-1, None))).batch
-        return "labels" not in last or bool((last["labels"] != -100).any())
+            return self.num_units % self.sequence_length != 1
+        return bool((self._separate(self.rows.at(slice(-1, None))).batch["labels"] != -100).any())
 
     def _separate(self, rows: Segments) -> Drawn:
         """Each example a sequence of its own; one at the end of the stream may be cut short."""

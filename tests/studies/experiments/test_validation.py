@@ -77,6 +77,8 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_trained(data, tmp
         run(data, tmp_path / "a", ValidationPlan(num_seeds=2), targets={})
     with pytest.raises(InputError, match=r"random budgets \[-1, 2\] must be above 0"):
         run(data, tmp_path / "a", ValidationPlan(num_seeds=2, random_budgets=(-1, 2)))
+    with pytest.raises(InputError, match="agree to six digits"):
+        run(data, tmp_path / "a", ValidationPlan(num_seeds=2, random_budgets=(0.5, 2, 2.0000001)))
     with pytest.raises(InputError, match="the pool has 400"):
         run(data, tmp_path / "b", ValidationPlan(num_seeds=2, random_budgets=(2, 5)))
     with pytest.raises(InputError, match="2 amounts"):
