@@ -1,13 +1,12 @@
 """The type checker of tests: beartype, with whole numbers good for `float`, as Python's own rules have it (PEP 484).
 
 jaxtyping checks a call twice, once before and once after, and that was half of the time of all tests. So a function is
-given its checks when it is first called, and after `FULLY` calls one in `SPARSELY` of them is checked.
+given its checks when it is first called, and after `FULLY` calls in one test only one in `SPARSELY` is checked.
 """
 
 import functools
-import itertools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jaxtyping
@@ -17,8 +16,14 @@ checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
 FULLY, SPARSELY = 30, 50
 _jaxtyped: Any = jaxtyping.jaxtyped
-# By code: a function within another is made anew by every call of that.
-_calls: dict[types.CodeType, Iterator[int]] = {}
+# Of each code, since a function within another is made anew by every call of that: how often this test has called it.
+_calls: dict[types.CodeType, list[int]] = {}
+
+
+def check_anew() -> None:
+    """Every function's next calls are checked: a test must not miss what those before it used up."""
+    for calls in _calls.values():
+        calls[0] = 0
 
 
 def _sampled(*, typechecker: Any) -> Callable[[Any], Any]:
@@ -27,13 +32,13 @@ def _sampled(*, typechecker: Any) -> Callable[[Any], Any]:
     def decorate(thing: Any) -> Any:
         if not isinstance(thing, types.FunctionType):
             return _jaxtyped(thing, typechecker=typechecker)
-        calls = _calls.setdefault(thing.__code__, itertools.count())
+        calls = _calls.setdefault(thing.__code__, [0])
         whole = functools.cache(lambda: _jaxtyped(thing, typechecker=typechecker))
 
         @functools.wraps(thing)
         def some(*args: Any, **kwargs: Any) -> Any:
-            call = next(calls)
-            is_checked = call < FULLY or call % SPARSELY == 0
+            calls[0] += 1
+            is_checked = calls[0] <= FULLY or calls[0] % SPARSELY == 0
             return (whole() if is_checked else thing)(*args, **kwargs)
 
         return some

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import check_anew
 from tests.toy_corpus import write_corpus
 
 # The same few examples in every run; HYPOTHESIS_PROFILE=soak draws others, and many.
@@ -53,3 +54,9 @@ def seeded() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def checked_anew() -> None:
+    """Types and shapes are checked at the first calls of every test, whatever ran before it."""
+    check_anew()
