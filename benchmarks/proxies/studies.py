@@ -5,7 +5,7 @@
     python -m benchmarks.proxies.studies rates DATA OUT [--json FILE]
 
 width      LDS against width on CIFAR-10: RN-1/16 to RN-1/2, 64 half subsets x 2 seeds, own retrainings too
-transfer   30 training sets of a 13-domain corpus x 7 test sets x 3 seeds, three sizes against a reference
+transfer   38 training sets of a 13-domain corpus x 7 test sets x 3 seeds, three sizes against a reference
 rates      the same training sets, one of these sizes at 3 multiples of its rate
 
 CIFAR has the pool and target that `benchmarks.attribution.lds` prepared. DATA has `corpus/documents.parquet` (text,
@@ -51,8 +51,10 @@ ALONE = (
     "books", "python", "law", "medical_qa", "newswire", "web",
     "dialogue", "forum", "math", "newsgroups", "reviews", "stories", "techdocs",
 )  # fmt: skip
+HALVES = ("books", "dialogue"), ("forum", "law"), ("math", "medical_qa"), ("newsgroups", "newswire")
+"""Domains by the alphabet, two and two, half of the tokens each: nothing that a result could have had a say in."""
 METHODS = ("dsir", "classifier")
-"""Selections for each of the targets."""
+"""Selections for each of the targets, and the pool without them."""
 
 
 def width(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -80,7 +82,8 @@ def rates(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _common(data: Path, out: Path) -> list[object]:
     tests = _prepared(data, out)
-    recipes = MIXED | {domain: f"domain:{domain}" for domain in ALONE} | _selections(out)
+    halves = {f"{one}-{other}": f"mixture:{one}=.5,{other}=.5" for one, other in HALVES}
+    recipes = MIXED | {domain: f"domain:{domain}" for domain in ALONE} | _selections(out) | halves
     return [
         "--pool", out / "pool", "--out", out / "study",
         "--test-sets", *[f"{name}={path}" for name, path in tests.items()],
@@ -120,8 +123,7 @@ def _selections(out: Path) -> dict[str, str]:
         looks = ("--pool", out / "pool", "--targets", f"{name}={out / f'{name}-target'}")
         _result("select", "--method", method, *looks, "--tokens", TOKENS, "--out", places[full])
     recipes = {full: f"selection:{place}" for full, place in places.items()}
-    classified = [f"classifier-{name}" for name in TARGETS]
-    return recipes | {f"without-{full}": f"remove:{recipes[full]}" for full in classified}
+    return recipes | {f"without-{full}": f"remove:{selection}" for full, selection in recipes.items()}
 
 
 def _of_reference(study: Path, reference: str, recipe: str) -> dict[str, float]:
