@@ -197,8 +197,8 @@ def run_trials(
 
     With `average` above 1 the models are measured at so many of their last steps (the fact `last_steps` of each).
     Raises InputError, before anything is trained, for a model or tasks that do not fit the pool, and for a trial with
-    fewer steps than that. Each model and each
-    evaluation is an artefact of its own, so a killed call goes on with the first that is missing.
+    fewer steps than that. Each model and each evaluation is an artefact of its own, so a killed call goes on with the
+    first that is missing.
     """
     setup = _Setup.of(pool, settings, workspace, LastSteps.of(tasks, average))
     check_all(setup.spec, (pool, *tasks.values()))
