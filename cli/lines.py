@@ -17,11 +17,25 @@ def trust_lines(result: Mapping[str, Any]) -> list[str]:
         measures = proxy["judged"].get(MEAN) or next(iter(proxy["judged"].values()))
         shown.append(f"{name} against {result['reference']}: {proxy['num_recipes']} recipes, {proxy['num_sets']} sets")
         shown += [f"  {m:<20}{e['value']:.4f} [{e['low']:.4f}, {e['high']:.4f}]" for m, e in measures.items()]
+        shown += _beside(proxy)
         if "at_last_step" in proxy:
             alone = ", ".join(f"{m} {e['value']:.4f}" for m, e in proxy["at_last_step"].items())
             shown.append(f"  at the last step alone: {alone}")
     shown.append(f"95 % intervals from {result['num_resamples']} resamples of the recipes, seed {result['seed']}")
     return [*shown, *_signal_lines(result)]
+
+
+def _beside(proxy: Mapping[str, Any]) -> list[str]:
+    """What of the table was not compared: recipes and test sets that a side lacks, and what came after the step."""
+    shown = []
+    for key, what in (("left_out", "recipes"), ("left_out_sets", "test sets")):
+        if names := proxy[key]:
+            listed = ", ".join(names[:5]) + (", .." if len(names) > 5 else "")
+            shown.append(f"  left out, for a side lacks what others have: {len(names)} {what} ({listed})")
+    for side, step in proxy["steps"].items():
+        if step < proxy["last_steps"][side]:
+            shown.append(f"  the {side} is judged at step {step:g} of {proxy['last_steps'][side]:g}")
+    return shown
 
 
 def _signal_lines(result: Mapping[str, Any]) -> list[str]:
@@ -33,7 +47,7 @@ def _signal_lines(result: Mapping[str, Any]) -> list[str]:
         if known:
             shown.append(f"what noise leaves to decide on, {name} (signal / noise there, at the reference; ceiling):")
         for test, own in known.items():
-            ratios = ", ".join(f"{own[side]['ratio']:.3g}" if own[side] else "?" for side in ("proxy", "reference"))
+            ratios = ", ".join(_ratio(own[side]) for side in ("proxy", "reference"))
             weight = "" if own["weight"] == 1 else f"  weight {own['weight']:.2f}" if own["weight"] else "  not counted"
             apart = "" if own["pairs_apart"] is None else f"; {own['pairs_apart']} of {pairs} pairs told apart"
             shown.append(f"  {test:<24} {ratios}; {own['ceiling']:.3f}{apart}{weight}")
@@ -42,6 +56,12 @@ def _signal_lines(result: Mapping[str, Any]) -> list[str]:
             seeds, steps = (median(noise[source] for noise in both) for source in ("seeds", "checkpoints"))
             shown.append(f"  noise of a run over its loss, median: {seeds:.2g} from seeds, {steps:.2g} from last steps")
     return shown
+
+
+def _ratio(signal: Mapping[str, Any] | None) -> str:
+    if signal is None:
+        return "?"
+    return "no noise" if signal["ratio"] is None else f"{signal['ratio']:.3g}"
 
 
 def transfer_lines(result: Mapping[str, Any]) -> list[str]:

@@ -132,10 +132,17 @@ def _run(name: str, arguments: list[str], stop: Stopping) -> int:
         result = command.run(progress)
     if not is_first:
         return 0
-    status = _show(json.dumps(result, default=str) if command.json else shown(command.show(result), keep="\n\t"))
+    status = _show(_as_json(result) if command.json else shown(command.show(result), keep="\n\t"))
     if status == 0 and not command.quiet and not command.json:
         say_next(command.then(result))
     return status
+
+
+def _as_json(result: object) -> str:
+    """JSON has no NaN and no infinity: they are null there."""
+    import json
+
+    return json.dumps(json.loads(json.dumps(result, default=str), parse_constant=lambda _: None))
 
 
 def _show(text: str) -> int:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from thresher.selection.selection import Selected, Selection, open_selection, write_selection
     from thresher.selection.statistics.comparison import POOLED, Comparison, Measurement, compare_arms, standings
     from thresher.selection.statistics.decisions import MEAN, judge
-    from thresher.selection.statistics.loss_table import LossColumns, LossTable, read_losses
+    from thresher.selection.statistics.loss_files import LossColumns, read_losses
+    from thresher.selection.statistics.loss_table import LossTable
     from thresher.selection.statistics.multiplier import Multiplier, compute_multiplier
     from thresher.selection.statistics.plateau import find_plateau, recommend
     from thresher.selection.statistics.verdict import Criterion, Verdict, verdict
@@ -43,9 +44,9 @@ _HOMES = {
     "standings": "thresher.selection.statistics.comparison",
     "MEAN": "thresher.selection.statistics.decisions",
     "judge": "thresher.selection.statistics.decisions",
-    "LossColumns": "thresher.selection.statistics.loss_table",
+    "LossColumns": "thresher.selection.statistics.loss_files",
     "LossTable": "thresher.selection.statistics.loss_table",
-    "read_losses": "thresher.selection.statistics.loss_table",
+    "read_losses": "thresher.selection.statistics.loss_files",
     "Multiplier": "thresher.selection.statistics.multiplier",
     "compute_multiplier": "thresher.selection.statistics.multiplier",
     "find_plateau": "thresher.selection.statistics.plateau",

@@ -9,7 +9,7 @@ import tyro
 from thresher.choices import DecidingSets, Measure
 from thresher.cli.command import Command, named_numbers
 from thresher.cli.lines import trust_lines
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,9 @@ class FromTable(Command):
     """What the mean is of: all test sets, those able to decide, in which noise leaves room for --threshold, or all
     weighted by signal to noise at the reference."""
     costs: tuple[str, ...] = ()
-    """SIZE=FLOPS of each size; none: the mean of the column `flops`, where there is one, or else by the numbers of
-    parameters that the sizes' names give. A column `seconds` says how long runs take."""
+    """SIZE=FLOPS of each size, of a whole run (SIZE@STEP=FLOPS: up to there); none: the mean of the column `flops`,
+    where there is one, at the step that is judged, or else by the numbers of parameters that the sizes' names give. A
+    column `seconds` says how long runs take."""
     resamples: int = 1000
     seed: int = 0
 
@@ -67,9 +68,9 @@ class FromTable(Command):
                 raise InputError(f"{path} does not exist; check the path")
 
     def run(self, progress):
-        from thresher.selection.statistics.loss_table import LossColumns, read_losses, read_means
+        from thresher.selection.statistics.loss_files import LossColumns, read_costs, read_losses
         from thresher.selection.statistics.verdict import Criterion
-        from thresher.studies.experiments.trust import judge_size, summary
+        from thresher.studies.experiments.trust import end_of, judge_size, summary
 
         criterion = Criterion(
             self.criterion, self.threshold, self.top, self.resamples, self.seed, sets=self.sets, average=self.average
@@ -86,19 +87,23 @@ class FromTable(Command):
         files = _files(self.files)
         table = read_losses(files, columns)
         reference, *proxies = self._sizes(table.sizes)
+        ends = {entry: end_of(table, entry, self.at_step) for entry in (reference, *proxies)}
+        last = {size: table.end(size) for size, _ in ends.values()}
+        given = named_numbers(self.costs, "--costs")
+        _check_costs(given, [*table.sizes, *ends])
+        costs = _costs(ends, last, given, *read_costs(files, columns, ends, last))
+        if len(proxies) > 1 and (costs is None or not all(entry in costs.amounts for entry in proxies)):
+            raise InputError(f"which of {', '.join(proxies)} is the smallest cannot be told; pass --costs SIZE=FLOPS")
         judged = {name: judge_size(table, name, reference, criterion, self.at_step) for name in proxies}
-        flops, seconds = read_means(files, columns, ("flops", "seconds"))
-        costs = _costs([reference, *proxies], self.costs, flops, seconds)
         return summary(judged, reference, costs=costs, criterion=criterion)
 
     def _sizes(self, there: list[str]) -> list[str]:
-        """The reference, then the proxies from small to large."""
+        """The reference, then the proxies."""
         amounts = {size: _amount(size) for size in there}
-        ordered = sorted(there, key=lambda size: (amounts[size] is None, amounts[size] or 0))
         if self.reference is None and (len(there) < 2 or None in amounts.values()):
             raise InputError(f"sizes {', '.join(there)}: which is the reference cannot be told; pass --reference")
-        reference = self.reference or ordered[-1]
-        proxies = list(self.proxies) or [size for size in ordered if size != reference.partition("@")[0]]
+        reference = self.reference or max(there, key=lambda size: amounts[size] or 0)
+        proxies = list(self.proxies) or [size for size in there if size != reference.partition("@")[0]]
         if not proxies:
             raise InputError(f"size {reference!r} is the only one; give a table with a proxy's losses too")
         return [reference, *proxies]
@@ -108,7 +113,7 @@ class FromTable(Command):
 
 
 def _files(entries: tuple[str, ...]) -> dict[str, Path] | list[Path]:
-    if not any("=" in entry for entry in entries):
+    if not any("=" in entry and not Path(entry).is_file() for entry in entries):
         return [Path(entry) for entry in entries]
     named: dict[str, Path] = {}
     for entry in entries:
@@ -129,15 +134,39 @@ def _amount(size: str) -> float | None:
         return None
 
 
-def _costs(sizes: list[str], given: tuple[str, ...], flops: Mapping[str, float], seconds: Mapping[str, float]):
-    """What runs of the sizes (SIZE or SIZE@STEP), the reference first, cost; None where that is not known of it."""
+def _check_costs(given: Mapping[str, float], sizes: list[str]) -> None:
+    for size, cost in given.items():
+        if size not in sizes:
+            raise unknown("size", size, sizes)
+        if cost <= 0:
+            raise InputError(f"--costs {size}={cost:g}: a run costs more than 0; correct it")
+
+
+def _costs(
+    ends: Mapping[str, tuple[str, float]],
+    last: Mapping[str, float],
+    given: Mapping[str, float],
+    flops: Mapping[str, float],
+    seconds: Mapping[str, float],
+):
+    """What runs cost, of the reference, first in `ends`, and the proxies; None where that of the reference is unknown.
+
+    Entries are SIZE or SIZE@STEP, `ends` their sizes and steps. What is known of whole runs is counted in proportion to
+    the steps.
+    """
     from thresher.selection.statistics.further import Costs
 
-    known = named_numbers(given, "--costs") or flops
-    plain = {size: size.partition("@")[0] for size in sizes}
-    amounts = {size: known.get(size, known.get(name)) if known else _amount(size) for size, name in plain.items()}
-    whole = {size: amount for size, amount in amounts.items() if amount}
-    if sizes[0] not in whole:
+    def amount(entry: str, size: str, step: float) -> float | None:
+        if not given and entry in flops:
+            return flops[entry]
+        if entry in given and entry != size:
+            return given[entry]
+        whole = given.get(size) if given else _amount(size)
+        return None if whole is None else whole * (step / last[size] if 0 < step < last[size] else 1)
+
+    known = {entry: amount(entry, *end) for entry, end in ends.items()}
+    amounts = {entry: one for entry, one in known.items() if one}
+    reference = next(iter(ends))
+    if reference not in amounts:
         return None
-    measured = {size: seconds[name] for size, name in plain.items() if name in seconds}
-    return Costs(reference=sizes[0], amounts=whole, in_flops=bool(known), seconds=measured)
+    return Costs(reference=reference, amounts=amounts, in_flops=bool(given or flops), seconds=seconds)

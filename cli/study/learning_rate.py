@@ -54,7 +54,7 @@ class LearningRate(StudyOptions):
 
         drawn = self.drawn(progress)
         proxy, reference = (self.model_settings(size) for size in (self.proxy, self.reference))
-        own = self.standard or usual_rate(proxy, drawn.pool)
+        own = usual_rate(proxy, drawn.pool) if self.standard is None else self.standard
         artifact = learning_rate(
             drawn.pool,
             drawn.training_sets,

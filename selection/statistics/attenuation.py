@@ -71,10 +71,15 @@ def with_seeds(measure: str, value: float, sides: Sides, times: tuple[float, flo
     return max(value, value_of(measure, true * sqrt(then[0] * then[1]), then[1]))
 
 
-def best_with_seeds(measure: str, signals: Mapping[str, Sides], times: tuple[float, float]) -> float:
-    """The mean over test sets of what a proxy without any fault of its own would reach with so many more seeds."""
+def best_with_seeds(
+    measure: str, signals: Mapping[str, Sides], times: tuple[float, float], weights: Mapping[str, float] | None = None
+) -> float:
+    """The mean over test sets of what a proxy without any fault of its own would reach with so many more seeds.
+
+    `weights`: how much each test set counts, as in the mean that it is held against; None: all alike.
+    """
     best = []
     for sides in signals.values():
         proxy, reference = (share_with(side, k) for side, k in zip(sides, times, strict=True))
         best.append(value_of(measure, sqrt(proxy * reference), reference))
-    return float(np.mean(best))
+    return float(np.average(best, weights=None if weights is None else [weights[name] for name in signals]))

@@ -10,7 +10,11 @@ Over recipes to make a training set, with x their losses at the proxy and y at t
                        little
     clear_accuracy     the share among the pairs that the reference tells apart (`signal.told_apart`), where its noise
                        is known: ties within noise are neither right nor wrong
-    regret@k           y of the best of the proxy's k best recipes, minus y of the best recipe; in units of loss
+    regret@k           y of the best of the proxy's k best recipes, minus y of the best recipe; in units of loss; the
+                       mean over the choices where the proxy ties recipes
+
+A test set without a pair to count (no two recipes told apart, or all the same at the reference) says nothing: it has no
+weighted_accuracy and no clear_accuracy, and no part in their means.
 
 Intervals are the percentiles of these over resamples of the recipes and an unseen one (95 %, `power`), each kept as
 weights: a recipe drawn twice counts twice, and forms no pair with itself.
@@ -18,9 +22,10 @@ weights: a recipe drawn twice counts twice, and forms no pair with itself.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import comb
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from thresher.errors import InputError
 from thresher.intervals import Interval
@@ -72,18 +77,19 @@ def judge(
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise InputError("some losses are not finite; leave out the runs that diverged, and say so")
     drawn = draw_recipes(x.shape[1], num_resamples, seed)
-    values = {
-        name: _measures(a, b, drawn, top, (errors or {}).get(name)) for name, a, b in zip(names, x, y, strict=True)
-    }
+    known = errors or {}
+    values = {name: _measures(a, b, drawn, top, known.get(name)) for name, a, b in zip(names, x, y, strict=True)}
     counts = {name: 1.0 if weights is None else weights.get(name, 0.0) for name in names}
     chosen = [name for name in names if counts[name] > 0]
     if len(names) > 1 and chosen:
-        shared = [measure for measure in values[chosen[0]] if all(measure in values[name] for name in chosen)]
-        shares = [counts[name] for name in chosen]
-        values[MEAN] = {
-            measure: np.average([values[name][measure] for name in chosen], axis=0, weights=shares)
-            for measure in shared
-        }
+        values[MEAN] = {}
+        for measure in dict.fromkeys(measure for name in chosen for measure in values[name]):
+            # Noise that is not known of a set leaves nothing to say of all; a set that says nothing is left out.
+            if measure != "clear_accuracy" or all(name in known for name in chosen):
+                having = [name for name in chosen if measure in values[name]]
+                values[MEAN][measure] = np.average(
+                    [values[name][measure] for name in having], axis=0, weights=[counts[name] for name in having]
+                )
     return {
         name: {measure: resampled_recipes(of_rows) for measure, of_rows in measures.items()}
         for name, measures in values.items()
@@ -101,15 +107,18 @@ def _measures(
     kinds = {"decision_accuracy": np.ones_like(apart), "weighted_accuracy": apart}
     if error is not None:
         kinds["clear_accuracy"] = told_apart(y, error)
-    agreements = {name: _agreement(x, y, weights, counts) for name, counts in kinds.items()}
     measures = {
         "r2": (drawn.shrink(pearson) ** 2, pearson**2),
         "spearman": (drawn.shrink(spearman), spearman),
     }
-    measures |= {
-        name: (mixed_agreement(agreement, seen_pairs(weights), drawn), agreement)
-        for name, agreement in agreements.items()
-    }
+    for name, counts in kinds.items():
+        if (counts - np.diag(np.diag(counts))).any():
+            agreement, is_told = _agreement(x, y, weights, counts)
+            mixed = mixed_agreement(agreement, seen_pairs(weights), drawn)
+            # A resample without a pair to count could have been anything.
+            measures[name] = (mixed, agreement) if name == "decision_accuracy" else (
+                np.where(is_told, mixed, 0.0), np.where(is_told, agreement, 1.0)
+            )  # fmt: skip
     alone = replace(drawn, unseen=np.zeros_like(drawn.unseen))
     regrets = {f"regret@{k}": (_regret(x, y, drawn, k), _regret(x, y, alone, k)) for k in top if k < len(x)}
     return {name: np.stack(both) for name, both in (measures | regrets).items()}
@@ -131,27 +140,43 @@ def _ranks(values: Values, weights: Weights) -> Weights:
     return (np.cumsum(counts, axis=1) - counts / 2)[:, level]
 
 
-def _agreement(x: Values, y: Values, weights: Weights, counts: Float[np.ndarray, "r r"]) -> Float[np.ndarray, "b"]:
-    """The share of pairs ordered alike, pair (i, j) counting `counts[i, j]` times; 1/2 of none, for it says nothing."""
+def _agreement(
+    x: Values, y: Values, weights: Weights, counts: Float[np.ndarray, "r r"]
+) -> tuple[Float[np.ndarray, "b"], Bool[np.ndarray, "b"]]:
+    """The share of pairs ordered alike, pair (i, j) counting `counts[i, j]` times, 1/2 of none; and where there is one.
+    """
     same = (np.sign(x[:, None] - x) == np.sign(y[:, None] - y)) * counts
     np.fill_diagonal(same, 0.0)
     pairs = counts - np.diag(np.diag(counts))
     agreed, total = (np.einsum("bi,ij,bj->b", weights, each, weights, optimize=True) for each in (same, pairs))
-    return np.divide(agreed, total, out=np.full_like(agreed, 0.5), where=total > 0)
+    return np.divide(agreed, total, out=np.full_like(agreed, 0.5), where=total > 0), total > 0
 
 
 def _regret(x: Values, y: Values, drawn: Resamples, k: int) -> Float[np.ndarray, "b"]:
-    order = np.argsort(x, kind="stable")
-    place_of = np.argsort(order)  # of each recipe in the proxy's order
-    there, losses = drawn.weights[:, order] > 0, y[order]
+    """Recipes that the proxy ties are taken by each row's coins; where all are there once, it is the mean over ways."""
+    order = np.lexsort((drawn.coins, np.broadcast_to(x, drawn.coins.shape)), axis=1)
+    place_of = np.argsort(order, axis=1)  # of each recipe in the proxy's order
+    there, losses = np.take_along_axis(drawn.weights, order, axis=1) > 0, y[order]
     at, loss = drawn.places.T
-    ahead = there & (np.arange(len(x)) < place_of[at][:, None])  # of the unseen recipe
+    ahead = there & (np.arange(len(x)) < place_of[np.arange(len(at)), at][:, None])  # of the unseen recipe
     taken = (drawn.unseen > 0) & (ahead.sum(axis=1) < k)
     chosen = there & (np.cumsum(there, axis=1) <= (k - taken)[:, None])
     unseen = np.where(drawn.unseen > 0, y[loss], np.inf)
     reached = np.minimum(np.where(chosen, losses, np.inf).min(axis=1), np.where(taken, unseen, np.inf))
     best = np.minimum(np.where(there, losses, np.inf).min(axis=1), unseen)
+    as_they_are = (drawn.weights == 1).all(axis=1) & (drawn.unseen == 0)
+    reached[as_they_are] = _mean_best(x, y, k)
     return np.where(np.isfinite(best), reached, 0) - np.where(np.isfinite(best), best, 0)  # of none drawn, nothing
+
+
+def _mean_best(x: Values, y: Values, k: int) -> float:
+    """The mean of the best y of the k best of x, over the choices among those that tie for the last places."""
+    last = np.sort(x)[k - 1]
+    ahead, tied = y[x < last], np.sort(y[x == last])
+    places, ways = k - len(ahead), comb(len(tied), k - len(ahead))
+    best = np.minimum(tied, ahead.min(initial=np.inf))
+    # The best of those taken is the i-th of the tied where the other places go to later ones.
+    return sum(comb(len(tied) - 1 - i, places - 1) / ways * float(value) for i, value in enumerate(best))
 
 
 def spread_over_noise(losses: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:

@@ -31,9 +31,10 @@ class Evidence:
     num_reference_seeds: int = 1
     signals: Mapping[str, Sides] = field(default_factory=dict)
     """Of the test sets that the mean is of, the signal at the proxy and the reference, as far as known."""
+    weights: Mapping[str, float] | None = None
+    """How much each of these sets counts in the mean; None: all alike."""
     pairs: tuple[int, int] | None = None
-    """Of these sets together, pairs of recipes that the reference tells apart, and all; None where noise is not known.
-    """
+    """Of the sets that count together, pairs that the reference tells apart, and all; None where noise is not known."""
 
     @property
     def seeds(self) -> tuple[int, int]:
@@ -173,7 +174,9 @@ def _value(measure: str, values: Mapping[str, float], evidence: Evidence, seeds:
     """The mean over test sets that so many seeds would give."""
     times = (seeds[0] / evidence.num_seeds, seeds[1] / evidence.num_reference_seeds)
     sides = {name: evidence.signals.get(name, (None, None)) for name in values}
-    return float(np.mean([with_seeds(measure, value, sides[name], times) for name, value in values.items()]))
+    weights = None if evidence.weights is None else [evidence.weights[name] for name in values]
+    then = [with_seeds(measure, value, sides[name], times) for name, value in values.items()]
+    return float(np.average(then, weights=weights))
 
 
 def _seeds(evidence: Evidence) -> list[tuple[int, int]]:

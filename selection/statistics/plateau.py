@@ -57,8 +57,8 @@ def find_plateau(
     """
     if len(rates) < 2 or list(rates) != sorted(set(rates)) or losses.shape[:2] != drops.shape:
         raise InputError(f"learning rates {list(rates)} must be 2 or more, each once, from low to high")
-    if not np.isfinite(losses).all():
-        raise InputError("some losses are not finite; leave the learning rates out at which training diverged")
+    if diverged := [f"{rate:g}" for rate, own in zip(rates, losses, strict=True) if not np.isfinite(own).all()]:
+        raise InputError(f"some losses are not finite at {', '.join(diverged)}; leave out rates at which runs diverged")
     means = losses.mean(axis=2)
     trained = drops.min(axis=1) >= least_drop
     taus = [None, *(_tau(low, high) for low, high in pairwise(means))]

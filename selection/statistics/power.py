@@ -52,6 +52,8 @@ class Resamples:
     """How often the unseen one was."""
     places: Int[np.ndarray, "b 2"]
     """For each row two recipes: whose place at the proxy, and whose loss at the reference, the unseen one has."""
+    coins: Float[np.ndarray, "b n"]
+    """What decides, in each row, between recipes that are the same at the proxy: the smaller first."""
 
     def shrink(self, correlation: Float[np.ndarray, "b"]) -> Float[np.ndarray, "b"]:
         """Correlations over the recipes drawn -> with the unseen one among them."""
@@ -64,7 +66,7 @@ def draw_recipes(num_recipes: int, num_resamples: int, seed: int) -> Resamples:
     drawn = rng.multinomial(size, [1 / size] * size, size=num_resamples)
     weights = np.vstack([np.ones(num_recipes), drawn[:, :-1]])
     places = rng.integers(num_recipes, size=(num_resamples + 1, 2))
-    return Resamples(weights, np.concatenate([[0.0], drawn[:, -1]]), places)
+    return Resamples(weights, np.concatenate([[0.0], drawn[:, -1]]), places, rng.random(weights.shape))
 
 
 def resampled_recipes(values: Float[np.ndarray, "2 b"]) -> Interval:

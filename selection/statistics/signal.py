@@ -1,10 +1,10 @@
 """How well a test set tells recipes apart: signal, noise, and how often two measurements of them would agree at all.
 
-    signal    the largest difference between two recipes' losses, over their mean
+    signal    the largest difference between two recipes' losses, over their mean (over 1 where that is 0)
     noise     the standard deviation of one run's loss about its recipe's, over the same mean: from seeds, or, from one
               run each, from its last checkpoints, which vary about as seeds do; what all recipes' losses do from one
               checkpoint to the next is training, and is taken off
-    ratio     signal / noise (Heineman et al., Signal and Noise, NeurIPS 2025)
+    ratio     signal / noise (Heineman et al., Signal and Noise, NeurIPS 2025); 0 without a signal
     ceiling   the decision accuracy that a proxy without any fault of its own would reach, noise on both sides taken in
 
 The ceiling is of recipes whose true losses are Gaussian: with r the share of the variance of the recipes' means that is
@@ -49,7 +49,9 @@ class Signal:
 
     @property
     def ratio(self) -> float:
-        """Signal over noise; infinite where runs agree exactly."""
+        """Signal over noise; infinite where runs agree exactly and recipes do not."""
+        if not self.signal:
+            return 0.0
         return self.signal / self.noise if self.noise > 0 else float("inf")
 
 
@@ -68,7 +70,7 @@ def signal_of(values: Sequence[Sequence[float]], source: Literal["seeds", "check
     noise = sqrt(_variance(several) if source == "seeds" else _variance_beside_training(np.array(several)))
     means = np.array([np.mean(own) for own in values])
     count = min(map(len, values)) if source == "seeds" else 1
-    error, variance, level = noise / sqrt(count), float(means.var(ddof=1)), abs(float(means.mean()))
+    error, variance, level = noise / sqrt(count), float(means.var(ddof=1)), abs(float(means.mean())) or 1.0
     own_share = max(0.0, 1 - error**2 / variance) if variance > 0 else 0.0
     spread = float(means.max() - means.min())
     return Signal(spread / level, noise / level, source, count, own_share, error)

@@ -18,6 +18,8 @@ from thresher.selection.statistics.further import MANY_SEEDS, Costs, Evidence, F
 from thresher.selection.statistics.power import best_low, by_chance, recipes_needed
 from thresher.shown import with_interval
 
+LEAST_RESAMPLES = 100
+"""With fewer an end of an interval is the luck of two or three resamples."""
 SHOWN = 3
 """Ways to decide that the sentence names."""
 
@@ -44,6 +46,13 @@ class Criterion:
             raise unknown("criterion", self.measure, MEASURES)
         if not 0 < self.threshold < 1:
             raise InputError(f"threshold {self.threshold} is outside (0, 1); pass a share, such as 0.9")
+        if any(k < 1 for k in self.top):
+            raise InputError(f"top {' '.join(map(str, self.top))}: the best of k recipes are taken; pass 1 or more")
+        if self.num_resamples < LEAST_RESAMPLES:
+            raise InputError(
+                f"{self.num_resamples} resamples leave no 95 % interval, and a verdict is by its ends; pass "
+                f"{LEAST_RESAMPLES} or more, 1000 by default"
+            )
         if self.average < 1:
             raise InputError(f"average={self.average}; pass 1 or more checkpoints")
 
@@ -78,7 +87,7 @@ class Rung:
     pairs: tuple[int, int] | None
     """How many pairs of recipes the reference tells apart, and of how many; None where its noise is not known."""
     fails_on: Sequence[str]
-    """The test sets whose own lower end does not reach the threshold."""
+    """Of the test sets that the mean is of, those whose own lower end does not reach the threshold."""
 
     @property
     def holds(self) -> bool:
@@ -162,7 +171,7 @@ class Verdict:
         return f"Larger proxies are needed.{self._what_seeds_cannot(best)}"
 
     def _what_seeds_cannot(self, best: Rung) -> str:
-        if best.highest_ceiling is None or best.highest_ceiling >= self.threshold:
+        if best.highest_ceiling is None or max(best.highest_ceiling, best.overall.value) >= self.threshold:
             return ""
         return (
             f" No number of seeds would: with {MANY_SEEDS} of each, noise keeps even a faultless proxy at "
@@ -201,8 +210,8 @@ def _further(
     measure, threshold = criterion.measure, criterion.threshold
     found: list[Further] = []
     for rung in rungs:
-        counted = evidence[rung.size].signals.keys() or judged[rung.size].keys() - {MEAN}
-        values = {name: judged[rung.size][name][measure].value for name in judged[rung.size] if name in counted}
+        own = _by_set(judged[rung.size], measure, evidence[rung.size])
+        values = {name: interval.value for name, interval in own.items()}
         found += that_hold(rung.size, measure, threshold, rung.overall, values, evidence[rung.size], costs)
     if found:
         return tuple(sorted(found, key=lambda plan: plan.order))
@@ -213,7 +222,7 @@ def _further(
 
 def _rung(size: str, judged: Judged, evidence: Evidence, criterion: Criterion, cost: float | None) -> Rung:
     measure, threshold, n = criterion.measure, criterion.threshold, evidence.num_recipes
-    sets = {name: measures[measure] for name, measures in judged.items() if name != MEAN}
+    sets = _by_set(judged, measure, evidence)
     whole = judged[MEAN] if MEAN in judged else next(iter(judged.values()))
     overall = whole[measure]
     # So few that full agreement would not do are no evidence, whatever single resamples say.
@@ -226,7 +235,10 @@ def _rung(size: str, judged: Judged, evidence: Evidence, criterion: Criterion, c
     sides = [side for both in evidence.signals.values() for side in both]
     is_known = bool(sides) and None not in sides
     more = (max(1.0, MANY_SEEDS / evidence.num_seeds), max(1.0, MANY_SEEDS / evidence.num_reference_seeds))
-    ceilings = [best_with_seeds(measure, evidence.signals, times) if is_known else None for times in ((1.0, 1.0), more)]
+    ceilings = [
+        best_with_seeds(measure, evidence.signals, times, evidence.weights) if is_known else None
+        for times in ((1.0, 1.0), more)
+    ]
     return Rung(
         size=size,
         cost=cost,
@@ -240,6 +252,12 @@ def _rung(size: str, judged: Judged, evidence: Evidence, criterion: Criterion, c
         pairs=evidence.pairs,
         fails_on=[name for name, estimate in sets.items() if estimate.low < threshold],
     )
+
+
+def _by_set(judged: Judged, measure: str, evidence: Evidence) -> dict[str, Interval]:
+    """The measure on each test set that the mean is of; a set that says nothing has none."""
+    counted = evidence.signals.keys() or judged.keys() - {MEAN}
+    return {name: measures[measure] for name, measures in judged.items() if name in counted and measure in measures}
 
 
 def _regret(rung: Rung) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, fields
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from thresher.choices import ComparedLoss
 from thresher.errors import InputError
 from thresher.selection.statistics.decisions import MEAN, judge, spread_over_noise
 from thresher.selection.statistics.further import Costs, Evidence
-from thresher.selection.statistics.loss_table import LossColumns, Losses, LossTable, common, means, read_losses
+from thresher.selection.statistics.loss_files import LossColumns, read_losses
+from thresher.selection.statistics.loss_table import Losses, LossTable, common, means
 from thresher.selection.statistics.power import draw_recipes, resampled_recipes
 from thresher.selection.statistics.signal import Signal, able, ceiling, signal_of, told_apart, weights_of
 from thresher.selection.statistics.verdict import CRITERION, Criterion, verdict
@@ -33,8 +35,20 @@ def judge_study(
     judged = {size: judge_size(table, size, reference, criterion) for size in proxies}
     costs = Costs(reference=reference, amounts=flops, in_flops=True, seconds=study.facts.get("run_seconds", {}))
     result = summary(judged, reference, costs=costs, criterion=criterion, units=units)
-    accuracy = against_accuracy(study, rows, result["proxies"], criterion.num_resamples, criterion.seed)
-    return result | {"accuracy": accuracy, "learned_little": reference_learned_little(study, rows)}
+    last = _last_rows(rows, criterion.average)
+    accuracy = against_accuracy(study, last, result["proxies"], criterion.num_resamples, criterion.seed)
+    return result | {"accuracy": accuracy, "learned_little": reference_learned_little(study, last)}
+
+
+def _last_rows(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+    """Those of the last `count` steps of each size: what is judged; all of a study without steps."""
+    if "step" not in rows[0]:
+        return list(rows)
+    steps: dict[str, set[float]] = {}
+    for row in rows:
+        steps.setdefault(row["size"], set()).add(float(row["step"]))
+    last = {size: sorted(own)[-count:] for size, own in steps.items()}
+    return [row for row in rows if float(row["step"]) in last[row["size"]]]
 
 
 def _columns(study: Artifact, rows: Sequence[Mapping[str, Any]], loss: ComparedLoss) -> LossColumns:
@@ -51,7 +65,7 @@ def against_accuracy(
 ) -> dict[str, Any]:
     """Does R^2 go with what a proxy has learned? Its accuracy less that of guessing, for each size and test set.
 
-    `rows` are those of `losses.csv`.
+    `rows` are those of `losses.csv` at the steps that are judged.
     `points`: size, test_set, r2, accuracy (mean over recipes), chance; `spearman` and `pearson` over the points, each
     [value, low, high] with 95 % intervals from resamples of the test sets and an unseen one (`power`). Both
     absent for fewer than 3 test sets, and where a side is constant.
@@ -87,9 +101,12 @@ def judge_size(
     """One proxy against the reference: the measures, what was compared, and which test sets can decide.
 
     Sizes may be SIZE@STEP; `at_step` is the step of the others, None: the last that all recipes of a size have. Raises
-    InputError where no test set is able to decide and only such are asked for, or a measure needs noise nobody knows.
+    InputError where both are one size at one step, no test set is able to decide and only such are asked for, or a
+    measure needs noise nobody knows, or two recipes that the reference tells apart.
     """
-    ends = [_at(entry, at_step) for entry in (name, reference)]
+    ends = [end_of(table, entry, at_step) for entry in (name, reference)]
+    if ends[0] == ends[1]:
+        raise InputError(f"{name!r} is the reference {reference!r} itself, and agrees with it; leave it out")
     ours, theirs = (table.at(size, step, criterion.average) for size, step in ends)
     recipes, sets = common(ours, theirs)
     known = [_signals(table, end, recipes, sets, side) for end, side in zip(ends, (ours, theirs), strict=True)]
@@ -102,8 +119,14 @@ def judge_size(
     options = {"top": criterion.top, "num_resamples": criterion.num_resamples, "seed": criterion.seed}
     options |= {"errors": errors, "weights": weights}
     truth = means(theirs, recipes, sets)
+    by_set = judge(means(ours, recipes, sets), truth, **options)
+    if criterion.measure not in (by_set.get(MEAN) or by_set[sets[0]]):
+        raise InputError(
+            f"the reference {reference!r} tells no two recipes apart on any test set, so {criterion.measure} says "
+            "nothing; give more seeds, or take another criterion"
+        )
     found: dict[str, Any] = {
-        "judged": judge(means(ours, recipes, sets), truth, **options),
+        "judged": by_set,
         "signals": {
             test: {
                 "proxy": _described(known[0][test]),
@@ -120,14 +143,28 @@ def judge_size(
         "num_seeds": _fewest(ours, recipes, sets),
         "num_reference_seeds": _fewest(theirs, recipes, sets),
         "left_out": sorted((set(ours) | set(theirs)) - set(recipes)),
+        "left_out_sets": sorted((_sets(ours) | _sets(theirs)) - set(sets)),
+        "steps": {"proxy": ends[0][1], "reference": ends[1][1]},
+        "last_steps": {"proxy": table.end(ends[0][0]), "reference": table.end(ends[1][0])},
     }
     if criterion.average > 1:
         ends_alone = [means(table.at(size, step), recipes, sets) for size, step in ends]
         alone = judge(*ends_alone, **options)
         found["at_last_step"] = {m: asdict(e) for m, e in (alone.get(MEAN) or alone[sets[0]]).items()}
-    if all(len(ours[recipe][sets[0]]) > 1 for recipe in recipes):
-        found["spread_over_noise"] = spread_over_noise({name: [ours[r][name] for r in recipes] for name in sets})
+    seeds = {test: [ours[recipe][test] for recipe in recipes] for test in sets}
+    if several := {test: own for test, own in seeds.items() if all(len(losses) > 1 for losses in own)}:
+        found["spread_over_noise"] = spread_over_noise(several)
     return found
+
+
+def end_of(table: LossTable, entry: str, at_step: float | None = None) -> tuple[str, float]:
+    """The size and the step at which SIZE or SIZE@STEP is judged. Raises InputError for a step that is none."""
+    size, step = _at(entry, at_step)
+    return size, table.last_step(size) if step is None else step
+
+
+def _sets(losses: Losses) -> set[str]:
+    return {name for sets in losses.values() for name in sets}
 
 
 def _weights(
@@ -170,12 +207,12 @@ def _believed(signals: Signals) -> dict[str, Signal]:
 
 
 def _described(known: Mapping[str, Signal]) -> dict[str, Any] | None:
-    """The signal that counts, and the `noise_from` each source, in units of the mean loss."""
+    """The signal that counts, and the `noise_from` each source, in units of the mean loss; no ratio to no noise."""
     if not known:
         return None
     signal = next(iter(known.values()))
     noise = {source: one.noise for source, one in known.items()}
-    return {**asdict(signal), "ratio": signal.ratio, "noise_from": noise}
+    return {**asdict(signal), "ratio": signal.ratio if isfinite(signal.ratio) else None, "noise_from": noise}
 
 
 def _fewest(losses: Losses, recipes: Sequence[str], sets: Sequence[str]) -> int:
@@ -196,8 +233,14 @@ def summary(
     criterion: Criterion,
     units: str = "recipes",
 ) -> dict[str, Any]:
-    """The result of a study of proxies, as JSON. `units` is what a reader calls the recipes."""
-    evidence = {name: _evidence(one) for name, one in judged.items()}
+    """The result of a study of proxies, as JSON, the cheapest first where costs are known.
+
+    `units` is what a reader calls the recipes.
+    """
+    relative = {name: costs.relative(name) if costs else None for name in judged}
+    if None not in relative.values():
+        judged = {name: judged[name] for name in sorted(judged, key=lambda name: relative[name] or 0.0)}
+    evidence = {name: _evidence(one, criterion.measure) for name, one in judged.items()}
     found = verdict({name: one["judged"] for name, one in judged.items()}, evidence, criterion, costs, units=units)
     proxies = {
         name: {**one, "judged": {test: {m: asdict(e) for m, e in own.items()} for test, own in one["judged"].items()}}
@@ -219,15 +262,17 @@ def summary(
     }
 
 
-def _evidence(one: Mapping[str, Any]) -> Evidence:
+def _evidence(one: Mapping[str, Any], measure: str) -> Evidence:
     counted = {test: own for test, own in one["signals"].items() if own["is_counted"]}
+    telling = {test: own for test, own in counted.items() if measure in one["judged"][test]}
     apart = [own["pairs_apart"] for own in counted.values()]
     num_pairs = one["num_recipes"] * (one["num_recipes"] - 1) // 2
     return Evidence(
         num_recipes=one["num_recipes"],
         num_seeds=one["num_seeds"],
         num_reference_seeds=one["num_reference_seeds"],
-        signals={test: (_signal(own["proxy"]), _signal(own["reference"])) for test, own in counted.items()},
+        signals={test: (_signal(own["proxy"]), _signal(own["reference"])) for test, own in telling.items()},
+        weights={test: own["weight"] for test, own in telling.items()},
         pairs=None if None in apart else (sum(apart), num_pairs * len(apart)),
     )
 

@@ -117,6 +117,7 @@ def _trust(found: Mapping[str, Any], transfer: Artifact, num_seeds: int) -> Trus
             pairs_apart=proxy["signals"].get(name, {}).get("pairs_apart"),
         )
         for name, own in proxy["judged"].items()
+        if measure in own
     ]
     return Trust(
         size=size,

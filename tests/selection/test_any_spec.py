@@ -6,7 +6,7 @@ from hypothesis import given
 from thresher.errors import InputError
 from thresher.selection.methods import METHODS, stages_of
 from thresher.selection.mixture.table_file import read_columns, read_table
-from thresher.selection.statistics.loss_table import LossColumns, read_losses
+from thresher.selection.statistics.loss_files import LossColumns, read_losses
 
 PIECES = st.sampled_from(
     [*METHODS, "|", ":", ",", "=", " ", "0.2", "fraction", "1e400", "nan", "-1", "per_domain", "\x1b", "x"]

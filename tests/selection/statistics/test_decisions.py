@@ -12,7 +12,8 @@ from thresher.cli.main import main
 from thresher.errors import InputError
 from thresher.selection.statistics.decisions import MEAN, judge, spread_over_noise
 from thresher.selection.statistics.further import Costs, Evidence
-from thresher.selection.statistics.loss_table import LossColumns, common, read_losses
+from thresher.selection.statistics.loss_files import LossColumns, read_losses
+from thresher.selection.statistics.loss_table import common
 from thresher.selection.statistics.power import Resamples, best_low, recipes_needed
 from thresher.selection.statistics.verdict import Criterion, verdict
 
@@ -51,7 +52,7 @@ def test_resamples_are_those_of_drawing_recipes():
     drawn = np.repeat(np.arange(12), weights[0].astype(int))
     order = np.argsort(x, kind="stable")
     ahead = int(np.flatnonzero(weights[0, order])[1])  # the second of those drawn
-    draw = Resamples(weights, np.array([2.0]), np.array([[order[ahead], 4]]))
+    draw = Resamples(weights, np.array([2.0]), np.array([[order[ahead], 4]]), np.zeros((1, 12)))
     found = _measures(x, y, draw, (1, 3))
     pearson, spearman = stats.pearsonr(x[drawn], y[drawn]).statistic, stats.spearmanr(x[drawn], y[drawn]).statistic
     assert found["r2"][1, 0] == pytest.approx(pearson**2)
@@ -184,7 +185,8 @@ def test_long_tables_wide_tables_and_a_file_a_size_say_the_same(tmp_path, capsys
     long, wide = (result["proxies"]["1M"]["judged"] for result in results)
     assert long[MEAN] == wide[MEAN] and results[0]["reference"] == "10M"
     assert long["a"]["decision_accuracy"]["value"] == 1
-    assert results[0]["verdict"]["rungs"][0]["cost"] == pytest.approx(0.1)
+    # A row at step 20 shows that what is judged at 10 is half of a run.
+    assert [result["verdict"]["rungs"][0]["cost"] for result in results] == pytest.approx([0.05, 0.1])
 
 
 def test_only_recipes_that_one_size_lacks_are_left_out(tmp_path, capsys):

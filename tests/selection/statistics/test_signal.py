@@ -8,7 +8,7 @@ import pytest
 from thresher.cli.main import main
 from thresher.errors import InputError
 from thresher.selection.statistics.decisions import MEAN, judge
-from thresher.selection.statistics.loss_table import LossColumns, read_losses
+from thresher.selection.statistics.loss_files import LossColumns, read_losses
 from thresher.selection.statistics.signal import CLEAR, ceiling, signal_of, told_apart, weights_of
 
 
@@ -54,8 +54,9 @@ def test_pairs_count_by_how_far_apart_they_lie_and_ties_within_noise_not_at_all(
     assert (
         told_apart(y, 0.021 / CLEAR / np.sqrt(2)).sum() == 10 and told_apart(y, 0.019 / CLEAR / np.sqrt(2)).sum() == 12
     )
-    hidden = judge({"a": x}, {"a": y}, errors={"a": 10.0}, num_resamples=20)["a"]["clear_accuracy"]
-    assert hidden.value == 0.5  # of no pair nothing is known
+    hidden = judge({"a": x, "b": x}, {"a": y, "b": y}, errors={"a": 10.0, "b": error}, num_resamples=20)
+    assert "clear_accuracy" not in hidden["a"] and hidden[MEAN]["clear_accuracy"] == hidden["b"]["clear_accuracy"]
+    assert "clear_accuracy" not in judge({"a": x}, {"a": y}, errors={"a": 10.0}, num_resamples=20)["a"]
     assert "clear_accuracy" not in judge({"a": x}, {"a": y}, num_resamples=0)["a"]
 
 

@@ -24,11 +24,15 @@ def table(num_recipes, noise=0.0, agreement=1.0, seeds=2, sets=("a", "b"), seed=
         own = {name: rho * true[name] + (1 - rho**2) ** 0.5 * rng.normal(size=num_recipes) for name in sets}
         sizes[size] = {
             0.0: {
-                f"r{i}": {name: (10 + own[name][i] + noise * rng.normal(size=seeds)).tolist() for name in sets}
+                f"r{i}": {name: seeded(10 + own[name][i] + noise * rng.normal(size=seeds)) for name in sets}
                 for i in range(num_recipes)
             }
         }
     return LossTable(sizes)
+
+
+def seeded(losses):
+    return {f"{seed:02d}": float(loss) for seed, loss in enumerate(losses)}
 
 
 def judged(losses, criterion=LOSS, costs=COSTS):
@@ -91,7 +95,7 @@ def test_seeds_are_cheaper_where_proxies_are_and_the_search_follows_the_cost():
 def test_where_recipes_do_not_differ_nothing_helps_and_it_is_said():
     rng = np.random.default_rng(3)
     flat = {
-        size: {0.0: {f"r{i}": {"a": (10 + rng.normal(size=4)).tolist()} for i in range(40)}} for size in ("1M", "10M")
+        size: {0.0: {f"r{i}": {"a": seeded(10 + rng.normal(size=4))} for i in range(40)}} for size in ("1M", "10M")
     }
     found = judged(LossTable(flat))
     (rung,) = found["rungs"]
@@ -157,7 +161,7 @@ def written(path, more):
 
 
 def test_an_older_study_is_judged_by_its_losses(old):
-    found = judge_study(old, Criterion(num_resamples=20))
+    found = judge_study(old, Criterion(num_resamples=100))
     assert found["proxies"]["1M"]["judged"]["t"]["decision_accuracy"]["value"] == 1
     assert list(found["proxies"]["1M"]["signals"]["t"]["proxy"]["noise_from"]) == ["seeds"]
     assert found["learned_little"] is None
@@ -166,7 +170,7 @@ def test_an_older_study_is_judged_by_its_losses(old):
 @pytest.mark.parametrize(("bigram", "is_said"), [(2.5, True), (3.5, False)])
 def test_it_is_said_where_no_recipe_takes_the_reference_below_pairs_of_tokens(tmp_path, bigram, is_said):
     study = written(tmp_path / "study", {"ngrams": {"t": {"unigram": 5.0, "bigram": bigram}}})
-    sentence = judge_study(study, Criterion(num_resamples=20))["learned_little"]
+    sentence = judge_study(study, Criterion(num_resamples=100))["learned_little"]
     assert (sentence is not None) == is_said
     assert not is_said or "even with the best recipe of each test set its held-out loss is" in sentence
 
