@@ -83,12 +83,14 @@ def evaluate_choices(model: nn.Module, choices: Choices, **options: Any) -> dict
     """Whether the model finds the right choice of each example, float32 [n]: 1 or 0, or a share where choices tie.
 
     `accuracy` picks the choice with the lowest mean loss of its tokens, `accuracy_sum` that with the lowest summed
-    loss, which is the likeliest text. `options` are those of `evaluate`.
+    loss, which is the likeliest text. A choice of no token has no likelihood and is never found, but among its like.
+    `options` are those of `evaluate`.
     """
     mean = evaluate(model, choices, **options)["loss"]
+    says_something = choices.num_predicted > 0
     return {
-        "accuracy": _share_found(mean, choices),
-        "accuracy_sum": _share_found(mean * choices.num_predicted, choices),
+        "accuracy": _share_found(np.where(says_something, mean, np.inf), choices),
+        "accuracy_sum": _share_found(np.where(says_something, mean * choices.num_predicted, np.inf), choices),
     }
 
 

@@ -60,6 +60,17 @@ def trial_name(training_set: str, repeat: int) -> str:
     return f"{plain}-{repeat}"
 
 
+def check_names(trials: Sequence[Trial]) -> None:
+    """Refuse training sets whose trials would be called alike in files and results, as "top 10" and "top-10" are."""
+    names: dict[str, Trial] = {}
+    for trial in trials:
+        first = names.setdefault(trial.name, trial)
+        if first.training_set != trial.training_set:
+            raise InputError(
+                f"{first.training_set!r} and {trial.training_set!r} are both {trial.name!r} in files; rename one of them"
+            )
+
+
 @dataclass(frozen=True)
 class TrialResult:
     """A finished trial: its model, and what the model makes of every task."""
@@ -151,8 +162,9 @@ def planned(
 ) -> Planned:
     """Those of the trials whose models are not there yet, for `say_planned`.
 
-    Raises InputError for a trial with fewer steps than are to be looked at.
+    Raises InputError for a trial with fewer steps than are to be looked at, and for names that files cannot tell apart.
     """
+    check_names(trials)
     setup, lengths = _Setup.of(pool, settings, workspace, last), np.asarray(pool.lengths())
     setup.check_last(trials)
     missing = [trial for trial in trials if not is_artifact(setup.place(trial))]
@@ -196,10 +208,11 @@ def run_trials(
     """Train and measure all trials, `workers` at once; then every result, in the order of the trials.
 
     With `average` above 1 the models are measured at so many of their last steps (the fact `last_steps` of each).
-    Raises InputError, before anything is trained, for a model or tasks that do not fit the pool, and for a trial with
-    fewer steps than that. Each model and each evaluation is an artefact of its own, so a killed call goes on with the
+    Raises InputError, before anything is trained, for a model or tasks that do not fit the pool, for a trial with fewer
+    steps than that, and for names that files cannot tell apart. Each model and each evaluation is an artefact of its own, so a killed call goes on with the
     first that is missing.
     """
+    check_names(trials)
     setup = _Setup.of(pool, settings, workspace, LastSteps.of(tasks, average))
     check_all(setup.spec, (pool, *tasks.values()))
     setup.check_last(trials)

@@ -40,6 +40,8 @@ TOKENS = 1_536_000
 """That every recipe is drawn to: one epoch."""
 SIZES = ("10k", "30k", "50k", "0.4M")
 SEEDS = 3
+RESAMPLES = 10_000
+"""With 1,000 an end of an interval moves by .003 from one seed of the resamples to the next."""
 MIXED = {
     "natural": "all",
     "prose": "mixture:books=.4,stories=.3,web=.3",
@@ -88,7 +90,7 @@ def _common(data: Path, out: Path) -> list[object]:
         "--pool", out / "pool", "--out", out / "study",
         "--test-sets", *[f"{name}={path}" for name, path in tests.items()],
         "--recipes", *[f"{name}={how}" for name, how in recipes.items()],
-        "--tokens", TOKENS, "--seeds", SEEDS, "--batch-size", 4, "--average", 4,
+        "--tokens", TOKENS, "--seeds", SEEDS, "--batch-size", 4, "--average", 4, "--resamples", RESAMPLES,
     ]  # fmt: skip
 
 

@@ -30,8 +30,8 @@ def content_hash_of(name: str, spec: Spec) -> str:
 
 
 def hash_of_function(spec: Spec) -> str:
-    """The hash of names, shapes and bytes of all tensors of the model that your own function returns."""
-    digest = hashlib.sha256()
+    """The hash of names, shapes and bytes of all tensors of the model that your own function returns, and its code."""
+    digest = hashlib.sha256(spec.get("code", "").encode())
     for name, tensor in own_tensors(build_model(spec, seed=0)).items():
         digest.update(f"{name} {list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())

@@ -7,12 +7,14 @@ logits [b, classes]. Images: `num_classes=..., image_shape=(c, h, w)`; `model(pi
 
 import importlib
 import inspect
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
+from thresher.canonical import hash_json
 from thresher.errors import InputError
 from thresher.proxies.models import completep, ladder, mlp, names, vision
 from thresher.proxies.models.checkpoints import adapters, pretrained
@@ -20,6 +22,7 @@ from thresher.proxies.models.checkpoints.architecture import CLASSIFIER
 from thresher.proxies.models.fits import Spec
 from thresher.proxies.models.names import ModelName
 
+LOGGER = logging.getLogger(__name__)
 FOREIGN = ("pretrained", "lora", "torchvision", "function")
 """Sources of models that others made, which are tried (`probe`) before they are used."""
 
@@ -82,7 +85,23 @@ def _describe_mlp(parsed: ModelName, spec: Spec) -> Spec:
 
 def _describe_function(parsed: ModelName, spec: Spec) -> Spec:
     import_function(parsed.value)
-    return {"source": "function", "function": parsed.value}
+    code = code_of(parsed.value)
+    return {"source": "function", "function": parsed.value} | ({"code": code} if code else {})
+
+
+def code_of(name: str) -> str | None:
+    """The hash of the code of `module:function`: that of its module, and of the one that defines it, if it is another.
+
+    What these import is not looked into. None where Python knows no source.
+    """
+    function, module = import_function(name), name.partition(":")[0]
+    sources = []
+    for place in dict.fromkeys((module, getattr(function, "__module__", None) or module)):
+        try:
+            sources.append([line.rstrip() for line in inspect.getsource(sys.modules[place]).splitlines()])
+        except (OSError, TypeError, KeyError):
+            continue
+    return hash_json(sources) if sources else None
 
 
 def _build_ladder(spec: Spec, empty: bool) -> nn.Module:
@@ -125,6 +144,11 @@ def _build_function(spec: Spec, empty: bool) -> nn.Module:
     else:
         sizes = {"num_classes": spec["num_classes"], "image_shape": tuple(spec["image_shape"])}
     function = import_function(spec["function"])
+    if spec.get("code") not in (None, code_of(spec["function"])):
+        LOGGER.warning(
+            "%s is of other code than when this model was made; where that changes what the model does, train it again",
+            spec["function"],
+        )
     try:
         inspect.signature(function).bind(**sizes)
     except (TypeError, ValueError):

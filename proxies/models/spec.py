@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from thresher.artifacts import open_artifact
+from thresher.artifacts import is_artifact, open_artifact
 from thresher.choices import Parametrization, check_word
 from thresher.data.examples import Examples
 from thresher.errors import InputError
@@ -34,6 +34,8 @@ from thresher.seeds import seed_everything
 TASK_OF_KIND = {names.LADDER: "language"} | dict.fromkeys((names.RESNET, names.MLP, names.TORCHVISION), "vision")
 DEFAULT_PARAMETRIZATION: Parametrization = "completep"
 """Of the ladder. A specification without the word is of `standard`, as all were before there were two."""
+READS = ("inputs", "image_shape", "num_channels", "tokenizer", "sequence_length")
+"""What a specification says of the examples that its model reads."""
 KNOWN = {"language": "a size such as 0.4M, ", "vision": "rn-1/16, torchvision:NAME, mlp-64x2, "}
 KNOWN |= {"text-classification": ""}
 
@@ -57,6 +59,10 @@ def model_spec(name: str, examples: Examples, *, trained: bool = False, parametr
     if TASK_OF_KIND.get(parsed.kind, task) != task:
         raise InputError(f"model {name!r} is unknown for {task}; pass {KNOWN[task]}hf:NAME or module:function")
     spec |= sources.describe(parsed, spec)
+    if parsed.kind == names.ADAPTERS and is_artifact(Path(parsed.value)):
+        # What it reads stands in its own specification: it has neither the processor nor the tokenizer beside it.
+        base = read_artifact_spec(parsed.value)
+        spec |= {key: base[key] for key in READS if key in base}
     if parsed.kind == names.LADDER and (parametrization or DEFAULT_PARAMETRIZATION) == "completep":
         spec["parametrization"] = "completep"
     return _with_labels(spec, examples)
@@ -91,7 +97,8 @@ def build_model(spec: Spec, seed: int, *, empty: bool = False) -> nn.Module:
     """
     with private_randomness():
         seed_everything(seed, "initialisation")
-        model = sources.build(spec, empty=empty)
+        # Of a model that is trained further the weights are in its artefact; its checkpoint may be gone.
+        model = sources.build(spec, empty=empty or ("initial" in spec and spec["source"] != "lora"))
         # As it came: of what is already in float32 a checkpoint's own word counts.
         stored = precision_of(dict(model.named_parameters()))
         model.stored_precision = spec.get("stored", stored)  # type: ignore[assignment]

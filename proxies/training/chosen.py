@@ -10,6 +10,11 @@ from thresher.proxies.models.spec import Spec, model_spec, size_of
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.config import TrainConfig
 
+LENGTHS = ("epochs", "steps", "num_tokens")
+"""Settings of which one says how long a training is."""
+ONLY_OF = {"momentum": "sgd", "betas": "adamw", "eps": "adamw"}
+"""Settings that only one optimiser has."""
+
 
 def spec_of(settings: ModelSettings, pool: Examples) -> Spec:
     """The description of the model of `settings` for the examples of a pool (`model_spec`)."""
@@ -34,18 +39,20 @@ def config_for(spec: Spec, pool: Examples, tokens_per_parameter: float | None = 
     if "shuffle_sequences" in wanted and not is_packed(pool):
         kind = "images" if spec["task"] == "vision" else "texts that are a sequence each"
         raise InputError(f"shuffle_sequences is of documents, and the pool holds {kind}, in random order anyway")
+    lengths = {"tokens_per_parameter": tokens_per_parameter} | {name: wanted.get(name) for name in LENGTHS}
+    if len(said := [f"{name}={value}" for name, value in lengths.items() if value is not None]) > 1:
+        raise InputError(f"{said[0]} and {said[1]} both say how long training is; leave one of them out")
     if tokens_per_parameter is not None:
         if spec["task"] == "vision":
             raise InputError(f"tokens_per_parameter is of text, and {spec['name']!r} reads images; give epochs instead")
-        if lengths := [name for name in ("epochs", "steps", "num_tokens") if name in wanted]:
-            raise InputError(
-                f"tokens_per_parameter={tokens_per_parameter:g} and {lengths[0]}={wanted[lengths[0]]:g} both say how "
-                "long training is; leave one of them out"
-            )
-        if not 0 < tokens_per_parameter < math.inf:
+        if isinstance(tokens_per_parameter, str | bool) or not 0 < tokens_per_parameter < math.inf:
             raise InputError(f"tokens_per_parameter={tokens_per_parameter}; pass a number above 0, such as 20")
         wanted["num_tokens"] = max(1, round(tokens_per_parameter * size_of(spec)["total"]))
-    return TrainConfig.for_task(spec["task"], **wanted).settled(spec, pool)
+    config = TrainConfig.for_task(spec["task"], **wanted).settled(spec, pool)
+    for name in wanted:
+        if name in ONLY_OF and ONLY_OF[name] != config.optimizer:
+            raise InputError(f"{name}={wanted[name]} is of {ONLY_OF[name]}, and this is {config.optimizer}; leave it out")
+    return config
 
 
 def usual_rate(settings: ModelSettings, pool: Examples) -> float:

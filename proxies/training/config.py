@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import torch
@@ -77,6 +78,7 @@ class TrainConfig:
     """
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         positive = {"batch_size": self.batch_size, "epochs": self.epochs, "eps": self.eps}
         positive |= {"accumulate": self.accumulate}
         positive |= {name: getattr(self, name) for name in ("learning_rate", "steps", "num_tokens", "clip")}
@@ -95,6 +97,19 @@ class TrainConfig:
         for name, known in {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS}.items():
             if getattr(self, name) not in known:
                 raise InputError(f"{name}={getattr(self, name)!r} in the config; pass one of: {', '.join(known)}")
+
+    def _check_kinds(self) -> None:
+        whole = {name: getattr(self, name) for name in ("batch_size", "steps", "num_tokens", "accumulate")}
+        for name, value in whole.items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise InputError(f"{name}={value!r} in the config; pass a whole number")
+        names = ("learning_rate", "warmup", "weight_decay", "momentum", "eps", "eps_root", "clip", "epochs")
+        numbers = [(name, getattr(self, name)) for name in names] + [("betas", beta) for beta in self.betas]
+        for name, value in numbers:
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+                raise InputError(f"{name}={value!r} in the config; pass a number")
+        if len(self.betas) != 2:
+            raise InputError(f"betas={self.betas} in the config; pass two numbers, as AdamW has")
 
     @classmethod
     def for_language(cls, **changes: Any) -> "TrainConfig":
@@ -146,7 +161,7 @@ class TrainConfig:
         sequences are shuffled, or with `parametrization` standard by its width. Where the source is pretrained it is
         smaller.
         """
-        source, width = origin_of(spec), model_width(spec)
+        source, width = origin_of(spec), model_width(spec) if spec["source"] == "ladder" else None
         if self.learning_rate is not None:
             return self.learning_rate
         if self.optimizer == "sgd":

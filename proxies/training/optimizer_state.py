@@ -1,10 +1,12 @@
 """The optimiser's state at the end of a training, kept beside the weights: what scorers read of it.
 
 `optimizer.safetensors` of a `model` artefact has a tensor `KEY NAME` for each parameter NAME that was trained: of AdamW
-the keys exp_avg and exp_avg_sq, of SGD momentum_buffer; the header has `step` and `beta2`. A training keeps it where
+the keys exp_avg and exp_avg_sq, of SGD momentum_buffer; the header's `state` has `step` and `beta2`, as JSON, for two
+entries of a header have no fixed order (files before 2026-12 have two). A training keeps it where
 `TrainConfig.keep_optimizer` asks for it.
 """
 
+import json
 from pathlib import Path
 
 import torch
@@ -32,7 +34,7 @@ def save_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, draft: Dr
                 tensors[f"{key} {name}"] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
     betas = optimizer.param_groups[0].get("betas", (0.0, 0.0))
     with draft.file(OPTIMIZER) as file:
-        save_file(tensors, file, {"step": str(step), "beta2": repr(betas[1])})
+        save_file(tensors, file, {"state": json.dumps({"step": step, "beta2": betas[1]})})
 
 
 def second_moments_file(name: str | Path) -> tuple[str, Path] | None:
@@ -57,6 +59,7 @@ def second_moment_scales(file: Path) -> dict[str, Tensor]:
     """
     with safe_open(file, framework="pt") as stored:
         header = stored.metadata()
+        header = json.loads(header["state"]) if "state" in header else header
         step, beta2 = int(header["step"]), float(header["beta2"])
         if step < 1:
             raise InputError(f"{file} is of a training without steps; train the model again")

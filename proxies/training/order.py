@@ -69,7 +69,7 @@ class Order:
         self.members: dict[str, np.ndarray] = {}
         if mixture is not None:
             domains = examples.domains[indices]
-            self.members = {name: indices[domains == name] for name in mixture if mixture[name] > 0}
+            self.members = {name: indices[domains == name] for name in sorted(mixture) if mixture[name] > 0}
             self.quota = dict(zip(self.members, apportion(mixture, self.members, self.budget), strict=True))
         self.sequence_length = examples.sequence_length if isinstance(examples, TokenExamples) else 1
         unit = sequence_size(examples)

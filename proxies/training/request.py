@@ -77,7 +77,8 @@ def check_weights(weights: Sequence[float] | np.ndarray | None, num_examples: in
 
 
 def check_mixture(mixture: dict[str, float] | None, examples: Examples, indices: np.ndarray) -> dict[str, float] | None:
-    """The share of each domain as a float; None stays None, and a domain that is left out has share 0.
+    """The share of each domain as a float, by name: in which order they are given changes nothing. None stays None, and
+    a domain that is left out has share 0.
 
     Raises InputError for shares outside of 0 to 1 or that do not sum to 1, and for domains that the examples at
     `indices` lack.
@@ -93,7 +94,7 @@ def check_mixture(mixture: dict[str, float] | None, examples: Examples, indices:
     total = sum(mixture.values())
     if abs(total - 1) > 1e-3:
         raise InputError(f"the mixture's shares sum to {total:.4g}; make them sum to 1")
-    return {name: float(share) for name, share in mixture.items()}
+    return {str(name): float(mixture[name]) for name in sorted(mixture)}
 
 
 def hash_array(array: np.ndarray) -> str:

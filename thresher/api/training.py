@@ -23,6 +23,7 @@ from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training import single
 from thresher.proxies.training.chosen import config_for
 from thresher.proxies.training.config import TrainConfig
+from thresher.proxies.training.request import check_indices
 from thresher.proxies.trials import check_trainable
 from thresher.rules import ruled
 from thresher.seeds import numpy_rng
@@ -261,7 +262,7 @@ def _chosen(
 
 def _positions(selection: Any, pool: PreparedExamples) -> Int[np.ndarray, "m"]:
     if isinstance(selection, np.ndarray | list | tuple):
-        return np.sort(np.asarray(selection, dtype=np.int64))
+        return np.sort(check_indices(selection, len(pool)))
     return kept_positions(Path(getattr(selection, "path", selection)), pool)
 
 

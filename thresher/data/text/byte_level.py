@@ -6,6 +6,7 @@ count them takes a tenth of the time in which the tokenizer gives the places its
 
 import json
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt32
@@ -35,16 +36,21 @@ class BytePlaces:
 def byte_places(tokenizer: Tokenizer) -> BytePlaces | None:
     """What counts the bytes of a tokenizer's tokens.
 
-    None for a tokenizer that is not byte-level, or that changes the text before it splits it.
+    None for a tokenizer that is not byte-level, or that changes or loses some of the text before it splits it, writes
+    marks into its tokens, or lacks a byte.
     """
     described = json.loads(tokenizer.to_str())
-    outer = described["pre_tokenizer"] or {}
+    outer, model = described["pre_tokenizer"] or {}, described["model"]
     steps = outer.get("pretokenizers", [outer])
-    byte_level = [step for step in steps if step.get("type") == "ByteLevel"]
-    if described["normalizer"] is not None or not byte_level or any(step["add_prefix_space"] for step in byte_level):
+    is_byte_level = any(step.get("type") == "ByteLevel" for step in steps)
+    if described["normalizer"] is not None or not is_byte_level or not all(map(_keeps_text, steps)):
+        return None
+    if model["type"] != "BPE" or model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
         return None
     letters = _letters()
     vocabulary = tokenizer.get_vocab()
+    if not letters <= vocabulary.keys():
+        return None
     sizes = np.full(max(vocabulary.values()) + 1, UNUSABLE, np.int64)
     for token, number in vocabulary.items():
         if letters.issuperset(token):
@@ -54,6 +60,13 @@ def byte_places(tokenizer: Tokenizer) -> BytePlaces | None:
         plain = not (token.special or token.lstrip or token.rstrip or token.normalized)
         sizes[number] = len(token.content.encode()) if plain else UNUSABLE
     return BytePlaces(sizes)
+
+
+def _keeps_text(step: dict[str, Any]) -> bool:
+    """Whether a step of splitting a text leaves all of it there, and nothing else; of steps not known here, no."""
+    if step["type"] == "ByteLevel":
+        return not step["add_prefix_space"]
+    return step["type"] in ("Digits", "UnicodeScripts") or step.get("behavior", "Removed") != "Removed"
 
 
 def _letters() -> set[str]:
