@@ -100,7 +100,6 @@ def _run(name: str, arguments: list[str], stop: Stopping) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    import json
     import logging
     import warnings
 

@@ -67,7 +67,7 @@ def check_names(trials: Sequence[Trial]) -> None:
         first = names.setdefault(trial.name, trial)
         if first.training_set != trial.training_set:
             raise InputError(
-                f"{first.training_set!r} and {trial.training_set!r} are both {trial.name!r} in files; rename one of them"
+                f"{first.training_set!r} and {trial.training_set!r} are both {trial.name!r} in files; rename one"
             )
 
 
@@ -209,8 +209,8 @@ def run_trials(
 
     With `average` above 1 the models are measured at so many of their last steps (the fact `last_steps` of each).
     Raises InputError, before anything is trained, for a model or tasks that do not fit the pool, for a trial with fewer
-    steps than that, and for names that files cannot tell apart. Each model and each evaluation is an artefact of its own, so a killed call goes on with the
-    first that is missing.
+    steps than that, and for names that files cannot tell apart. Each model and each evaluation is an artefact of its
+    own, so a killed call goes on with the first that is missing.
     """
     check_names(trials)
     setup = _Setup.of(pool, settings, workspace, LastSteps.of(tasks, average))

@@ -51,7 +51,9 @@ def config_for(spec: Spec, pool: Examples, tokens_per_parameter: float | None = 
     config = TrainConfig.for_task(spec["task"], **wanted).settled(spec, pool)
     for name in wanted:
         if name in ONLY_OF and ONLY_OF[name] != config.optimizer:
-            raise InputError(f"{name}={wanted[name]} is of {ONLY_OF[name]}, and this is {config.optimizer}; leave it out")
+            raise InputError(
+                f"{name}={wanted[name]} is of {ONLY_OF[name]}, and this is {config.optimizer}; leave it out"
+            )
     return config
 
 

@@ -143,8 +143,7 @@ def _ranks(values: Values, weights: Weights) -> Weights:
 def _agreement(
     x: Values, y: Values, weights: Weights, counts: Float[np.ndarray, "r r"]
 ) -> tuple[Float[np.ndarray, "b"], Bool[np.ndarray, "b"]]:
-    """The share of pairs ordered alike, pair (i, j) counting `counts[i, j]` times, 1/2 of none; and where there is one.
-    """
+    """The share of pairs ordered alike, pair (i, j) counting `counts[i, j]` times, 1/2 of none; and if there is one."""
     same = (np.sign(x[:, None] - x) == np.sign(y[:, None] - y)) * counts
     np.fill_diagonal(same, 0.0)
     pairs = counts - np.diag(np.diag(counts))

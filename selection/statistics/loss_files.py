@@ -57,7 +57,11 @@ def read_losses(files: Files, columns: LossColumns) -> LossTable:
             for name, loss in _losses(row, columns, path, line):
                 seeds = runs.setdefault(name, {})
                 if seed in seeds:
-                    hint = "" if columns.seed else "; if these are seeds or steps, name their column (--seed-column, --step)"
+                    hint = (
+                        ""
+                        if columns.seed
+                        else "; if these are seeds or steps, name their column (--seed-column, --step)"
+                    )
                     raise InputError(f"{path} line {line}: {name!r} of {recipe!r} is there twice{hint}")
                 seeds[seed] = loss
     return LossTable(dict(by_size))

@@ -35,8 +35,8 @@ class LossTable:
         whole = [at for at, own in cells.items() if own == everything]
         if not whole:
             raise InputError(
-                f"size {size!r} has no step at which all its recipes have all their test sets; pass the step to compare "
-                "at, or leave out what is not there"
+                f"size {size!r} has no step at which all its recipes have all their test sets; pass the step to "
+                "compare at, or leave out what is not there"
             )
         return max(whole)
 

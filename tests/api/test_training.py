@@ -34,3 +34,16 @@ def test_a_word_that_is_none_and_two_lengths_are_refused(pool, tmp_path):
         thresher.train("60k", pool, out=tmp_path / "m", parametrization="complete", **SMALL)
     with pytest.raises(InputError, match="both say how long"):
         thresher.train("60k", pool, out=tmp_path / "m", tokens_per_parameter=2, epochs=1, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (np.arange(60) > 40, "indices are bool of shape"),
+        (np.array([0.9, 1.9]), "indices are float64 of shape"),
+        ([3, 60], "index 60 is outside of the pool's 60 examples"),
+    ],
+)
+def test_what_is_no_list_of_positions_is_not_taken_for_one(pool, tmp_path, selection, message):
+    with pytest.raises(InputError, match=message):
+        thresher.validate(pool, {"ours": selection}, {"t": pool}, model="60k", out=tmp_path / "v")

@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+from pathlib import Path
 
 import pytest
 
@@ -154,7 +155,7 @@ def test_columns_that_say_which_row_it_is_are_no_test_sets(write, judge):
 
 def test_files_as_spreadsheets_write_them(tmp_path, write, judge):
     path = write(rows())
-    text = open(path, newline="").read()
+    text = Path(path).read_text()
     (tmp_path / "lr=0.1").mkdir()
     (tmp_path / "lr=0.1" / "t.csv").write_text(text, encoding="utf-8-sig")
     assert judge(tmp_path / "lr=0.1" / "t.csv") == judge(path)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from tests.data.text.tokenizers_of_each_kind import KINDS
 from thresher.data.examples import open_examples
-from thresher.data.text.byte_level import BytePlaces
+from thresher.data.text.byte_level import BytePlaces, byte_places
 from thresher.data.text.documents import Document, as_one_text
 from thresher.data.text.text_examples import prepare_text
 from thresher.data.text.tokenizer import open_tokenizer
@@ -108,3 +109,38 @@ def test_texts_of_other_tokens_have_no_bytes(tmp_path, monkeypatch):
     found = prepared(tmp_path / "out", [Document("0", "", "the cat")], tmp_path / "tokenizer.json", length=9, pack=True)
     monkeypatch.setattr(type(found), "texts", lambda self, members: ["another"] * len(members))
     assert found.predicted_bytes is None
+
+
+def losing_spaces(tokenizer):
+    steps = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+
+
+def losing_commas(tokenizer):
+    steps = [pre_tokenizers.Split(",", "removed"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+
+
+def marking_ends(tokenizer):
+    tokenizer.model = models.BPE(tokenizer.get_vocab(), [], end_of_word_suffix="</w>")
+
+
+@pytest.mark.parametrize("change", [losing_spaces, losing_commas, marking_ends])
+def test_tokenizers_that_do_not_keep_every_byte_are_not_counted_by_their_tokens(tmp_path, change):
+    tokenizer = KINDS["byte-level"]()
+    assert byte_places(tokenizer) is not None
+    change(tokenizer)
+    assert byte_places(tokenizer) is None
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    text = "the cat, sat on"
+    found = prepared(tmp_path / "out", [Document("0", "", text)], tmp_path / "tokenizer.json", length=64, pack=True)
+    first = tokenizer.encode(text, add_special_tokens=False).offsets[0][1]
+    if change is not marking_ends:  # which has no token for what ends a word here
+        assert found.predicted_bytes.tolist() == [len(text) - first]
+
+
+def test_a_vocabulary_that_lacks_a_byte_is_not_counted_by_its_tokens():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.train_from_iterator(["the cat"], trainers.BpeTrainer(vocab_size=60, show_progress=False))
+    assert byte_places(tokenizer) is None

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from thresher.data.examples import open_examples
 from thresher.data.sources.skipped import Skipped
@@ -218,3 +219,16 @@ def test_the_list_of_skipped_rows_is_in_the_artefact(tmp_path, tokenizer):
         {"file": file, "row": 3, "id": "2", "reason": "not text"},
     ]
     assert made.facts["skipped"] == {"empty": 1, "not text": 1}
+
+
+def test_a_choice_of_no_token_is_not_found_before_others(tmp_path):
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(vocab_size=99, special_tokens=["<|endoftext|>"], show_progress=False)
+    words.train_from_iterator(["what yes no"], trainer)
+    words.save(str(tmp_path / "words.json"))
+    rows = [{"q": "what", "choices": ["yes", "no", "☃"], "gold": 0}]
+    examples = prepare(tmp_path, tmp_path / "words.json", read_documents(source_of(tmp_path, rows), MULTIPLE))
+    assert examples.choices.num_predicted.tolist() == [1, 1, 0]
+    found = evaluate_choices(Preferring(words.token_to_id("yes"), examples.vocab_size), examples.choices)
+    assert found["accuracy"].tolist() == found["accuracy_sum"].tolist() == [1.0]

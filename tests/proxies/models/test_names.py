@@ -1,11 +1,16 @@
 """One grammar of names; paths that are not there are never asked of the network."""
 
+import importlib
+import shutil
+import sys
+
 import huggingface_hub
 import pytest
 
 from thresher.checkpoints import locate
 from thresher.errors import InputError
 from thresher.proxies.models import names
+from thresher.proxies.models.identity import hash_of_function
 from thresher.proxies.models.names import parse
 from thresher.proxies.models.spec import build_model, model_spec
 from thresher.proxies.models.weights import open_model, read_spec
@@ -135,3 +140,40 @@ def test_a_trained_artefact_is_trained_further_from_where_it_is(text, tmp_path):
     (first.path / "spec.json").write_text((first.path / "spec.json").read_text() + " ")
     with pytest.raises(InputError, match="damaged"):
         build_model(spec, 7)
+
+
+def test_a_model_is_trained_further_without_the_checkpoint_it_came_from(text, checkpoint, tmp_path):
+    first = train(
+        model_spec(f"hf:{checkpoint}", text), text, out=tmp_path / "first", config=CONFIG, seed=1, device="cpu"
+    )
+    shutil.rmtree(checkpoint)
+    start, end = build_model(model_spec(str(first.path), text), 7).state_dict(), open_model(first.path).state_dict()
+    assert start.keys() == end.keys() and all((start[name] == end[name]).all() for name in end)
+
+
+def test_code_of_ones_own_is_part_of_what_a_model_is_known_by(digits, tmp_path, monkeypatch, caplog):
+    code = """
+from torch import nn
+
+
+def make(*, num_classes, image_shape):
+    channels, height, width = image_shape
+    body = nn.{}()
+    return nn.Sequential(nn.Flatten(), body, nn.Linear(channels * height * width, num_classes))
+"""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_networks", raising=False)
+    specs, hashes = [], []
+    for activation in ("ReLU", "Tanh", "Tanh "):
+        (tmp_path / "my_networks.py").write_text(code.format(activation.strip()) + activation[4:] + "\n")
+        importlib.invalidate_caches()
+        sys.modules.pop("my_networks", None)
+        spec = model_spec("my_networks:make", digits)
+        specs.append(spec)
+        hashes.append(hash_of_function(spec))
+    assert specs[0] != specs[1] == specs[2] and hashes[0] != hashes[1] == hashes[2]
+    caplog.clear()
+    build_model(specs[2], 0)
+    assert not caplog.records
+    build_model(specs[0], 0)
+    assert "my_networks:make is of other code than when this model was made" in caplog.text

@@ -1,7 +1,8 @@
 """What training keeps of its optimiser: the second moments that AdamW had, by hand after one step."""
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests.attribution.cases import digits
 from thresher.outputs import logits_of, outputs_of
@@ -37,3 +38,14 @@ def test_momentum_is_no_second_moment(tmp_path):
     config = TrainConfig.for_vision(steps=2, batch_size=10, keep_optimizer=True)
     made = train(model_spec("mlp-8x1", pool), pool, out=tmp_path / "m", config=config, seed=0, device="cpu")
     assert OPTIMIZER in made.meta["files"] and second_moments_file(made.path) is None
+
+
+def test_its_header_has_one_entry_and_that_of_older_files_is_read(tmp_path):
+    pool = digits(tmp_path / "pool", slice(0, 20), classes=3)
+    config = TrainConfig(steps=2, batch_size=20, keep_optimizer=True)
+    made = train(model_spec("mlp-8x1", pool), pool, out=tmp_path / "m", config=config, seed=0, device="cpu")
+    with safe_open(made.path / OPTIMIZER, framework="pt") as stored:
+        assert list(stored.metadata()) == ["state"]  # two entries are written in any order, and hashed so
+    save_file(load_file(made.path / OPTIMIZER), tmp_path / "old", {"step": "2", "beta2": "0.95"})
+    old, new = second_moment_scales(tmp_path / "old"), second_moment_scales(made.path / OPTIMIZER)
+    assert old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in old)

@@ -22,6 +22,7 @@ from thresher.proxies.models.spec import build_model
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.order import Order
+from thresher.proxies.training.request import check_mixture
 
 LENGTH, END = 8, 0
 SIZES = [3, 1, 12, 5, 30, 8, 7, 2, 21, 4]
@@ -264,3 +265,15 @@ def test_what_is_not_packed_is_asked_for_as_before(documents, tmp_path):
     ):
         made = train(model_spec(name, examples), examples, out=tmp_path / name, config=config, seed=0, device="cpu")
         assert made.meta["config"]["training"].get("shuffle_sequences") is wanted
+
+
+def test_in_which_order_a_mixture_is_written_changes_nothing(documents):
+    shares = {"a": 0.7, "b": 0.3}
+    one, other = (
+        stream(order_of(documents, range(10), budget=61, mixture=dict(own)))[0]
+        for own in (shares.items(), reversed(shares.items()))
+    )
+    assert one.tolist() == other.tolist()
+    given = {np.str_("b"): 0.5, np.str_("a"): 0.5}
+    checked = check_mixture(given, documents, np.arange(10))
+    assert list(checked) == ["a", "b"] and all(type(name) is str for name in checked)

@@ -94,9 +94,7 @@ def test_seeds_are_cheaper_where_proxies_are_and_the_search_follows_the_cost():
 
 def test_where_recipes_do_not_differ_nothing_helps_and_it_is_said():
     rng = np.random.default_rng(3)
-    flat = {
-        size: {0.0: {f"r{i}": {"a": seeded(10 + rng.normal(size=4))} for i in range(40)}} for size in ("1M", "10M")
-    }
+    flat = {size: {0.0: {f"r{i}": {"a": seeded(10 + rng.normal(size=4))} for i in range(40)}} for size in ("1M", "10M")}
     found = judged(LossTable(flat))
     (rung,) = found["rungs"]
     assert rung["decided"] == "fails" and rung["highest_ceiling"] < 0.9 and found["further"] == ()

@@ -6,13 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from thresher.artifacts import build
 from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import logits_of, outputs_of
 from thresher.proxies.evaluation import evaluate
 from thresher.proxies.models.spec import build_model, model_spec, num_parameters
-from thresher.proxies.models.weights import loaders_of, open_model, read_spec
+from thresher.proxies.models.weights import loaders_of, open_model, read_spec, save_model
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.single import train
 
@@ -129,3 +130,18 @@ def test_a_study_finds_the_checkpoint_beside_its_file(tmp_path):
     study = read_study(tmp_path / "study.toml")
     assert study.reference.size == f"lora-8:hf:{tmp_path / 'base'}" and study.reference.accumulate == 4
     assert json.dumps(study.reference.activation_checkpointing) == "true"
+
+
+def test_beside_a_trained_model_they_read_what_it_reads(text, checkpoint, tmp_path):
+    spec = model_spec(f"hf:{checkpoint}", text) | {"tokenizer": "of another", "inputs": {"pixels": "as ever"}}
+    model = build_model(spec, 0)
+    base = build(
+        tmp_path / "base",
+        kind="model",
+        config={},
+        seed=0,
+        inputs={},
+        write=lambda draft: save_model(model, spec, draft),
+    )
+    own = model_spec(f"lora-2:hf:{base.path}", text)
+    assert own["source"] == "lora" and (own["tokenizer"], own["inputs"]) == (spec["tokenizer"], spec["inputs"])
