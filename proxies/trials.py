@@ -1,7 +1,7 @@
 """Trials: models of given settings, each trained on given data from a given seed, and measured; many at once."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Int
 
 from thresher.artifacts import Artifact, is_artifact
-from thresher.canonical import hash_json
 from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
 from thresher.executors.jobs import run_jobs
@@ -18,7 +17,7 @@ from thresher.executors.workers import num_workers
 from thresher.progress import SILENT
 from thresher.proxies.evaluation import measure
 from thresher.proxies.models.fits import check_all
-from thresher.proxies.models.spec import Spec, size_of
+from thresher.proxies.models.spec import Spec
 from thresher.proxies.planned import Planned
 from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.chosen import spec_of, train_config_of
@@ -219,40 +218,6 @@ def run_trials(
     _train_missing(setup, trials, tasks, label=label, workers=workers)
     silent = replace(setup, workspace=Workspace(workspace.root, workspace.device, SILENT))
     return [silent.result(trial, tasks) for trial in trials]
-
-
-def check_trainable(
-    pool: Examples,
-    settings: ModelSettings,
-    tasks: Mapping[str, Examples],
-    *,
-    average: int = 1,
-    budget: int | None = None,
-) -> None:
-    """Refuse, before anything is trained, settings that cannot be, and tasks that the model cannot read.
-
-    With a `budget` also trainings of so many tokens (images) an epoch that have fewer than `average` steps.
-    """
-    spec = spec_of(settings, pool)
-    config = train_config_of(settings, spec, pool)
-    check_all(spec, (pool, *tasks.values()))
-    last = LastSteps.of(tasks, average)
-    if last is not None and budget is not None:
-        last.check(num_steps(pool, config, budget))
-
-
-def check_distinct(pool: Examples, sides: Iterable[ModelSettings]) -> None:
-    """Refuse two names of sizes that are one model trained alike: it would agree with itself, whatever was asked."""
-    names: dict[str, str] = {}
-    for settings in sides:
-        spec = spec_of(settings, pool)
-        config = train_config_of(settings, spec, pool)
-        first = names.setdefault(hash_json([spec | {"name": ""}, config.record]), settings.size)
-        if first != settings.size:
-            raise InputError(
-                f"{first!r} and {settings.size!r} are one model here, of {size_of(spec)['total']:,} parameters, and "
-                "would agree whatever is asked; leave one out, or give a size that is further away"
-            )
 
 
 def groups_of_trials(

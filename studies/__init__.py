@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from thresher.lazy import lazy
 
 if TYPE_CHECKING:
+    from thresher.studies.experiments.judged_size import judge_size
     from thresher.studies.experiments.lds import judge, train_checkpoints
     from thresher.studies.experiments.left_out import leave_out
     from thresher.studies.experiments.retraining import open_retrainings, retrain
     from thresher.studies.experiments.training_sets import TrainingSet, random_set, supply
-    from thresher.studies.experiments.trust import judge_size
     from thresher.studies.experiments.validation import ValidationPlan, read_runs, validate
     from thresher.studies.experiments.validation_facts import compare
     from thresher.studies.loop import run_study
@@ -96,7 +96,7 @@ _HOMES = {
     "Sources": "thresher.studies.selections.sources",
     "ValidationPlan": "thresher.studies.experiments.validation",
     "read_runs": "thresher.studies.experiments.validation",
-    "judge_size": "thresher.studies.experiments.trust",
+    "judge_size": "thresher.studies.experiments.judged_size",
     "validate": "thresher.studies.experiments.validation",
     "compare": "thresher.studies.experiments.validation_facts",
     "TrainingSet": "thresher.studies.experiments.training_sets",

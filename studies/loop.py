@@ -17,7 +17,8 @@ from thresher.attribution.scoring.traker_backend import check_traker
 from thresher.executors.workers import num_workers
 from thresher.progress import staged
 from thresher.proxies.planned import Planned, say_planned
-from thresher.proxies.trials import check_distinct, check_trainable, planned
+from thresher.proxies.trainable import check_distinct, check_trainable
+from thresher.proxies.trials import planned
 from thresher.studies.arms import (
     arms_of,
     asks_for_trust,

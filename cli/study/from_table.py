@@ -70,7 +70,8 @@ class FromTable(Command):
     def run(self, progress):
         from thresher.selection.statistics.loss_files import LossColumns, read_costs, read_losses
         from thresher.selection.statistics.verdict import Criterion
-        from thresher.studies.experiments.trust import end_of, judge_size, summary
+        from thresher.studies.experiments.judged_size import end_of, judge_size
+        from thresher.studies.experiments.trust import summary
 
         criterion = Criterion(
             self.criterion, self.threshold, self.top, self.resamples, self.seed, sets=self.sets, average=self.average

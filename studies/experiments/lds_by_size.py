@@ -21,7 +21,7 @@ from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.costs import selection_flops
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import check_distinct, check_trainable
+from thresher.proxies.trainable import check_distinct, check_trainable
 from thresher.shown import with_interval
 from thresher.studies.experiments.lds import train_checkpoints
 from thresher.studies.experiments.retraining import retrain

@@ -18,9 +18,10 @@ from thresher.proxies.evaluation import means
 from thresher.proxies.models.weights import open_model
 from thresher.proxies.planned import say_planned
 from thresher.proxies.settings import ModelSettings
+from thresher.proxies.trainable import check_distinct, check_trainable
 from thresher.proxies.training.chosen import usual_rate
 from thresher.proxies.training.last_steps import LastSteps
-from thresher.proxies.trials import Trial, TrialResult, check_distinct, check_trainable
+from thresher.proxies.trials import Trial, TrialResult
 from thresher.studies.experiments.rates import Losses, TriedRates, judge_rates
 from thresher.studies.experiments.training_sets import TrainingSet
 from thresher.studies.experiments.transfer import by_step, plan_recipes, planned_ladder, run_ladder

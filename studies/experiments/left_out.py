@@ -20,7 +20,8 @@ from thresher.errors import InputError
 from thresher.intervals import paired
 from thresher.proxies.evaluation import means
 from thresher.proxies.settings import ModelSettings
-from thresher.proxies.trials import check_trainable, run_trials
+from thresher.proxies.trainable import check_trainable
+from thresher.proxies.trials import run_trials
 from thresher.seeds import numpy_rng
 from thresher.selection.budget import Budget, take
 from thresher.selection.statistics.comparison import POOLED

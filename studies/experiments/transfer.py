@@ -22,8 +22,9 @@ from thresher.progress import staged
 from thresher.proxies.evaluation import chance_of, means_of, read_evaluation
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
+from thresher.proxies.trainable import check_distinct, check_trainable
 from thresher.proxies.training.last_steps import LastSteps
-from thresher.proxies.trials import Trial, TrialResult, check_distinct, check_trainable
+from thresher.proxies.trials import Trial, TrialResult
 from thresher.studies.experiments.learned import little_learned, ngram_losses
 from thresher.studies.experiments.training_sets import TrainingSet, plan_trials
 from thresher.studies.experiments.validation import planned_reference, run_reference

@@ -18,9 +18,10 @@ from thresher.proxies.costs import units_seen
 from thresher.proxies.evaluation import means
 from thresher.proxies.planned import Planned, say_planned
 from thresher.proxies.settings import ModelSettings
+from thresher.proxies.trainable import check_trainable
 from thresher.proxies.training.chosen import spec_of, train_config_of
 from thresher.proxies.training.last_steps import LastSteps
-from thresher.proxies.trials import Trial, TrialResult, check_trainable, planned, run_trials
+from thresher.proxies.trials import Trial, TrialResult, planned, run_trials
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.experiments.learned import little_learned, ngram_losses, on_random_data
 from thresher.studies.experiments.training_sets import TrainingSet, held_by, plan_trials, random_set

@@ -20,11 +20,11 @@ from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import model_spec, task_of
 from thresher.proxies.planned import Planned, say_training
 from thresher.proxies.settings import ModelSettings
+from thresher.proxies.trainable import check_trainable
 from thresher.proxies.training import single
 from thresher.proxies.training.chosen import config_for
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.request import check_indices
-from thresher.proxies.trials import check_trainable
 from thresher.rules import ruled
 from thresher.seeds import numpy_rng
 from thresher.selection.budget import num_to_keep, take

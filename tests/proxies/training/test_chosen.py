@@ -7,10 +7,11 @@ from thresher.errors import InputError
 from thresher.proxies.models.spec import build_model, model_spec, num_parameters, size_of
 from thresher.proxies.planned import cost_of
 from thresher.proxies.settings import ModelSettings
+from thresher.proxies.trainable import check_distinct
 from thresher.proxies.training.chosen import config_for, spec_of, train_config_of
 from thresher.proxies.training.config import TrainConfig
 from thresher.proxies.training.order import Order
-from thresher.proxies.trials import Trial, check_distinct, check_names
+from thresher.proxies.trials import Trial, check_names
 
 
 @pytest.mark.parametrize("size", ["60k", "llama:60k", "gpt_neox:60k"])

@@ -9,7 +9,8 @@ from thresher.selection.statistics.further import MANY_SEEDS, Costs
 from thresher.selection.statistics.loss_table import LossTable
 from thresher.selection.statistics.power import recipes_needed
 from thresher.selection.statistics.verdict import Criterion
-from thresher.studies.experiments.trust import judge_size, judge_study, summary
+from thresher.studies.experiments.judged_size import judge_size
+from thresher.studies.experiments.trust import judge_study, summary
 
 COSTS = Costs(reference="10M", amounts={"1M": 1e12, "10M": 1e13}, in_flops=True, seconds={"1M": 60.0, "10M": 600.0})
 LOSS = Criterion(num_resamples=300)
