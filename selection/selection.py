@@ -85,13 +85,15 @@ def write_selection(
     seed: int,
     inputs: Mapping[str, str],
     lengths: Int[np.ndarray, "n"] | None = None,
+    numbered_by: str | None = None,
 ) -> Artifact:
     """Write a selection as an artefact of kind "selection" at `out`.
 
     `ids`, `domains` and `lengths` are those of the whole pool, in its order. `select` may be a function, which is only
     called if the artefact does not exist yet. Facts: `num_kept` rows, `num_unique` examples among them, `num_dropped`,
     `stages`, and `domain_shares` as the function of that name gives them; with `lengths` in tokens also `num_tokens`
-    kept (an example that is kept twice counts twice) and `share_of_tokens` of the pool.
+    kept (an example that is kept twice counts twice) and `share_of_tokens` of the pool. `numbered_by`: the hash of the
+    data whose rows the ids number, where they do.
     """
 
     def write(draft: Draft) -> dict[str, Any]:
@@ -110,6 +112,7 @@ def write_selection(
                 pq.write_table(rows.append_column("reason", pa.array(reasons, pa.string())), file)
         return {
             "num_kept": selected.num_kept,
+            "numbered_by": numbered_by,
             "num_unique": len(np.unique(selected.kept)),
             "num_dropped": len(selected.dropped),
             **_tokens(lengths, selected.kept),

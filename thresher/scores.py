@@ -24,6 +24,8 @@ class Scores:
     by_target: Mapping[str, Float[np.ndarray, "n"]]
     lengths: Int[np.ndarray, "n"] | None = None
     """Tokens of each example, 1 of an image; None: not known."""
+    numbered_by: str | None = None
+    """The hash of the data whose rows the ids number; None where ids are the data's own, or nobody knows."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -50,7 +52,19 @@ def open_scores(path: Path) -> Scores:
     by_target = {name: table[name].to_numpy() for name in table.column_names if name not in RESERVED}
     ids, domains = (table[name].to_pylist() for name in RESERVED)
     lengths = np.load(artifact.file("lengths.npy")) if "lengths.npy" in artifact.meta["files"] else None
-    return Scores(ids, domains, by_target, lengths)
+    return Scores(ids, domains, by_target, lengths, artifact.facts.get("numbered_by"))
+
+
+def check_same_rows(given: str, numbered_by: str | None, pool: str, of_pool: str | None) -> None:
+    """Refuse what was made of another pool whose ids are the same numbers.
+
+    `given` and `pool` name both in the message; the others are their `numbered_by`, None where that is not known.
+    """
+    if None not in (numbered_by, of_pool) and numbered_by != of_pool:
+        raise InputError(
+            f"{given} is of other data than {pool}: ids are row numbers in both, of different files; give the pool it "
+            "was made of, or prepare with --id"
+        )
 
 
 def read_scores(scores: Artifact, target: str) -> Float[np.ndarray, "n"]:

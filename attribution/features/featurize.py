@@ -227,6 +227,7 @@ class _Work:
             padded += sum(len(batch) * int(lengths[batch].max()) for batch in balanced_batches(lengths, self.budget))
         return {
             "num_examples": len(self.examples),
+            "numbered_by": self.examples.numbered_by,
             "num_checkpoints": len(self.models),
             "shard_size": self.shard_size,
             "is_classified": self.examples.is_classified,

@@ -44,6 +44,11 @@ class FeatureStore:
         return self.artifact.content_hash
 
     @property
+    def numbered_by(self) -> str | None:
+        """The hash of the data whose rows the ids number; None where ids are the data's own, or nobody knows."""
+        return self.artifact.facts.get("numbered_by")
+
+    @property
     def num_examples(self) -> int:
         """Number of examples n."""
         return self.artifact.facts["num_examples"]

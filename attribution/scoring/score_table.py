@@ -35,6 +35,7 @@ def write_scores(
     write_lengths(draft, pool.lengths())
     return {
         "num_examples": len(pool),
+        "numbered_by": pool.numbered_by,
         "num_checkpoints": num_checkpoints,
         "targets": {
             name: {"mean": float(v.mean()), "sd": float(v.std()), "tied": num_tied(v.astype(np.float32))}

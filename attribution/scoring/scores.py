@@ -8,6 +8,7 @@ of the pool is in memory at a time and nothing of size n x t is formed.
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -251,9 +252,10 @@ def check_stores(pool: FeatureStore, targets: Mapping[str, FeatureStore]) -> Non
         check_space(pool.space, name, store)
 
 
-def common_facts(pool: FeatureStore) -> dict[str, int]:
+def common_facts(pool: FeatureStore) -> dict[str, Any]:
     """The facts of a pool that artefacts made from it repeat."""
-    return {"num_examples": pool.num_examples, "num_checkpoints": pool.num_checkpoints, "k": pool.k}
+    facts = {"num_examples": pool.num_examples, "num_checkpoints": pool.num_checkpoints, "k": pool.k}
+    return facts | {"numbered_by": pool.numbered_by}
 
 
 def _quadratic(kernel: Kernel, features: Float[np.ndarray, "rows k"], unit: bool) -> Float[np.ndarray, "rows"]:

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.trials import Trial
+from thresher.scores import check_same_rows
 from thresher.seeds import numpy_rng, run_seed
 from thresher.selection.budget import Budget, draw
 from thresher.selection.selection import open_selection
@@ -154,4 +155,6 @@ def kept_positions(path: Path, pool: Examples) -> Int[np.ndarray, "k"]:
     size = len(np.unique(positions)) + len(selection.dropped)
     if size != len(pool) or any(pool.ids[position] != id for position, id in zip(positions, ids, strict=True)):
         raise InputError(f"{path} does not select from {pool.artifact.path}; give the pool that was scored")
+    numbered_by = selection.artifact.facts.get("numbered_by")
+    check_same_rows(f"the selection {path}", numbered_by, str(pool.artifact.path), pool.numbered_by)
     return np.sort(positions)

@@ -45,6 +45,7 @@ def select_from(
         seed=seed,
         inputs=sources.inputs,
         lengths=sources.lengths,
+        numbered_by=sources.numbered_by,
     )
 
 

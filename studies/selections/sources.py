@@ -1,7 +1,7 @@
 """What a selection may be made from: artefacts and models, and what has to be made of them once."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -10,10 +10,11 @@ import numpy as np
 from thresher.artifacts import Artifact
 from thresher.attribution.features.featurize import featurize
 from thresher.attribution.features.store import FeatureStore, open_features
+from thresher.canonical import hash_json
 from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.models.weights import Loaders, loaders_of
-from thresher.scores import Scores, open_scores
+from thresher.scores import Scores, check_same_rows, open_scores
 from thresher.selection.evidence import check_embeddings
 from thresher.studies.selections.given_embeddings import can_embed
 from thresher.studies.study import AttributionTable
@@ -42,12 +43,14 @@ class Sources:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        known = [one for one in (self.pool, self.opened_scores, self.features) if one is not None]
+        known = self._known
         if not known:
             raise InputError("nothing to select from; pass --scores, --pool or --features")
-        for other in known[1:]:
-            if list(other.ids) != list(known[0].ids):
+        (first, one), *others = known.items()
+        for name, other in others:
+            if list(other.ids) != list(one.ids):
                 raise InputError("pool, scores and features are not of the same examples; give those of one pool")
+            check_same_rows(f"what is given as {name}", other.numbered_by, f"the {first}", one.numbered_by)
         if self.embeddings is not None:
             check_embeddings(self.embeddings)
             if not all(map(can_embed, (self.pool, *self.targets.values()))):
@@ -56,12 +59,23 @@ class Sources:
     @property
     def ids(self) -> Sequence[str]:
         """Of the pool's examples."""
-        return next(one.ids for one in (self.pool, self.opened_scores, self.features) if one is not None)
+        return next(iter(self._known.values())).ids
 
     @property
     def domains(self) -> Any:
         """Of the pool's examples."""
-        return next(one.domains for one in (self.pool, self.opened_scores, self.features) if one is not None)
+        return next(iter(self._known.values())).domains
+
+    @property
+    def numbered_by(self) -> str | None:
+        """The hash of the data whose rows the ids number; None where ids are the data's own, or nobody knows."""
+        return next((one.numbered_by for one in self._known.values() if one.numbered_by is not None), None)
+
+    @property
+    def _known(self) -> dict[str, Any]:
+        """What says which examples there are."""
+        sides = {"pool": self.pool, "scores": self.opened_scores, "features": self.features}
+        return {name: one for name, one in sides.items() if one is not None}
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -82,11 +96,13 @@ class Sources:
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        """The content hash of everything given."""
+        """The content hash of everything given, and how what is not given is made, where that is said."""
         named: dict[str, Any] = {"scores": self.scores, "features": self.features, "pool": self.pool}
         named |= {f"target {name}": examples for name, examples in self.targets.items()}
         named |= {f"target features {name}": store for name, store in self.target_features.items()}
         hashes = {name: one.content_hash for name, one in named.items() if one is not None}
+        if self.models and self.table != AttributionTable():
+            hashes["attribution"] = hash_json([asdict(self.table), self.seed])
         return hashes | {f"model {m}": hash for m, (hash, _) in enumerate(self.loaders if self.models else [])}
 
     @cached_property

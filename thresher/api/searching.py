@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from thresher.api.handle import Source
 from thresher.api.handles import Examples, FeatureStore, Index, Neighbours
 from thresher.attribution.scoring import index as index_module
@@ -9,6 +11,7 @@ from thresher.attribution.scoring.kernel import Damping
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled
+from thresher.scores import check_same_rows
 
 
 @ruled
@@ -37,11 +40,15 @@ def search(index: Source, target: Source, example: int | str, *, k: int = 10, po
     `target` is its features, by the same models, projection and seed as the pool's; with `pool`, the prepared pool that
     was indexed, each hit has a `preview`. Raises InputError for an example that is not there and another pool.
     """
-    store = FeatureStore.of(target).load()
-    found = index_module.search(Index.of(index).artifact, store, example, k=k)
+    store, built = FeatureStore.of(target).load(), Index.of(index).artifact
+    if isinstance(example, bool) or not isinstance(example, int | str | np.integer):
+        raise InputError(f"example={example!r} is neither a position nor an id; pass one of them")
+    found = index_module.search(built, store, example, k=k)
     sides = [[{"id": id, "score": float(score)} for id, score in side] for side in found]
     if pool is not None:
         examples = Examples.of(pool).load()
+        names = f"the index {built.path}", str(examples.artifact.path)
+        check_same_rows(names[0], built.facts.get("numbered_by"), names[1], examples.numbered_by)
         row_of = {id: row for row, id in enumerate(examples.ids)}
         for hit in (*sides[0], *sides[1]):
             if hit["id"] not in row_of:

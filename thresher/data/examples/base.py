@@ -58,6 +58,13 @@ class Examples:
         return self.artifact.content_hash
 
     @property
+    def numbered_by(self) -> str | None:
+        """The hash of the data whose rows the ids number; None where ids are the data's own, or nobody knows."""
+        columns = self.artifact.meta["config"].get("columns")
+        is_numbered = isinstance(columns, dict) and "id" in columns and columns["id"] is None
+        return self.artifact.meta["inputs"].get("source") if is_numbered else None
+
+    @property
     def num_examples(self) -> int:
         """How many examples there are, n."""
         return self.artifact.facts["num_examples"]
