@@ -61,10 +61,27 @@ class Proposing(Command):
         weights = named_numbers(self.target_weights, "--target-weights") or None
         return make_goal(targets, weights, worst_case=self.worst_case)
 
+    def bounds(self) -> dict[str, Any]:
+        """What the options say of single domains, as `make_constraints` takes it."""
+        return {
+            "max_repeats": _repeats(self.max_repeats),
+            "floors": named_numbers(self.floors, "--floors"),
+            "ceilings": named_numbers(self.ceilings, "--ceilings"),
+            "prior": named_numbers(self.prior, "--prior") or None,
+        }
+
     def constraints(
-        self, domains: Sequence[str], tokens: Mapping[str, float] | None, *, capped: bool = True
+        self,
+        domains: Sequence[str],
+        tokens: Mapping[str, float] | None,
+        *,
+        capped: bool = True,
+        bounds: Mapping[str, Any] | None = None,
     ) -> "Constraints":
-        """The constraints over `domains`; `tokens` is the supply. Without `capped` the budget caps nothing."""
+        """The constraints over `domains`; `tokens` is the supply. Without `capped` the budget caps nothing.
+
+        `bounds` stand in the place of the options' own.
+        """
         from thresher.selection.mixture.constraints import make_constraints
 
         budget = self.budget if capped and tokens is not None else None
@@ -74,10 +91,7 @@ class Proposing(Command):
             domains,
             tokens=tokens,
             budget=budget,
-            max_repeats=_repeats(self.max_repeats),
-            floors=named_numbers(self.floors, "--floors"),
-            ceilings=named_numbers(self.ceilings, "--ceilings"),
-            prior=named_numbers(self.prior, "--prior") or None,
+            **(self.bounds() if bounds is None else bounds),
             kl_weight=self.kl_weight,
             max_kl=self.max_kl,
         )

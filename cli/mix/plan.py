@@ -50,6 +50,7 @@ class Plan(Command):
 
         if len(self.domains) < 2 or len(set(self.domains)) < len(self.domains):
             raise InputError(f"domains {', '.join(self.domains)}: name 2 or more, each once")
+        self._refuse_unused()
         constraints = make_constraints(
             self.domains,
             prior=named_numbers(self.prior, "--prior") or None,
@@ -61,6 +62,15 @@ class Plan(Command):
         if self.out is not None:
             write_plan(plan, self.out)
         return plan.to_json()
+
+    def _refuse_unused(self) -> None:
+        """Refuse options that the design does not have."""
+        if self.design == "ddo" and self.prior:
+            raise InputError("--prior changes nothing in a ddo, which has one base run of equal shares; leave it out")
+        factors = {"--low": ("low", self.low), "--high": ("high", self.high)}
+        for option, (name, value) in factors.items():
+            if self.design != "ddo" and value != getattr(Plan, name):
+                raise InputError(f"{option} {value:g} is a ddo's alone; leave it out, or pass --design ddo")
 
     def show(self, result: Mapping[str, Any]) -> str:
         """The runs as lines for a person."""

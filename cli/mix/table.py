@@ -1,6 +1,6 @@
 """`thresher mix table`: from a CSV of mixtures and losses to a mixture and how sure it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +79,22 @@ class Table(Proposing):
         from thresher.studies.mixtures.proposal import natural_of, propose_from, write_proposal
         from thresher.studies.mixtures.tables import AutoScaleSettings, TableFormat, read_with_test
 
+        self._refuse_unused(AutoScaleSettings)
         named = (self.weight_columns, self.loss_columns, self.index, self.step_column, self.size_column)
         columns = Columns(*named) if self.columns is None else read_columns(self.columns)
         table_format = settings_of(self, TableFormat, columns=columns)
         test_options = {"test": self.test, "test_fraction": self.test_fraction, "seed": self.seed}
         table, test = read_with_test(self.files, table_format, **test_options)
         tokens = named_numbers(self.tokens, "--tokens") or None
+        table, bounds = table.without_dropped(tokens=tokens, **self.bounds())
+        tokens = bounds.pop("tokens")
         if self.budget is not None and tokens is None and self.method != "autoscale":
             raise InputError("--budget caps nothing without --tokens DOMAIN=COUNT for every domain; give both")
         autoscale = settings_of(self, AutoScaleSettings) if self.method == "autoscale" else None
         result = propose_from(
             table,
             self.goal(table.targets),
-            self.constraints(table.domains, tokens),
+            self.constraints(table.domains, tokens, bounds=bounds),
             method=self.method,
             budget=self.budget,
             num_resamples=self.checked_resamples(),
@@ -105,3 +108,22 @@ class Table(Proposing):
         if self.out is None:
             return result
         return write_proposal(result, self.out, command=command_line("table", self))
+
+    def _refuse_unused(self, autoscale: type) -> None:
+        """Refuse options that the method, or the way the table is read, does not have; `autoscale` has its settings."""
+        alone = [] if self.method == "autoscale" else [field.name for field in fields(autoscale)]
+        for option in self._given(*alone):
+            raise InputError(f"{option} is autoscale's alone; leave it out, or pass --method autoscale")
+        if self.columns is not None:
+            for option in self._given("weight_columns", "loss_columns", "index", "step_column", "size_column"):
+                raise InputError(f"--columns {self.columns} names the columns, so {option} changes nothing; give one")
+        if not self.ddo_order:
+            for option in self._given("ddo_factors"):
+                raise InputError(f"{option} is for a DDO without weight columns; leave it out, or pass --ddo-order too")
+            return
+        for option in self._given("step_column", "size_column", "at_step", "at_size", "weight_columns"):
+            raise InputError(f"--ddo-order reads rows by their place, so {option} changes nothing; leave it out")
+
+    def _given(self, *names: str) -> list[str]:
+        """The options among `names` that differ from their defaults, as they are written."""
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) != getattr(Table, name)]

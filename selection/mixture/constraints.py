@@ -95,8 +95,8 @@ def make_constraints(
         upper = np.minimum(upper, _caps(domains, tokens, budget, max_repeats))
     if not kl_weight >= 0 or not (max_kl is None or max_kl >= 0):
         raise InputError("a KL weight or limit below 0 has no meaning; give 0 or more")
-    shares = prior if prior is not None else tokens
-    base = np.full(num_domains, 1.0) if shares is None else _vector(domains, shares, 0.0, "prior")
+    shares = prior or tokens
+    base = np.full(num_domains, 1.0) if not shares else _vector(domains, shares, 0.0, "prior")
     if np.any(base < 0) or base.sum() <= 0:
         raise InputError("the prior must have no negative share and some positive one; check its numbers")
     constraints = Constraints(tuple(domains), lower, upper, base / base.sum(), kl_weight, max_kl)

@@ -10,12 +10,15 @@ from jaxtyping import Float
 from thresher.choices import DESIGNS
 from thresher.errors import InputError, unknown
 from thresher.seeds import numpy_rng
-from thresher.selection.mixture.constraints import Constraints
+from thresher.selection.mixture.constraints import SLACK, Constraints
 from thresher.selection.mixture.goal import Goal
 from thresher.selection.mixture.laws.gaussian_process import fit_gaussian_process
 from thresher.selection.mixture.laws.law import Law, Weights
-from thresher.selection.mixture.optimise import sample_mixtures
+from thresher.selection.mixture.optimise import objective, sample_mixtures
 from thresher.selection.mixture.table import MixtureTable
+
+# Two mixtures whose shares differ by no more than this are one.
+SAME = 1e-6
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ def plan_runs(
 ) -> Plan:
     """Design the first `num_runs` runs (default: twice the domains + 10; a DDO always has 2m + 1).
 
-    `options` are those of the function that makes the design. Raises InputError for an unknown design and a number of
-    runs that it cannot have.
+    `options` are those of the function that makes the design. The prior changes nothing in a DDO. Raises InputError for
+    an unknown design, a number of runs that it cannot have, and a DDO whose runs break the constraints.
     """
     if kind not in DESIGNS:
         raise unknown("design", kind, DESIGNS)
@@ -54,13 +57,34 @@ def plan_runs(
                 f"a DDO of {num_domains} domains has {2 * num_domains + 1} runs, not {num_runs}; leave the number out"
             )
         amounts = one_up_one_down(num_domains, **options)
-        return Plan(kind, constraints.domains, amounts / amounts.sum(axis=1, keepdims=True), amounts)
+        weights = amounts / amounts.sum(axis=1, keepdims=True)
+        _refuse_outside(constraints, weights)
+        return Plan(kind, constraints.domains, weights, amounts)
     num_runs = 2 * num_domains + 10 if num_runs is None else num_runs
     if num_runs < 1:
         raise InputError(f"{num_runs} runs asked for; give 1 or more")
     make = dirichlet if kind == "dirichlet" else space_filling
     weights = make(constraints, num_runs, seed=seed, **options)
     return Plan(kind, constraints.domains, weights, weights * num_domains)
+
+
+def _refuse_outside(constraints: Constraints, weights: Weights) -> None:
+    """Refuse runs of a DDO, which cannot be moved, outside the constraints."""
+    low, high = weights < constraints.lower - SLACK, weights > constraints.upper + SLACK
+    if len(broken := np.argwhere(low | high)):
+        run, domain = broken[0]
+        bound = (
+            f"floor {constraints.lower[domain]:.4g}" if low[run, domain] else f"ceiling {constraints.upper[domain]:.4g}"
+        )
+        raise InputError(
+            f"run {run} of a ddo gives {constraints.domains[domain]!r} {weights[run, domain]:.4g}, beyond its {bound}; "
+            "a ddo keeps to no bounds, so leave them out or take another design"
+        )
+    if constraints.max_kl is not None and (furthest := constraints.kl(weights).max()) > constraints.max_kl + SLACK:
+        raise InputError(
+            f"a run of a ddo is at KL {furthest:.4g} from the prior, beyond max_kl {constraints.max_kl:g}; "
+            "leave it out or take another design"
+        )
 
 
 def dirichlet(
@@ -113,20 +137,22 @@ def next_runs(
 ) -> Weights:
     """The next batch of runs: mixtures that could be the best, each chosen with the earlier ones of the batch in mind.
 
-    Chosen is the least predicted goal minus `eagerness` times its deviation under a Gaussian process. That deviation
-    shrinks around each choice before the next; it does not depend on the result, so no result is invented.
-    `candidates`, such as the current optimum, join the sampled pool.
+    Chosen is the least predicted objective, the KL penalty included, minus `eagerness` times the goal's deviation under
+    a Gaussian process. That deviation shrinks around each choice before the next; it does not depend on the result, so
+    no result is invented. A worst case must come with its reference (`Goal.counted_from`). `candidates`, such as the
+    current optimum, join the sampled pool. Where the constraints leave fewer mixtures, the batch is smaller.
     """
     pool = np.vstack([sample_mixtures(constraints, 2000, seed), *[np.atleast_2d(points) for points in candidates]])
-    mean = goal.value(law.predict(pool))
+    mean = objective(law, goal, constraints, pool)
     values = goal.value(table.losses)
     # The goal itself as one target: its deviation is what a choice trades against its mean.
     process = fit_gaussian_process(table.weights, values[:, None], seed)
     chosen: list[np.ndarray] = []
-    for _ in range(num_runs):
+    while len(chosen) < num_runs and len(pool):
         deviation = process.deviation(pool) if not chosen else process.shared_deviation(pool, np.array(chosen))
         best = int(np.argmin(mean - eagerness * deviation[:, 0]))
         chosen.append(pool[best])
-        # A repeat would teach the noise alone.
-        pool, mean = np.delete(pool, best, axis=0), np.delete(mean, best)
+        # A repeat would teach the noise alone, and the pool holds some mixtures, such as the prior, more than once.
+        others = np.abs(pool - pool[best]).max(axis=1) > SAME
+        pool, mean = pool[others], mean[others]
     return np.array(chosen)

@@ -1,7 +1,7 @@
 """What a mixture has to make small: the losses on several targets as one number."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -30,6 +30,10 @@ class Goal:
         if not self.worst_case:
             return losses @ self.weights
         return self.excess(losses)[:, self.weights > 0].max(axis=1)
+
+    def counted_from(self, reference: Losses) -> "Goal":
+        """The goal whose worst case counts from `reference`, one row of losses; a mean has none and stays as it is."""
+        return replace(self, reference=reference[0]) if self.worst_case else self
 
 
 def make_goal(targets: Sequence[str], weights: Mapping[str, float] | None = None, *, worst_case: bool = False) -> Goal:

@@ -91,9 +91,8 @@ def propose(
     table, goal = counted(table, goal)
 
     law = chosen.fit(table.weights, table.losses, seed)
+    goal = goal.counted_from(law.predict(natural[None])) if chosen.predicts_losses else goal
     aim = goal if chosen.predicts_losses else Goal(np.ones(1))
-    if aim.worst_case:
-        aim = replace(aim, reference=law.predict(natural[None])[0])
     optimum = optimise(law, aim, constraints, seed=seed, starts=table.weights)
     others = {
         "natural": natural,

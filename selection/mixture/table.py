@@ -1,7 +1,8 @@
 """Tables of runs: mixtures and the losses they gave, checked, repaired where that is safe and said."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -25,6 +26,8 @@ class MixtureTable:
     losses: Losses
     repairs: tuple[str, ...] = ()
     """What was changed in reading, one sentence each."""
+    dropped: tuple[str, ...] = ()
+    """Domains that no run used."""
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -45,6 +48,22 @@ class MixtureTable:
         weights = np.zeros((len(self), len(domains)))
         weights[:, [list(domains).index(domain) for domain in self.domains]] = self.weights
         return weights
+
+    def without_dropped(self, **given: Any) -> tuple["MixtureTable", dict[str, Any]]:
+        """What is `given` of domains, without those that the table dropped, and the table with a repair that says so.
+
+        Each argument is named for what it holds (tokens, floors, ...); what is no mapping stays as it is.
+        """
+        about = {name: value for name, value in given.items() if isinstance(value, Mapping)}
+        left = {
+            name: {d: number for d, number in value.items() if d not in self.dropped} for name, value in about.items()
+        }
+        fewer = [name for name, value in left.items() if len(value) < len(about[name])]
+        if not fewer:
+            return self, given
+        gone = [domain for domain in self.dropped if any(domain in about[name] for name in fewer)]
+        note = f"left out the {', '.join(fewer)} of {', '.join(gone)}, which no run used: its share stays 0"
+        return replace(self, repairs=(*self.repairs, note)), given | left
 
     def only(self, targets: Sequence[str]) -> "MixtureTable":
         """The table with these targets alone. Raises InputError for an unknown one."""
@@ -77,8 +96,9 @@ def make_table(domains: Sequence[str], targets: Sequence[str], weights: Weights,
     repairs: list[str] = []
     weights = _sum_to_one(weights, repairs)
     weights, losses = _drop_copies(weights, losses, repairs)
-    domains, weights = _drop_unused(domains, weights, repairs)
-    return MixtureTable(tuple(domains), tuple(targets), weights, losses, tuple(repairs))
+    used, weights = _drop_unused(domains, weights, repairs)
+    dropped = tuple(domain for domain in domains if domain not in used)
+    return MixtureTable(tuple(used), tuple(targets), weights, losses, tuple(repairs), dropped)
 
 
 def folds(table: MixtureTable, num_folds: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -12,6 +12,7 @@ from thresher.progress import SILENT, Progress, track
 from thresher.seeds import numpy_rng
 from thresher.selection.mixture.constraints import Constraints
 from thresher.selection.mixture.goal import Goal
+from thresher.selection.mixture.laws import curves
 from thresher.selection.mixture.laws.law import Fit, Law, Losses, Weights
 from thresher.selection.mixture.optimise import objective, optimise, sample_mixtures
 from thresher.selection.mixture.table import MixtureTable, folds
@@ -144,6 +145,12 @@ def warnings_of(
     if len(table) < law.num_parameters:
         warnings.append(
             f"{len(table)} runs fit {law.num_parameters} parameters a target: the fit is decided by its starting point"
+        )
+    for name, places in law.unfinished.items():
+        targets = ", ".join(table.targets[place] for place in places)
+        warnings.append(
+            f"fit of {name} had not converged after {curves.MAX_STEPS} steps for {targets}; "
+            "its optimum may depend on the order of the runs"
         )
     if beyond := _outside(table, weights):
         warnings.append("outside the runs' range, so extrapolated: " + ", ".join(beyond))

@@ -1,6 +1,6 @@
 """DsDm, and cheap ways to choose that it has to beat at the same budget: the worst first, at random, by loss."""
 
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +13,16 @@ from thresher.selection.selectors.ranking import Ranking, by
 
 BANDS = {"low": 0.0, "middle": 0.5, "high": 1.0}
 
+
+class UnwrittenWord(str):
+    """A word that is a default: it equals the word, and is told from one that a spec wrote."""
+
+
+class UnwrittenNumber(float):
+    """A number that is a default: it equals the number, and is told from one that a spec wrote."""
+
+
+MIDDLE = cast(Any, UnwrittenWord("middle"))
 
 Scorer = Literal[
     "given",
@@ -44,7 +54,7 @@ def bottom(evidence: Evidence) -> Ranking:
 
 
 def random(evidence: Evidence) -> Ranking:
-    """Take the examples in a random order, without scores."""
+    """Take the examples in a random order, without scores; the draw is of places in the pool, whatever stands there."""
     keys = np.empty(len(evidence))
     keys[random_order(len(evidence), evidence.seed)] = -np.arange(len(evidence), dtype=np.float64)
     return Ranking(np.full(len(evidence), np.nan), keys)
@@ -65,10 +75,24 @@ def gradient_cosine(evidence: Evidence) -> Ranking:
     return by(evidence.combined(evidence["gradient_cosines"]))
 
 
-def loss(evidence: Evidence, *, band: Literal["low", "middle", "high"] = "middle", centre: float = -1.0) -> Ranking:
-    """Take the losses nearest to a quantile first, that of `band` or the given `centre`. Scores are the losses."""
+def loss(
+    evidence: Evidence,
+    *,
+    band: Literal["low", "middle", "high"] = MIDDLE,
+    centre: float = UnwrittenNumber(BANDS["middle"]),
+) -> Ranking:
+    """Take the losses nearest to a quantile first, that of `band` or the given `centre`. Scores are the losses.
+
+    Raises InputError for a band and a centre at different places, and for a `centre` outside [0, 1].
+    """
+    # Before the losses, which may be computed on being asked for.
+    if isinstance(centre, UnwrittenNumber):
+        centre = BANDS[band]
+    elif not isinstance(band, UnwrittenWord) and BANDS[band] != centre:
+        raise InputError(f"band={band} and centre={centre} are two places to keep losses around; pass one of them")
+    _check_centre(centre)
     losses = by(evidence["loss"]).scores
-    return Ranking(losses, closeness(losses, BANDS[band] if centre == -1.0 else centre))
+    return Ranking(losses, closeness(losses, centre))
 
 
 def closeness(losses: Float[np.ndarray, "n"], centre: float) -> Float[np.ndarray, "n"]:
@@ -78,7 +102,11 @@ def closeness(losses: Float[np.ndarray, "n"], centre: float) -> Float[np.ndarray
     Loss and perplexity have the same quantiles (perplexity pruning, Marion et al. 2023, 2309.04564, keeps the middle).
     Raises InputError if `centre` lies outside [0, 1].
     """
-    if not 0 <= centre <= 1:
-        raise InputError(f"centre={centre} is outside [0, 1]; pass the quantile of the losses to keep around")
+    _check_centre(centre)
     quantiles = (rankdata(losses) - 0.5) / len(losses)
     return -np.abs(quantiles - centre) - 1e-9 * quantiles
+
+
+def _check_centre(centre: float) -> None:
+    if not 0 <= centre <= 1:
+        raise InputError(f"centre={centre} is outside [0, 1]; pass the quantile of the losses to keep around")

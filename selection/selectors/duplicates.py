@@ -6,8 +6,8 @@ from unicodedata import normalize
 from zlib import crc32
 
 import numpy as np
-from jaxtyping import Int, UInt
-from scipy.sparse import coo_matrix
+from jaxtyping import Float, Int, UInt
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from thresher.errors import InputError
@@ -17,6 +17,8 @@ from thresher.words import words_of
 
 CAUGHT = 0.99
 """Of pairs exactly at the threshold, the share that the bands are chosen to bring together."""
+# Pairs verified at once, and how many places apart in a bucket pairs are compared even if they are linked already.
+PAIRS, NEAR = 4096, 64
 # Shingles hashed at once: 16 MB of uint64, so that 128 permutations of them stay in the cache's reach.
 BLOCK = 2**21
 
@@ -48,9 +50,10 @@ def minhash(
     """Drop near copies: of examples with a Jaccard similarity from `threshold` on, the one with the smallest id stays.
 
     The similarity is that of the sets of runs of `ngram` words, in any script (`thresher.words`). Bands of MinHash
-    signatures (Broder 1997) propose pairs, and each pair is verified exactly, so no example is dropped for a collision
-    of hashes. The bands miss up to 1 % of the pairs at the threshold and fewer of more similar ones. Links are
-    transitive. Scores are the largest similarity found to a linked example, NaN for examples without one. Raises
+    signatures (Broder 1997) propose all pairs that share a bucket, and each pair is verified exactly, so no example is
+    dropped for a collision of hashes. The bands miss up to 1 % of the pairs at the threshold and fewer of more similar
+    ones. Links are transitive. Scores are the largest similarity found to a linked example, NaN for examples without
+    one; not every pair of those linked already is looked at where a bucket holds more than NEAR. Raises
     InputError for a threshold outside (0, 1] and counts below 1.
     """
     if not 0 < threshold <= 1:
@@ -65,21 +68,19 @@ def minhash(
         )
     order = evidence.by_id(alive)
     texts = evidence["texts"]
-    sets = [shingles(texts[position], ngram) for position in order.tolist()]
+    sets, copy_of = _distinct([shingles(texts[position], ngram) for position in order.tolist()])
     signatures = signatures_of(sets, permutations, evidence.rng("minhash"))
-    similar, largest = [], np.full(len(order), np.nan)
-    for a, b in sorted(_candidates(signatures, rows_in_band(threshold, permutations))):
-        shared = len(np.intersect1d(sets[a], sets[b], assume_unique=True))
-        jaccard = shared / (len(sets[a]) + len(sets[b]) - shared)
-        if jaccard >= threshold:
-            similar.append((a, b))
-            largest[[a, b]] = np.fmax(largest[[a, b]], jaccard)
-    pairs = np.array(similar, dtype=np.int64).reshape(-1, 2)
-    graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(len(order), len(order)))
-    groups = connected_components(graph, directed=False)[1]
+    groups, largest = np.arange(len(sets)), np.full(len(sets), np.nan)
+    compare = _Jaccard(sets)
+    for a, b in _candidates(signatures, rows_in_band(threshold, permutations), groups):
+        jaccard = compare(a, b, threshold)
+        close = jaccard >= threshold
+        for ends in (a[close], b[close]):
+            np.fmax.at(largest, ends, jaccard[close])
+        _join(groups, a[close], b[close])
     scores, keep = np.full(len(evidence), np.nan), np.zeros(len(evidence), dtype=bool)
-    scores[order] = largest
-    keep[order[np.unique(groups, return_index=True)[1]]] = True
+    scores[order] = np.where(np.bincount(copy_of)[copy_of] > 1, 1.0, largest[copy_of])
+    keep[order[np.unique(groups[copy_of], return_index=True)[1]]] = True
     return Filtered(scores, keep)
 
 
@@ -117,18 +118,83 @@ def rows_in_band(threshold: float, permutations: int) -> int:
     return int(rows[caught >= CAUGHT].max(initial=1))
 
 
-def _candidates(signatures: UInt[np.ndarray, "m num"], rows: int) -> set[tuple[int, int]]:
-    """Pairs that agree in a band: neighbours in the list of a bucket, and each with its first."""
-    pairs: set[tuple[int, int]] = set()
-    for start in range(0, signatures.shape[1] - rows + 1, rows):
-        band = np.ascontiguousarray(signatures[:, start : start + rows])
-        _, groups = np.unique(band.view([("", band.dtype)] * rows).ravel(), return_inverse=True)
-        order = np.argsort(groups, kind="stable")
-        same = groups[order][1:] == groups[order][:-1]
-        firsts = order[np.maximum.accumulate(np.where(np.r_[True, ~same], np.arange(len(order)), 0))]
-        pairs.update(zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True))
-        pairs.update(zip(firsts[1:][same].tolist(), order[1:][same].tolist(), strict=True))
-    return pairs
+def _distinct(sets: Sequence[np.ndarray]) -> tuple[list[np.ndarray], Int[np.ndarray, "n"]]:
+    """The different sets, in the order of their first, and which of them each is."""
+    number: dict[bytes, int] = {}
+    distinct, which = [], []
+    for members in sets:
+        place = number.setdefault(blake2b(members.tobytes(), digest_size=16).digest(), len(distinct))
+        if place == len(distinct):
+            distinct.append(members)
+        which.append(place)
+    return distinct, np.array(which, dtype=np.int64)
+
+
+def _candidates(
+    signatures: UInt[np.ndarray, "m num"], rows: int, groups: Int[np.ndarray, "m"]
+) -> Iterator[tuple[Int[np.ndarray, "p"], Int[np.ndarray, "p"]]]:
+    """All pairs i < j that agree in a band, each once, in blocks.
+
+    `groups` is what the caller has linked by then. Who follows an example in a bucket by more than NEAR places is left
+    out if the two are linked already, so that a crowd of near copies does not cost the square of its size.
+    """
+    starts = range(0, signatures.shape[1] - rows + 1, rows)
+    buckets = np.empty((len(starts), len(signatures)), dtype=np.int32)
+    held: list[np.ndarray] = []
+    for band, start in enumerate(starts):
+        own = np.ascontiguousarray(signatures[:, start : start + rows])
+        buckets[band] = np.unique(own.view([("", own.dtype)] * rows).ravel(), return_inverse=True)[1]
+        order = np.argsort(buckets[band], kind="stable")
+        sizes = np.bincount(buckets[band])
+        begins = np.cumsum(sizes) - sizes
+        followers = np.repeat(begins + sizes, sizes) - 1 - np.arange(len(order))
+        places, distance = np.arange(len(order)), 1
+        while len(places := places[followers[places] >= distance]):
+            pairs = np.stack([order[places], order[places + distance]])
+            if distance > NEAR:
+                pairs = pairs[:, groups[pairs[0]] != groups[pairs[1]]]
+            # A pair that agreed in an earlier band was proposed there.
+            held.append(pairs[:, ~np.any(buckets[:band, pairs[0]] == buckets[:band, pairs[1]], axis=0)])
+            if sum(block.shape[1] for block in held) >= PAIRS or distance == NEAR:
+                yield tuple(np.concatenate(held, axis=1))
+                held.clear()
+            if distance >= NEAR and distance & (distance - 1) == 0:
+                own_groups = groups[order]
+                linked = np.minimum.reduceat(own_groups, begins) == np.maximum.reduceat(own_groups, begins)
+                places = places[~linked[buckets[band, order[places]]]]
+            distance += 1
+    if held:
+        yield tuple(np.concatenate(held, axis=1))
+
+
+class _Jaccard:
+    """The exact similarity of many pairs of sets at once."""
+
+    def __init__(self, sets: Sequence[np.ndarray]):
+        self.sizes = np.array([len(members) for members in sets])
+        # A column for each possible hash: only those that are there take memory.
+        flat = (np.concatenate(sets) >> np.uint64(1)).astype(np.int64)
+        ends = np.concatenate([[0], np.cumsum(self.sizes)])
+        self.rows = csr_matrix((np.ones(len(flat), dtype=np.int8), flat, ends), shape=(len(sets), 2**63 - 1))
+
+    def __call__(self, a: Int[np.ndarray, "p"], b: Int[np.ndarray, "p"], threshold: float) -> Float[np.ndarray, "p"]:
+        """The similarity of each pair; 0 where the sizes alone show that it is below the threshold."""
+        small, large = np.sort([self.sizes[a], self.sizes[b]], axis=0)
+        shared = np.zeros(len(a), dtype=np.int64)
+        possible = np.flatnonzero(small >= threshold * large * (1 - 1e-9))
+        work = np.cumsum(small[possible] + large[possible]) // BLOCK
+        for part in np.split(possible, np.flatnonzero(np.diff(work)) + 1):
+            shared[part] = np.diff(self.rows[a[part]].multiply(self.rows[b[part]]).tocsr().indptr)
+        return shared / (small + large - shared)
+
+
+def _join(groups: Int[np.ndarray, "m"], a: Int[np.ndarray, "p"], b: Int[np.ndarray, "p"]) -> None:
+    """Make one group, in place, of the groups of each pair."""
+    apart = groups[a] != groups[b]
+    if apart.any():
+        edges = groups[a[apart]], groups[b[apart]]
+        graph = coo_matrix((np.ones(apart.sum()), edges), shape=(len(groups), len(groups)))
+        groups[:] = connected_components(graph, directed=False)[1][groups]
 
 
 def _mixed(values: UInt[np.ndarray, "s"]) -> UInt[np.ndarray, "s"]:

@@ -6,24 +6,29 @@ from jaxtyping import Float, Int
 from thresher.errors import InputError
 from thresher.seeds import derive
 from thresher.selection.evidence import Evidence
+from thresher.selection.selectors.controls import UnwrittenNumber
 from thresher.selection.selectors.ranking import Filtered, Ranking
 from thresher.vectors import clusters as clusters_of
 from thresher.vectors import directions
 
+EPS = UnwrittenNumber(0.1)
 # Rows of a cluster compared at once: with 20,000 members that is 160 MB of cosines.
 ROWS = 2048
 
 
 def semdedup(
-    evidence: Evidence, alive: Int[np.ndarray, "m"], *, eps: float = 0.1, keep: float = 1.0, clusters: int = 0
+    evidence: Evidence, alive: Int[np.ndarray, "m"], *, eps: float = EPS, keep: float = 1.0, clusters: int = 0
 ) -> Filtered:
     """Drop semantic duplicates: examples with a cosine above `1 - eps` to one farther from their cluster's centre.
 
     The embeddings are clustered by k-means into `clusters` (0: the root of the number of examples). Of a group of
     duplicates the one farthest from the centre, the least prototypical, stays. With `keep` below 1, eps is chosen such
     that this share stays, as in the paper, because cosines of different models do not compare. Scores are the largest
-    such cosine, -1 for the farthest of a cluster. Raises InputError for numbers outside their ranges.
+    such cosine, -1 for the farthest of a cluster. Raises InputError for numbers outside their ranges, and for a `keep`
+    below 1 next to an `eps`.
     """
+    if keep < 1 and not isinstance(eps, UnwrittenNumber):
+        raise InputError(f"eps={eps} and keep={keep} are two ways to say how much is dropped; pass one of them")
     if not 0 < eps < 2:
         raise InputError(f"eps={eps} is outside (0, 2); pass how far 1 - cosine of duplicates may be, such as 0.1")
     if not 0 < keep <= 1:

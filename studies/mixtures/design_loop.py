@@ -13,7 +13,7 @@ from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.proxies.planned import Planned, say_planned
 from thresher.seeds import derive
-from thresher.selection.mixture.constraints import Constraints
+from thresher.selection.mixture.constraints import Constraints, make_constraints
 from thresher.selection.mixture.design import Plan, next_runs, plan_runs
 from thresher.selection.mixture.goal import Goal
 from thresher.selection.mixture.methods import DEFAULT, METHODS, method_named
@@ -66,27 +66,29 @@ def propose_by_runs(
     """Make the runs of `design`, write them to `runs.csv`, and return a proposal as `propose_from` gives it.
 
     The proposal obeys `constraints`; the small runs obey `design_constraints`, because how often a domain may be
-    repeated in the training to come does not bind them. Runs that exist already are only opened, so the same call
-    resumes and a larger `num_runs` goes on. Raises InputError, before anything is trained, for settings that cannot be.
+    repeated in the training to come does not bind them, and those of a DDO obey none. Runs that exist already are only
+    opened, so the same call resumes and a larger `num_runs` goes on. Raises InputError, before anything is trained, for
+    settings that cannot be.
     """
     if design.method == "autoscale" and design.kind != "ddo":
         raise InputError("autoscale is fitted to a ddo; pass --design ddo, or another method")
     if design.method is not None and design.method not in ("autoscale", *BASELINES):
         method_named(design.method)
-    rows = _Loop(bench, design, goal, design_constraints, workers, progress).run()
+    rows = _Loop(bench, design, goal, design_constraints, natural, workers, progress).run()
     domains, targets, out = constraints.domains, list(bench.targets), bench.root / "runs.csv"
     write_runs(rows, domains, targets, out)
     base = float(sum(row["seen"] for row in rows) / sum(row["data"] for row in rows))
+    method = design.method or ("autoscale" if design.kind == "ddo" else None)
     result = propose_from(
         table_of(rows, domains, targets),
         goal,
         constraints,
-        method=design.method or ("autoscale" if design.kind == "ddo" else None),
+        method=method,
         budget=budget,
         num_resamples=num_resamples,
         seed=design.seed,
         natural=natural,
-        fitted_budget=base,
+        fitted_budget=base if method == "autoscale" else None,
         progress=progress,
     )
     return result | {
@@ -105,6 +107,7 @@ class _Loop:
     design: Design
     goal: Goal
     constraints: Constraints
+    natural: Float[np.ndarray, "m"] | None
     workers: int | None
     progress: Progress
 
@@ -125,8 +128,8 @@ class _Loop:
                 rows += self._train(weights[part], design.run_budget * sizes[part], start)
         while len(rows) < total * design.repeats and not self._is_spent(rows):
             start = len(rows) // design.repeats
-            count = min(design.batch, total - start)
-            rows += self._train(self._next(rows, count), [design.run_budget] * count, start)
+            weights = self._next(rows, min(design.batch, total - start))
+            rows += self._train(weights, [design.run_budget] * len(weights), start)
         return rows
 
     def _say_effort(self, total: int) -> None:
@@ -141,7 +144,9 @@ class _Loop:
         """The mixtures that are designed beforehand, and how many there will be in all."""
         design, num_domains = self.design, len(self.constraints.domains)
         if design.kind == "ddo":
-            plan = plan_runs(self.constraints, design.num_runs, kind="ddo", seed=design.seed)
+            # What bounds the proposal cannot move a DDO's runs, from which the curves are read.
+            free = make_constraints(self.constraints.domains)
+            plan = plan_runs(free, design.num_runs, kind="ddo", seed=design.seed)
             return plan, len(plan.weights)
         total = 2 * num_domains + 10 if design.num_runs is None else design.num_runs
         # Not a share of the total: a larger total must go on from the same runs.
@@ -191,6 +196,8 @@ class _Loop:
         chosen = METHODS.get(self.design.method or DEFAULT, METHODS[DEFAULT])
         fit = chosen.fit if chosen.predicts_losses else METHODS[DEFAULT].fit
         law = fit(table.weights, table.losses, seed)
-        best = optimise(law, self.goal, self.constraints, seed=seed, starts=table.weights).weights
+        base = self.constraints.prior if self.natural is None else self.natural
+        aim = self.goal.counted_from(law.predict(base[None]))
+        best = optimise(law, aim, self.constraints, seed=seed, starts=table.weights).weights
         options = {"candidates": [best], "seed": seed + len(rows)}
-        return next_runs(law, table, self.goal, self.constraints, count, **options)
+        return next_runs(law, table, aim, self.constraints, count, **options)

@@ -11,7 +11,7 @@ from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
 from thresher.places import write_json
 from thresher.progress import SILENT, Progress
-from thresher.scores import Scores, open_scores
+from thresher.scores import Scores, check_same_rows, open_scores
 from thresher.selection.mixture.autoscale.ddo import find_ddo
 from thresher.selection.mixture.autoscale.proposal import propose_autoscale
 from thresher.selection.mixture.baselines import natural as natural_mixture
@@ -45,18 +45,23 @@ def propose_from(
     """The proposal of `method` (default: the ensemble) as a plain dictionary.
 
     The finished fit is scored on `test`, which nothing else sees. With `num_next`, the mixtures to run next join the
-    result as `next_runs`. `autoscale` holds what `propose_autoscale` takes beyond the common options. Raises
-    InputError for an unknown method, and for `test` or `num_next` with a method that predicts no losses.
+    result as `next_runs`. `autoscale` holds what `propose_autoscale` takes beyond the common options; it extrapolates
+    to `budget` from `fitted_budget`, the tokens of the DDO's base run. Raises InputError for an unknown method, for
+    `test` or `num_next` with a method that predicts no losses, and for one of AutoScale's two budgets without the other
+    or with another method.
     """
     method = method or DEFAULT
     common = {"goal": goal, "constraints": constraints, "natural": natural, "seed": seed}
     if method == "autoscale":
-        extra = {"ddo": None, "fitted_budget": fitted_budget or 1.0, **(autoscale or {})}
-        ddo = extra.pop("ddo") or find_ddo(table)
-        result = propose_autoscale(table, ddo, budget=budget, num_resamples=num_resamples, **common, **extra).to_json()
         if test is not None or num_next:
             raise InputError("autoscale has neither test rows nor next runs; use another method for them")
+        extra = {"ddo": None, "fitted_budget": fitted_budget, **(autoscale or {})}
+        extra["fitted_budget"] = _fitted_budget(extra["fitted_budget"], budget)
+        ddo = extra.pop("ddo") or find_ddo(table)
+        result = propose_autoscale(table, ddo, budget=budget, num_resamples=num_resamples, **common, **extra).to_json()
         return _with_natural(result, natural)
+    if fitted_budget is not None:
+        raise InputError(f"fitted budget {fitted_budget:g} is autoscale's alone; leave it out, or use that method")
     proposal = propose(table, method=method, num_resamples=num_resamples, progress=progress, **common)
     result = _with_natural(proposal.to_json(), natural)
     law = METHODS[method if method in METHODS else DEFAULT]
@@ -70,9 +75,20 @@ def propose_from(
         result["test"] = _test_errors(fitted, test.only(table.targets))
     if num_next:
         best = np.array([list(result["weights"].values())])
-        chosen = next_runs(fitted, table, goal, constraints, num_next, candidates=[best], seed=seed)
+        base = constraints.prior if natural is None else natural
+        aim = goal.counted_from(fitted.predict(base[None]))
+        chosen = next_runs(fitted, table, aim, constraints, num_next, candidates=[best], seed=seed)
         result["next_runs"] = [dict(zip(table.domains, map(float, row), strict=True)) for row in chosen]
     return result
+
+
+def _fitted_budget(fitted: float | None, budget: float | None) -> float:
+    """The tokens of the DDO's base run: 1 where nothing is extrapolated, so that their unit does not matter."""
+    if fitted is None and budget is not None:
+        raise InputError(
+            f"budget {budget:g} extrapolates from the fitted budget, the tokens of the base run; give fitted_budget too"
+        )
+    return 1.0 if fitted is None else fitted
 
 
 def natural_of(domains: Sequence[str], tokens: Mapping[str, float] | None) -> Float[np.ndarray, "m"] | None:
@@ -85,6 +101,7 @@ def open_scored(pool: Path, scores: Path) -> tuple[Examples, Scores]:
     examples, table = open_examples(pool), open_scores(scores)
     if list(table.ids) != list(examples.ids):
         raise InputError(f"{scores} does not score {pool}; give the pool that was scored")
+    check_same_rows(str(scores), table.numbered_by, str(pool), examples.numbered_by)
     return examples, table
 
 

@@ -101,7 +101,7 @@ class AutoScaleSettings:
         options: dict[str, Any] = {
             "mode": mode,
             "floor": self.floor_amount,
-            "fitted_budget": self.fitted_budget or 1.0,
+            "fitted_budget": self.fitted_budget,
         }
         if self.second is not None:
             table = table_format.read((self.second,))

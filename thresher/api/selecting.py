@@ -123,6 +123,7 @@ def propose_mixture(
     worst_case: bool = False,
     tokens: Mapping[str, float] | None = None,
     budget: float | None = None,
+    fitted_budget: float | None = None,
     max_repeats: float | Mapping[str, float] = 1.0,
     floors: Mapping[str, float] | None = None,
     ceilings: Mapping[str, float] | None = None,
@@ -140,10 +141,12 @@ def propose_mixture(
     method          ensemble, diminishing, exponential, effective, gaussian-process, regmix, linear, log-linear, ...
     target_weights  of each target that counts; None: all, equally
     tokens, budget, max_repeats  tokens of each domain, and to train on: a domain is repeated at most so often
+    fitted_budget   autoscale alone: tokens of the DDO's base run, from which it extrapolates to `budget`
     floors, ceilings, prior, kl_weight, max_kl  what the mixture must respect: see `thresher mix table`
     num_next        name so many mixtures to run next, where they inform most
 
-    Returns `weights`, `weight_intervals`, `predicted_losses`, `gains`, `warnings` and more. Raises InputError for a
+    What is said of domains that no run used is left out, as `repairs` then says. Returns `weights`, `weight_intervals`,
+    `predicted_losses`, `gains`, `warnings` and more. Raises InputError for a
     table that cannot be used and constraints that no mixture meets.
     """
     if isinstance(table, str | Path):
@@ -152,14 +155,13 @@ def propose_mixture(
         table = read_table([Path(path) for path in table], columns or Columns())
     if budget is not None and tokens is None and method != "autoscale":
         raise InputError("budget caps nothing without tokens, the supply of every domain; give both")
+    given = {"tokens": tokens, "max_repeats": max_repeats, "floors": floors, "ceilings": ceilings, "prior": prior}
+    table, given = table.without_dropped(**given)
+    tokens = given["tokens"]
     constraints = make_constraints(
         table.domains,
-        tokens=tokens,
         budget=budget if tokens is not None else None,
-        max_repeats=max_repeats,
-        floors=floors,
-        ceilings=ceilings,
-        prior=prior,
+        **given,
         kl_weight=kl_weight,
         max_kl=max_kl,
     )
@@ -169,6 +171,7 @@ def propose_mixture(
         constraints,
         method=method,
         budget=budget,
+        fitted_budget=fitted_budget,
         num_resamples=num_resamples,
         seed=seed,
         natural=natural_of(table.domains, tokens),

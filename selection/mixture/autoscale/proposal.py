@@ -154,12 +154,13 @@ def propose_autoscale(
     warnings += _warnings(
         table, constraints, weights, projection.t, floor * fitted_budget / len(table.domains) / budget
     )
+    # What was observed is compared with natural at the runs' own budget, the predictions with it at the one asked for.
+    seen, aim = (goal.counted_from(one.predict(natural[None])) for one in (Scaled(law.fits, law.base), law))
     others = {
         "natural": natural,
         "uniform": baselines.uniform(len(table.domains)),
-        "best observed": baselines.best_observed(table.weights, table.losses, goal),
+        "best observed": baselines.best_observed(table.weights, table.losses, seen),
     }
-    aim = replace(goal, reference=law.predict(natural[None])[0]) if goal.worst_case else goal
     values = aim.value(law.predict(np.vstack([weights, *others.values()])))
     return AutoScaleProposal(
         method="autoscale",
@@ -221,7 +222,7 @@ def _exact(
     if not (goal.worst_case or constraints.kl_weight or constraints.max_kl is not None):
         return exact
     inside = replace(constraints, lower=lower / total, upper=upper / total)
-    aim = replace(goal, reference=law.predict(natural[None])[0]) if goal.worst_case else goal
+    aim = goal.counted_from(law.predict(natural[None]))
     weights = optimise(law, aim, inside, seed=seed, starts=exact.weights[None]).weights
     return replace(exact, weights=weights, amounts=weights * budget)
 

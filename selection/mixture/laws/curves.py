@@ -12,11 +12,19 @@ MAX_STEPS = 200
 # A step that lowers the loss by less than this share is the last. Refits start at a fit: on RegMix's 512 runs, a refit
 # of diminishing returns is then .0010 from the full one where the bootstrap spreads by .0077, in a quarter of the time.
 FIT_TOLERANCE, REFIT_TOLERANCE = 1e-9, 1e-6
+# A descent that ends at the last step is unfinished if its last tenth still lowered the loss by more than this share,
+# unless the residuals are below this part of the losses' spread, where nothing is left to gain.
+STILL_FALLING, NOTHING = 0.01, 1e-5
 
 
 @runtime_checkable
 class Curve(Protocol):
     """A family of curves over m domains, with p parameters."""
+
+    @property
+    def name(self) -> str:
+        """The method that fits it."""
+        ...
 
     def ridge(self, losses: Float[np.ndarray, "n"], num_domains: int) -> Float[np.ndarray, "p"] | float:
         """The precision of the pull towards the first start, in squared losses; 0 if the runs alone decide."""
@@ -51,14 +59,20 @@ class CurveLaw(Law):
             pull = Pull(curve.starts(weights, losses[:, target])[0], curve.ridge(losses[:, target], weights.shape[1]))
             turn = delta * max(losses[:, target].std(), 1e-12)
             tolerance = FIT_TOLERANCE if starts is None else REFIT_TOLERANCE
-            fits.append(fit_curve(curve, weights, losses[:, target], begin, turn, pull, tolerance))
-        self.parameters = np.stack([parameters for parameters, _ in fits])
+            fits.append(_best(curve, weights, losses[:, target], begin, turn, pull, tolerance))
+        self.parameters = np.stack([parameters for parameters, *_ in fits])
+        self._unfinished = {curve.name: places} if (places := [j for j, fit in enumerate(fits) if fit[2]]) else {}
         self._errors = [_Errors(curve, weights, losses[:, j], fits[j][0]) for j in range(losses.shape[1])]
 
     @property
     def num_parameters(self) -> int:
         """The parameters of one curve."""
         return self.parameters.shape[1]
+
+    @property
+    def unfinished(self) -> dict[str, list[int]]:
+        """The targets whose curve was still coming down after MAX_STEPS."""
+        return self._unfinished
 
     def predict(self, weights: Weights) -> Losses:
         """The value of each target's curve."""
@@ -99,7 +113,19 @@ def fit_curve(
     tolerance: float = FIT_TOLERANCE,
 ) -> tuple[Float[np.ndarray, "p"], float]:
     """The best of the minima reached from `starts`, and its Huber loss (with the pull, where there is one)."""
-    pull = Pull(starts[0], 0.0) if pull is None else pull
+    return _best(curve, weights, losses, starts, delta, Pull(starts[0], 0.0) if pull is None else pull, tolerance)[:2]
+
+
+def _best(
+    curve: Curve,
+    weights: Weights,
+    losses: Float[np.ndarray, "n"],
+    starts: list,
+    delta: float,
+    pull: Pull,
+    tolerance: float,
+) -> tuple[Float[np.ndarray, "p"], float, bool]:
+    """What `fit_curve` gives, and whether the descent to it is unfinished."""
     fits = (_descend(curve, weights, losses, start, delta, pull, tolerance) for start in starts)
     return min(fits, key=lambda fit: fit[1])
 
@@ -112,8 +138,8 @@ def _descend(
     delta: float,
     towards: Pull,
     tolerance: float,
-) -> tuple[Float[np.ndarray, "p"], float]:
-    """Levenberg-Marquardt on the Huber loss, residuals reweighted at each step.
+) -> tuple[Float[np.ndarray, "p"], float, bool]:
+    """Levenberg-Marquardt on the Huber loss, residuals reweighted at each step; the last says whether it is unfinished.
 
     Ours rather than scipy's `least_squares`, whose bookkeeping is most of its time at this size: .7 s against 5.4 s
     for the effective-data law on 512 runs, 13 targets (2-core Xeon 2.5 GHz), and the bootstrap repeats it 200 times.
@@ -121,6 +147,7 @@ def _descend(
     damping = 1e-2
     residual = losses - curve.value(parameters, weights)
     cost = _huber(residual, delta) + towards.cost(parameters)
+    costs = [cost]
     for _ in range(MAX_STEPS):
         jacobian = curve.jacobian(parameters, weights)
         share = np.minimum(1, delta / np.maximum(np.abs(residual), 1e-300))
@@ -137,9 +164,12 @@ def _descend(
                 damping = max(damping / 5, 1e-9)
                 break
             damping *= 4
+        costs.append(cost)
         if previous - cost <= tolerance * previous:
-            break
-    return parameters, cost
+            return parameters, cost, False
+    before = costs[-1 - max(1, MAX_STEPS // 10)]
+    worth = before > len(losses) * (NOTHING * losses.std()) ** 2 / 2
+    return parameters, cost, bool(worth and before - cost > STILL_FALLING * before)
 
 
 def _solve(matrix: Float[np.ndarray, "p p"], vector: Float[np.ndarray, "p"]) -> Float[np.ndarray, "p"]:

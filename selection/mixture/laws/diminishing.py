@@ -21,6 +21,8 @@ LOGIT_BOUNDS = (-4.0, 6.0)
 class DiminishingCurve:
     """The curve by its parameters (c, log b, logit p, log a_1 .. log a_m, d_1 .. d_m)."""
 
+    name = "diminishing"
+
     def __init__(self):
         self._effective = EffectiveDataCurve()
 

@@ -18,6 +18,8 @@ LOWEST, HIGHEST = -40.0, 40.0
 class EffectiveDataCurve:
     """The curve by its parameters (c, log b, log a_1 .. log a_m), whose logarithms need no bounds."""
 
+    name = "effective"
+
     def ridge(self, losses: Float[np.ndarray, "n"], num_domains: int) -> float:
         """No pull: the runs alone decide."""
         return 0.0

@@ -23,6 +23,11 @@ class Ensemble(Law):
         self.smooth = all(member.smooth for member in members)
 
     @property
+    def unfinished(self) -> dict[str, list[int]]:
+        """Those of all members."""
+        return {name: targets for member in self.members for name, targets in member.unfinished.items()}
+
+    @property
     def num_parameters(self) -> int:
         """Those of the member with the fewest."""
         return min(member.num_parameters for member in self.members)

@@ -10,6 +10,8 @@ from thresher.selection.mixture.laws.law import Losses, Weights
 class ExponentialCurve:
     """The curve c + exp(t . x): since weights sum to 1, k is the same shift of every t and needs no parameter."""
 
+    name = "exponential"
+
     def ridge(self, losses: Float[np.ndarray, "n"], num_domains: int) -> float:
         """No pull: the runs alone decide."""
         return 0.0

@@ -17,6 +17,11 @@ class Law(ABC):
     """Whether `gradient` exists; without it the optimiser searches by sampling."""
 
     @property
+    def unfinished(self) -> dict[str, list[int]]:
+        """Methods whose fit stopped before it had converged where that matters, and the targets' places."""
+        return {}
+
+    @property
     @abstractmethod
     def num_parameters(self) -> int:
         """Fitted numbers a target."""

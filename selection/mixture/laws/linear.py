@@ -58,6 +58,11 @@ class LogLaw(Law):
         self.law, self.smooth = law, law.smooth
 
     @property
+    def unfinished(self) -> dict[str, list[int]]:
+        """Those of the law of the logarithms."""
+        return self.law.unfinished
+
+    @property
     def num_parameters(self) -> int:
         """Those of the law of the logarithms."""
         return self.law.num_parameters

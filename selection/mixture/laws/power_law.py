@@ -31,9 +31,11 @@ def fit_power_law(amounts: Float[np.ndarray, "n"], losses: Float[np.ndarray, "n"
 
     Only the exponent is searched, because for a fixed one the rest is linear.
 
-    Raises InputError for fewer than 3 different amounts, and RisingLosses, which is an InputError, for losses that do
-    not fall.
+    Raises InputError for amounts of 0 or below and for fewer than 3 different ones, and RisingLosses, which is an
+    InputError, for losses that do not fall.
     """
+    if np.any(amounts <= 0):
+        raise InputError(f"amount {amounts.min():g} is on no power law; give amounts above 0")
     if len(np.unique(amounts)) < 3:
         raise InputError(f"a power law has 3 parameters, {len(np.unique(amounts))} amounts given; give 3 or more")
     unit = np.exp(np.log(amounts).mean())

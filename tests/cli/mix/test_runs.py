@@ -13,11 +13,16 @@ from thresher.cli.mix.doremi import DoReMi
 from thresher.cli.mix.options import command_line
 from thresher.data.examples import open_examples
 from thresher.errors import InputError
+from thresher.progress import SILENT
 from thresher.proxies import TrainConfig
 from thresher.proxies.models.completep import learning_rate
+from thresher.proxies.settings import ModelSettings
 from thresher.proxies.training.order import Order
+from thresher.selection.mixture.constraints import make_constraints
+from thresher.selection.mixture.goal import make_goal
 from thresher.studies.experiments.training_sets import check_domains, supply
-from thresher.studies.mixtures.runs import run_budget
+from thresher.studies.mixtures import design_loop
+from thresher.studies.mixtures.runs import Bench, run_budget
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +96,21 @@ def test_a_random_design_goes_on_too_and_repeats_cap_the_proposal_alone(toy, tmp
     tokens = supply(open_examples(toy / "pool"))
     assert all(share <= tokens[domain] / 10_000 + 1e-9 for domain, share in result["weights"].items())
     assert max(float(row["weight_cooking"]) for row in tables[1]) > tokens["cooking"] / 10_000
+
+
+@pytest.mark.parametrize(("worst_case", "kl_weight"), [(True, 0.0), (False, 100.0)])
+def test_runs_after_the_first_serve_the_objective_of_the_proposal(worst_case, kl_weight, tmp_path):
+    # Two targets that pull apart: one of high losses that hardly vary, one of low losses that do.
+    shares = np.linspace(0.05, 0.95, 10)
+    rows = [
+        {"weights": {"a": share, "b": 1 - share}, "losses": {"high": 10 - 0.1 * share, "low": 1 + share}}
+        for share in shares.tolist()
+    ]
+    targets = {"high": tmp_path, "low": tmp_path}
+    bench = Bench(tmp_path, targets, ModelSettings(size="20k"), tmp_path)
+    goal, limits = make_goal(list(targets), worst_case=worst_case), make_constraints(["a", "b"], kl_weight=kl_weight)
+    loop = design_loop._Loop(bench, design_loop.Design(run_budget=1, method="linear"), goal, limits, None, 1, SILENT)
+    np.testing.assert_allclose(loop._next(rows, 3)[:, 0], 0.5, atol=0.1)
 
 
 def test_a_budget_stops_the_runs(toy, found, tmp_path, capsys):

@@ -160,8 +160,10 @@ def test_repairs_are_said(tmp_path, capsys):
     weights, losses = made_runs(12, 0.02)
     weights = np.column_stack([weights.round(3), np.zeros(12)])
     path = write_table(tmp_path / "t.csv", [*weights, weights[0]], [*losses, losses[0]], (*DOMAINS, "empty"))
-    _, result, _ = run(capsys, "table", path, *QUICK)
+    said = ("--tokens", *(f"{domain}=10" for domain in (*DOMAINS, "empty")), "--floors", "empty=.1", "law=.1")
+    _, result, _ = run(capsys, "table", path, *said, *QUICK)
     text = " / ".join(result["repairs"])
+    assert "left out the tokens, floors of empty" in text and result["weights"]["law"] >= 0.1 - 1e-9
     assert "exact copies" in text and "no run used: empty" in text and "empty" not in result["weights"]
 
 
@@ -186,6 +188,13 @@ BAD_OPTIONS = {
     "no column is called 'epoch'": ("--step-column", "epoch", "--at-step", "5"),
     "belong together": ("--at-size", "5"),
     "--resamples -1": ("--resamples", "-1"),
+    "--mode is autoscale's alone": ("--method", "linear", "--mode", "X"),
+    "--fitted-budget is autoscale's alone": ("--fitted-budget", "5"),
+    "--floor-amount is autoscale's alone": ("--method", "linear", "--floor-amount", "9"),
+    "--second is autoscale's alone": ("--second", __file__),
+    "so --index changes nothing": ("--columns", __file__, "--index", "id"),
+    "--ddo-factors is for a DDO": ("--ddo-factors", "0.5", "2"),
+    "so --at-step changes nothing": ("--ddo-order", "a", "b", "c", "--at-step", "5"),
     "predicts no losses": ("--method", "utilimax", "--next", "2"),
 }
 
@@ -205,6 +214,21 @@ def test_a_plan_is_a_table_without_losses(tmp_path, capsys):
     assert len(plan["runs"]) == 7 and min(row["law"] for row in plan["runs"]) >= 0.3 - 1e-9
     status, _, error = run(capsys, "plan", "books", "books")
     assert status == 2 and "each once" in error
+
+
+BAD_PLANS = {
+    "run 0 of a ddo gives 'books' 0.25, beyond its ceiling 0.2": ("--design", "ddo", "--ceilings", "books=0.2"),
+    "beyond its floor 0.1": ("--design", "ddo", "--floors", "law=0.1"),
+    "--prior changes nothing in a ddo": ("--design", "ddo", "--prior", "books=3"),
+    "--high 5 is a ddo's alone": ("--high", "5"),
+}
+
+
+@pytest.mark.parametrize("words", BAD_PLANS)
+def test_what_a_design_cannot_keep_to_is_refused(words, capsys):
+    status, _, error = run(capsys, "plan", *DOMAINS, *BAD_PLANS[words])
+    assert status == 2 and words in error and error.count("\n") == 1
+    assert run(capsys, "plan", *DOMAINS, "--design", "ddo", "--ceilings", "books=0.6")[0] == 0
 
 
 @pytest.mark.shared_data

@@ -11,6 +11,7 @@ from thresher.selection.mixture.goal import make_goal
 from thresher.selection.mixture.laws.exponential import fit_exponential
 from thresher.selection.mixture.laws.gaussian_process import fit_gaussian_process
 from thresher.selection.mixture.table import make_table
+from thresher.studies.mixtures.proposal import propose_from
 
 
 def constraints(**options):
@@ -75,6 +76,35 @@ def test_the_next_batch_is_near_the_optimum_inside_and_not_one_mixture_repeated(
     assert goal.value(law.predict(batch)).mean() < np.median(goal.value(losses))
     process = fit_gaussian_process(weights, goal.value(losses)[:, None])
     assert process.deviation(batch).mean() > process.deviation(weights).mean()
+
+
+def uneven_levels():
+    """Two targets that pull apart: one of high losses that hardly vary, one of low losses that do."""
+    share = np.linspace(0.05, 0.95, 10)
+    weights = np.column_stack([share, 1 - share])
+    return make_table(["a", "b"], ["high", "low"], weights, np.column_stack([10 - 0.1 * share, 1 + share]))
+
+
+@pytest.mark.parametrize(
+    ("worst_case", "kl_weight"),
+    [(True, 0.0), (False, 100.0)],
+)
+def test_the_runs_that_come_next_serve_the_objective_of_the_proposal(worst_case, kl_weight):
+    table = uneven_levels()
+    limits = make_constraints(table.domains, kl_weight=kl_weight)
+    goal = make_goal(table.targets, worst_case=worst_case)
+    found = propose_from(table, goal, limits, method="linear", num_resamples=0, num_next=3)
+    # Without the reference, or without the KL, the least is at a corner.
+    assert found["weights"]["a"] == pytest.approx(0.5, abs=0.01)
+    assert all(run["a"] == pytest.approx(0.5, abs=0.1) for run in found["next_runs"])
+    assert len({round(run["a"], 6) for run in found["next_runs"]}) == 3
+
+
+def test_a_batch_is_no_larger_than_the_constraints_leave_mixtures():
+    table = uneven_levels()
+    limits = make_constraints(table.domains, floors={"a": 0.4, "b": 0.6})
+    found = propose_from(table, make_goal(table.targets), limits, method="linear", num_resamples=0, num_next=3)
+    assert [run["a"] for run in found["next_runs"]] == pytest.approx([0.4])
 
 
 def test_active_batches_find_a_better_mixture_than_random_ones():

@@ -9,6 +9,7 @@ from tests.selection.mixture.cases import DOMAINS, TARGETS, made_runs, true_loss
 from thresher.errors import InputError
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.goal import make_goal
+from thresher.selection.mixture.laws import curves
 from thresher.selection.mixture.laws.exponential import fit_exponential
 from thresher.selection.mixture.laws.linear import LinearLaw
 from thresher.selection.mixture.methods import METHODS, method_named
@@ -105,6 +106,20 @@ def test_worst_case_helps_the_target_that_is_behind():
     assert worst.objective == pytest.approx(excess(worst), abs=1e-4)
 
 
+def uneven_levels():
+    """Two targets that pull apart: one of high losses that hardly vary, one of low losses that do."""
+    share = np.linspace(0.05, 0.95, 10)
+    weights = np.column_stack([share, 1 - share])
+    return make_table(["a", "b"], ["high", "low"], weights, np.column_stack([10 - 0.1 * share, 1 + share]))
+
+
+def test_the_best_observed_run_is_judged_as_the_proposal_is():
+    found = propose(uneven_levels(), method="linear", goal=make_goal(["high", "low"], worst_case=True), check=False)
+    # By the largest loss itself it would be the run with the least of the high one, a share of .95.
+    assert found.baselines["best observed"]["a"] == pytest.approx(0.45)
+    assert found.baseline_objectives["best observed"] < 0.01
+
+
 def test_a_target_of_no_weight_changes_nothing():
     runs = table(30)
     named = propose(runs, method="exponential", goal=make_goal(TARGETS, {"qa": 2.0}), num_resamples=0, check=False)
@@ -136,6 +151,16 @@ def test_warnings_name_bounds_few_runs_extrapolation_and_instability():
 def test_a_clean_fit_inside_the_runs_gives_no_false_alarm():
     constraints = make_constraints(DOMAINS, kl_weight=0.5)
     assert propose(table(60, 0.01), method="exponential", constraints=constraints, num_resamples=20).warnings == []
+
+
+@pytest.mark.parametrize("method", ["diminishing", "ensemble"])
+def test_a_fit_that_still_falls_at_its_last_step_is_said_and_one_that_does_not_is_not(method, monkeypatch):
+    found = propose(table(), method=method, num_resamples=0, check=False)
+    assert not any("not converged" in text for text in found.warnings)
+    monkeypatch.setattr(curves, "MAX_STEPS", 20)  # these runs take about 80
+    found = propose(table(), method=method, num_resamples=0, check=False)
+    words = "fit of diminishing had not converged after 20 steps for proofs; its optimum may depend on the order"
+    assert any(words in text for text in found.warnings)
 
 
 def test_unknown_methods_and_other_domains_are_refused():

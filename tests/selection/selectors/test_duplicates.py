@@ -70,6 +70,57 @@ def test_signatures_do_not_depend_on_who_is_signed_together(monkeypatch):
     np.testing.assert_array_equal(duplicates.signatures_of(sets, 16, np.random.default_rng(5)), together)
 
 
+def crowd(num_pairs: int, boilerplate: int = 180, shared: int = 18, own: int = 20) -> list[list[str]]:
+    """Pairs of near copies that all begin alike, in a random order."""
+    head = [f"b{i}" for i in range(boilerplate)]
+    pairs = [
+        [*head, *(f"g{pair}x{i}" for i in range(shared)), *(f"u{pair}c{copy}y{i}" for i in range(own))]
+        for pair in range(num_pairs)
+        for copy in range(2)
+    ]
+    return [pairs[place] for place in np.random.default_rng(3).permutation(len(pairs))]
+
+
+def similarities(words: list[list[str]]) -> np.ndarray:
+    """The Jaccard similarity of all pairs, without hashes; 0 of each with itself."""
+    runs = [{tuple(own[i : i + 5]) for i in range(len(own) - 4)} for own in words]
+    jaccard = np.array([[len(a & b) / len(a | b) for b in runs] for a in runs])
+    return jaccard - np.diag(np.diag(jaccard))
+
+
+def test_pairs_are_found_among_many_that_share_boilerplate():
+    words = crowd(100)
+    jaccard = similarities(words)
+    pairs = np.argwhere(jaccard >= 0.8)
+    assert len(pairs) == 200 and 0.65 < np.median(jaccard) < 0.75
+    selected = select_by("minhash:0.8", pool_of(words))
+    # Of pairs at .83 all but (1 - .83^6)^21 = .1 % share a band.
+    assert selected.num_kept <= 101
+    found = ~np.isnan(selected.scores)
+    np.testing.assert_allclose(selected.scores[found], jaccard.max(axis=1)[found])
+
+
+def test_crowds_of_near_copies_are_one_group_and_are_not_compared_pair_by_pair(monkeypatch):
+    base = [f"b{i}" for i in range(100)]
+    words = [[*base[:50], f"x{i}", *base[50:]] for i in range(400)] + [base] * 400 + documents(5)
+    compared = []
+    whole = duplicates._Jaccard.__call__
+
+    def counting(self, a, b, threshold):
+        compared.append(len(a))
+        return whole(self, a, b, threshold)
+
+    monkeypatch.setattr(duplicates._Jaccard, "__call__", counting)
+    monkeypatch.setattr(duplicates, "PAIRS", 100)
+    monkeypatch.setattr(duplicates, "NEAR", 4)
+    monkeypatch.setattr(duplicates, "BLOCK", 3000)
+    selected = select_by("minhash:0.8", pool_of(words))
+    assert selected.kept.tolist() == [0, *range(800, 805)]
+    # 401 different texts have 80,200 pairs; the copies of the last one add none.
+    assert 400 <= sum(compared) < 40_000
+    assert selected.scores[400:800].tolist() == [1.0] * 400
+
+
 def test_bands_catch_what_they_promise():
     for threshold in (0.5, 0.8, 0.95):
         rows = duplicates.rows_in_band(threshold, 128)
@@ -137,6 +188,7 @@ def test_d4_drops_copies_and_then_takes_the_least_prototypical():
         ("semdedup:eps=2.5", r"eps=2.5 is outside"),
         ("semdedup:keep=0", r"keep=0.0 is outside \(0, 1\]"),
         ("semdedup:clusters=-1", "clusters=-1"),
+        ("semdedup:eps=0.5,keep=0.9", "eps=0.5 and keep=0.9 are two ways"),
         ("minhash:1.5", r"threshold=1.5 is outside \(0, 1\]"),
         ("minhash:ngram=0", "ngram=0"),
         ("d4:0.5,dedup=0", "dedup=0.0 is outside"),

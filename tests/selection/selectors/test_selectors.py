@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.selection.cases import NUM, TARGET_LIKE, evidence, facts, texts
+from thresher.errors import InputError
 from thresher.selection.choosing import select_by
 from thresher.selection.evidence import Evidence
 from thresher.selection.methods import METHODS
@@ -108,6 +109,22 @@ def test_loss_bands_are_around_their_quantile():
     assert set(select("loss:band=high", count=10).kept) == set(order[-10:])
     assert set(select("loss", count=10).kept) == set(order[40:50])
     assert set(select("loss:centre=0.25", count=4).kept) <= set(order[20:25])
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("loss:band=low,centre=0.9", "band=low and centre=0.9 are two places"),
+        ("loss:band=middle,centre=0.9", "band=middle and centre=0.9 are two places"),
+        ("loss:band=low,centre=0.5", "band=low and centre=0.5 are two places"),
+        ("loss:centre=-1", r"centre=-1.0 is outside \[0, 1\]"),
+    ],
+)
+def test_two_places_for_a_band_of_losses_and_places_that_do_not_exist_are_refused(spec, message):
+    with pytest.raises(InputError, match=message):
+        select(spec, count=4)
+    same = [select(f"loss{written}", count=10).kept.tolist() for written in ("", ":band=middle,centre=0.5")]
+    assert same[0] == same[1]
 
 
 def test_a_method_by_several_targets_takes_their_weighted_mean():

@@ -115,6 +115,19 @@ def test_bounds_closeness_to_the_prior_and_the_worst_case_reach_autoscale():
         propose_autoscale(table, ddo, constraints=make_constraints(DOMAINS, ceilings={"law": 0.01}))
 
 
+def test_the_best_observed_run_of_a_worst_case_is_the_one_of_least_excess_over_natural():
+    table = ddo_table()
+    # A second target of a high level, which the same domains help: by its level alone it would decide.
+    lifted = 50 - 0.05 * table.losses
+    two = make_table(DOMAINS, ["qa", "other"], table.weights, np.column_stack([table.losses, lifted]))
+    goal = make_goal(["qa", "other"], worst_case=True)
+    for budget in (1.0, 8.0):
+        found = propose_autoscale(two, find_ddo(two), budget=budget, goal=goal)
+        excess = (two.losses - two.losses[0]).max(axis=1)  # natural is uniform, the base run
+        expected = two.weights[np.argmin(excess)]
+        np.testing.assert_allclose(list(found.baselines["best observed"].values()), expected)
+
+
 @pytest.mark.slow
 def test_repeated_runs_give_intervals_that_hold_the_optimum():
     table = ddo_table(repeats=6, noise=0.01)
