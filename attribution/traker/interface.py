@@ -35,7 +35,7 @@ from thresher.attribution.traker.kernel import ScoreComputer
 from thresher.attribution.traker.projection import Blocks, Sketch, adopted
 from thresher.attribution.traker.scoring import array_of, parts_of, places_of, write_scores
 from thresher.attribution.traker.store import Store, fingerprint
-from thresher.attribution.traker.tasks import is_per_example, task_of
+from thresher.attribution.traker.tasks import is_per_example, known_by, task_of
 from thresher.devices import full_float32, pick_device
 from thresher.errors import InputError
 
@@ -75,6 +75,7 @@ class TRAKer(trak.TRAKer):
         if (projector is None or isinstance(projector, str)) and proj_dim < 1:
             raise InputError(f"proj_dim={proj_dim} is out of range; pass 1 or more")
         task = task_of(task)
+        known = known_by(task)  # before a run changes it
         super().__init__(
             model=model,
             task=task,
@@ -94,7 +95,7 @@ class TRAKer(trak.TRAKer):
             grad_wrt=_canonical(model, grad_wrt),
             lambda_reg=lambda_reg,
         )
-        self._last_ind_target = 0
+        self._last_ind_target, self._known_by = 0, known
         self._num_targets: int | None = None
 
     def init_projector(self, projector: Any, proj_dim: int, proj_max_batch_size: int) -> None:
@@ -221,10 +222,10 @@ class TRAKer(trak.TRAKer):
 
     def _agree(self, model_id: int, *, record: bool) -> None:
         if isinstance(self.saver, Store):
-            projector, named = self.projector, dict(self.model.named_parameters())
-            kind = getattr(projector, "proj_type", None)
-            chosen = "".join(self.grad_wrt or named)
+            projector, kind = self.projector, getattr(self.projector, "proj_type", None)
+            chosen = "".join(self.grad_wrt or dict(self.model.named_parameters()))
             facts = {
+                "task": self._known_by,
                 "weights": fingerprint(self.model.state_dict()),
                 "projection": f"{getattr(kind, 'value', kind)} of seed {getattr(projector, 'seed', None)}",
                 "parameters": f"{self.num_params_for_grad} ({hashlib.sha256(chosen.encode()).hexdigest()[:8]})",

@@ -69,7 +69,13 @@ def places_of(inds: Any, num_samples: int | None, last: int, size: int, size_nam
         last += num_samples
     else:
         given = inds.cpu() if isinstance(inds, Tensor) else inds
-        places = np.asarray(given, dtype=np.int64).reshape(-1)
+        places = np.asarray(given).reshape(-1)
+        if len(places) and places.dtype.kind not in "iu":
+            raise InputError(
+                f"inds holds {places.dtype}, and rows are whole numbers; pass positions, which for a mask are "
+                "np.flatnonzero(mask)"
+            )
+        places = places.astype(np.int64)
     if len(places) and not (places.min() >= 0 and places.max() < size):
         raise InputError(
             f"examples {places.min()} to {places.max()} are beyond {size_name}={size}; pass the size of the whole set"

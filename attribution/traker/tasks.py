@@ -11,6 +11,7 @@ from trak.modelout_functions import (
     IterativeImageClassificationModelOutput,
 )
 
+from thresher.attribution.identity import identity_of_part
 from thresher.errors import InputError
 
 
@@ -59,6 +60,11 @@ def task_of(given: Any) -> Any:
     chosen = TASKS[given] if isinstance(given, str) else given
     chosen = ClipOutput if chosen is CLIPModelOutput else chosen
     return chosen() if isinstance(chosen, type) else chosen
+
+
+def known_by(task: Any) -> str:
+    """The class of an output and a hash of its code and its simple attributes, by which features are told apart."""
+    return f"{type(task).__qualname__} ({identity_of_part(task)[:8]})"
 
 
 def is_per_example(task: Any) -> bool:

@@ -16,8 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from thresher.artifacts import piece
-from thresher.attribution.unrolling.losses import predictions_of, randomness
+from thresher.attribution.unrolling.losses import predictions_of, randomness, set_randomness
 from thresher.attribution.unrolling.rules import Rule, rules_of
+from thresher.errors import InputError
 from thresher.outputs import Batch
 
 
@@ -89,8 +90,10 @@ class Replay(ABC):
 
     @property
     def names(self) -> list[str]:
-        """The parameters that are trained."""
-        return [name for name, parameter in self.model.named_parameters() if parameter.requires_grad]
+        """The parameters that are trained: what the optimiser leaves out stays as it is."""
+        moved = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        parameters = self.model.named_parameters()
+        return [name for name, parameter in parameters if parameter.requires_grad and id(parameter) in moved]
 
     def record(self) -> Step:
         """Take the next step, and say all of it that going back through it needs."""
@@ -107,7 +110,7 @@ class Replay(ABC):
             hook.remove()
         if begun and not all(torch.equal(a, b) for a, b in zip(begun[0], randomness(device), strict=True)):
             parts = [Part(part.batch, part.owners, state) for part, state in zip(parts, begun, strict=True)]
-        rules = rules_of(self.optimizer, self.model, self.step)
+        rules = rules_of(self.optimizer, self.model)
         gradients, moments = {}, {}
         for name in self.names:
             parameter = self.model.get_parameter(name)
@@ -130,7 +133,11 @@ class ModelReplay(Replay):
 
     batches   of each step the model input, and the number of the example of each row or token
     rate      from the number of a step to its learning rate; None: as the optimiser stands
-    seed      what the generators are seeded with, together with the step; None leaves them alone
+    clip      largest norm of the gradient of the trained parameters
+    seed      what the generators are seeded with, together with the step; None: steps draw from them as they stand, and
+              their state is kept and put back with that of the training
+
+    Raises InputError for an optimiser that trains no parameter of the model.
     """
 
     def __init__(
@@ -149,6 +156,8 @@ class ModelReplay(Replay):
         first = next(model.parameters())
         self.weights = torch.ones(num_examples, dtype=first.dtype, device=first.device)
         self._batches, self._rate = batches, rate
+        if not self.names:
+            raise InputError("the optimiser trains no parameter of the model; make it of model.parameters()")
 
     def parts(self) -> tuple[list[Part], int]:
         """The whole batch in one."""
@@ -167,14 +176,17 @@ class ModelReplay(Replay):
         losses, owners = predictions_of(self.model, {}, part.batch, part.owners)
         ((losses * self.weights[owners]).sum() / total).backward()
         most = float("inf") if self.clip is None else self.clip
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), most)
+        trained = [self.model.get_parameter(name) for name in self.names]
+        norm = torch.nn.utils.clip_grad_norm_(trained, most)
         self.optimizer.step()
         self.step += 1
         return float(norm)
 
     def save(self, file: Path) -> None:
-        """Keep parameters, buffers and the optimiser's state."""
+        """Keep parameters, buffers, the optimiser's state and, without a seed, that of the random generators."""
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        if self.seed is None:
+            state["randomness"] = randomness(self.weights.device)
         with piece(file) as scratch:
             torch.save(state, scratch)
 
@@ -184,3 +196,5 @@ class ModelReplay(Replay):
         self.model.load_state_dict(kept["model"])
         self.optimizer.load_state_dict(kept["optimizer"])
         self.step = kept["step"]
+        if "randomness" in kept:
+            set_randomness(kept["randomness"], self.weights.device)

@@ -34,7 +34,7 @@ class Pulled(NamedTuple):
 
 @dataclass(frozen=True)
 class AdamW:
-    """One step of one parameter by AdamW; `count` is t, 1 in the first step."""
+    """One step of one parameter by AdamW; `count` is t, 1 in the first step that it had a gradient in."""
 
     rate: float
     decay: float
@@ -82,8 +82,8 @@ class SGD:
 Rule = AdamW | SGD
 
 
-def rules_of(optimizer: torch.optim.Optimizer, model: nn.Module, count: int) -> dict[str, Rule]:
-    """The rule of each trained parameter, by name, as the optimiser now stands; `count` is t of the step it describes.
+def rules_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Rule]:
+    """The rule of each parameter of the model that the optimiser trains, by name, as it stands after the step.
 
     Raises InputError for an optimiser that is neither AdamW nor SGD with momentum as they are in papers.
     """
@@ -91,10 +91,11 @@ def rules_of(optimizer: torch.optim.Optimizer, model: nn.Module, count: int) -> 
     rules: dict[str, Rule] = {}
     for group in optimizer.param_groups:
         _refuse_variants(optimizer, group)
-        for parameter in group["params"]:
+        for parameter in (one for one in group["params"] if id(one) in names):
             rate, decay = float(group["lr"]), float(group["weight_decay"])
             if isinstance(optimizer, torch.optim.AdamW):
                 smooth = float(group.get("eps_root", 0.0))
+                count = int(optimizer.state[parameter]["step"]) if parameter in optimizer.state else 0
                 rule: Rule = AdamW(rate, decay, tuple(group["betas"]), group["eps"], smooth, count)
             else:
                 rule = SGD(rate, decay, float(group["momentum"]))

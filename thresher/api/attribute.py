@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from thresher.api.loaders import Data, data_of, hash_of_tensors, own_randomness
+from thresher.api.loaders import Data, data_of, own_randomness
 from thresher.api.measuring import Task, Variation, measure
 from thresher.api.plain import PlainFeaturizer
 from thresher.api.planning import EXACT, HELD, AttributionPlan, plan_of
@@ -23,6 +23,7 @@ from thresher.api.result import Attribution
 from thresher.api.weights import Checkpoints, bare, borrowed, num_trainable
 from thresher.artifacts import Artifact, Draft, build
 from thresher.attribution.gradients.featurizer import Featurizer
+from thresher.attribution.identity import identity_of_module
 from thresher.attribution.scoring.dual import ExactTask
 from thresher.attribution.scoring.kernel import Kernel, factorise
 from thresher.attribution.scoring.options import Options
@@ -78,8 +79,8 @@ def attribute(
     parameters   a regular expression: only the gradients of the parameters that it finds
     device       auto, cpu, cuda, cuda:1, mps; a model elsewhere is copied there
     batch_size   examples in a batch; None: the DataLoader's, or 32
-    cache        a folder: the same weights, data and options are opened from there the next time; None: a temporary
-                 file, removed with the result
+    cache        a folder: the same weights, code, data and options are opened from there the next time; None: a
+                 temporary file, removed with the result
     seed         of the projections
 
     Raises InputError, one line, for data, models and options that cannot be attributed with.
@@ -92,7 +93,7 @@ def attribute(
             form = form_of(working, sides[0], needs_labels=loss is None)
             task = Task(form, loss)
             options = {"damping": damping, "q": q, "parameters": parameters, "seed": seed}
-            plan = plan_of(working, task, sides, method=method, k=k, **options)
+            plan = plan_of(working, task, sides, method=method, k=k, kept=cache is not None, **options)
             work = _Work(models, sides, task, plan, place, progress)
             artifact, folder = work.artifact(cache)
     result = Attribution(artifact, own_randomness()(sides[0].row))
@@ -123,7 +124,7 @@ class _Work:
                 raise
         inputs = {data.name: data.content_hash() for data in self.sides}
         for m in range(len(self.models)):
-            inputs[f"model {m}"] = hash_of_tensors(self.models.load(m).state_dict())
+            inputs[f"model {m}"] = identity_of_module(self.models.load(m))
         place = Path(cache).expanduser() / f"attribution-{hash_json([request, inputs])[:16]}"
         place.parent.mkdir(parents=True, exist_ok=True)
         return build(place, **request, inputs=inputs, write=self.write), None

@@ -1,4 +1,4 @@
-"""A model as attribution takes it: known by the content of its weights, loaded when its turn comes."""
+"""A model as attribution takes it: known by its weights and how they are used, loaded when its turn comes."""
 
 import copy
 import os
@@ -9,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from thresher.api.handles import Examples
-from thresher.api.loaders import hash_of_tensors
 from thresher.artifacts import Artifact
+from thresher.attribution.identity import identity_of_module
 from thresher.data.examples import Examples as PreparedExamples
 from thresher.errors import InputError
 from thresher.proxies.models.weights import loaders_of
@@ -36,7 +36,7 @@ class Checkpoint:
 
     @property
     def content_hash(self) -> str:
-        """Of the weights: the same for the same numbers, wherever they come from."""
+        """Of the weights: the same for the same numbers, wherever they come from; of a module also how it uses them."""
         return self._pair[0]
 
     def load(self) -> nn.Module:
@@ -52,7 +52,7 @@ class Checkpoint:
     def _pair(self) -> Loader:
         if isinstance(self.source, nn.Module):
             module = self.source
-            return hash_of_tensors(module.state_dict()), lambda: copy.deepcopy(module).float().eval()
+            return identity_of_module(module), lambda: copy.deepcopy(module).float().eval()
         if self.examples is None:
             raise InputError(
                 f"checkpoint {self.name!r} is opened for examples; pass it to a verb, or use reading(examples)"

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from thresher.api.handles import Examples
+from thresher.attribution.identity import Opaque, identity_of
 from thresher.data.examples import TokenExamples
 from thresher.errors import InputError
 from thresher.seeds import derive
@@ -65,10 +65,13 @@ class Data:
             yield np.arange(start, min(start + self.batch_size, len(self)))
 
     def content_hash(self) -> str:
-        """SHA-256 of every batch: the same for the same numbers, wherever they come from."""
+        """SHA-256 of every batch: the same for the same numbers, wherever they come from.
+
+        Raises InputError for batches that hold what has no content, such as an open file.
+        """
         digest = hashlib.sha256()
         for indices in self.positions():
-            _update(digest, self.batch(indices))
+            digest.update(content_of(self.batch(indices), f"a batch of {self.name}").encode())
         return digest.hexdigest()
 
 
@@ -130,25 +133,12 @@ def own_randomness() -> Iterator[None]:
         torch.default_generator.set_state(generator)
 
 
-def hash_of_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, shapes, kinds and values."""
-    digest = hashlib.sha256()
-    _update(digest, tensors)
-    return digest.hexdigest()
-
-
-def _update(digest: Any, value: Any) -> None:
-    if isinstance(value, Tensor):
-        tensor = value.detach().cpu().contiguous()
-        digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    elif isinstance(value, Mapping):
-        for key in value:
-            digest.update(str(key).encode())
-            _update(digest, value[key])
-    elif isinstance(value, list | tuple):
-        digest.update(f"{len(value)} of".encode())
-        for item in value:
-            _update(digest, item)
-    else:
-        digest.update(repr(value).encode())
+def content_of(value: Any, name: str, *, strict: bool = True) -> str:
+    """SHA-256 of all that a value is made of. Raises InputError for what has no content, where `strict`."""
+    try:
+        return identity_of(value, name, strict=strict)
+    except Opaque as error:
+        raise InputError(
+            f"cache cannot tell {name} from others: {error}, which has no content; leave cache out, or make {name} of "
+            "numbers, tensors and functions"
+        ) from None

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from thresher.api.batches import check_labels, logits_in
 from thresher.api.loaders import Data
-from thresher.api.reading import Form, Loss, check_labels, logits_in
+from thresher.api.reading import Form, Loss
 from thresher.devices import full_float32
 from thresher.errors import InputError
 from thresher.outputs import Outputs, logits_of, outputs_of
@@ -44,7 +45,7 @@ class Task:
         """Outputs of a batch of a plain model."""
         labels = self.form.split(batch, name).labels
         assert labels is not None
-        return outputs_of(logits_in(output), labels)
+        return outputs_of(*self.form.as_followed(logits_in(output), labels))
 
 
 @torch.no_grad()
@@ -68,17 +69,17 @@ def measure(model: nn.Module, task: Task, data: Data, device: torch.device, vari
             _refuse_nonfinite(values, data, indices)
         else:
             check_labels(inputs.labels, data.name)
+            assert inputs.labels is not None
             if task.is_plain:
-                logits, labels = logits_in(_called(partial(inputs.call, model), data, indices)), inputs.labels
+                logits = logits_in(_called(partial(inputs.call, model), data, indices))
             else:
                 engine = task.form.engine_batch(batch, data.name)
-                logits, labels = _called(partial(logits_of, wrapped, engine), data, indices), engine["labels"]
-            assert labels is not None
-            seen = logits[:, :-1] if task.form.aligned and not task.is_plain and logits.ndim == 3 else logits
-            _check_logits(seen, labels, data, indices)
-            _refuse_nonfinite(seen.flatten(1), data, indices)
-            varies.see(seen.flatten(0, -2))
-            outputs = outputs_of(logits, labels)
+                logits = _called(partial(logits_of, wrapped, engine), data, indices)
+                logits = logits[:, :-1] if task.form.aligned and logits.ndim == 3 else logits
+            _check_logits(logits, inputs.labels, data, indices)
+            _refuse_nonfinite(logits.flatten(1), data, indices)
+            varies.see(logits.flatten(0, -2))
+            outputs = outputs_of(*task.form.as_followed(logits, inputs.labels))
             values, correct = outputs.loss, correct + float(outputs.correct.double().sum())
         loss += float(values.double().sum())
     quality = {"loss": loss / len(data)}
@@ -126,8 +127,7 @@ class Variation:
 
 
 def _check_logits(logits: Tensor, labels: Tensor, data: Data, indices: Any) -> None:
-    wanted = labels.ndim + 1
-    if logits.ndim != wanted or len(logits) != len(labels) or logits.shape[-1] < 2:
+    if logits.ndim < 2 or logits.shape[:-1] != labels.shape or logits.shape[-1] < 2:
         raise InputError(
             f"the model gives {list(logits.shape)} for labels {list(labels.shape)} of {data.name}; logits are "
             "[b, classes] for labels [b] and [b, t, vocabulary] for labels [b, t]; for another task pass loss="

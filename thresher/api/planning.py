@@ -1,13 +1,11 @@
 """How scores are made: the method and all that is part of the identity of a result, settled before anything is read."""
 
-import inspect
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
-from thresher.api.loaders import Data
+from thresher.api.loaders import Data, content_of
 from thresher.api.measuring import Task
 from thresher.api.weights import num_trainable
 from thresher.attribution.gradients.projection import CLASSES, LANGUAGE, PROJECTIONS
@@ -54,8 +52,13 @@ def plan_of(
     q: str,
     parameters: str | None,
     seed: int,
+    kept: bool,
 ) -> AttributionPlan:
-    """The plan for a model that is borrowed. Raises InputError for options that are unknown or do not fit the task."""
+    """The plan for a model that is borrowed; `kept`: what it makes is found again by it.
+
+    Raises InputError for options that are unknown or do not fit the task, and for a loss that cannot be told from
+    others, where that counts.
+    """
     method, k = _resolved(method, k, task, model, sides)
     check_q(q)
     return AttributionPlan(
@@ -65,7 +68,7 @@ def plan_of(
         q=q if task.loss is None else "none",  # the gradient of a loss holds it already
         seed=seed,
         parameters=parameters,
-        loss=None if task.loss is None else _function_hash(task.loss),
+        loss=None if task.loss is None else content_of(task.loss, "loss", strict=kept),
         architecture=hash_json([type(model).__qualname__, repr(model)]),
     )
 
@@ -101,12 +104,3 @@ def _damping(damping: float | None, k: int | None, num_train: int) -> float:
     if not 0 <= damping < math.inf:
         raise InputError(f"damping={damping} is out of range; pass a finite number, 0 or more, or leave it out")
     return float(damping)
-
-
-def _function_hash(function: Any) -> str:
-    """Of what a function is called and how it is written, so that a changed one is another request."""
-    try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError):
-        source = repr(getattr(getattr(function, "__code__", None), "co_code", type(function).__qualname__))
-    return hash_json([getattr(function, "__qualname__", type(function).__qualname__), source])

@@ -1,7 +1,6 @@
 """From a user's batch to what a model is called with and what is measured: the one place that knows their forms."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,31 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from thresher.api.batches import Inputs, check_labels, is_integer, keywords_of, logits_in, split
 from thresher.api.loaders import Data
 from thresher.data.examples import Examples
-from thresher.errors import InputError
 from thresher.outputs import Batch
 
-LABELS = ("labels", "label")
+BESIDE = ("attention_mask", "token_type_ids", "position_ids")
+"""Integers that go beside tokens, and that labels never repeat."""
 Loss = Callable[[Any, Any], Tensor]
 """(what the model gives, the batch) -> the loss of each example, [b]."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """A batch taken apart: what the model is called with, and the labels."""
-
-    positional: tuple[Tensor, ...] = ()
-    named: Mapping[str, Tensor] | None = None
-    labels: Tensor | None = None
-
-    def call(self, model: nn.Module) -> Any:
-        """What the model gives for these inputs."""
-        return model(**self.named) if self.named is not None else model(*self.positional)
-
-    def values(self) -> tuple[Tensor, ...]:
-        """All tensors that go into the model."""
-        return tuple(self.named.values()) if self.named is not None else self.positional
 
 
 @dataclass(frozen=True)
@@ -64,12 +47,14 @@ class Form:
         """The batch in the names of `thresher.outputs`, for a model wrapped by `wrap`."""
         inputs = self.split(batch, name)
         assert inputs.labels is not None
-        labels = inputs.labels
-        if self.aligned and labels.ndim == 2:
-            labels = torch.cat([torch.full_like(labels[:, :1], -100), labels], dim=1)
+        labels = _moved(inputs.labels) if self.aligned else inputs.labels
         if inputs.named is not None and "input_ids" in inputs.named:
             return {**inputs.named, "labels": labels}
         return {"pixel_values": inputs.values()[0], "labels": labels}
+
+    def as_followed(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and labels as `thresher.outputs` reads them, where each position predicts the label of the next."""
+        return (_padded(logits), _moved(labels)) if self.aligned else (logits, labels)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model as the fast engine calls it."""
@@ -78,63 +63,16 @@ class Form:
 
 def form_of(model: nn.Module, data: Data, *, needs_labels: bool) -> Form:
     """The form of the batches of `data`, from its first one. Raises InputError for data without labels."""
-    accepts = _keywords(model)
+    accepts = keywords_of(model)
     inputs = split(data.batch([0]), accepts, data.name)
     if needs_labels:
         check_labels(inputs.labels, data.name)
-    labels, first = inputs.labels, inputs.values()[0]
-    is_sequence = labels is not None and labels.ndim == 2 and first.shape == labels.shape and _is_integer(first)
-    aligned = is_sequence and not _copies(data, accepts)
+    aligned = inputs.labels is not None and inputs.labels.ndim == 2 and not _is_causal(model, data, accepts)
     keys = None if inputs.named is None else tuple(inputs.named)
     if keys is not None and set(keys) == {"input_ids", "attention_mask"}:
         keys = ("input_ids", "attention_mask")
-    is_text = (keys is not None and "input_ids" in keys) or (_is_integer(first) and first.ndim == 2)
+    is_text = any(is_integer(value) and value.ndim == 2 for value in inputs.values())
     return Form(accepts, aligned, keys, len(inputs.values()), is_text)
-
-
-def split(batch: Any, accepts: frozenset[str] | None, name: str) -> Inputs:
-    """Inputs and labels of a batch: a mapping, a pair (x, y), or x alone."""
-    if isinstance(batch, Mapping):
-        return _split_named(batch, accepts, name)
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        first, labels = batch
-        if isinstance(first, Mapping):
-            return _split_named({**first, "labels": labels}, accepts, name)
-        values = tuple(first) if isinstance(first, tuple | list) else (first,)
-        return Inputs(_tensors(values, name), None, labels if isinstance(labels, Tensor) else None)
-    values = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
-    return Inputs(_tensors(values[:1], name))
-
-
-def check_labels(labels: Tensor | None, name: str) -> None:
-    """Refuse batches that are neither classification nor language."""
-    if labels is None:
-        raise InputError(
-            f"{name} has no labels; give batches (x, y) or dicts with labels, or pass loss=, a function "
-            "(outputs, batch) -> the loss of each example"
-        )
-    if not _is_integer(labels) or labels.ndim not in (1, 2):
-        raise InputError(
-            f"{name} has labels {list(labels.shape)} of {labels.dtype}; classes are integers [b], tokens [b, t]; for "
-            "another task pass loss=, a function (outputs, batch) -> the loss of each example"
-        )
-
-
-def logits_in(output: Any) -> Tensor:
-    """The logits of what a model gives: a tensor, `.logits`, `["logits"]` or the first of a tuple."""
-    logits = output
-    if isinstance(output, Mapping):
-        logits = output.get("logits")
-    elif isinstance(output, tuple | list):
-        logits = output[0] if output else None
-    elif not isinstance(output, Tensor):
-        logits = getattr(output, "logits", None)
-    if not isinstance(logits, Tensor):
-        raise InputError(
-            f"the model gives a {type(output).__name__} without logits; return the logits, or pass loss=, a function "
-            "(outputs, batch) -> the loss of each example"
-        )
-    return logits
 
 
 class Readable(Examples):
@@ -175,7 +113,7 @@ class _Called(nn.Module):
     def __init__(self, model: nn.Module, key: str | None, aligned: bool) -> None:
         super().__init__()
         self.model, self.key, self.aligned = model, key, aligned
-        self.extra = {"use_cache": False} if "use_cache" in (_keywords(model) or ()) else {}
+        self.extra = {"use_cache": False} if "use_cache" in (keywords_of(model) or ()) else {}
 
     def forward(self, value: Tensor | None = None, **named: Tensor) -> Tensor:
         if named:
@@ -183,60 +121,50 @@ class _Called(nn.Module):
         else:
             output = self.model(value) if self.key is None else self.model(**{self.key: value})
         logits = logits_in(output)
-        # A last position that predicts nothing, so that labels of the very positions can stand one to the right.
-        return nn.functional.pad(logits, (0, 0, 0, 1)) if self.aligned and logits.ndim == 3 else logits
+        return _padded(logits) if self.aligned and logits.ndim == 3 else logits
 
 
-def _split_named(batch: Mapping[str, Any], accepts: frozenset[str] | None, name: str) -> Inputs:
-    label = next((key for key in LABELS if key in batch), None)
-    labels = batch[label] if label is not None else None
-    tensors = {key: value for key, value in batch.items() if isinstance(value, Tensor) and key not in LABELS}
-    named = {key: value for key, value in tensors.items() if accepts is None or key in accepts}
-    if not named:
-        if len(tensors) == 1:  # a module of one tensor, whatever it calls it
-            return Inputs(tuple(tensors.values()), None, labels if isinstance(labels, Tensor) else None)
-        raise InputError(
-            f"{name} has the columns {', '.join(map(str, batch))}, the model takes "
-            f"{', '.join(sorted(accepts or ())) or 'any'}; rename the columns, or give a collate_fn that does"
-        )
-    return Inputs((), named, labels if isinstance(labels, Tensor) else None)
+def _is_causal(model: nn.Module, data: Data, accepts: frozenset[str] | None) -> bool:
+    """Whether labels [b, t] are predicted one position before, as `transformers` has them in language models.
 
-
-def _tensors(values: Sequence[Any], name: str) -> tuple[Tensor, ...]:
-    for value in values:
-        if not isinstance(value, Tensor):
-            raise InputError(
-                f"{name} gives batches of {type(value).__name__}, where tensors are needed; add a transform such as "
-                "ToTensor(), or give a DataLoader with a collate_fn"
-            )
-    return tuple(values)
-
-
-def _keywords(model: nn.Module) -> frozenset[str] | None:
-    """The keywords that the model's forward takes; None where it takes any."""
-    parameters = inspect.signature(model.forward).parameters.values()
-    base = getattr(model, "get_base_model", None)
-    if base is not None:  # adapters of peft pass everything on
-        return _keywords(base())
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters) and not hasattr(model, "config"):
-        return None
-    return frozenset(
-        parameter.name
-        for parameter in parameters
-        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    So they are where they repeat an input of tokens wherever they say anything, and under a language model that is
+    given embeddings in place of tokens. Decoders behind an encoder shift their inputs themselves.
+    """
+    base = getattr(model, "get_base_model", lambda: model)()
+    config = getattr(base, "config", None)
+    if getattr(config, "is_encoder_decoder", False) is True:
+        return False
+    examples = [split(data.batch([row]), accepts, data.name) for row in range(min(len(data), 4))]
+    tokens = [_tokens(inputs) for inputs in examples]
+    if any("inputs_embeds" in (inputs.named or ()) for inputs in examples) and not all(tokens):
+        return config is not None and getattr(base, "can_generate", lambda: False)()
+    return any(
+        all(_repeats(inputs.labels, values[place]) for inputs, values in zip(examples, tokens, strict=True))
+        for place in range(min(map(len, tokens)))
     )
 
 
-def _copies(data: Data, accepts: frozenset[str] | None) -> bool:
-    """Whether labels repeat the inputs where they say anything, as in `transformers`."""
-    for row in range(min(len(data), 4)):
-        inputs = split(data.batch([row]), accepts, data.name)
-        assert inputs.labels is not None
-        said = inputs.labels != -100
-        if not bool((inputs.values()[0] == inputs.labels)[said].all()):
-            return False
-    return True
+def _tokens(inputs: Inputs) -> list[Tensor]:
+    """The inputs that labels may repeat: `input_ids` where there is one, else all integers [b, t] that are no mask."""
+    named = inputs.named or {}
+    if "input_ids" in named:
+        return [named["input_ids"]]
+    values = [value for name, value in named.items() if name not in BESIDE] or list(inputs.positional)
+    return [value for value in values if is_integer(value) and value.ndim == 2]
 
 
-def _is_integer(values: Tensor) -> bool:
-    return not values.dtype.is_floating_point and not values.dtype.is_complex and values.dtype != torch.bool
+def _repeats(labels: Tensor | None, tokens: Tensor) -> bool:
+    if labels is None or labels.shape != tokens.shape:
+        return False
+    said = labels != -100
+    return bool((tokens == labels)[said].all())
+
+
+def _moved(labels: Tensor) -> Tensor:
+    """Labels [b, t] one position to the right, [b, t + 1]; others as they are."""
+    return torch.cat([torch.full_like(labels[:, :1], -100), labels], dim=1) if labels.ndim == 2 else labels
+
+
+def _padded(logits: Tensor) -> Tensor:
+    """Logits with a last position that predicts nothing, [b, t + 1, v], beside labels that were moved."""
+    return nn.functional.pad(logits, (0, 0, 0, 1))

@@ -2,7 +2,7 @@
 
 import html
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from thresher.api.positions import positions, weights_of, whole
 from thresher.artifacts import Artifact, Draft, atomic_file, build
 from thresher.errors import InputError
 from thresher.selection.combination import combine
@@ -68,18 +69,19 @@ class Attribution:
             for side in ("train", "test")
         }
 
-    def top(self, test: int | None = None, k: int = 10, *, harmful: bool = False) -> Any:
+    def top(self, test: int | np.integer | None = None, k: int = 10, *, harmful: bool = False) -> Any:
         """The `k` most helpful training examples for one test example, or for all on average (`test=None`).
 
         A pandas DataFrame with the columns index (the position in train), score, spread (over checkpoints) and row
         (the example itself), most helpful first; `harmful=True`: most harmful first. Without pandas a list of dicts.
         Raises InputError for a test example that is not there.
         """
-        if k < 1:
+        if (k := whole(k, "k", "pass how many examples to show, 1 or more")) < 1:
             raise InputError(f"k={k} is too small; pass how many examples to show, 1 or more")
         if test is None:
             scores, spread = np.asarray(self.scores.mean(axis=1)), np.full(len(self), np.nan)
         else:
+            test = whole(test, "test", f"pass the position of a test example, 0 to {self.shape[1] - 1}")
             self._check_tests([test])
             scores, spread = np.asarray(self.scores[:, test]), self.spread[:, test]
         order = descending(-scores if harmful else scores)[:k]
@@ -95,8 +97,8 @@ class Attribution:
     def select(
         self,
         amount: float | int | np.integer,
-        tests: Sequence[int] | None = None,
-        weights: Sequence[float] | None = None,
+        tests: Iterable[Any] | None = None,
+        weights: Iterable[Any] | None = None,
     ) -> Int[np.ndarray, "m"]:
         """Positions of the best training examples, sorted, int64: for `torch.utils.data.Subset` or `datasets.select`.
 
@@ -106,12 +108,12 @@ class Attribution:
 
         The scores of each test example are brought to mean 0 and spread 1 over the training examples, then averaged
         (DsDm, Engstrom et al. 2024, arXiv 2401.12926); a test example whose scores are all equal has no say.
+        Raises InputError for masks and fractions as positions, and for weights that are not one a test example.
         """
-        chosen = list(range(self.shape[1])) if tests is None else [int(test) for test in tests]
+        chosen = list(range(self.shape[1])) if tests is None else positions(tests, "tests")
         self._check_tests(chosen)
-        if weights is not None and len(weights) != len(chosen):
-            raise InputError(f"{len(weights)} weights for {len(chosen)} test examples; give one for each, or none")
-        shares = dict(zip(map(str, chosen), weights or [1.0] * len(chosen), strict=True))
+        given = [1.0] * len(chosen) if weights is None else weights_of(weights, len(chosen))
+        shares = dict(zip(map(str, chosen), given, strict=True))
         columns = {str(test): np.asarray(self.scores[:, test]) for test in chosen}
         says = {name: column for name, column in columns.items() if column.min() != column.max()}
         if not says:
@@ -174,10 +176,11 @@ class Attribution:
             )
 
     def _count(self, amount: float | int | np.integer) -> int:
-        if isinstance(amount, int | np.integer) and not isinstance(amount, bool):
+        if not isinstance(amount, float | np.floating):
+            amount = whole(amount, "amount", "pass how many, or a fraction such as 0.2; all of them are 1.0")
             if not 1 <= amount <= len(self):
                 raise InputError(f"count {amount} is out of range; pass 1 to {len(self)}, or a fraction such as 0.2")
-            return int(amount)
+            return amount
         if not 0 < amount <= 1:
             raise InputError(f"fraction {amount} is out of range; pass more than 0 and at most 1.0, or a whole number")
         return max(1, round(float(amount) * len(self)))

@@ -16,6 +16,7 @@ from thresher.errors import InputError
 
 NESTED = ("state_dict", "model_state_dict", "model")
 """Where training programs keep the weights in what they save."""
+WRAPPERS = ("module.", "_orig_mod.")
 FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -55,7 +56,7 @@ class Checkpoints:
 
 def load_into(model: nn.Module, source: Any, name: str) -> None:
     """Give `model` the weights of `source`: a module, a state dict or the path of a file or folder of one."""
-    state = _prefixed(_state_of(source, name))
+    state = _unwrapped(_state_of(source, name), set(model.state_dict()))
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -141,11 +142,13 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path} holds more than weights ({_reason(error)}); save model.state_dict() alone") from None
 
 
-def _prefixed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without what DistributedDataParallel and torch.compile put before every name."""
-    for prefix in ("module.", "_orig_mod."):
-        if state and all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+def _unwrapped(state: Mapping[str, Tensor], known: set[str]) -> dict[str, Tensor]:
+    """Without what DistributedDataParallel and torch.compile put before every name, until names are those `known`."""
+    while state and not known & set(state):
+        prefix = next((one for one in WRAPPERS if all(key.startswith(one) for key in state)), None)
+        if prefix is None:
+            break
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
     return dict(state)
 
 

@@ -136,3 +136,55 @@ def test_misuse_is_refused_in_one_line(tmp_path):
         traker.start_scoring_checkpoint("t", model.state_dict(), 0, T + 1)
     with pytest.raises(InputError, match="JL dimension 24"):
         traker_of(model, tmp_path, proj_dim=25)
+
+
+class Squared(trak.modelout_functions.AbstractModelOutput):
+    """An output of a user's own, with a number of its own."""
+
+    def __init__(self, power=2) -> None:
+        self.power = power
+
+    def get_output(self, model, weights, buffers, image, label):
+        logits = torch.func.functional_call(model, (weights, buffers), (image[None],))
+        return logits[0, label] ** self.power
+
+    def get_out_to_loss_grad(self, model, weights, buffers, batch):
+        return torch.ones(len(batch[0]), 1)
+
+
+@pytest.mark.parametrize(
+    ("other", "told"), [(Squared(3), "not Squared"), ("image_classification", "not ImageClassificationModelOutput")]
+)
+def test_features_of_another_output_are_not_used_again(tmp_path, other, told):
+    model, (train, _) = mlp(), digits()
+    for task in (Squared(), Squared()):
+        traker = traker_of(model, tmp_path, task=task)
+        traker.load_checkpoint(model.state_dict(), model_id=0)
+        traker.featurize(train, inds=np.arange(N))
+    with pytest.raises(InputError, match=rf"was featurised with task Squared \(\w+\), {told}"):
+        traker_of(model, tmp_path, task=other).load_checkpoint(model.state_dict(), model_id=0)
+
+
+def test_what_an_output_keeps_of_its_runs_makes_it_no_other(tmp_path):
+    class Counting(Squared):
+        def get_output(self, model, weights, buffers, image, label):
+            self.calls = getattr(self, "calls", 0) + 1
+            return super().get_output(model, weights, buffers, image, label)
+
+    model, (train, targets) = mlp(), digits()
+    traker = traker_of(model, tmp_path, task=Counting())
+    traker.load_checkpoint(model.state_dict(), model_id=0)
+    traker.featurize(train, inds=np.arange(N))
+    traker.finalize_features()
+    traker.start_scoring_checkpoint("t", model.state_dict(), 0, T)
+    traker.score(targets, inds=np.arange(T))
+    assert np.isfinite(traker.finalize_scores("t")).all() and traker.task.calls
+
+
+@pytest.mark.parametrize("inds", [np.ones(4, bool), torch.ones(4).bool(), [True, False], np.arange(4.0), [0.5]])
+def test_rows_are_whole_numbers(tmp_path, inds):
+    model, (train, _) = mlp(), digits()
+    traker = traker_of(model, tmp_path)
+    traker.load_checkpoint(model.state_dict(), model_id=0)
+    with pytest.raises(InputError, match=r"inds holds .*(bool|float).*np\.flatnonzero"):
+        traker.featurize([one[: len(inds)] for one in train], inds=inds)

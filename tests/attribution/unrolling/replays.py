@@ -15,7 +15,7 @@ NUM_EXAMPLES, NUM_STEPS = 8, 7
 Make = Callable[[], ModelReplay]
 
 
-def perceptron(kind: str, *, dropout: float = 0.0) -> ModelReplay:
+def perceptron(kind: str, *, dropout: float = 0.0, seed: int | None = 5) -> ModelReplay:
     """By `sgd`, `sgd-plain`, `adamw` or `smooth`: decay, a falling rate, and a norm that clips some of the steps."""
     draw = torch.Generator().manual_seed(3)
     torch.manual_seed(1)
@@ -32,8 +32,39 @@ def perceptron(kind: str, *, dropout: float = 0.0) -> ModelReplay:
     for _ in range(NUM_STEPS):
         rows = torch.randperm(NUM_EXAMPLES, generator=draw)[:4]
         batches.append(({"pixel_values": images[rows], "labels": labels[rows]}, rows))
-    options = {"rate": lambda step: peak * (1 - step / 10), "clip": 0.5, "seed": 5 if dropout else None}
+    options = {"rate": lambda step: peak * (1 - step / 10), "clip": 0.5, "seed": seed if dropout else None}
     return ModelReplay(net.train(), optimizer, batches, NUM_EXAMPLES, **options)
+
+
+def warm(kind: str) -> ModelReplay:
+    """The last steps of a perceptron's training, by an optimiser that has taken the first ones already."""
+    begun = perceptron(kind)
+    while begun.step < 3:
+        begun.advance()
+    return ModelReplay(begun.model, begun.optimizer, begun._batches[3:], NUM_EXAMPLES, clip=begun.clip)
+
+
+class Late(nn.Module):
+    """A perceptron with a second head, which batches that begin with some of the images do not go through."""
+
+    def __init__(self, early: Tensor) -> None:
+        super().__init__()
+        self.body, self.head, self.second, self.early = nn.Linear(4, 5), nn.Linear(5, 3), nn.Linear(5, 3), early
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = torch.tanh(self.body(images.flatten(1)))
+        is_early = bool((images[0].flatten() == self.early).all(dim=1).any())
+        return self.head(hidden) if is_early else self.head(hidden) + self.second(hidden)
+
+
+def late(*, whole: bool) -> ModelReplay:
+    """Of the parameters one head has a first gradient at the third step; `whole`: the optimiser has the body too."""
+    batches = perceptron("smooth")._batches
+    torch.manual_seed(1)
+    net = Late(torch.stack([batch["pixel_values"][0].flatten() for batch, _ in batches[:2]])).double()
+    trained = [p for name, p in net.named_parameters() if whole or not name.startswith("body")]
+    optimizer = optimizer_of("smooth", [{"params": trained, "weight_decay": 0.1}], 0.05)
+    return ModelReplay(net.train(), optimizer, batches, NUM_EXAMPLES, clip=0.5)
 
 
 def transformer() -> ModelReplay:

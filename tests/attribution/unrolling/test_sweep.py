@@ -12,11 +12,13 @@ from tests.attribution.unrolling.replays import (
     NUM_STEPS,
     differences,
     gradients_at_end,
+    late,
     optimizer_of,
     outcomes,
     perceptron,
     retrained,
     transformer,
+    warm,
 )
 from thresher.attribution.unrolling import sweep
 from thresher.attribution.unrolling.curvature import CURVATURES
@@ -31,6 +33,11 @@ CASES = {
     "adamw": partial(perceptron, "adamw"),
     "smooth": partial(perceptron, "smooth"),
     "dropout": partial(perceptron, "smooth", dropout=0.4),
+    "dropout-unseeded": partial(perceptron, "smooth", dropout=0.4, seed=None),
+    "warm": partial(warm, "smooth"),
+    "warm-sgd": partial(warm, "sgd"),
+    "late": partial(late, whole=True),
+    "head": partial(late, whole=False),
     "transformer": transformer,
 }
 
@@ -48,6 +55,12 @@ def test_it_is_the_derivative_of_real_retrainings(case, tmp_path):
     found = metagradient(CASES[case], tmp_path)
     assert exact.abs().max() > 1e-3
     torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-6 * float(exact.abs().max()))
+
+
+def test_an_optimiser_of_another_model_is_refused():
+    ours, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    with pytest.raises(InputError, match="trains no parameter of the model"):
+        ModelReplay(ours, torch.optim.SGD(other.parameters(), 0.1), [], 1)
 
 
 def test_some_steps_were_clipped_and_some_not():
