@@ -9,7 +9,7 @@ import pytest
 
 from thresher.cli.main import main
 
-FEW = ("--resamples", "200")
+FEW = ("--resamples", "100")
 
 
 def rows(sizes=None, num_recipes=40, sets=("a", "b"), seeds=1, noise=0.0):

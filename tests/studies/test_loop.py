@@ -109,7 +109,7 @@ def test_the_arms_are_judged_in_bits_per_byte_too(unbroken, capsys):
     (transfer,) = (path.parent for path in out.glob("transfer*/meta.json"))
     rows = list(csv.DictReader((transfer / "losses.csv").read_text().splitlines()))
     assert len(rows) == 2 * 4 * 2 * 2 * 2 and len({row["step"] for row in rows if row["size"] == "20k"}) == 2
-    command = ["study", "verdict", str(transfer), "--resamples", "20", "--json"]
+    command = ["study", "verdict", str(transfer), "--resamples", "100", "--json"]
     found = {}
     for loss in ("loss", "bits_per_byte"):
         assert main([*command, "--average", "2", "--loss", loss]) == 0
