@@ -141,7 +141,9 @@ def _as_json(result: object) -> str:
     """JSON has no NaN and no infinity: they are null there."""
     import json
 
-    return json.dumps(json.loads(json.dumps(result, default=str), parse_constant=lambda _: None))
+    from thresher.canonical import without_nan
+
+    return json.dumps(without_nan(result, default=str))
 
 
 def _show(text: str) -> int:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -25,6 +25,14 @@ def plain(value: Any, *, finite: bool = True) -> Any:
 def hash_json(value: Any) -> str:
     """SHA-256, hexadecimal, of a plain value: keys sorted, so that their order says nothing."""
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
+
+
+def without_nan(value: Any, default: Callable[[Any], Any] | None = None) -> Any:
+    """`value` as JSON gives it back, with None for NaN and infinities, which JSON has not; `default` is `json.dumps`'s.
+
+    Raises TypeError for what is no plain value, where there is no `default`.
+    """
+    return json.loads(json.dumps(value, default=default), parse_constant=lambda _: None)
 
 
 def _plain(value: Any, where: str, finite: bool) -> Any:

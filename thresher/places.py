@@ -4,7 +4,6 @@ Three kinds of place: an *artefact* (a folder that `artifacts.build` publishes),
 and of the pages about them) and a *file* (a page, a table, an array). All are looked at before anything is written.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from thresher.artifacts import atomic_file, checked_json, is_artifact, read_checked
+from thresher.canonical import without_nan
 from thresher.errors import InputError
 from thresher.shown import shown
 
@@ -123,9 +123,8 @@ def write_json(value: Mapping[str, Any], path: Path) -> None:
 
     JSON has no NaN: the loss of a run that diverged is null there.
     """
-    plain = json.loads(json.dumps({ABOUT: MARK, **value}), parse_constant=lambda _: None)
     with own_file(path) as file:
-        file.write_text(checked_json(plain), encoding="utf-8")
+        file.write_text(checked_json(without_nan({ABOUT: MARK, **value})), encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -89,10 +89,10 @@ class FromTable(Command):
         table = read_losses(files, columns)
         reference, *proxies = self._sizes(table.sizes)
         ends = {entry: end_of(table, entry, self.at_step) for entry in (reference, *proxies)}
-        last = {size: table.end(size) for size, _ in ends.values()}
+        shares = {entry: table.share(*end) for entry, end in ends.items()}
         given = named_numbers(self.costs, "--costs")
         _check_costs(given, [*table.sizes, *ends])
-        costs = _costs(ends, last, given, *read_costs(files, columns, ends, last))
+        costs = _costs(ends, shares, given, *read_costs(files, columns, ends, shares))
         if len(proxies) > 1 and (costs is None or not all(entry in costs.amounts for entry in proxies)):
             raise InputError(f"which of {', '.join(proxies)} is the smallest cannot be told; pass --costs SIZE=FLOPS")
         judged = {name: judge_size(table, name, reference, criterion, self.at_step) for name in proxies}
@@ -145,27 +145,27 @@ def _check_costs(given: Mapping[str, float], sizes: list[str]) -> None:
 
 def _costs(
     ends: Mapping[str, tuple[str, float]],
-    last: Mapping[str, float],
+    shares: Mapping[str, float],
     given: Mapping[str, float],
     flops: Mapping[str, float],
     seconds: Mapping[str, float],
 ):
     """What runs cost, of the reference, first in `ends`, and the proxies; None where that of the reference is unknown.
 
-    Entries are SIZE or SIZE@STEP, `ends` their sizes and steps. What is known of whole runs is counted in proportion to
-    the steps.
+    Entries are SIZE or SIZE@STEP, `ends` their sizes and steps, `shares` the parts of a run that were done by then, by
+    which what is known of whole runs is counted.
     """
     from thresher.selection.statistics.further import Costs
 
-    def amount(entry: str, size: str, step: float) -> float | None:
+    def amount(entry: str, size: str) -> float | None:
         if not given and entry in flops:
             return flops[entry]
         if entry in given and entry != size:
             return given[entry]
         whole = given.get(size) if given else _amount(size)
-        return None if whole is None else whole * (step / last[size] if 0 < step < last[size] else 1)
+        return None if whole is None else whole * shares[entry]
 
-    known = {entry: amount(entry, *end) for entry, end in ends.items()}
+    known = {entry: amount(entry, size) for entry, (size, _) in ends.items()}
     amounts = {entry: one for entry, one in known.items() if one}
     reference = next(iter(ends))
     if reference not in amounts:

@@ -68,13 +68,13 @@ def read_losses(files: Files, columns: LossColumns) -> LossTable:
 
 
 def read_costs(
-    files: Files, columns: LossColumns, ends: Mapping[str, tuple[str, float]], whole: Mapping[str, float]
+    files: Files, columns: LossColumns, ends: Mapping[str, tuple[str, float]], shares: Mapping[str, float]
 ) -> list[dict[str, float]]:
     """What a run cost up to where it is judged, by the columns OTHERS: of each, entry -> the mean over its rows.
 
-    `ends` maps an entry (SIZE or SIZE@STEP) to its size and step, `whole` a size to its last step. A column that says
-    the same of every step is of the whole run, and is counted in proportion to the steps. Empty of a column that is
-    not there, or not all numbers above 0.
+    `ends` maps an entry (SIZE or SIZE@STEP) to its size and step, `shares` to the part of a run that was done by then.
+    A column that says the same of every step is of the whole run, and is counted by that part. Empty of a column that
+    is not there, or not all numbers above 0.
     """
     found: list[dict[tuple[str, float], list[float]]] = [defaultdict(list) for _ in OTHERS]
     for size, path in _named(files):
@@ -86,14 +86,10 @@ def read_costs(
     for by_end in found:
         mean = {key: float(np.mean(values)) for key, values in by_end.items()}
         known = not np.isnan([*mean.values()]).any()
-        costs.append({name: _up_to(mean, size, at, whole[size]) for name, (size, at) in ends.items()} if known else {})
+        of_size = {size: {own for (name, _), own in mean.items() if name == size} for size, _ in ends.values()}
+        parts = {entry: shares[entry] if len(of_size[size]) == 1 else 1.0 for entry, (size, _) in ends.items()}
+        costs.append({entry: mean[end] * parts[entry] for entry, end in ends.items()} if known else {})
     return costs
-
-
-def _up_to(mean: Mapping[tuple[str, float], float], size: str, step: float, last: float) -> float:
-    value = mean[size, step]
-    several = {own for (name, _), own in mean.items() if name == size}
-    return value * step / last if len(several) == 1 and 0 < step < last else value
 
 
 def _named(files: Files) -> list[tuple[str | None, Path]]:

@@ -44,6 +44,11 @@ class LossTable:
         """The last step at which anything of `size` was measured."""
         return max(self._of(size))
 
+    def share(self, size: str, step: float) -> float:
+        """The part of a run of `size` that was done by `step`; 1 where nobody knows."""
+        end = self.end(size)
+        return step / end if 0 < step < end else 1.0
+
     def at(self, size: str, step: float | None = None, average: int = 1) -> Losses:
         """The losses of `size` at `step`; None: the last step that all its recipes have.
 

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from thresher.api.handle import Source
 from thresher.api.handles import Examples, FeatureStore, Index, Neighbours
+from thresher.api.positions import whole
 from thresher.attribution.scoring import index as index_module
 from thresher.attribution.scoring.kernel import Damping
 from thresher.errors import InputError
@@ -41,9 +40,8 @@ def search(index: Source, target: Source, example: int | str, *, k: int = 10, po
     was indexed, each hit has a `preview`. Raises InputError for an example that is not there and another pool.
     """
     store, built = FeatureStore.of(target).load(), Index.of(index).artifact
-    if isinstance(example, bool) or not isinstance(example, int | str | np.integer):
-        raise InputError(f"example={example!r} is neither a position nor an id; pass one of them")
-    found = index_module.search(built, store, example, k=k)
+    place = example if isinstance(example, str) else whole(example, "example", "pass a position or an id")
+    found = index_module.search(built, store, place, k=k)
     sides = [[{"id": id, "score": float(score)} for id, score in side] for side in found]
     if pool is not None:
         examples = Examples.of(pool).load()
