@@ -27,7 +27,9 @@ class Outputs(NamedTuple):
     loss: Tensor
     """Cross-entropy, -log p; for language the mean over predicted tokens."""
     confidence: Tensor
-    """p of the right class; for language the mean over predicted tokens. Q = 1 - confidence."""
+    """p of the right class; for language the mean over predicted tokens."""
+    doubt: Tensor
+    """Q = 1 - p, also where p rounds to 1; for language the mean over predicted tokens."""
     correct: Tensor
     """1.0 where the right class has the largest logit; for language the share of such tokens."""
 
@@ -78,8 +80,8 @@ def outputs_of(logits: Tensor, labels: Tensor) -> Outputs:
     """
     if logits.ndim == 3:
         return _language_outputs(logits, labels)
-    logp, margin, correct = _per_prediction(logits, labels)
-    return Outputs(margin, -logp, logp.exp().detach(), correct)
+    logp, margin, doubt, correct = _per_prediction(logits, labels)
+    return Outputs(margin, -logp, logp.exp().detach(), doubt, correct)
 
 
 def _language_outputs(logits: Float[Tensor, "b t v"], labels: Tensor) -> Outputs:
@@ -88,24 +90,25 @@ def _language_outputs(logits: Float[Tensor, "b t v"], labels: Tensor) -> Outputs
     counts = predicted.sum(dim=1).clamp(min=1)
     # Only the predicted positions: padding and prompts cost no vocabulary-sized work.
     places = predicted.flatten().nonzero()[:, 0]
-    logp, margin, correct = _per_prediction(_Select.apply(logits.flatten(0, 1), places), following.flatten()[places])
+    chosen = _Select.apply(logits.flatten(0, 1), places)
+    logp, margin, doubt, correct = _per_prediction(chosen, following.flatten()[places])
     rows = places // labels.shape[1]
 
     def mean(values: Tensor) -> Tensor:
         return torch.zeros_like(counts, dtype=values.dtype).index_add(0, rows, values) / counts
 
-    return Outputs(mean(margin), mean(-logp), mean(logp.exp().detach()), mean(correct))
+    return Outputs(mean(margin), mean(-logp), mean(logp.exp().detach()), mean(doubt), mean(correct))
 
 
-def _per_prediction(logits: Float[Tensor, "n v"], labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The log p, log-odds and correctness of each label."""
+def _per_prediction(logits: Float[Tensor, "n v"], labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The log p, log-odds, 1 - p and correctness of each label."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    logp, margin, correct = _Predictions.apply(logits, labels)
-    return logp, margin, correct
+    logp, margin, doubt, correct = _Predictions.apply(logits, labels)
+    return logp, margin, doubt, correct
 
 
 class _Predictions(torch.autograd.Function):
-    """log p, log(p / (1 - p)) and correctness of each label, in few passes over the vocabulary.
+    """log p, log(p / (1 - p)), 1 - p and correctness of each label, in few passes over the vocabulary.
 
     log(1 - p) = log(-expm1(log p)) is exact to float32 until p rounds to 1; from where it is close, the logsumexp over
     the other classes is what is meant, so those rows are computed that way.
@@ -113,7 +116,7 @@ class _Predictions(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         log_probabilities = logits.log_softmax(dim=1)
         logp = log_probabilities.gather(1, labels[:, None])[:, 0]
         correct = (logp >= log_probabilities.amax(dim=1)).to(logits.dtype)
@@ -123,12 +126,13 @@ class _Predictions(torch.autograd.Function):
             others = log_probabilities[saturated].scatter(1, labels[saturated][:, None], -torch.inf)
             log_rest[saturated] = others.logsumexp(dim=1)
         ctx.save_for_backward(log_probabilities, labels, log_rest)
-        ctx.mark_non_differentiable(correct)
-        return logp, logp - log_rest, correct
+        doubt = log_rest.exp()
+        ctx.mark_non_differentiable(doubt, correct)
+        return logp, logp - log_rest, doubt, correct
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, logp_gradient: Tensor, margin_gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx, logp_gradient: Tensor, margin_gradient: Tensor, *_: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         log_probabilities, labels, log_rest = ctx.saved_tensors
         weight = (margin_gradient + logp_gradient * log_rest.exp())[:, None]
         gradient = (log_probabilities - log_rest[:, None]).exp_().mul_(-weight)

@@ -130,7 +130,7 @@ class FeatureStore:
         return shard.features[row - shard.start]
 
     def outputs(self, checkpoint: int) -> dict[str, Float[np.ndarray, "n"]]:
-        """margin, loss and confidence of all examples."""
+        """margin, loss, confidence and doubt (`thresher.outputs`) of all examples."""
         shards = [shard.outputs for shard in self.shards(checkpoint)]
         return {name: np.concatenate([outputs[name] for outputs in shards]) for name in OUTPUTS}
 

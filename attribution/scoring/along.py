@@ -87,9 +87,9 @@ class AlongTask:
     def run(
         self, draft: Draft, m: int, solve: Callable[[nn.Module], Solved], progress: Progress
     ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n"], dict[str, float]]:
-        """Slopes and confidence under one checkpoint, and the facts of its directions. Resumes by shard."""
+        """Slopes and doubts under one checkpoint, and the facts of its directions. Resumes by shard."""
         starts = range(0, len(self.pool), self.shard_size)
-        shards = {f"slopes{m:03d}-{start:012d}-{self.shard_size}": start for start in starts}
+        shards = {f"along{m:03d}-{start:012d}-{self.shard_size}": start for start in starts}
         missing = {name: start for name, start in shards.items() if not is_saved(draft, name)}
         file = self._file(draft, m)
         if missing or not is_sound(file):
@@ -100,11 +100,11 @@ class AlongTask:
                 label = f"scores, checkpoint {m + 1} of {len(self.models)}"
                 self._score(draft, model, self.solved(draft, m), missing, label, progress)
         stored = [load_state(draft, name) for name in shards]
-        slopes, confidence = (np.concatenate([shard[key] for shard in stored]) for key in ("slopes", "confidence"))
+        slopes, doubt = (np.concatenate([shard[key] for shard in stored]) for key in ("slopes", "doubt"))
         solved = Solved.load(file)
         if solved.mixing is not None:
             slopes = slopes @ solved.mixing.double().numpy().T
-        return slopes, confidence, dict(solved.facts)
+        return slopes, doubt, dict(solved.facts)
 
     def solved(self, draft: Draft, m: int) -> Solved:
         """The directions of one checkpoint, kept from when they were solved for."""
@@ -126,14 +126,14 @@ class AlongTask:
             def made(start: int) -> dict[str, np.ndarray]:
                 part = Part(self.pool, self._rows(start), self.batch_tokens)
                 slopes = torch.zeros(len(part), num_directions, dtype=torch.float64)
-                confidence = torch.zeros(len(part), dtype=torch.float64)
+                doubt = torch.zeros(len(part), dtype=torch.float64)
                 for shares, batch in part.batches():
                     along, outputs = reader.read(batch)
                     shares.add(slopes, along.cpu())
-                    shares.add(confidence, outputs.confidence.cpu())
+                    shares.add(doubt, outputs.doubt.cpu())
                     advance(len(np.unique(shares.owners)))
                 self._refuse_nonfinite(slopes.numpy(), start)
-                return {"slopes": slopes.numpy(), "confidence": confidence.numpy()}
+                return {"slopes": slopes.numpy(), "doubt": doubt.numpy()}
 
             for name, start in shards.items():
                 saved(draft, name, lambda start=start: made(start))

@@ -72,14 +72,14 @@ def score_by_direction(
     )
 
     def write(draft: Draft) -> dict:
-        total, confidences, facts = np.zeros((len(pool), len(targets))), [], []
+        total, doubts, facts = np.zeros((len(pool), len(targets))), [], []
         for m in range(len(models)):
-            slopes, confidence, found = along.run(draft, m, lambda model, m=m: task.solve(model, m, progress), progress)
+            slopes, doubt, found = along.run(draft, m, lambda model, m=m: task.solve(model, m, progress), progress)
             total += slopes / len(models)
-            confidences.append(confidence)
+            doubts.append(doubt)
             facts.append(found)
         assert options.q is not None
-        scales = q_of(confidences, options.q, options.output)
+        scales = q_of(doubts, options.q, options.output)
         total *= scales[:, None]
         columns = dict(zip(targets, total.T, strict=True))
         write_tokens(draft, along, columns, per_token, scales=scales, progress=progress)

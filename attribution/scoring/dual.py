@@ -54,7 +54,7 @@ def score_dual(
     task = ExactTask(models, pool, targets, options, every=top > 0)
 
     def write(draft: Draft) -> dict:
-        results = [saved(draft, f"checkpoint{m:03d}", lambda m=m: task.run(m, progress)) for m in range(len(models))]
+        results = [saved(draft, f"kernel{m:03d}", lambda m=m: task.run(m, progress)) for m in range(len(models))]
         scores = task.together(results)
         if top:
             write_top(draft, task.extremes(scores, top), lambda rows: [pool.ids[int(row)] for row in rows])
@@ -99,9 +99,9 @@ class ExactTask:
         self.memory = options.memory_beside(len(pool), self.num_columns)
 
     def run(self, m: int, progress: Progress) -> dict[str, np.ndarray]:
-        """`scores` [n, columns] and `confidence` [n] of one checkpoint, and the facts of its kernel."""
+        """`scores` [n, columns] and `doubt` [n] of one checkpoint, and the facts of its kernel."""
         cross = torch.zeros(len(self.pool), self.num_columns, dtype=torch.float64)
-        confidence = torch.zeros(len(self.pool), dtype=torch.float64)
+        doubt = torch.zeros(len(self.pool), dtype=torch.float64)
         trust = torch.zeros(
             sum(self.sizes), dtype=torch.float64
         )  # p of each target example, once a tile: in proportion
@@ -112,7 +112,7 @@ class ExactTask:
 
             def each_tile(held: list[Read]) -> None:
                 for read in held:
-                    read.shares.add(confidence, read.outputs.confidence.cpu())
+                    read.shares.add(doubt, read.outputs.doubt.cpu())
                     if means is not None:
                         read.shares.add(cross, read.gradients.along(means).cpu())
                 for columns, batch in self._target_batches(size) if means is None else ():
@@ -126,7 +126,7 @@ class ExactTask:
                 matrix = gram(reader, self.pool, self.memory, each_tile=each_tile, advance=advance)
         kernel = factorise(matrix, self.options.multiple * float(matrix.diagonal().mean()))
         facts = {key: np.asarray(value) for key, value in kernel.facts.items()}
-        return {"scores": kernel.solve(cross).numpy(), "confidence": confidence.numpy(), "trust": trust.numpy()} | facts
+        return {"scores": kernel.solve(cross).numpy(), "doubt": doubt.numpy(), "trust": trust.numpy()} | facts
 
     def _means(self, reader: GradientReader) -> Directions:
         parts, by_confidence = list(self.targets.values()), self.options.goal == "labels"
@@ -135,7 +135,7 @@ class ExactTask:
     def together(self, results: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n c"]:
         """mean_m(score_m) * mean_m(Q_m)."""
         assert self.options.q is not None
-        weights = q_of([each["confidence"] for each in results], self.options.q, self.options.output)
+        weights = q_of([each["doubt"] for each in results], self.options.q, self.options.output)
         return np.mean([each["scores"] for each in results], axis=0) * weights[:, None]
 
     def averaged(self, results: Sequence[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "n d"]:

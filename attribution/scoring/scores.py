@@ -210,7 +210,7 @@ def mean_features(
 
 def q_weights(store: FeatureStore, shards: list[Shard], q: str) -> Float[np.ndarray, "rows"]:
     """The factor `q_of` of each row of one shard, given under every checkpoint."""
-    return q_of([shard.outputs["confidence"] for shard in shards], q, store.artifact.meta["config"]["output"])
+    return q_of([shard.outputs["doubt"] for shard in shards], q, store.artifact.meta["config"]["output"])
 
 
 def stream_scores(

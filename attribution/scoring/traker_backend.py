@@ -85,7 +85,7 @@ def score_with_traker(
             made = saved(draft, f"checkpoint{model_id:03d}", lambda model_id=model_id: of_checkpoint(model_id))
             total += made["scores"] / len(models)
             doubt += made["doubt"] / len(models)
-        total *= q_of([1 - doubt], q, "margin")[:, None]
+        total *= q_of([doubt], q, "margin")[:, None]
         columns = [np.bincount(windows.example, windows.weights * column, len(pool)) for column in total.T]
         return write_scores(draft, pool, dict(zip(targets, columns, strict=True)), len(models), targets)
 
@@ -135,7 +135,7 @@ class ModelOutput(AbstractModelOutput):
     def get_out_to_loss_grad(self, model: nn.Module, weights: Any, buffers: Any, batch: Sequence[Tensor]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Q = 1 - p of each example of a batch, [b, 1]."""
         with torch.no_grad():
-            return (1 - self._outputs(model, batch).confidence)[:, None]
+            return self._outputs(model, batch).doubt[:, None]
 
     def _outputs(self, model: nn.Module, batch: Sequence[Tensor]) -> Outputs:
         named = dict(zip(self.names, batch, strict=True))

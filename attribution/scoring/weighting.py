@@ -18,12 +18,11 @@ from thresher.errors import unknown
 Q = "sqrt"
 
 
-def q_of(confidences: Sequence[Float[np.ndarray, "n"]], q: str, output: str) -> Float[np.ndarray, "n"]:
-    """The factor of each example, from p under each checkpoint; ones for the loss, whose gradient by itself holds Q."""
+def q_of(doubts: Sequence[Float[np.ndarray, "n"]], q: str, output: str) -> Float[np.ndarray, "n"]:
+    """The factor of each example, from 1 - p under each checkpoint; ones for the loss, whose gradient has Q in it."""
     if q == "none" or output == "loss":
-        return np.ones(len(confidences[0]))
-    doubt = 1 - np.stack(confidences).astype(np.float64).mean(axis=0)
-    return np.maximum(doubt, 0) ** {"sqrt": 0.5, "mean": 1, "square": 2}[q]
+        return np.ones(len(doubts[0]))
+    return np.stack(doubts).astype(np.float64).mean(axis=0) ** {"sqrt": 0.5, "mean": 1, "square": 2}[q]
 
 
 def check_q(q: str) -> None:

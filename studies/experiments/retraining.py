@@ -4,7 +4,6 @@ An artefact of kind "retrainings": `subsets.npy` [m, n] (bool), `margin.npy`, `l
 `correct.npy` [m, r, t] in float32, `targets.parquet` (id). Every scorer is judged by the same one.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int
 from safetensors.numpy import load_file, save_file
 
-from thresher.artifacts import Artifact, Draft, build, is_sound, open_artifact, piece
+from thresher.artifacts import Artifact, Draft, build, discard, is_sound, open_artifact, piece
 from thresher.attribution.quality.lds import draw_subsets
 from thresher.data.examples import Examples, open_examples
 from thresher.errors import InputError
@@ -183,4 +182,4 @@ def _run(job: _Job) -> None:
         outputs = evaluate(open_model(trained.path), target, device=job.device)
         with piece(run.result) as file:
             save_file(outputs | {"flops": np.array([trained.facts["flops"]], dtype=np.int64)}, file)
-        shutil.rmtree(run.folder)
+        discard(run.folder)

@@ -1,8 +1,9 @@
 """The model output function against its definition, in float64 and by finite differences."""
 
 import torch
+from torch import nn
 
-from thresher.outputs import outputs_of
+from thresher.outputs import logits_of, outputs_of
 
 
 def definition(logits, labels):
@@ -26,6 +27,9 @@ def test_margin_and_loss_are_exact_in_float32_however_sure_the_model_is() -> Non
         torch.testing.assert_close(outputs.margin.double(), margin, rtol=2e-5, atol=2e-5)
         torch.testing.assert_close(outputs.loss.double(), -logp, rtol=2e-5, atol=1e-6)
         torch.testing.assert_close(outputs.confidence.double(), logp.exp(), rtol=2e-5, atol=1e-6)
+        # 1 - p to the precision of the margin, which near p = 1 is that of the float32 logits.
+        doubt = (logp - margin).exp()
+        torch.testing.assert_close(outputs.doubt.double(), doubt, rtol=1e-4, atol=float(torch.finfo().tiny))
         assert torch.equal(outputs.correct, (logits.argmax(1) == labels).float())
 
 
@@ -66,3 +70,19 @@ def test_language_outputs_are_means_over_the_predicted_tokens_of_each_example() 
         single = outputs_of(logits[example, before], labels[example, positions])
         for together, alone in zip(outputs, single, strict=True):
             torch.testing.assert_close(together[example], alone.mean())
+
+
+def test_groups_are_normalised_in_the_usual_layout_wherever_channels_lie():
+    """Else the gradient of their weight alone ends the process under some versions of torch."""
+    torch.manual_seed(0)
+    seen = []
+    norm = nn.GroupNorm(2, 4)
+    model = nn.Sequential(nn.Conv2d(3, 4, 2, stride=2), norm, nn.Flatten(), nn.Linear(64, 3))
+    norm.register_forward_hook(lambda _, args, __: seen.append(args[0].is_contiguous()))
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        images = torch.randn(2, 3, 8, 8).contiguous(memory_format=memory_format)
+        logits = logits_of(model, {"pixel_values": images, "labels": torch.tensor([0, 1])})
+        torch.testing.assert_close(logits, model(images))
+        (gradient,) = torch.autograd.grad(logits.sum(), [norm.weight])
+        assert gradient.isfinite().all()
+    assert seen[0] and seen[2] and not norm._forward_pre_hooks

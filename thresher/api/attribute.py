@@ -138,19 +138,19 @@ class _Work:
         quality = [self._measured(m) for m in range(len(self.models))]
         mean = self._array(draft.state / "mean.npy")
         squares = self._array(draft.state / "squares.npy") if len(self.models) > 1 else None
-        confidences: list[np.ndarray] = []
+        doubts: list[np.ndarray] = []
         for m in range(len(self.models)):
-            for start, block in self._scores(m, draft, confidences):
+            for start, block in self._scores(m, draft, doubts):
                 rows = slice(start, start + len(block))
                 # Welford: mean and sum of squared deviations over the checkpoints so far.
                 change = block - mean[rows]
                 mean[rows] += change / (m + 1)
                 if squares is not None:
                     squares[rows] += change * (block - mean[rows])
-        doubt = q_of(confidences, self.plan.q, "margin")
-        self._save(draft, "scores", mean, doubt, lambda values: values)
+        weights = q_of(doubts, self.plan.q, "margin")
+        self._save(draft, "scores", mean, weights, lambda values: values)
         if squares is not None:
-            self._save(draft, "spread", squares, doubt, lambda values: np.sqrt(values / (len(self.models) - 1)))
+            self._save(draft, "spread", squares, weights, lambda values: np.sqrt(values / (len(self.models) - 1)))
         return {"quality": quality}
 
     def _measured(self, m: int) -> dict[str, dict[str, float]]:
@@ -159,17 +159,17 @@ class _Work:
         varies.check("the model" if self.models.sources is None else f"checkpoint {m}")
         return quality
 
-    def _scores(self, m: int, draft: Draft, confidences: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-        """Blocks (first row, float64 [rows, n_test]) of one checkpoint; its confidences [n_train] are added first."""
+    def _scores(self, m: int, draft: Draft, doubts: list[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+        """Blocks (first row, float64 [rows, n_test]) of one checkpoint; its doubts [n_train] are added first."""
         model = self.models.load(m)
         if self.plan.method == EXACT and not self.task.is_plain:
             made = self._exact(model, m)
-            confidences.append(made["confidence"])
+            doubts.append(made["doubt"])
             yield 0, made["scores"]
             return
-        train, confidence = self._features(model, m, self.sides[0], draft.state / "train.npy")
+        train, doubt = self._features(model, m, self.sides[0], draft.state / "train.npy")
         test, _ = self._features(model, m, self.sides[1], draft.state / "test.npy")
-        confidences.append(confidence)
+        doubts.append(doubt)
         # K^{-1} on the shorter side: G (G^T G + lambda I)^{-1} g = (G G^T + lambda I)^{-1} G g.
         if self.plan.method == EXACT:
             kernel = self._kernel(_products(train, train))
@@ -197,10 +197,10 @@ class _Work:
         return ExactTask(models, pool, {"test": targets}, options, every=True).run(0, self.progress)
 
     def _features(self, model: nn.Module, m: int, data: Data, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Features [n, k] in float32, in a file, and confidences [n] in float64."""
+        """Features [n, k] in float32, in a file, and doubts [n] in float64."""
         projection = "identity" if self.plan.method == EXACT else self.plan.method
         options = {"projection": projection, "k": self.plan.k or 1, "seed": self.plan.seed, "model_id": m}
-        confidence, features = np.zeros(len(data)), None
+        doubt, features = np.zeros(len(data)), None
         most = max(1, HELD // num_trainable(model)) if projection != "two-sided" else data.batch_size
         label = f"gradients of {data.name}, checkpoint {m + 1} of {len(self.models)}"
         with (
@@ -210,14 +210,14 @@ class _Work:
             for whole in data.positions():
                 for low in range(0, len(whole), most):
                     indices = whole[low : low + most]
-                    values, trusted = self._read(featurizer, data, indices)
+                    values, doubted = self._read(featurizer, data, indices)
                     if features is None:
                         shape = (len(data), values.shape[1])
                         features = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-                    features[indices], confidence[indices] = values, trusted
+                    features[indices], doubt[indices] = values, doubted
                     done(len(indices))
         assert features is not None
-        return features, confidence
+        return features, doubt
 
     def _featurizer(self, model: nn.Module, data: Data, options: dict[str, Any]) -> Featurizer | PlainFeaturizer:
         if self.task.is_plain:
@@ -229,10 +229,10 @@ class _Work:
     ) -> tuple[np.ndarray, np.ndarray]:
         batch = data.batch(indices)
         if isinstance(featurizer, PlainFeaturizer):
-            values, trusted = featurizer(batch)
+            values, doubted = featurizer(batch)
         else:
             values, outputs = featurizer(self.task.form.engine_batch(batch, data.name))
-            trusted = outputs.confidence
+            doubted = outputs.doubt
         values = values.detach().float().cpu().numpy()
         bad = ~np.isfinite(values).all(axis=1)
         if bad.any():
@@ -240,16 +240,16 @@ class _Work:
                 f"the gradient of {data.name} example {int(indices[bad.argmax()])} is not finite; check that the model "
                 "did not diverge"
             )
-        return values, trusted.cpu().numpy()
+        return values, doubted.cpu().numpy()
 
     def _array(self, path: Path) -> np.ndarray:
         return np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=tuple(self.shape))
 
-    def _save(self, draft: Draft, name: str, values: np.ndarray, doubt: np.ndarray, change: Any) -> None:
+    def _save(self, draft: Draft, name: str, values: np.ndarray, weights: np.ndarray, change: Any) -> None:
         with draft.file(f"{name}.npy") as file:
             out = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=tuple(self.shape))
             for low in range(0, len(values), ROWS):
-                out[low : low + ROWS] = change(values[low : low + ROWS]) * doubt[low : low + ROWS, None]
+                out[low : low + ROWS] = change(values[low : low + ROWS]) * weights[low : low + ROWS, None]
             out.flush()
 
 

@@ -87,7 +87,7 @@ class FeatureStore(Handle):
         return np.concatenate([block for _, block in self.load().blocks(checkpoint)])
 
     def table(self) -> pd.DataFrame:
-        """The columns id, domain, margin, loss and confidence: means over the models."""
+        """The columns id, domain, margin, loss, confidence and doubt (1 - p): means over the models."""
         read = self.load()
         outputs = [read.outputs(checkpoint) for checkpoint in range(read.num_checkpoints)]
         means = {name: np.mean([output[name] for output in outputs], axis=0) for name in outputs[0]}

@@ -24,8 +24,8 @@ class PlainFeatures(NamedTuple):
 
     features: Tensor
     """[b, k]."""
-    confidence: Tensor
-    """[b]; zeros with a loss of the user's, which holds it already."""
+    doubt: Tensor
+    """1 - p, [b]; ones with a loss of the user's, which holds it already."""
 
 
 class PlainFeaturizer:
@@ -48,20 +48,20 @@ class PlainFeaturizer:
         self._chunk = max(1, min(CHUNK, HELD // size))
 
     def __call__(self, batch: Any) -> PlainFeatures:
-        """Features and confidences of a batch of the user's kind."""
+        """Features and doubts of a batch of the user's kind."""
         device = next(iter(self.parameters.values())).device
         batch = tree_map_only(Tensor, lambda value: value.to(device), batch)
         count = len(self.task.form.split(batch, self.name).values()[0])
         parts = [self._read(_rows(batch, slice(low, low + self._chunk), count)) for low in range(0, count, self._chunk)]
-        rows, confidences = zip(*parts, strict=True)
-        return PlainFeatures(torch.cat(rows), torch.cat(confidences))
+        rows, doubts = zip(*parts, strict=True)
+        return PlainFeatures(torch.cat(rows), torch.cat(doubts))
 
     @full_float32()
     def _read(self, batch: Any) -> tuple[Tensor, Tensor]:
         if self._vectorised and all(isinstance(leaf, Tensor) for leaf in tree_leaves(batch)):
             try:
-                gradients, confidence = self._at_once(batch)
-                return self._projector(_flat(gradients, 1)), confidence
+                gradients, doubt = self._at_once(batch)
+                return self._projector(_flat(gradients, 1)), doubt
             except torch.OutOfMemoryError:
                 raise
             except Exception:  # vmap refuses data-dependent control flow and in-place writes, in many ways
@@ -76,25 +76,25 @@ class PlainFeaturizer:
         parameters = {name: value.detach() for name, value in self.parameters.items()}
         with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels have no batching rule
             gradients, values = vmap(grad_and_value(value), in_dims=(None, 0))(parameters, batch)
-        return gradients, torch.zeros_like(values)
+        return gradients, torch.ones_like(values)
 
     def _one_by_one(self, batch: Any) -> tuple[Tensor, Tensor]:
         count = len(self.task.form.split(batch, self.name).values()[0])
-        features, confidences = [], []
+        features, doubts = [], []
         for row in range(count):
             single = _rows(batch, slice(row, row + 1), count)
             with torch.enable_grad():
                 output = self._call(self.parameters, single)
                 if self.task.loss is not None:
-                    value, confidence = self.task.losses(output, single), torch.zeros(1)
+                    value, doubt = self.task.losses(output, single), torch.ones(1)
                 else:
                     measured = self.task.margins(output, single, self.name)
-                    value, confidence = measured.margin, measured.confidence.detach().cpu()
+                    value, doubt = measured.margin, measured.doubt.cpu()
                 gradients = torch.autograd.grad(value.sum(), list(self.parameters.values()), materialize_grads=True)
             row_gradients = dict(zip(self.parameters, (gradient[None] for gradient in gradients), strict=True))
             features.append(self._projector(_flat(row_gradients, 1)))
-            confidences.append(confidence)
-        return torch.cat(features), torch.cat(confidences)
+            doubts.append(doubt)
+        return torch.cat(features), torch.cat(doubts)
 
     def _call(self, parameters: Mapping[str, Tensor], batch: Any) -> Any:
         inputs = self.task.form.split(batch, self.name)

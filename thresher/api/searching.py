@@ -41,7 +41,7 @@ def search(index: Source, target: Source, example: int | str, *, k: int = 10, po
     """
     store, built = FeatureStore.of(target).load(), Index.of(index).artifact
     place = example if isinstance(example, str) else whole(example, "example", "pass a position or an id")
-    found = index_module.search(built, store, place, k=k)
+    found = index_module.search(built, store, place, k=whole(k, "k", "pass a number of neighbours"))
     sides = [[{"id": id, "score": float(score)} for id, score in side] for side in found]
     if pool is not None:
         examples = Examples.of(pool).load()

@@ -19,7 +19,7 @@ request continues there, another is refused, both values said. Whoever opens an 
 """
 
 from thresher.artifacts.artifact import SCHEMA, Artifact, is_artifact, open_artifact
-from thresher.artifacts.building import Draft, build
+from thresher.artifacts.building import Draft, build, discard
 from thresher.artifacts.files import FULL, atomic_file, checked_json, hash_file, read_checked
 from thresher.artifacts.libraries import LIBRARIES, library_version
 from thresher.artifacts.pieces import is_sound, piece
@@ -33,6 +33,7 @@ __all__ = [
     "atomic_file",
     "build",
     "checked_json",
+    "discard",
     "hash_file",
     "is_artifact",
     "is_sound",

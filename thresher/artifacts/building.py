@@ -160,6 +160,17 @@ def _publish(scratch: Path, path: Path, request: Mapping, facts: Mapping, claim:
     return json.loads(json.dumps(meta))
 
 
+def discard(path: Path) -> None:
+    """Remove a finished artefact; a process that ends meanwhile leaves it whole or not there.
+
+    It is renamed first, so that no one finds a part of it; what is left under the other name goes with the next.
+    """
+    doomed = path.with_name(f".{path.name}.discarded")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.rename(path, doomed)
+    shutil.rmtree(doomed)
+
+
 def _is_of_the_work(inside: Path) -> bool:
     return inside.parts[0] in (REQUEST, STATE, SEALS)
 

@@ -15,7 +15,7 @@ import transformers
 from tests.attribution.cases import checkpoints, digits, mlp, token_examples
 from tests.peaks import peak_memory
 from thresher.attribution.features.featurize import featurize
-from thresher.attribution.features.packing import pack, pack_outputs, unpack_outputs
+from thresher.attribution.features.packing import OUTPUTS, pack, pack_outputs, unpack_outputs
 from thresher.attribution.features.store import open_features
 from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.data.batches import balanced_batches
@@ -47,7 +47,7 @@ def test_a_store_holds_the_features_and_outputs_of_every_example_in_order(tmp_pa
         assert [start for start, _ in store.blocks(checkpoint)] == [0, 4, 8]
         assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
         np.testing.assert_allclose(store.example(checkpoint, 9), found[9])
-        for name in ("margin", "loss", "confidence"):
+        for name in OUTPUTS:
             outputs = [share @ getattr(row.outputs, name) for share, row in zip(shares, made, strict=True)]
             by_hand = torch.stack(outputs).detach().numpy()
             np.testing.assert_allclose(store.outputs(checkpoint)[name], by_hand, rtol=1e-3, atol=1e-5)
@@ -159,16 +159,22 @@ def test_a_store_takes_two_bytes_a_number_and_less_than_a_hundredth_more(tmp_pat
 
 def test_outputs_of_one_prediction_follow_from_the_margin_and_others_keep_their_precision():
     margin = np.linspace(-80, 80, 333, dtype=np.float32)
-    loss = np.logaddexp(0, -margin.astype(np.float64)).astype(np.float32)
-    one = {"margin": margin, "loss": loss, "confidence": np.exp(-loss)}
+    loss, of_others = (np.logaddexp(0, sign * margin.astype(np.float64)) for sign in (-1, 1))
+    values = {"loss": loss, "confidence": np.exp(-loss), "doubt": np.exp(-of_others)}
+    one = {"margin": margin} | {name: each.astype(np.float32) for name, each in values.items()}
     assert list(pack_outputs(one)) == ["margin"]
-    doubt = (10 ** np.linspace(-4, 0, 333)).astype(np.float32)
-    doubt[0] = 0
-    several = one | {"loss": loss + 1, "confidence": 1 - doubt}
-    for outputs, stored in ((one, pack_outputs(one)), (several, pack_outputs(several)), (several, several)):
-        for name, values in unpack_outputs(stored).items():
-            np.testing.assert_allclose(values, outputs[name], rtol=1e-3, atol=1e-6)
-    np.testing.assert_allclose(1 - unpack_outputs(pack_outputs(several))["confidence"], doubt, rtol=1e-3, atol=1e-7)
+    several = {}
+    for least, dtype in ((-4, np.float16), (-30, np.float32)):
+        doubt = (10 ** np.linspace(least, 0, 333)).astype(np.float32)
+        doubt[0] = 0
+        several[dtype] = one | {"loss": one["loss"] + 1, "confidence": 1 - doubt, "doubt": doubt}
+        assert pack_outputs(several[dtype])["tail"].dtype == dtype
+    for outputs in (one, *several.values()):
+        for stored in (pack_outputs(outputs), {**outputs, "loss": outputs["loss"]}):
+            found = unpack_outputs(stored)
+            for name, values in found.items():
+                np.testing.assert_allclose(values, outputs[name], rtol=1e-3, atol=1e-6)
+            np.testing.assert_allclose(found["doubt"], outputs["doubt"], rtol=1e-3, atol=1e-30)
 
 
 def test_a_store_says_where_each_layer_stands(tmp_path):

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from thresher.artifacts import atomic_file, build, open_artifact
+from thresher.artifacts import atomic_file, build, discard, open_artifact
 from thresher.artifacts.files import read_checked, write_checked
 from thresher.errors import InputError
 
@@ -234,3 +235,25 @@ def test_ended_around_the_rename_the_same_request_finishes_and_leaves_nothing_ov
     assert artifact.facts["num_rows"] == 1 and artifact.content_hash == undisturbed.content_hash
     assert sorted(file.name for file in artifact.path.iterdir()) == ["data.txt", "meta.json"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["x", "y"]
+
+
+@pytest.mark.parametrize("step", ["rename", "first file"])
+def test_an_artefact_whose_removal_was_cut_short_is_whole_or_not_there(tmp_path, monkeypatch, step):
+    make(tmp_path / "x")
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    def one_file(folder, **_):
+        if folder.exists():
+            sorted(folder.iterdir())[0].unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "rename", killed) if step == "rename" else patch.setattr(shutil, "rmtree", one_file)
+        discard(tmp_path / "x")
+    again = make(tmp_path / "x", text="hello")
+    assert again.built == (step == "first file")
+    assert again.file("data.txt").read_text() == "hello"
+    discard(tmp_path / "x")
+    assert not list(tmp_path.iterdir())
