@@ -35,6 +35,14 @@ def without_nan(value: Any, default: Callable[[Any], Any] | None = None) -> Any:
     return json.loads(json.dumps(value, default=default), parse_constant=lambda _: None)
 
 
+def json_text(value: Any) -> str:
+    """`value` as one line of JSON that any reader takes: text as it is, NaN and infinities as null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(without_nan(value), ensure_ascii=False)
+
+
 def _plain(value: Any, where: str, finite: bool) -> Any:
     numpy = sys.modules.get("numpy")  # whoever has one of its numbers has loaded it
     if numpy is not None and isinstance(value, numpy.generic):

@@ -93,8 +93,10 @@ def make_constraints(
             raise InputError(f"{name} {bound[(bound < 0) | (bound > 1)][0]:g} is not a share; give numbers from 0 to 1")
     if budget is not None:
         upper = np.minimum(upper, _caps(domains, tokens, budget, max_repeats))
-    if not kl_weight >= 0 or not (max_kl is None or max_kl >= 0):
-        raise InputError("a KL weight or limit below 0 has no meaning; give 0 or more")
+    if not 0 <= kl_weight < np.inf or not (max_kl is None or max_kl >= 0):
+        raise InputError(
+            f"KL weight {kl_weight:g} and limit {max_kl}: below 0 or infinite they have no meaning; give 0 or more"
+        )
     shares = prior or tokens
     base = np.full(num_domains, 1.0) if not shares else _vector(domains, shares, 0.0, "prior")
     if np.any(base < 0) or base.sum() <= 0:
@@ -113,7 +115,7 @@ def _caps(domains, tokens, budget, max_repeats) -> Float[np.ndarray, "m"]:
         raise InputError(f"no token count for domain {missing[0]!r}; give tokens for every domain")
     repeats = _vector(domains, max_repeats, 1.0, "max_repeats") if isinstance(max_repeats, Mapping) else max_repeats
     supply = _vector(domains, tokens, 0.0, "tokens")
-    if np.any(supply < 0) or np.any(np.asarray(repeats) <= 0):
+    if not (np.all(supply >= 0) and np.all(np.asarray(repeats) > 0)):
         raise InputError("token counts must be 0 or more and repeats above 0; check the numbers given")
     return supply * repeats / budget
 

@@ -81,7 +81,11 @@ def judge_rates(
     training losses of the proxies fell; `own` are the proxy's rates. Returned are `rates` (a row each: what
     `find_plateau` says, the `multiple`, the measures `judged` on every set, on MEAN, DECIDING and ALL, and `ceilings`),
     `recommended` and `standard` (rates), `deciding` (the sets that can) and `tuned` (recipe -> the reference's rate).
+    Recipes are resampled in the order of their names, so that the order in which they are given changes nothing.
     """
+    order = sorted(range(len(recipes)), key=lambda i: recipes[i])
+    recipes, drops = [recipes[i] for i in order], drops[:, order]
+    proxy, reference = ({rate: losses[order] for rate, losses in side.items()} for side in (proxy, reference))
     tuned = {recipe: min(reference, key=lambda rate: reference[rate][i].mean()) for i, recipe in enumerate(recipes)}
     best = np.stack([reference[rate][i] for i, rate in enumerate(tuned.values())])
     truth = {name: signal_of(best[:, t].tolist()) for t, name in enumerate(sets)}

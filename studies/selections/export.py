@@ -4,11 +4,11 @@ ids, with a card that says what they are.
 An exported row is a whole document: the source's own columns under their own names, its text exactly as it was written,
 and beside them `id` (the example's, as in kept.parquet), `score` and `rank`. Where the source has a column of such a
 name it keeps it, and ours is called `thresher_id`, `thresher_score` or `thresher_rank` (with more underscores, should
-that be taken too); the fact `columns` says which is which. Rows stand in the order of the ranking.
+that be taken too); the fact `columns` says which is which. JSON has no NaN and no infinity: there they are null. Rows
+stand in the order of the ranking.
 """
 
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from thresher.artifacts import Artifact, Draft, build
+from thresher.canonical import json_text
 from thresher.choices import FORMATS
 from thresher.data.examples import Examples, TokenExamples
 from thresher.errors import InputError, unknown
@@ -153,4 +154,4 @@ def _write_json_lines(file: Path, format: str, blocks: Iterator[list[Row]]) -> N
     packed = pa.CompressedOutputStream(str(file), "zstd") if format == "jsonl.zst" else pa.OSFile(str(file), "wb")
     with packed as raw, io.TextIOWrapper(raw, encoding="utf-8", newline="\n") as stream:
         for rows in blocks:
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            stream.writelines(json_text(row) + "\n" for row in rows)

@@ -5,11 +5,12 @@ among fractions its nearest one. A column's type is the one that gives every val
 holds JSON text.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+
+from thresher.canonical import json_text
 
 Rows = Sequence[Mapping[str, Any]]
 Types = dict[str, pa.DataType | None]
@@ -41,7 +42,7 @@ def table_of(rows: Rows, types: Types) -> pa.Table:
     for name, kind in types.items():
         values = [row.get(name) for row in rows]
         if kind is None:
-            values = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+            values = [None if value is None else json_text(value) for value in values]
         arrays.append(pa.array(values, schema.field(name).type))
     return pa.Table.from_arrays(arrays, schema=schema)
 

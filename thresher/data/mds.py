@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from thresher.canonical import json_text
 from thresher.errors import InputError
 
 INDEX = "index.json"
@@ -120,7 +121,7 @@ def _encoded(kind: str, value: Any) -> bytes:
         return value.encode()
     if kind in ("int", "float64"):
         return np.array(value, "<i8" if kind == "int" else "<f8").tobytes()
-    return json.dumps(value, ensure_ascii=False).encode()
+    return json_text(value).encode()
 
 
 def mds_files(index: Path) -> list[Path]:

@@ -141,6 +141,9 @@ def test_supply_and_repeats_cap_the_share_of_the_budget():
         ({"floors": {"a": float("nan")}}, "not a finite number"),
         ({"prior": {"a": 1}, "floors": {"b": 0.9}, "max_kl": 0.1}, "raise max_kl"),
         ({"kl_weight": -1}, "below 0"),
+        ({"kl_weight": float("inf")}, "or infinite"),
+        ({"max_kl": float("nan")}, "limit nan"),
+        ({"tokens": {"a": 9, "b": 9, "c": 9}, "budget": 10, "max_repeats": float("nan")}, "repeats above 0"),
     ],
 )
 def test_constraints_that_nothing_meets_are_refused_in_one_line(options, words):

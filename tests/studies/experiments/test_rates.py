@@ -48,6 +48,18 @@ def test_multiples_are_of_the_own_rate_and_rates_as_they_are_take_their_place():
             TriedRates(own, tried)
 
 
+def test_the_order_in_which_recipes_are_given_changes_nothing():
+    rng, true = np.random.default_rng(0), np.arange(10)
+    reference = {1e-3: losses(true + 0.5, 0.1, rng), 2e-3: losses(true, 0.1, rng, 0.05)}
+    proxy, drops = {rate: losses(true, 0.1, rng, 0.05) for rate in OWN.tried}, rng.uniform(0.05, 0.3, (2, 10))
+    given = judge_rates(proxy, drops, reference, RECIPES, SETS, own=OWN, num_resamples=100)
+    for order in (np.arange(10)[::-1], np.random.default_rng(1).permutation(10)):
+        sides = [{rate: each[order] for rate, each in side.items()} for side in (proxy, reference)]
+        recipes = [RECIPES[i] for i in order]
+        found = judge_rates(sides[0], drops[:, order], sides[1], recipes, SETS, own=OWN, num_resamples=100)
+        assert found == given
+
+
 def test_every_rate_is_judged_on_every_set_and_on_those_that_can_decide(facts):
     assert facts["recommended"] == 2e-4 and facts["standard"] == 2e-3
     assert facts["deciding"] == ["clear", "other"] and facts["tuned"]["r4"] == 1e-3

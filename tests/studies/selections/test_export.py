@@ -3,6 +3,7 @@
 import io
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -69,6 +70,24 @@ def test_json_lines_are_the_source_s_rows_byte_for_byte_beside_ours(export, colu
     names = selection.artifact.path.parent / "given" / "meta.json"
     facts = json.loads(names.read_text())["facts"]
     assert facts["columns"] == {"id": "id", "score": "thresher_score", "rank": "thresher_rank"}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "mds"])
+def test_what_json_cannot_hold_is_null_in_every_json_that_is_written(export, form):
+    nan, inf = float("nan"), float("inf")
+    rows = [{"content": f"a text of number {n}", "many": {"x": nan, str(n): [inf, n]}, "one": nan} for n in range(5)]
+    folder, selection = export(rows, ["--text", "content"], form=form)
+    assert not any(word in b"".join(file.read_bytes() for file in folder.glob("*kept*")) for word in (b"NaN", b"Infin"))
+    if form != "mds":
+        file = folder / f"kept-00000.{form}"
+        found = (
+            [json.loads(line) for line in file.read_text().splitlines()]
+            if form == "jsonl"
+            else [row | {"many": json.loads(row["many"])} for row in pq.read_table(file).to_pylist()]
+        )
+        for row, position in zip(found, selection.positions.tolist(), strict=True):
+            assert row["many"] == {"x": None, str(position): [None, position]}
+            assert row["one"] is None if form == "jsonl" else np.isnan(row["one"])
 
 
 def test_a_parquet_column_has_a_type_that_changes_nothing_or_is_json_text(export):
