@@ -255,4 +255,65 @@ def test_broken_text_inside_lists_is_named_or_skipped(tmp_path):
         list(read_documents(Source((str(tmp_path / "x.parquet"),)), columns))
     skipped = Skipped()
     kept = read_documents(Source((str(tmp_path / "x.parquet"),), bad_rows="skip"), columns, skipped)
-    assert [one.text for one in kept] == ["rope"] and skipped.counts == {"no choices": 1}
+    assert [one.text for one in kept] == ["rope"] and skipped.counts == {"not UTF-8": 1}
+    replaced = read_documents(Source((str(tmp_path / "x.parquet"),), bad_rows="replace"), columns)
+    assert [one.choices for one in replaced] == [("good", "caf\ufffd"), ("rope", "soup")]
+
+
+@pytest.mark.parametrize("columns", [TextColumns(text="meta.text"), TextColumns(text="other", domain="meta.n")])
+def test_a_broken_byte_in_an_object_costs_what_reads_it(tmp_path, columns):
+    raw = pa.array([b"good", b"caf\xe9", b"rope"], pa.binary())
+    broken = pa.StringArray.from_buffers(3, raw.buffers()[1], raw.buffers()[2])
+    meta = pa.StructArray.from_arrays([broken, pa.array([1, 2, 3])], ["text", "n"])
+    nested = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), meta)
+    table = pa.table({"other": ["a b", "b c", "c d"], "meta": meta, "nested": nested})
+    pq.write_table(table, tmp_path / "x.parquet")
+
+    def read(policy):
+        skipped = Skipped()
+        source = Source((str(tmp_path / "x.parquet"),), bad_rows=policy)
+        return list(read_documents(source, columns, skipped)), dict(skipped.counts)
+
+    with pytest.raises(InputError, match="row 2: column 'meta' is not UTF-8"):
+        read("refuse")
+    kept, counts = read("skip")
+    if columns.domain:  # the number beside the broken text
+        assert [one.domain for one in kept] == ["1", "2", "3"] and counts == {}
+    else:
+        assert [one.text for one in kept] == ["good", "rope"] and counts == {"not UTF-8": 1}
+        kept, counts = read("replace")
+        assert [one.text for one in kept] == ["good", "caf\ufffd", "rope"] and counts == {"not UTF-8, replaced": 1}
+
+
+@pytest.mark.parametrize(
+    "broken", [{"title": "a\ud83d"}, {"tags": ["a", {"b": "\udcff"}]}, {"meta": {"k\ud800": 1}}, {"\ud800": 1}]
+)
+def test_broken_text_in_any_column_that_is_handed_on_is_a_bad_row(tmp_path, broken):
+    rows = [{"text": "one"}, {"text": "two"} | broken, {"text": "three"}]
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def read(policy, **options):
+        skipped = Skipped()
+        source = Source((str(tmp_path / "x.jsonl"),), bad_rows=policy)
+        return list(read_documents(source, TextColumns(), skipped, **options)), dict(skipped.counts)
+
+    assert len(read("refuse")[0]) == 3
+    with pytest.raises(InputError, match="row 2: column .* is not UTF-8"):
+        read("refuse", whole_rows=True)
+    kept, counts = read("skip", whole_rows=True)
+    assert [one.text for one in kept] == ["one", "three"] and counts == {"not UTF-8": 1}
+    kept, counts = read("replace", whole_rows=True)
+    assert counts == {"not UTF-8, replaced": 1} and json.dumps(kept[1].columns, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("names", [["A", "B", "C", "D"], ["1", "2", "3", "4"], ["3", "2", "1", "0"]])
+def test_a_numbered_class_is_the_right_choice_of_its_number(tmp_path, names):
+    features = {"gold": {"_type": "ClassLabel", "names": names}}
+    choices = [["first", "second", "third", "fourth"]] * 5
+    table = pa.table({"q": list("abcde"), "choices": choices, "gold": [0, 1, 2, 3, -1]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, tmp_path / "x.parquet")
+    columns, skipped = TextColumns(prompt="q", choices="choices", gold="gold"), Skipped()
+    source = Source((str(tmp_path / "x.parquet"),), bad_rows="skip")
+    assert [one.text for one in read_documents(source, columns, skipped)] == choices[0]
+    assert skipped.counts == {"no right answer": 1}

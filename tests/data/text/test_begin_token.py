@@ -69,3 +69,42 @@ def test_documents_and_prompts_begin_with_it_and_it_is_never_predicted(folder, l
     assert first["labels"][0, 0] == -100 and first["labels"][0, 1] == first["input_ids"][0, 1]
     # A pool prepared with the same tokenizer, by way of another prepared pool.
     assert open_tokenizer(tmp_path / "whole").begin == begin
+
+
+@pytest.mark.parametrize("has_begin", [True, False])
+def test_a_row_without_a_prompt_predicts_its_first_token_where_a_begin_token_stands_before_it(
+    folder, tmp_path, has_begin
+):
+    if has_begin:
+        template(folder)
+    rows = [{"prompt": "", "answer": text} for text in (*TEXTS, "a")]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = ("--prompt", "prompt", "--continuation", "answer", "--tokenizer", str(folder), "--quiet")
+    whole = 0
+    for length in (64, 12):
+        out = tmp_path / str(length)
+        assert main(["prepare", "--data", str(tmp_path / "rows.jsonl"), *columns, "--sequence-length", str(length),
+                     "--out", str(out)]) == 0  # fmt: skip
+        examples = open_examples(out)
+        tokens = [len(examples.tokens[row]) for row in range(len(examples))]
+        assert examples.num_predicted.tolist() == [size - 1 for size in tokens]
+        whole = whole or sum(tokens)
+        assert sum(tokens) == whole - examples.artifact.facts["cut"]["num_tokens"]
+    # "a" alone is one token, which only a begin token can predict.
+    assert len(examples) == (4 if has_begin else 3)
+
+
+def test_the_suggested_length_has_room_for_the_begin_token(folder, tmp_path, capsys):
+    template(folder)
+    rows = [{"prompt": "q", "answer": "x" * 15} for _ in range(20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = ("--prompt", "prompt", "--continuation", "answer", "--tokenizer", str(folder), "--quiet")
+    lengths, share = [8], 1.0
+    while share > 0 and len(lengths) < 3:
+        out = tmp_path / str(lengths[-1])
+        assert main(["prepare", "--data", str(tmp_path / "rows.jsonl"), *columns, "--sequence-length",
+                     str(lengths[-1]), "--out", str(out)]) == 0  # fmt: skip
+        cut = open_examples(out).artifact.facts["cut"]
+        share = cut["share"]
+        lengths.append(cut["length_for_95_percent"])
+    assert share == 0 and len(lengths) == 3

@@ -15,6 +15,7 @@ from tests.proxies.models.checkpoint_cases import DECODER, ENCODER, GPT2, save, 
 from thresher.attribution.gradients.featurizer import Featurizer
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
+from thresher.data.examples.scored import scored_texts
 from thresher.data.text.tokenizer import open_tokenizer, train_tokenizer
 from thresher.devices import full_float32
 from thresher.outputs import logits_of, outputs_of
@@ -170,6 +171,9 @@ def test_rows_that_are_cut_or_have_no_class_are_counted_listed_or_refused(made, 
     assert examples.lengths().max() <= 8 and examples.labels.tolist() == [1, 0]
     sep = open_tokenizer(made / "bert").tokenizer.token_to_id("[SEP]")
     assert [int(examples.tokens[row][-1]) for row in range(2)] == [sep, sep]
+    shortened, whole = scored_texts(examples, [0, 1])
+    assert shortened.scored.count("sun") < 8 and "".join(shortened) == "sun " * 30 and shortened.after
+    assert whole == ("", "rain", "")
 
 
 def test_what_is_for_another_task_is_refused_by_name(made, tmp_path, capsys):

@@ -8,7 +8,8 @@ import pytest
 
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
-from thresher.data.text.documents import Document
+from thresher.data.sources.source import Source
+from thresher.data.text.documents import Document, read_whole_rows
 from thresher.data.text.overlap import Finder, find_overlap, words_of
 from thresher.errors import InputError
 from thresher.studies.preparation import prepare
@@ -62,6 +63,22 @@ def test_case_and_punctuation_do_not_hide_a_copy_and_runs_do_not_cross_documents
         Document("second half", "", " ".join(half[8:])),
     ]
     assert [hit.document for hit in Finder(target, 13).hits(pool)] == ["copy"]
+
+
+@pytest.mark.parametrize("many", [2, 16, 17])
+def test_a_row_s_texts_are_looked_for_one_after_the_other_in_either_order(tmp_path, many):
+    first, second = LEAK.split()[:8], LEAK.split()[8:]
+    words = [f"w{i}a w{i}b w{i}c" for i in range(many - 2)]
+    texts = {"question": " ".join(first), "answer": " ".join(second)} | {f"c{i}": text for i, text in enumerate(words)}
+    pool = [Document("copy", "", f"quiz: {LEAK}"), Document("back", "", " ".join([*second, *first])),
+            Document("half", "", " ".join(first))]  # fmt: skip
+    for order in (list(texts), list(texts)[::-1], ["answer", *[f"c{i}" for i in range(many - 2)], "question"]):
+        write(tmp_path / "target.jsonl", [{"number": 1} | {name: texts[name] for name in order}])
+        finder = Finder({"t": read_whole_rows(Source((str(tmp_path / "target.jsonl"),)))}, 10)
+        found = {hit.document for hit in finder.hits(pool)}
+        if many <= 16:
+            assert found == {"copy", "back"}
+        assert finder.facts()["targets"]["t"]["too_short"] == 0
 
 
 def test_a_run_of_no_words_is_refused(tmp_path):

@@ -22,7 +22,7 @@ class ScoredText(NamedTuple):
 def scored_texts(examples: TokenExamples, indices: Positions) -> list[ScoredText]:
     """The documents at `indices` as the source has them, [m], each with the part that is scored.
 
-    Of a text with a class all of it is read and the class is scored, so all of it counts as scored. Where the
+    Of a text with a class the class is scored, so all of it that is read counts as scored. Where the
     tokenizer changes what it reads (case, spaces), so that the part cannot be found, everything after the prompt
     counts.
     """
@@ -38,7 +38,8 @@ def scored_texts(examples: TokenExamples, indices: Positions) -> list[ScoredText
 
 
 def _is_cut(examples: TokenExamples) -> bool:
-    return bool((examples.artifact.facts.get("cut") or {}).get("num_rows"))
+    facts = examples.artifact.facts
+    return bool((facts.get("cut") or {}).get("num_rows") or facts.get("num_shortened"))
 
 
 def _found(examples: TokenExamples, index: int, text: str, start: int) -> ScoredText:

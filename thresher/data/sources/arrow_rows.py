@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from thresher.data.sources.rows import Row
 from thresher.data.sources.skipped import BadRows
-from thresher.data.sources.values import no_column, take
+from thresher.data.sources.values import ClassName, no_column, take
 from thresher.errors import InputError
 
 BATCH = 512
@@ -92,7 +92,8 @@ def _rows(
                 for name, exact in narrow.items():
                     if row[name] is not None and abs(row[name]) >= exact:
                         row[name] = _NotPlain(f"{schema.field(name).type} {row[name]}")
-                take(row, columns)
+                while missing := take(row, columns):  # a field of what could not be read as a whole
+                    row[missing] = NOT_TEXT
                 yield Row(str(file), number, row)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
@@ -151,13 +152,11 @@ def _values(column: pa.Array, name: str, file: Path, before: int, bad: BadRows) 
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
     kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        raw = column.cast(pa.binary() if pa.types.is_string(kind) else pa.large_binary()).to_pylist()
-        return [_text_at(value, file, before + row, name, bad) for row, value in enumerate(raw, start=1)]
+    raw = column.cast(_as_bytes(kind))
     values = []
-    for row, value in enumerate(column, start=1):
+    for row, value in enumerate(raw, start=1):
         try:
-            values.append(value.as_py())
+            values.append(_decoded(value.as_py(), kind, "strict" if bad.refuses else "surrogateescape"))
         except UnicodeDecodeError as error:
             if bad.refuses:
                 raise _not_utf8(file, before + row, name, error) from None
@@ -177,11 +176,32 @@ class _NotPlain:
         return f"the {self._kind} beyond what is exact"
 
 
-def _text_at(value: bytes | None, file: Path, row: int, column: str, bad: BadRows) -> str | None:
-    try:
-        return None if value is None else value.decode("utf-8", "strict" if bad.refuses else "surrogateescape")
-    except UnicodeDecodeError as error:
-        raise _not_utf8(file, row, column, error) from None
+def _as_bytes(kind: pa.DataType) -> pa.DataType:
+    """The type with bytes for every text in it, in lists and structs too."""
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_bytes(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_as_bytes(kind.value_type)))
+    return kind
+
+
+def _decoded(value: Any, kind: pa.DataType, errors: str) -> Any:
+    """What stood as bytes by `_as_bytes`, as the texts of `kind` again."""
+    if value is None:
+        return None
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return value.decode("utf-8", errors)
+    if pa.types.is_struct(kind):
+        return {field.name: _decoded(value[field.name], field.type, errors) for field in kind}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return [_decoded(item, kind.value_type, errors) for item in value]
+    return value
 
 
 def _not_utf8(file: Path, row: int, column: str, error: UnicodeDecodeError) -> InputError:
@@ -207,10 +227,7 @@ def _class_names(schema: pa.Schema) -> dict[str, list[str]]:
     }
 
 
-def _class_name(value: int | None, names: list[str], where: str) -> str | None:
-    """The name of a numbered class; None for -1, by which `datasets` says that there is none."""
-    if value is None or value == -1:
-        return None
-    if not 0 <= value < len(names):
+def _class_name(value: int | None, names: list[str], where: str) -> ClassName | None:
+    if value is not None and not -1 <= value < len(names):
         raise InputError(f"{where} holds class {value}, but the file names {len(names)} classes; repair it")
-    return names[value]
+    return ClassName.of(value, names)

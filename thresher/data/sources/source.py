@@ -22,7 +22,7 @@ from thresher.data.sources.rows import Row
 from thresher.data.sources.seen import Seen
 from thresher.data.sources.skipped import BadRows, Skipped
 from thresher.data.sources.unchanged import Unchanged
-from thresher.data.sources.values import no_column, take
+from thresher.data.sources.values import ClassName, no_column, take
 from thresher.errors import InputError
 
 
@@ -160,8 +160,8 @@ class Source:
             labels = {name: feature for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)}
             for row in dataset:
                 row = dict(row)
-                for name, feature in labels.items():  # -1 says that there is none
-                    row[name] = None if row[name] in (None, -1) else feature.int2str(row[name])
+                for name, feature in labels.items():
+                    row[name] = ClassName.of(row[name], feature.names)
                 yield row
 
 

@@ -15,6 +15,21 @@ class Unusable(Exception):
     """A value that gives no document: a reason to count its row by, and what is said where it is refused."""
 
 
+class ClassName(str):
+    """The name of a numbered class of `datasets`, with its number, counted from 0."""
+
+    number: int
+
+    @classmethod
+    def of(cls, number: int | None, names: Sequence[str]) -> "ClassName | None":
+        """None for null and for -1, by which `datasets` says that there is none."""
+        if number is None or number == -1:
+            return None
+        name = cls(names[number])
+        name.number = number
+        return name
+
+
 def name_of(value: Any, column: str) -> str:
     """The exact text of an id, a domain, a class or a group; empty where there is none (null).
 

@@ -2,14 +2,14 @@
 
 import base64
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from thresher.data.sources.rows import Row
 from thresher.data.sources.seen import Seen
 from thresher.data.sources.skipped import BadRows, Skipped
 from thresher.data.sources.source import IdCheck, Source
-from thresher.data.sources.values import Unusable, is_field, joined_id, name_of, text_of
+from thresher.data.sources.values import ClassName, Unusable, is_field, joined_id, name_of, text_of
 from thresher.data.text.columns import TextColumns
 
 
@@ -29,6 +29,8 @@ class Document(NamedTuple):
     """Documents of one group, if named, stay on one side of every split."""
     columns: Mapping[str, Any] | None = None
     """The source's row, to be handed on with the document; a column that is `text` or `prompt` itself holds None."""
+    pieces: tuple[str, ...] = ()
+    """Of which `text` was joined, where their order means nothing."""
 
     @property
     def content(self) -> bytes:
@@ -86,6 +88,8 @@ def read_documents(
             if id is None:
                 continue
             document = make(id, row)
+            if document is not None and whole_rows:
+                document = document._replace(columns=_own_columns(row, columns, source.natural_id, make))
         except Unusable as error:
             reason, message = error.args
             bad(reason, f"{row.where}: {message}", file=row.file, row=row.number, id=id or "")
@@ -93,37 +97,42 @@ def read_documents(
         if document is None:
             skipped.add("empty", file=row.file, row=row.number, id=id)
         else:
-            yield document._replace(columns=_own_columns(row, columns, source.natural_id)) if whole_rows else document
+            yield document
 
 
-def _own_columns(row: Row, columns: TextColumns, path: str | None) -> dict[str, Any]:
+def _own_columns(row: Row, columns: TextColumns, path: str | None, make: "_Reader") -> dict[str, Any]:
     """All columns of a row as JSON can hold them, without the texts that the document holds itself."""
     assert row.values is not None
     is_there = set() if columns.has_choices else {columns.text, columns.prompt}
     needed = set(columns.needed())
     return {
-        name: None if name in is_there else _jsonable(value)
+        make.whole(name, name, row): None
+        if name in is_there
+        else _jsonable(value, lambda text, name=name: make.whole(text, name, row))
         for name, value in row.values.items()
         if name != path and not (name in needed and is_field(name, row.values))
     }
 
 
-def _jsonable(value: Any) -> Any:
-    """Dates as ISO 8601, decimal numbers as text, bytes as base64."""
+def _jsonable(value: Any, whole: Callable[[str], str]) -> Any:
+    """Dates as ISO 8601, decimal numbers as text, bytes as base64; of a text what `whole` makes of it."""
     if isinstance(value, Mapping):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {whole(str(key)): _jsonable(item, whole) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_jsonable(item) for item in value]
+        return [_jsonable(item, whole) for item in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    return value if value is None or isinstance(value, str | int | float) else str(value)
+    if isinstance(value, str):
+        return whole(value)
+    return value if value is None or isinstance(value, int | float) else str(value)
 
 
 def read_whole_rows(source: Source) -> Iterator[Document]:
     """Each row as one document, all its texts (also those in lists) joined: for what asks only whether words occur."""
     for number, row in enumerate(source.read([])):
         if row.values is not None:
-            yield Document(str(number), "", " ".join(_texts_in(list(row.values.values()))))
+            pieces = tuple(_texts_in(list(row.values.values())))
+            yield Document(str(number), "", " ".join(pieces), pieces=pieces)
 
 
 def _texts_in(value: Any) -> Iterator[str]:
@@ -164,14 +173,14 @@ class _Reader:
         return Document(id, domain, text, prompt, choices, answer, group) if text.strip() else None
 
     def _text(self, values: Mapping, column: str, row: Row) -> str:
-        return self._whole(text_of(values[column], column), column, row)
+        return self.whole(text_of(values[column], column), column, row)
 
     def label(self, row: Row, column: str) -> str:
         """What stands in `column`, as the text of a name."""
         assert row.values is not None
-        return self._whole(name_of(row.values[column], column), column, row)
+        return self.whole(name_of(row.values[column], column), column, row)
 
-    def _whole(self, text: str, column: str, row: Row) -> str:
+    def whole(self, text: str, column: str, row: Row) -> str:
         """`text` without lone surrogates, which stand for bytes that are no UTF-8 (or are written so in JSON)."""
         if text.isascii():
             return text
@@ -192,10 +201,13 @@ class _Reader:
             given, labels = given["text"], [name_of(label, str(columns.choices)) for label in given["label"] or ()]
         if not isinstance(given, list) or not all(isinstance(choice, str) and choice.strip() for choice in given):
             raise Unusable("no choices", f"column {columns.choices!r} holds no list of texts; repair it")
-        choices = tuple(self._whole(choice, str(columns.choices), row) for choice in given)
-        gold = name_of(values[columns.gold], str(columns.gold))
+        choices = tuple(self.whole(choice, str(columns.choices), row) for choice in given)
+        named = values[columns.gold]
+        gold = name_of(named, str(columns.gold))
         if labels is not None and gold in labels:
             return choices, labels.index(gold)
+        if isinstance(named, ClassName):  # A to D of a numbered class, or 1 to 4: its number counts the choices
+            gold = str(named.number)
         if len(choices) >= 2 and gold.isdecimal() and int(gold) < len(choices):
             return choices, int(gold)
         what = f"column {columns.gold!r} holds {values[columns.gold]!r}"

@@ -39,17 +39,20 @@ def whole_documents(encoded: Iterable[Encoded], end: int, skipped: Skipped) -> I
             skipped.add("nothing to predict", id=document.id)
             continue
         ids, breaks = np.append(piece.tokens, np.uint32(end)), np.append(piece.breaks, True)
-        yield Example(document, Tokens(ids, 1, breaks))
+        yield Example(document, Tokens(ids, 0, breaks))
 
 
-def fitted_rows(encoded: Iterable[Encoded], length: int, skipped: Skipped, cuts: "Cuts") -> Iterator[Example]:
+def fitted_rows(
+    encoded: Iterable[Encoded], length: int, skipped: Skipped, cuts: "Cuts", *, has_begin: bool
+) -> Iterator[Example]:
     """Prompts and what follows them as examples, each in one window of `length` tokens.
 
-    What is shortened or has nothing to predict is listed in `skipped`, and `cuts` counts how much was cut.
+    What is shortened or has nothing to predict is listed in `skipped`, and `cuts` counts how much was cut. `has_begin`:
+    a begin token will stand before them, so that a first token can be predicted.
     """
     for document, piece, choices in encoded:
         tokens = _fitted(piece, length, room=length)
-        if len(tokens.ids) <= tokens.first:
+        if len(tokens.ids) <= max(tokens.first, not has_begin):
             skipped.add("nothing to predict", id=document.id)
             continue
         # All choices after the same prompt: as much of its end as the longest of them leaves room for.
@@ -63,50 +66,49 @@ def fitted_rows(encoded: Iterable[Encoded], length: int, skipped: Skipped, cuts:
 def _fitted(piece: Piece, length: int, room: int) -> Tokens:
     """At most `length` tokens, cut between characters.
 
-    Of the prompt these are the last `room` at most, then of what is predicted the first `length - 1`.
+    Of the prompt these are the last `room` at most, then of what is predicted as much as fits behind one token of it.
     """
     start, stop = max(piece.first - room, 0), len(piece.tokens)
-    if stop - piece.first > length - 1:
-        stop = piece.first + length - 1
+    most = length - min(piece.first, 1)
+    if stop - piece.first > most:
+        stop = piece.first + most
         while stop > piece.first + 1 and not piece.breaks[stop]:
             stop -= 1
     start = max(start, stop - length)
     while 0 < start < piece.first and not piece.breaks[start]:
         start += 1
-    return Tokens(piece.tokens[start:stop], max(piece.first - start, 1))
+    return Tokens(piece.tokens[start:stop], piece.first - start)
 
 
-def begun(rows: Iterable[Example], begin: int | None, *, is_given: bool) -> Iterator[Example]:
-    """The examples with the token `begin` before them, or as they are if it is None.
+def begun(rows: Iterable[Example], begin: int | None) -> Iterator[Example]:
+    """The examples with the token `begin`, which is not predicted, before them.
 
-    With `is_given` an example begins with a prompt, and `begin` joins what is not predicted; without it the example's
-    own first token is predicted from `begin`.
+    If it is None, the first token of an example without a prompt is what the others are predicted from.
     """
     for row in rows:
-        if begin is None:
-            yield row
-        else:
-            choices = [_begun(choice, begin, is_given) for choice in row.choices]
-            yield row._replace(tokens=_begun(row.tokens, begin, is_given), choices=choices)
+        choices = [_begun(choice, begin) for choice in row.choices]
+        yield row._replace(tokens=_begun(row.tokens, begin), choices=choices)
 
 
-def _begun(tokens: Tokens, begin: int, is_given: bool) -> Tokens:
+def _begun(tokens: Tokens, begin: int | None) -> Tokens:
+    if begin is None:
+        return tokens._replace(first=max(tokens.first, 1))
     breaks = None if tokens.breaks is None else np.concatenate([[True], tokens.breaks])
     ids = np.concatenate([np.array([begin], dtype=tokens.ids.dtype), tokens.ids])
-    return Tokens(ids, tokens.first + is_given, breaks)
+    return Tokens(ids, tokens.first + 1, breaks)
 
 
 class Cuts:
-    """How many rows are longer than a window, and by how much."""
+    """How many rows are longer than the room for them in a window, and by how much; `beside` more tokens stand there."""
 
-    def __init__(self, length: int) -> None:
-        self.length, self.lengths, self.cut, self.total = length, Counter[int](), 0, 0
+    def __init__(self, room: int, beside: int = 0) -> None:
+        self.room, self.beside, self.lengths, self.cut, self.total = room, beside, Counter[int](), 0, 0
 
     def add(self, pieces: list[Piece]) -> None:
         """Count a row: what follows the prompt, in each of its forms, the right one first."""
         self.lengths[max(len(piece.tokens) for piece in pieces)] += 1
         self.total += len(pieces[0].tokens)
-        self.cut += max(len(pieces[0].tokens) - self.length, 0)
+        self.cut += max(len(pieces[0].tokens) - self.room, 0)
 
     def facts(self) -> dict[str, float | int]:
         """What was cut, for the fact `cut` of an artefact.
@@ -115,8 +117,8 @@ class Cuts:
         `length_for_95_percent`, the sequence length (a multiple of 8) that keeps 95 % of the rows whole.
         """
         rows = sum(self.lengths.values())
-        longer = sum(count for length, count in self.lengths.items() if length > self.length)
-        seen, enough = 0, self.length
+        longer = sum(count for length, count in self.lengths.items() if length > self.room)
+        seen, enough = 0, self.room
         for length, count in sorted(self.lengths.items()):
             seen, enough = seen + count, length
             if seen >= KEPT_WHOLE * rows:
@@ -126,5 +128,5 @@ class Cuts:
             "share": longer / max(rows, 1),
             "num_tokens": self.cut,
             "share_of_tokens": self.cut / max(self.total, 1),
-            "length_for_95_percent": -(-enough // 8) * 8,
+            "length_for_95_percent": -(-(enough + self.beside) // 8) * 8,
         }

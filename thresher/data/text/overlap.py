@@ -5,7 +5,7 @@ Unlike there, nothing is spared for being frequent, and a document goes as a who
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,8 @@ from thresher.seeds import numpy_rng
 from thresher.words import RULE, words_of
 
 SHOWN = 5
+MOST_PIECES = 16
+"""Of a row, whose every two are looked at in either order; of more, those that stand beside each other."""
 FILTER_BITS = 24
 BLOCK_CHARACTERS = 2**20
 SCHEMA = pa.schema([(name, pa.string()) for name in ("document", "target", "example", "words")])
@@ -94,19 +96,18 @@ class Finder:
         self._numbers: dict[str, int] = {}
         self._names, self._examples, self._too_short = list(targets), [], []
         self.num_documents = self.num_hit = 0
-        runs: list[np.ndarray] = []
+        runs: list[list[np.ndarray]] = []
         for documents in targets.values():
-            texts = [(one.id, words_of(f"{one.prompt} {one.text}")) for one in documents]
+            texts = [(one.id, list(_stretches(one, ngram))) for one in documents]
             self._examples.append([id for id, _ in texts])
-            self._too_short.append(sum(len(words) < ngram for _, words in texts))
-            for _, words in texts:
-                for word in words:
-                    self._numbers.setdefault(word, len(self._numbers) + 1)
-            runs += [self._numbered(words) for _, words in texts]
+            self._too_short.append(sum(max(map(len, own)) < ngram for _, own in texts))
+            for word in (word for _, own in texts for words in own for word in words):
+                self._numbers.setdefault(word, len(self._numbers) + 1)
+            runs += [[self._numbered(words) for words in own] for _, own in texts]
         draw = numpy_rng(0, "overlap", ngram)
         self._random = draw.integers(0, 2**64, len(self._numbers) + 1, dtype=np.uint64)
         self._factors = draw.integers(0, 2**64, ngram, dtype=np.uint64) | np.uint64(1)
-        hashes = [self._hashes(run) for run in runs]
+        hashes = [np.concatenate([self._hashes(run) for run in own]) for own in runs]
         owners = np.repeat(np.arange(len(runs)), [len(own) for own in hashes])
         found = np.concatenate([np.empty(0, np.uint64), *hashes])
         order = np.argsort(found, kind="stable")
@@ -186,6 +187,17 @@ class Finder:
         for offset, factor in enumerate(self._factors):
             total += values[offset : offset + count] * factor
         return total
+
+
+def _stretches(example: Document, ngram: int) -> Iterator[Sequence[str]]:
+    """Words in a row of a target's example, in which its runs are looked for.
+
+    Of a row of several texts a document may have any two one after the other, in whatever order its columns stand.
+    """
+    yield words_of(f"{example.prompt} {example.text}")
+    if ngram > 1 and 1 < len(example.pieces) <= MOST_PIECES:
+        for before, after in permutations(map(words_of, example.pieces), 2):
+            yield [*before[1 - ngram :], *after[: ngram - 1]]
 
 
 def _blocks(documents: Iterable[Document]) -> Iterator[list[Document]]:

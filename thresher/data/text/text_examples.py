@@ -70,12 +70,13 @@ def prepare_text(
         with ExitStack() as files:
             skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
             encoded = encode(documents(skipped), encoder, BadRows(bad_rows, skipped))
-            cuts = Cuts(room)
+            cuts = Cuts(room, sequence_length - room)
             if pack:
                 rows = whole_documents(encoded, end, skipped)
             else:
-                rows = fitted_rows(telling(encoded) if classes else encoded, room, skipped, cuts)
-            rows = begun(rows, begin, is_given=not pack)
+                told = telling(encoded) if classes else encoded
+                rows = fitted_rows(told, room, skipped, cuts, has_begin=begin is not None)
+            rows = begun(rows, begin)
             options = {"layout": layout, "limit": limit, "choices": choices, "progress": progress}
             facts = write_examples(draft, files, rows, lambda example: example, **options)
             if facts["num_examples"] == 0:
