@@ -209,3 +209,24 @@ def test_encoding_ahead_lists_only_documents_that_were_taken(monkeypatch):
         next(ahead)
     ahead.close()
     assert skipped.counts == {UNKNOWN: 3}
+
+
+@pytest.mark.parametrize("limit, batch", [(5, 100), (5, 5), (5, 2), (1, 100), (50, 7)])
+def test_nothing_is_read_beyond_what_a_limit_needs(limit, batch, monkeypatch):
+    from thresher.data.text import encoding
+
+    monkeypatch.setattr(encoding, "BATCH_DOCUMENTS", batch)
+    read = []
+
+    def documents():
+        for n in range(100):
+            read.append(n)
+            yield Document(str(n), "", "the cat")
+
+    kept = []
+    for one in encode(documents(), metaspace(), limit=limit):
+        if int(one.document.id) % 3 != 1:  # as a row that has nothing to predict is left out
+            kept.append(int(one.document.id))
+        if len(kept) == limit:
+            break
+    assert read[-1] == kept[-1] and kept == [n for n in range(100) if n % 3 != 1][:limit]

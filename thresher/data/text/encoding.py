@@ -48,36 +48,44 @@ class Encoded(NamedTuple):
     choices: list[Piece]
 
 
-def encode(documents: Iterable[Document], tokenizer: Tokenizer, bad: BadRows | None = None) -> Iterator[Encoded]:
+def encode(
+    documents: Iterable[Document], tokenizer: Tokenizer, bad: BadRows | None = None, *, limit: int | None = None
+) -> Iterator[Encoded]:
     """`documents` with their tokens, in order.
 
     The tokenizer works in a thread of its own (it shares a batch among the cores and lets go of the interpreter), two
     batches ahead of who takes them. The text of a special token stays text; where the tokenizer cannot do that, `bad`
     decides what becomes of the document (None: refused). A document with characters that the tokenizer does not know is
-    kept, and listed.
+    kept, and listed. Whoever takes only `limit` says so: then nothing is read that could be left, so that what is said
+    of the source is said of the part that was taken.
     """
     bad, reader = bad or BadRows(), TextReader(tokenizer)
     with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as worker:
         waiting: list[Future[list[_Made]]] = []
+        batches, read, is_more = _batches(documents, limit), 0, True
         try:
-            for batch in _batches(documents):
-                waiting.append(worker.submit(_encode, batch, reader))
-                if len(waiting) > AHEAD:
+            while is_more or waiting:
+                ahead = AHEAD if limit is None or read < limit else 0
+                while len(waiting) > ahead or (waiting and not is_more):
                     yield from _usable(waiting.pop(0).result(), bad)
-            while waiting:
-                yield from _usable(waiting.pop(0).result(), bad)
+                batch = next(batches, [])
+                is_more, read = bool(batch), read + len(batch)
+                if batch:
+                    waiting.append(worker.submit(_encode, batch, reader))
         finally:
             for future in waiting:
                 future.cancel()
 
 
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+def _batches(documents: Iterable[Document], limit: int | None) -> Iterator[list[Document]]:
+    """The documents in batches; from the one on that completes `limit`, each alone."""
     batch: list[Document] = []
     size = 0
-    for document in documents:
+    for number, document in enumerate(documents, start=1):
         batch.append(document)
         size += sum(map(len, _texts_of(document)))
-        if size >= BATCH_CHARACTERS or len(batch) >= BATCH_DOCUMENTS:
+        is_last = limit is not None and number >= limit
+        if is_last or size >= BATCH_CHARACTERS or len(batch) >= BATCH_DOCUMENTS:
             yield batch
             batch, size = [], 0
     if batch:

@@ -59,7 +59,7 @@ def prepare_labelled(
         with ExitStack() as files:
             skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
             bad = BadRows(bad_rows, skipped)
-            rows = _usable(encode(documents(skipped), encoder, bad), index, bad, skipped)
+            rows = _usable(encode(documents(skipped), encoder, bad, limit=limit), index, bad, skipped)
             wrapped = _Wrapped(before, after, room, index, skipped)
             facts = write_examples(draft, files, rows, wrapped, layout=layout, limit=limit, progress=progress)
             if facts["num_examples"] == 0:

@@ -69,7 +69,7 @@ def prepare_text(
     def write(draft: Draft) -> Mapping:
         with ExitStack() as files:
             skipped = files.enter_context(Skipped(files.enter_context(draft.file("skipped.parquet"))))
-            encoded = encode(documents(skipped), encoder, BadRows(bad_rows, skipped))
+            encoded = encode(documents(skipped), encoder, BadRows(bad_rows, skipped), limit=limit)
             cuts = Cuts(room, sequence_length - room)
             if pack:
                 rows = whole_documents(encoded, end, skipped)
