@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from thresher.data.sources.compressed import OPENERS
 from thresher.data.sources.folders import is_hidden, walk, without_descriptions
-from thresher.data.sources.lines import OPENERS
 from thresher.data.sources.named_splits import ALL, check_split, choose, splits_of_rows, splits_of_tables
 from thresher.data.sources.training_formats import beside, mds_indexes
 from thresher.errors import InputError

@@ -1,22 +1,16 @@
-"""Bytes of a file into text: decompressed by its ending, decoded as its byte order mark says, cut into lines.
+"""Bytes of a file into text: decoded as its byte order mark says, cut into lines.
 
 A line ends with a line feed, a carriage return, or both; other characters that Unicode calls line ends (U+2028, form
 feed) are text. Without a mark a file is UTF-8.
 """
 
-import bz2
 import codecs
-import gzip
 import io
-import lzma
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-
+from thresher.data.sources.compressed import open_bytes
 from thresher.data.sources.skipped import BadRows
 from thresher.errors import InputError
 
@@ -113,38 +107,3 @@ def _decode(raw: bytes, file: Path, position: int, bad: BadRows) -> str:
             f"{file} is not UTF-8 at byte {position + error.start}; convert it (iconv -t UTF-8), leave it out, "
             "or have bad_rows skip or replace it"
         ) from None
-
-
-class open_bytes:
-    """A file as bytes, decompressed where its ending says so; a damaged one is named."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __enter__(self) -> BufferedIOBase:
-        self.opened = OPENERS.get(self.file.suffix.lower(), _open_plain)(self.file)
-        return self.opened
-
-    def __exit__(self, kind, error, _) -> None:
-        self.opened.close()
-        broken = isinstance(error, EOFError | lzma.LZMAError | zlib.error) or (
-            isinstance(error, OSError) and self.file.suffix.lower() in OPENERS and not error.errno
-        )
-        if broken:
-            raise InputError(f"{self.file} cannot be decompressed ({error}); write it again") from None
-
-
-def _open_plain(file: Path) -> BufferedIOBase:
-    return open(file, "rb")
-
-
-def _open_zstd(file: Path) -> BufferedIOBase:
-    return BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"), 2**16)  # type: ignore[arg-type]
-
-
-OPENERS: dict[str, Callable[[Path], Any]] = {
-    ".gz": gzip.open,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-    ".zst": _open_zstd,
-}
