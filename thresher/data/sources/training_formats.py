@@ -21,6 +21,8 @@ def mds_indexes(root: Path, split: str | None) -> list[Path]:
     Raises InputError for a split that is not there.
     """
     if _is_mds(root / INDEX):
+        if split != ALL:
+            check_split(split, ["train"], str(root))
         return [root / INDEX]
     there = {index.parent.name: index for index in sorted(root.glob(f"*/{INDEX}")) if _is_mds(index)}
     if not there:
