@@ -4,11 +4,14 @@ import gzip
 import json
 import math
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import Tokenizer, models
 
+from thresher.data.megatron import write_bin, write_idx
 from thresher.data.sources.skipped import Skipped
 from thresher.data.sources.source import Source
 from thresher.data.text.columns import TextColumns
@@ -218,6 +221,21 @@ def test_both_formats_of_arrow_are_read_and_a_damaged_one_named(tmp_path):
         writer.write_table(empty)
     with pytest.raises(InputError, match=r"x.arrow is empty: it has no rows"):
         read(tmp_path / "x.arrow")
+
+
+def test_tokens_of_megatron_are_those_of_a_vocabulary_with_holes(tmp_path):
+    words = {"[UNK]": 1, "soup": 2, "rope": 3, "boat": 10}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(["</s>"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    end, skipped = tokenizer.token_to_id("</s>"), Skipped()
+    documents = [[2, 10, end], [3], [2, 7], [11], [-1], []]
+    lengths = write_bin(tmp_path / "x.bin", [np.array(tokens, int) for tokens in documents], 4)
+    write_idx(tmp_path / "x.idx", lengths, 4)
+    assert read(tmp_path / "x.idx", "skip", skipped) == [("0", "soup boat"), ("1", "rope")]
+    assert skipped.counts == {"unknown token": 3, "empty": 1}
+    with pytest.raises(InputError, match=r"x.idx row 3 has the token 7, which tokenizer.json does not have"):
+        read(tmp_path / "x.idx")
 
 
 def test_columns_of_every_kind_of_text_are_text(tmp_path):
