@@ -71,6 +71,12 @@ def test_splits_of_tables_go_by_the_words_of_their_names(paths, expected):
         (["cat/train_1.png", "cat/test_1.png", "dog/train_2.png"], ["train", "test", "train"]),
         (["a/test_x.txt", "a/train_y.txt", "a/z.txt"], [None, None, None]),  # files are rows: their names are their own
         (["a/test_x.txt", "b/test_y.txt"], [None, None]),
+        (["train/1.txt", "test/2.txt", "extra/3.txt"], ["train", "test", None]),  # `choose` decides
+        (["train.txt", "test.txt", "vocab.txt"], ["train", "test", None]),
+        (["train.py", "eval.py", "model.py"], [None] * 3),  # what they do, or are about
+        (["a/train.py", "b/test.py.gz"], [None, None]),
+        (["train.md", "Evaluation.RST", "index.md"], [None] * 3),
+        (["train/1.py", "test/2.py"], ["train", "test"]),
     ],
 )
 def test_splits_of_text_and_images_are_folders_that_every_path_has(paths, expected):
@@ -111,11 +117,25 @@ def test_a_folder_whose_splits_cannot_be_told_is_refused(tmp_path):
     put(tmp_path / "c", "corpus.jsonl", "test.jsonl")  # what is beside test is train
     assert texts(tmp_path / "c") == ["corpus.jsonl"]
     put(tmp_path / "d", "train/1.txt", "test/2.txt", "extra/3.txt")
-    with pytest.raises(InputError, match=r"beside the splits test, train stands extra"):
-        texts(tmp_path / "d")
+    for split in (None, "train", "test"):
+        with pytest.raises(InputError, match=r"the splits test, train and files that name none, such as .*extra/3.txt"):
+            texts(tmp_path / "d", split=split)
+    assert texts(tmp_path / "d", split="all") == ["extra/3.txt", "test/2.txt", "train/1.txt"]
+    assert len(texts(tmp_path / "d/*/*.txt", split="all")) == 3
     put(tmp_path / "e", "test/2.txt")
     with pytest.raises(InputError, match=r"has no split train; its splits are: test"):
         texts(tmp_path / "e")
+
+
+def test_a_folder_of_code_is_read_whatever_its_files_are_called(tmp_path):
+    put(tmp_path / "a", "train.py", "eval.py", "model.py", "README.md")
+    assert texts(tmp_path / "a") == ["README.md", "eval.py", "model.py", "train.py"]
+    for split in (None, "train"):
+        assert texts(tmp_path / "a/*.py", split=split) == ["eval.py", "model.py", "train.py"]
+    put(tmp_path / "a", "train/x.py", "test/x.py")  # folders may be splits
+    with pytest.raises(InputError, match=r"holds the splits test, train and files that name none, such as .*README.md"):
+        texts(tmp_path / "a")
+    assert len(texts(tmp_path / "a", split="all")) == 6
 
 
 def test_the_fingerprint_is_of_the_chosen_split_and_of_names_that_are_part_of_rows(tmp_path):
