@@ -12,6 +12,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from thresher.data.megatron import write_bin, write_idx
+from thresher.data.sources import lines
 from thresher.data.sources.skipped import Skipped
 from thresher.data.sources.source import Source
 from thresher.data.text.columns import TextColumns
@@ -192,13 +193,43 @@ def test_a_quote_left_open_is_refused_even_where_bad_rows_are_skipped(tmp_path):
             read(path, policy)
 
 
-def test_a_text_file_with_a_nul_byte_is_no_text(tmp_path):
-    write(tmp_path / "a.txt", b"soup and\0rope")
+@pytest.mark.parametrize("place", [0, 3, 8])
+def test_a_text_file_with_a_nul_byte_is_no_text(tmp_path, place):
+    write(tmp_path / "a.txt", b"soup and"[:place] + b"\0rope")
     write(tmp_path / "b.txt", b"boat")
-    with pytest.raises(InputError, match=r"a.txt holds a NUL byte at character 8: it is no text"):
+    said = "a.txt holds a NUL byte at character 8: it is no text" if place == 8 else "a.txt has a NUL byte at its start"
+    with pytest.raises(InputError, match=said):
         read(tmp_path)
+    for policy in ("skip", "replace"):
+        skipped = Skipped()
+        assert read(tmp_path, policy, skipped) == [("b.txt", "boat")] and skipped.counts == {"NUL byte": 1}
+
+
+def test_a_nul_byte_at_the_start_of_a_table_costs_its_line_but_a_header_is_refused(tmp_path):
     skipped = Skipped()
-    assert read(tmp_path, "skip", skipped) == [("b.txt", "boat")] and skipped.counts == {"NUL byte": 1}
+    rows = read(write(tmp_path / "x.jsonl", b'\0{"text": "a"}\n{"text": "b"}\n'), "skip", skipped)
+    assert rows == [("1", "b")] and skipped.counts == {"not JSON": 1}
+    for content in (b"\0text\nsoup\n", "text\nsoup\n".encode("utf-16-le"), b"text,n\0\nsoup,1\n"):
+        with pytest.raises(InputError, match="line 1, its header, holds a NUL byte: UTF-16 without a byte order mark"):
+            read(write(tmp_path / "x.csv", content), "skip")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_only_lines_that_are_rows_are_held_to_the_length_of_one(tmp_path, monkeypatch, encoding):
+    monkeypatch.setattr(lines, "LONGEST_LINE", 200)
+    row, texts = json.dumps({"text": "soup " * 10}), ["soup " * 10] * 9
+    array = f"[{', '.join([row] * 9)}]"
+    for name, content in (("array", array), ("data", f'{{"data": {array}}}')):
+        path = write(tmp_path / f"{name}.json", content.encode(encoding))
+        assert [text for _, text in read(path)] == texts
+    assert read(write(tmp_path / "x.txt", ("soup " * 90).encode(encoding))) == [("x.txt", "soup " * 90)]
+    long = json.dumps({"text": "soup " * 90})
+    for content in (f"{long}\n{row}\n", f"{row}\n{long}\n", f"{row}\n{array}\n"):
+        with pytest.raises(InputError, match=r"x.jsonl has a line of more than .* a line is a row"):
+            read(write(tmp_path / "x.jsonl", content.encode(encoding)))
+    monkeypatch.setattr(lines, "LONGEST_TEXT", 500)
+    with pytest.raises(InputError, match=r"array.json holds more than .* cut it into files, or into JSON lines"):
+        read(tmp_path / "array.json")
 
 
 def test_both_formats_of_arrow_are_read_and_a_damaged_one_named(tmp_path):

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from thresher.data.sources.lines import LONGEST_TEXT, MARK, text_lines
+from thresher.data.sources.lines import MARK, text_lines, whole_text
 from thresher.data.sources.rows import Row
 from thresher.data.sources.skipped import BadRows
 from thresher.data.sources.values import no_column, take
@@ -34,7 +34,7 @@ def read_json(files: Sequence[Path], columns: Sequence[str], bad: BadRows, whole
 
 def _has_lines(file: Path, bad: BadRows) -> bool:
     """Whether each line is a value. Else the file is one: an array, an object, or several, over lines as they fall."""
-    lines = (stripped for line in text_lines(file, bad) if (stripped := line.strip(BLANK)))
+    lines = (stripped for line in text_lines(file, bad, rows=False) if (stripped := line.strip(BLANK)))
     start = list(islice(lines, 2))
     if not start or start[0][0] == "[":
         return not start
@@ -46,7 +46,7 @@ def _has_lines(file: Path, bad: BadRows) -> bool:
     if start[0][0] != "{":
         return True
     try:  # an object that its first line does not end, or a damaged line
-        next(_Decoder().values("".join(text_lines(file, bad))))
+        next(_Decoder().values(whole_text(file, bad)))
         return False
     except (ValueError, RecursionError):
         return True
@@ -70,7 +70,7 @@ def _by_line(file: Path, columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
 
 
 def _by_value(file: Path, columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
-    decoder, text = _Decoder(), "".join(_bounded(text_lines(file, bad), file))
+    decoder, text = _Decoder(), whole_text(file, bad)
     found = decoder.values(text)
     try:
         first = list(islice(found, 2))
@@ -86,16 +86,6 @@ def _by_value(file: Path, columns: Sequence[str], bad: BadRows) -> Iterator[Row]
         place = len(LINE_END.findall(text, 0, getattr(error, "pos", 0))) + 1
         reason = getattr(error, "msg", str(error))
         raise InputError(f"{file} line {place} is not JSON ({reason}); repair it") from None
-
-
-def _bounded(lines: Iterator[str], file: Path) -> Iterator[str]:
-    """The lines of a file that is read whole; InputError where they are too many to be held."""
-    held = 0
-    for line in lines:
-        held += len(line)
-        if held > LONGEST_TEXT:
-            raise InputError(f"{file} holds more than {LONGEST_TEXT >> 30} GiB of text; write it as JSON lines")
-        yield line
 
 
 def _alone(file: Path, value: dict, twice: str | None, columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
