@@ -114,7 +114,11 @@ def test_only_line_feeds_and_carriage_returns_end_lines(tmp_path, letter):
         ('{"text": "a"}\n{"text": NaN}\n', "row 2: column 'text' holds NaN, not text"),
         ('{"text": "a\x00"}\n{"text": "b"}\n', "line 1 is not JSON (Invalid control character"),
         ('{"Text": "a"}\n', "has no column 'text'; its columns are: Text (did you mean 'Text'?)"),
-        ('{"data": [{"body": "a"}]}', "has no column 'text'; its columns are: data"),
+        ('{"data": [{"body": "a"}]}', "row 1 of 'data' has no column 'text'; its columns are: body"),
+        ('{"body": "a", "data": [{"id": 1}]}', "line 1 has no column 'text'; its columns are: body, data"),
+        ('{"data": [{"text": "a"}, {"body": "b"}]}', "row 2 of 'data' has no column 'text'; its columns are: body"),
+        ('{"data": [{"text": "a"}, {"text": "b", "m": [{"k": 1, "k": 2}]}]}', "row 2 of 'data' has the key 'k' twice"),
+        ('{"data": [{"text": "a"}], "m": {"k": 1, "k": 2}}', "x.json has the key 'k' twice in one object"),
         ('{"text": {"0": "a"}}', "column 'text' holds objects (fields 0), not text"),
         ('{"text": ["a", "b"]}', "column 'text' holds lists, not text"),
         ('{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "holds rows in 'train', 'test'; write those"),
@@ -130,11 +134,38 @@ def test_json_that_cannot_be_rows_is_named_in_one_line(tmp_path, content, said):
     assert said in str(error.value) and "x.json" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_rows_of_an_array_that_cannot_be_used_are_skipped_and_counted(tmp_path):
+@pytest.mark.parametrize("around", ["{}", '{{"data": {}}}', '{{"version": "1.1", "data": {}, "tags": [{{"a": 1}}]}}'])
+@pytest.mark.parametrize("turn", range(5))
+def test_rows_of_an_array_that_cannot_be_used_are_skipped_and_counted(tmp_path, around, turn):
     skipped = Skipped()
-    rows = '[{"text": "a"}, 3, {"body": "b"}, {"text": "c", "text": "d"}, {"text": "e"}]'
-    assert read(write(tmp_path / "x.json", rows), "skip", skipped) == [("0", "a"), ("4", "e")]
+    rows = ['{"text": "a"}', "3", '{"body": "b"}', '{"text": "c", "text": "d"}', '{"text": "e"}']
+    rows = rows[turn:] + rows[:turn]  # whichever is the first
+    good = [(str(place), row[10]) for place, row in enumerate(rows) if row in ('{"text": "a"}', '{"text": "e"}')]
+    assert read(write(tmp_path / "x.json", around.format(f"[{', '.join(rows)}]")), "skip", skipped) == good
     assert skipped.counts == {"not an object": 1, "no column text": 1, "a key twice": 1}
+
+
+def test_a_key_twice_beside_the_rows_of_an_object_is_listed_and_costs_no_row(tmp_path):
+    skipped = Skipped()
+    content = '{"m": {"k": 1, "k": 2}, "data": [{"text": "a"}, {"text": "b", "text": "c"}]}'
+    assert read(write(tmp_path / "x.json", content), "skip", skipped) == [("0", "a")]
+    assert skipped.counts == {"a key twice": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ({"text": "soup", "answers": [{"start": 3}]}, None),
+        ({"meta": {"title": "soup"}, "data": [{"text": "rope"}]}, None),
+        ({"a": [{"text": "soup"}], "b": [{"text": "rope"}]}, None),
+        ({"tags": ["soup"], "data": [{"text": "rope"}]}, None),
+        ({"data": [{"text": "soup"}, {"body": "rope"}]}, [{"text": "soup"}, {"body": "rope"}]),
+        ({"count": 1, "more": None, "none": [], "data": [{"text": "soup"}]}, [{"text": "soup"}]),
+    ],
+)
+def test_a_lone_object_read_for_all_its_text_loses_none(tmp_path, content, rows):
+    path = write(tmp_path / "x.json", json.dumps(content))
+    assert list(Source((str(path),)).rows([])) == (rows or [content])
 
 
 @pytest.mark.parametrize(
