@@ -9,6 +9,7 @@ lists them. The format is read and written here because `mosaicml-streaming` 0.1
 import bz2
 import gzip
 import json
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -125,7 +126,10 @@ def _encoded(kind: str, value: Any) -> bytes:
 
 
 def mds_files(index: Path) -> list[Path]:
-    """The shards that an `index.json` lists, raw or compressed. Raises InputError for an index of something else."""
+    """The shards that an `index.json` lists, raw or compressed, beside it or in folders there.
+
+    Raises InputError for an index of something else, and for shards that are missing or lie elsewhere.
+    """
     try:
         shards = json.loads(index.read_text("utf-8"))["shards"]
         kinds = {(shard["format"], shard["version"]) for shard in shards}
@@ -135,10 +139,15 @@ def mds_files(index: Path) -> list[Path]:
     if kinds - {("mds", 2)}:
         raise InputError(f"{index} is of the format {sorted(kinds)[0]}; write the data set as MDS, version 2")
     files = [next((f for name in own if (f := index.parent / name).is_file()), index.parent / own[0]) for own in names]
-    missing = next((file for file in files if not file.is_file() or file.parent != index.parent), None)
+    missing = next((file for file in files if not file.is_file() or not _is_within(file, index.parent)), None)
     if missing is not None or not files:
         raise InputError(f"{missing or index} is missing, or names no shard; copy the data set again")
     return files
+
+
+def _is_within(file: Path, folder: Path) -> bool:
+    """Whether a path stays in a folder, however it is written; a link may lead where it wants."""
+    return Path(os.path.abspath(file)).is_relative_to(os.path.abspath(folder))
 
 
 def read_mds(index: Path, columns: Sequence[str]) -> Iterator[tuple[Path, int, dict[str, Any]]]:
@@ -152,7 +161,7 @@ def read_mds(index: Path, columns: Sequence[str]) -> Iterator[tuple[Path, int, d
         for name, kind, _ in columns_of:
             if name in columns and kind not in DECODERS:
                 raise InputError(f"{file}: column {name!r} is {kind}, which is not read here; name a column of texts")
-        raw = _raw(file, shard)
+        raw = _raw(file, shard, index)
         try:
             (count,) = struct.unpack_from("<I", raw)
             offsets = np.frombuffer(raw, "<u4", count + 1, 4)
@@ -163,10 +172,10 @@ def read_mds(index: Path, columns: Sequence[str]) -> Iterator[tuple[Path, int, d
             yield file, number, values
 
 
-def _raw(file: Path, shard: Mapping[str, Any]) -> bytes:
+def _raw(file: Path, shard: Mapping[str, Any], index: Path) -> bytes:
     """The bytes of a shard, unpacked."""
     data = file.read_bytes()
-    if shard["raw_data"] and file.name == shard["raw_data"]["basename"]:
+    if shard["raw_data"] and file == index.parent / shard["raw_data"]["basename"]:
         whole = len(data) == shard["raw_data"]["bytes"]
     else:
         kind = str(shard["compression"]).partition(":")[0]

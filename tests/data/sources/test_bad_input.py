@@ -1,6 +1,7 @@
 """Bad input: each kind has one stated behaviour (docs/data.md), and nothing is lost without being listed."""
 
 import bz2
+import gzip
 import json
 import lzma
 
@@ -141,6 +142,31 @@ def test_every_compression_is_read_and_a_damaged_one_named(tmp_path):
         assert read(path)[0] == [Document("0", "", "soup")]
         path.write_bytes(path.read_bytes()[:-6])
         with pytest.raises(InputError, match=rf"{ending} cannot be decompressed"):
+            read(path)
+
+
+def zstd(raw):
+    stream = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(stream, "zstd") as file:
+        file.write(raw)
+    return stream.getvalue().to_pybytes()
+
+
+PACK = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd}
+
+
+@pytest.mark.parametrize("ending", PACK)
+def test_what_follows_a_compressed_stream_is_another_or_the_file_is_refused(tmp_path, ending):
+    pack, path = PACK[ending], tmp_path / f"x.jsonl.{ending}"
+    one, two = pack(GOOD * 2000), pack(GOOD * 3000)
+    filled = {"xz": bytes(8), "bz2": bytes(70_000)}.get(ending, b"")  # xz fills files up to a multiple of four bytes
+    for whole in (one + two, pack(b"") + two + one, pack(b"{") + pack(GOOD[1:]) + one + two, one + filled + two):
+        path.write_bytes(whole + filled)
+        assert len(read(path)[0]) in (5000, 5001)
+    damaged = two[:2] + bytes([two[2] ^ 0xFF]) + two[3:]
+    for rest in (damaged, two[:-6], two[:3], GOOD, b"x", filled + GOOD):
+        path.write_bytes(one + rest)
+        with pytest.raises(InputError, match=rf"x.jsonl.{ending} cannot be decompressed"):
             read(path)
 
 

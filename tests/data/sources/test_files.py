@@ -1,5 +1,6 @@
 """Which files a source stands for: splits by name, hidden files, what tools leave behind, saved data sets."""
 
+import gzip
 import json
 import os
 from pathlib import PurePath
@@ -13,6 +14,7 @@ from PIL import Image
 from thresher.artifacts import open_artifact
 from thresher.cli.main import main
 from thresher.data.images.image_examples import classes_of, prepare_images, read_images
+from thresher.data.mds import MdsShards
 from thresher.data.sources.named_splits import splits_of_rows, splits_of_tables
 from thresher.data.sources.skipped import Skipped
 from thresher.data.sources.source import Source
@@ -69,6 +71,12 @@ def test_splits_of_tables_go_by_the_words_of_their_names(paths, expected):
         (["cat/train_1.png", "cat/test_1.png", "dog/train_2.png"], ["train", "test", "train"]),
         (["a/test_x.txt", "a/train_y.txt", "a/z.txt"], [None, None, None]),  # files are rows: their names are their own
         (["a/test_x.txt", "b/test_y.txt"], [None, None]),
+        (["train/1.txt", "test/2.txt", "extra/3.txt"], ["train", "test", None]),  # `choose` decides
+        (["train.txt", "test.txt", "vocab.txt"], ["train", "test", None]),
+        (["train.py", "eval.py", "model.py"], [None] * 3),  # what they do, or are about
+        (["a/train.py", "b/test.py.gz"], [None, None]),
+        (["train.md", "Evaluation.RST", "index.md"], [None] * 3),
+        (["train/1.py", "test/2.py"], ["train", "test"]),
     ],
 )
 def test_splits_of_text_and_images_are_folders_that_every_path_has(paths, expected):
@@ -109,11 +117,25 @@ def test_a_folder_whose_splits_cannot_be_told_is_refused(tmp_path):
     put(tmp_path / "c", "corpus.jsonl", "test.jsonl")  # what is beside test is train
     assert texts(tmp_path / "c") == ["corpus.jsonl"]
     put(tmp_path / "d", "train/1.txt", "test/2.txt", "extra/3.txt")
-    with pytest.raises(InputError, match=r"beside the splits test, train stands extra"):
-        texts(tmp_path / "d")
+    for split in (None, "train", "test"):
+        with pytest.raises(InputError, match=r"the splits test, train and files that name none, such as .*extra/3.txt"):
+            texts(tmp_path / "d", split=split)
+    assert texts(tmp_path / "d", split="all") == ["extra/3.txt", "test/2.txt", "train/1.txt"]
+    assert len(texts(tmp_path / "d/*/*.txt", split="all")) == 3
     put(tmp_path / "e", "test/2.txt")
     with pytest.raises(InputError, match=r"has no split train; its splits are: test"):
         texts(tmp_path / "e")
+
+
+def test_a_folder_of_code_is_read_whatever_its_files_are_called(tmp_path):
+    put(tmp_path / "a", "train.py", "eval.py", "model.py", "README.md")
+    assert texts(tmp_path / "a") == ["README.md", "eval.py", "model.py", "train.py"]
+    for split in (None, "train"):
+        assert texts(tmp_path / "a/*.py", split=split) == ["eval.py", "model.py", "train.py"]
+    put(tmp_path / "a", "train/x.py", "test/x.py")  # folders may be splits
+    with pytest.raises(InputError, match=r"holds the splits test, train and files that name none, such as .*README.md"):
+        texts(tmp_path / "a")
+    assert len(texts(tmp_path / "a", split="all")) == 6
 
 
 def test_the_fingerprint_is_of_the_chosen_split_and_of_names_that_are_part_of_rows(tmp_path):
@@ -213,6 +235,47 @@ def test_a_folder_of_save_to_disk_gives_its_data_and_not_its_descriptions(tmp_pa
     os.remove(tmp_path / "one/data-00000-of-00001.arrow")
     with pytest.raises(InputError, match=r"is missing, which state.json beside it names"):
         texts(tmp_path / "one")
+
+
+def save_mds(folder, *words):
+    """An MDS folder of one shard, a row a word; what its index says of the shard."""
+    shards = MdsShards({"text": "str"}, 100)
+    for word in words:
+        shards.add({"text": word})
+    name, data = shards.rest()
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(data)
+    (folder / "index.json").write_text(shards.index())
+    return json.loads(shards.index())["shards"][0]
+
+
+def test_an_index_of_mds_may_name_shards_in_folders_but_none_elsewhere(tmp_path):
+    shards = [save_mds(tmp_path / "mds/0", "soup", "rope"), save_mds(tmp_path / "mds/1/2", "boat")]
+    for place, shard in zip(("0", "1/2"), shards, strict=True):  # as merge_index of `streaming` writes it
+        shard["raw_data"]["basename"] = f"{place}/{shard['raw_data']['basename']}"
+    index = tmp_path / "mds/index.json"
+    index.write_text(json.dumps({"version": 2, "shards": shards}))
+    assert texts(tmp_path / "mds") == ["soup", "rope", "boat"]
+    packed = gzip.compress((tmp_path / "mds/0/shard.00000.mds").read_bytes())
+    (tmp_path / "mds/0/shard.00000.mds").rename(tmp_path / "shard.00000.mds")
+    (tmp_path / "mds/0/shard.00000.mds.gz").write_bytes(packed)
+    shards[0] |= {"compression": "gz", "zip_data": {"basename": "0/shard.00000.mds.gz"}}
+    index.write_text(json.dumps({"version": 2, "shards": shards}))
+    assert texts(tmp_path / "mds") == ["soup", "rope", "boat"]
+    for elsewhere in ("../shard.00000.mds", "0/../../shard.00000.mds", str(tmp_path / "shard.00000.mds")):
+        shards[0]["raw_data"]["basename"] = elsewhere
+        index.write_text(json.dumps({"version": 2, "shards": shards}))
+        with pytest.raises(InputError, match=r"shard.00000.mds is missing, or names no shard"):
+            texts(tmp_path / "mds")
+
+
+def test_an_mds_folder_without_splits_is_train_alone(tmp_path):
+    save_mds(tmp_path / "mds", "soup")
+    for split in (None, "train", "training", "all"):
+        assert texts(tmp_path / "mds", split=split) == ["soup"]
+    for split in ("test", "trian"):
+        with pytest.raises(InputError, match=rf"mds has no split '{split}'; its splits are: train"):
+            texts(tmp_path / "mds", split=split)
 
 
 def save(path, colour=0):

@@ -4,11 +4,15 @@ import gzip
 import json
 import math
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import Tokenizer, models
 
+from thresher.data.megatron import write_bin, write_idx
+from thresher.data.sources import lines
 from thresher.data.sources.skipped import Skipped
 from thresher.data.sources.source import Source
 from thresher.data.text.columns import TextColumns
@@ -110,7 +114,11 @@ def test_only_line_feeds_and_carriage_returns_end_lines(tmp_path, letter):
         ('{"text": "a"}\n{"text": NaN}\n', "row 2: column 'text' holds NaN, not text"),
         ('{"text": "a\x00"}\n{"text": "b"}\n', "line 1 is not JSON (Invalid control character"),
         ('{"Text": "a"}\n', "has no column 'text'; its columns are: Text (did you mean 'Text'?)"),
-        ('{"data": [{"body": "a"}]}', "has no column 'text'; its columns are: data"),
+        ('{"data": [{"body": "a"}]}', "row 1 of 'data' has no column 'text'; its columns are: body"),
+        ('{"body": "a", "data": [{"id": 1}]}', "line 1 has no column 'text'; its columns are: body, data"),
+        ('{"data": [{"text": "a"}, {"body": "b"}]}', "row 2 of 'data' has no column 'text'; its columns are: body"),
+        ('{"data": [{"text": "a"}, {"text": "b", "m": [{"k": 1, "k": 2}]}]}', "row 2 of 'data' has the key 'k' twice"),
+        ('{"data": [{"text": "a"}], "m": {"k": 1, "k": 2}}', "x.json has the key 'k' twice in one object"),
         ('{"text": {"0": "a"}}', "column 'text' holds objects (fields 0), not text"),
         ('{"text": ["a", "b"]}', "column 'text' holds lists, not text"),
         ('{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "holds rows in 'train', 'test'; write those"),
@@ -126,11 +134,38 @@ def test_json_that_cannot_be_rows_is_named_in_one_line(tmp_path, content, said):
     assert said in str(error.value) and "x.json" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_rows_of_an_array_that_cannot_be_used_are_skipped_and_counted(tmp_path):
+@pytest.mark.parametrize("around", ["{}", '{{"data": {}}}', '{{"version": "1.1", "data": {}, "tags": [{{"a": 1}}]}}'])
+@pytest.mark.parametrize("turn", range(5))
+def test_rows_of_an_array_that_cannot_be_used_are_skipped_and_counted(tmp_path, around, turn):
     skipped = Skipped()
-    rows = '[{"text": "a"}, 3, {"body": "b"}, {"text": "c", "text": "d"}, {"text": "e"}]'
-    assert read(write(tmp_path / "x.json", rows), "skip", skipped) == [("0", "a"), ("4", "e")]
+    rows = ['{"text": "a"}', "3", '{"body": "b"}', '{"text": "c", "text": "d"}', '{"text": "e"}']
+    rows = rows[turn:] + rows[:turn]  # whichever is the first
+    good = [(str(place), row[10]) for place, row in enumerate(rows) if row in ('{"text": "a"}', '{"text": "e"}')]
+    assert read(write(tmp_path / "x.json", around.format(f"[{', '.join(rows)}]")), "skip", skipped) == good
     assert skipped.counts == {"not an object": 1, "no column text": 1, "a key twice": 1}
+
+
+def test_a_key_twice_beside_the_rows_of_an_object_is_listed_and_costs_no_row(tmp_path):
+    skipped = Skipped()
+    content = '{"m": {"k": 1, "k": 2}, "data": [{"text": "a"}, {"text": "b", "text": "c"}]}'
+    assert read(write(tmp_path / "x.json", content), "skip", skipped) == [("0", "a")]
+    assert skipped.counts == {"a key twice": 2}
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ({"text": "soup", "answers": [{"start": 3}]}, None),
+        ({"meta": {"title": "soup"}, "data": [{"text": "rope"}]}, None),
+        ({"a": [{"text": "soup"}], "b": [{"text": "rope"}]}, None),
+        ({"tags": ["soup"], "data": [{"text": "rope"}]}, None),
+        ({"data": [{"text": "soup"}, {"body": "rope"}]}, [{"text": "soup"}, {"body": "rope"}]),
+        ({"count": 1, "more": None, "none": [], "data": [{"text": "soup"}]}, [{"text": "soup"}]),
+    ],
+)
+def test_a_lone_object_read_for_all_its_text_loses_none(tmp_path, content, rows):
+    path = write(tmp_path / "x.json", json.dumps(content))
+    assert list(Source((str(path),)).rows([])) == (rows or [content])
 
 
 @pytest.mark.parametrize(
@@ -189,13 +224,43 @@ def test_a_quote_left_open_is_refused_even_where_bad_rows_are_skipped(tmp_path):
             read(path, policy)
 
 
-def test_a_text_file_with_a_nul_byte_is_no_text(tmp_path):
-    write(tmp_path / "a.txt", b"soup and\0rope")
+@pytest.mark.parametrize("place", [0, 3, 8])
+def test_a_text_file_with_a_nul_byte_is_no_text(tmp_path, place):
+    write(tmp_path / "a.txt", b"soup and"[:place] + b"\0rope")
     write(tmp_path / "b.txt", b"boat")
-    with pytest.raises(InputError, match=r"a.txt holds a NUL byte at character 8: it is no text"):
+    said = "a.txt holds a NUL byte at character 8: it is no text" if place == 8 else "a.txt has a NUL byte at its start"
+    with pytest.raises(InputError, match=said):
         read(tmp_path)
+    for policy in ("skip", "replace"):
+        skipped = Skipped()
+        assert read(tmp_path, policy, skipped) == [("b.txt", "boat")] and skipped.counts == {"NUL byte": 1}
+
+
+def test_a_nul_byte_at_the_start_of_a_table_costs_its_line_but_a_header_is_refused(tmp_path):
     skipped = Skipped()
-    assert read(tmp_path, "skip", skipped) == [("b.txt", "boat")] and skipped.counts == {"NUL byte": 1}
+    rows = read(write(tmp_path / "x.jsonl", b'\0{"text": "a"}\n{"text": "b"}\n'), "skip", skipped)
+    assert rows == [("1", "b")] and skipped.counts == {"not JSON": 1}
+    for content in (b"\0text\nsoup\n", "text\nsoup\n".encode("utf-16-le"), b"text,n\0\nsoup,1\n"):
+        with pytest.raises(InputError, match="line 1, its header, holds a NUL byte: UTF-16 without a byte order mark"):
+            read(write(tmp_path / "x.csv", content), "skip")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_only_lines_that_are_rows_are_held_to_the_length_of_one(tmp_path, monkeypatch, encoding):
+    monkeypatch.setattr(lines, "LONGEST_LINE", 200)
+    row, texts = json.dumps({"text": "soup " * 10}), ["soup " * 10] * 9
+    array = f"[{', '.join([row] * 9)}]"
+    for name, content in (("array", array), ("data", f'{{"data": {array}}}')):
+        path = write(tmp_path / f"{name}.json", content.encode(encoding))
+        assert [text for _, text in read(path)] == texts
+    assert read(write(tmp_path / "x.txt", ("soup " * 90).encode(encoding))) == [("x.txt", "soup " * 90)]
+    long = json.dumps({"text": "soup " * 90})
+    for content in (f"{long}\n{row}\n", f"{row}\n{long}\n", f"{row}\n{array}\n"):
+        with pytest.raises(InputError, match=r"x.jsonl has a line of more than .* a line is a row"):
+            read(write(tmp_path / "x.jsonl", content.encode(encoding)))
+    monkeypatch.setattr(lines, "LONGEST_TEXT", 500)
+    with pytest.raises(InputError, match=r"array.json holds more than .* cut it into files, or into JSON lines"):
+        read(tmp_path / "array.json")
 
 
 def test_both_formats_of_arrow_are_read_and_a_damaged_one_named(tmp_path):
@@ -218,6 +283,21 @@ def test_both_formats_of_arrow_are_read_and_a_damaged_one_named(tmp_path):
         writer.write_table(empty)
     with pytest.raises(InputError, match=r"x.arrow is empty: it has no rows"):
         read(tmp_path / "x.arrow")
+
+
+def test_tokens_of_megatron_are_those_of_a_vocabulary_with_holes(tmp_path):
+    words = {"[UNK]": 1, "soup": 2, "rope": 3, "boat": 10}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(["</s>"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    end, skipped = tokenizer.token_to_id("</s>"), Skipped()
+    documents = [[2, 10, end], [3], [2, 7], [11], [-1], []]
+    lengths = write_bin(tmp_path / "x.bin", [np.array(tokens, int) for tokens in documents], 4)
+    write_idx(tmp_path / "x.idx", lengths, 4)
+    assert read(tmp_path / "x.idx", "skip", skipped) == [("0", "soup boat"), ("1", "rope")]
+    assert skipped.counts == {"unknown token": 3, "empty": 1}
+    with pytest.raises(InputError, match=r"x.idx row 3 has the token 7, which tokenizer.json does not have"):
+        read(tmp_path / "x.idx")
 
 
 def test_columns_of_every_kind_of_text_are_text(tmp_path):

@@ -8,7 +8,9 @@ import pytest
 
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
+from thresher.data.preparing import overlap_between
 from thresher.data.sources.source import Source
+from thresher.data.text.columns import TextColumns
 from thresher.data.text.documents import Document, read_whole_rows
 from thresher.data.text.overlap import Finder, find_overlap, words_of
 from thresher.errors import InputError
@@ -117,6 +119,20 @@ def test_the_commands_report_a_leak_and_remove_it(leaking, capsys):
     assert pool.artifact.facts["skipped"] == {"overlaps target t": 1}
     (row,) = pq.read_table(leaking / "pool" / "skipped.parquet").to_pylist()
     assert (row["id"], row["reason"]) == ("sailing-4", "overlaps target t")
+
+
+def test_the_text_of_a_target_that_is_one_object_is_looked_at_beside_its_lists(leaking):
+    row = {"q": LEAK, "answers": [{"text": "he counted boats", "start": 3}]}
+    for rows in ([row], [row, row | {"q": "another"}]):
+        write(leaking / "one.jsonl", rows)
+        found = overlap_between(
+            Source((str(leaking / "pool.jsonl"),)),
+            TextColumns(id="id"),
+            {"t": leaking / "one.jsonl"},
+            out=leaking / f"overlap-{len(rows)}",
+        )
+        facts = found.facts["targets"]["t"]
+        assert (facts["examples"], facts["examples_hit"], facts["documents_hit"]) == (len(rows), 1, 1)
 
 
 @pytest.mark.parametrize("decontaminate", [False, True])

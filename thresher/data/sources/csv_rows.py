@@ -63,6 +63,11 @@ def _header(lines: _Lines, file: Path, columns: Sequence[str]) -> tuple[list[str
     if stated:
         lines.record, first = [], _not_blank(lines)
     start = lines.number
+    if "\0" in first:
+        raise InputError(
+            f"{file} line {start}, its header, holds a NUL byte: UTF-16 without a byte order mark, or no text; "
+            "convert it to UTF-8"
+        )
     usual = stated[1] if stated else "\t" if ".tsv" in [suffix.lower() for suffix in file.suffixes] else ","
     found: dict[str, list[str]] = {}
     for delimiter in (usual,) if stated else dict.fromkeys((usual, *DELIMITERS)):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from thresher.data.sources.compressed import OPENERS
 from thresher.data.sources.folders import is_hidden, walk, without_descriptions
-from thresher.data.sources.lines import OPENERS
 from thresher.data.sources.named_splits import ALL, check_split, choose, splits_of_rows, splits_of_tables
 from thresher.data.sources.training_formats import beside, mds_indexes
 from thresher.errors import InputError
@@ -138,7 +138,7 @@ def _in_folder(root: Path, entries: list[Path], split: str | None, name: str | N
         splits = splits_of_tables(paths)
     else:
         splits = splits_of_rows(paths, named=bool(found.metadata) or found.reader == "text")
-        found.in_splits = any(splits)
+        found.in_splits = all(splits)
     _keep(found, splits, split, name=name, given=matches and len({*splits}) == 1)
     return found
 
@@ -150,14 +150,14 @@ def _leave_card(found: Found, root: Path) -> None:
     """
     about = [file for file in found.files if file.parent == root and file.stem.upper() in ABOUT]
     rest = [file for file in found.files if file not in set(about)]
-    in_splits = rest and any(splits_of_rows([PurePath(file.relative_to(root)) for file in rest], named=True))
+    in_splits = rest and all(splits_of_rows([PurePath(file.relative_to(root)) for file in rest], named=True))
     dropped = [file for file in about if in_splits or (rest and file.read_bytes()[:4] in (b"---\n", b"---\r"))]
     found.files = [file for file in found.files if file not in set(dropped)]
     found.left_out += [(file, "about the data") for file in dropped]
 
 
 def _keep(found: Found, splits: list[str | None], split: str | None, *, name: str, given: bool) -> None:
-    chosen = choose(splits, split, name=name, given=given)
+    chosen = choose(found.files, splits, split, name=name, given=given)
     others = zip(found.files, splits, chosen, strict=True)
     found.left_out += [(file, f"of the split {own or 'train'}") for file, own, keep in others if not keep]
     found.files = [file for file, keep in zip(found.files, chosen, strict=True) if keep]

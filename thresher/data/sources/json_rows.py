@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from thresher.data.sources.lines import LONGEST_TEXT, MARK, text_lines
+from thresher.data.sources.lines import MARK, text_lines, whole_text
 from thresher.data.sources.rows import Row
 from thresher.data.sources.skipped import BadRows
 from thresher.data.sources.values import no_column, take
@@ -34,7 +34,7 @@ def read_json(files: Sequence[Path], columns: Sequence[str], bad: BadRows, whole
 
 def _has_lines(file: Path, bad: BadRows) -> bool:
     """Whether each line is a value. Else the file is one: an array, an object, or several, over lines as they fall."""
-    lines = (stripped for line in text_lines(file, bad) if (stripped := line.strip(BLANK)))
+    lines = (stripped for line in text_lines(file, bad, rows=False) if (stripped := line.strip(BLANK)))
     start = list(islice(lines, 2))
     if not start or start[0][0] == "[":
         return not start
@@ -46,7 +46,7 @@ def _has_lines(file: Path, bad: BadRows) -> bool:
     if start[0][0] != "{":
         return True
     try:  # an object that its first line does not end, or a damaged line
-        next(_Decoder().values("".join(text_lines(file, bad))))
+        next(_Decoder().values(whole_text(file, bad)))
         return False
     except (ValueError, RecursionError):
         return True
@@ -65,17 +65,18 @@ def _by_line(file: Path, columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
             message = f"{file} line {number} is not JSON ({error}); repair that line, or remove it"
             bad("not JSON", message, file=str(file), row=number)
         else:
-            values = _checked(value, decoder.twice, f"{file} line {number}", file, number, columns, bad)
+            twice = decoder.twice_in(value)
+            values = _checked(value, twice, f"{file} line {number}", file, number, columns, bad)
         yield Row(str(file), number, values)
 
 
 def _by_value(file: Path, columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
-    decoder, text = _Decoder(), "".join(_bounded(text_lines(file, bad), file))
+    decoder, text = _Decoder(), whole_text(file, bad)
     found = decoder.values(text)
     try:
         first = list(islice(found, 2))
         if len(first) == 1 and isinstance(first[0][0], dict) and not first[0][2]:
-            yield from _alone(file, first[0][0], first[0][1], columns, bad)
+            yield from _alone(file, first[0][0], decoder, columns, bad)
             return
         for number, (value, twice, _) in enumerate(_chain(first, found), start=1):
             values = _checked(value, twice, f"{file} row {number}", file, number, columns, bad)
@@ -88,32 +89,59 @@ def _by_value(file: Path, columns: Sequence[str], bad: BadRows) -> Iterator[Row]
         raise InputError(f"{file} line {place} is not JSON ({reason}); repair it") from None
 
 
-def _bounded(lines: Iterator[str], file: Path) -> Iterator[str]:
-    """The lines of a file that is read whole; InputError where they are too many to be held."""
-    held = 0
-    for line in lines:
-        held += len(line)
-        if held > LONGEST_TEXT:
-            raise InputError(f"{file} holds more than {LONGEST_TEXT >> 30} GiB of text; write it as JSON lines")
-        yield line
-
-
-def _alone(file: Path, value: dict, twice: str | None, columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
+def _alone(file: Path, value: dict, decoder: "_Decoder", columns: Sequence[str], bad: BadRows) -> Iterator[Row]:
     """A file that is one object: a row, or its one field that holds the rows ({"data": [...]})."""
-    lists = {name: own for name, own in value.items() if isinstance(own, list) and own and isinstance(own[0], dict)}
-    if (columns and take(dict(value), columns) is not None) or not columns:
-        fitting = [name for name, own in lists.items() if take(dict(own[0]), columns) is None]
-        if len(fitting) == 1:
-            if twice is not None:
-                _checked(value, twice, str(file), file, None, (), bad)
-            for number, row in enumerate(lists[fitting[0]], start=1):
-                where = f"{file} row {number} of {fitting[0]!r}"
-                yield Row(str(file), number, _checked(row, None, where, file, number, columns, bad))
-            return
-        if len(fitting) > 1:
-            names = ", ".join(map(repr, fitting))
-            raise InputError(f"{file} holds rows in {names}; write those that are meant to a file of their own")
-    yield Row(str(file), 1, _checked(value, twice, f"{file} line 1", file, 1, columns, bad))
+    name = _rows_in(value, columns, file)
+    if name is None:
+        yield Row(str(file), 1, _checked(value, decoder.twice_in(value), f"{file} line 1", file, 1, columns, bad))
+        return
+    rows = value[name]
+    twice = decoder.twice_in(value, but=rows)
+    if twice is not None:
+        _checked(value, twice, str(file), file, None, (), bad)
+    for number, row in enumerate(rows, start=1):
+        where = f"{file} row {number} of {name!r}"
+        yield Row(str(file), number, _checked(row, decoder.twice_in(row), where, file, number, columns, bad))
+
+
+def _rows_in(value: dict, columns: Sequence[str], file: Path) -> str | None:
+    """The field of a lone object that holds the rows; None where the object is a row itself.
+
+    It is the list in which any row has the columns, so that the others are judged like rows of an array; else, and
+    where no columns are asked for, the only list of objects, if no text of several words beside it would be lost.
+    """
+    if columns and take(dict(value), columns) is None:
+        return None
+    lists = {name: own for name, own in value.items() if isinstance(own, list) and any(map(_is_object, own))}
+    fitting = [name for name, own in lists.items() if columns and any(_has(row, columns) for row in own)]
+    if len(fitting) > 1:
+        names = ", ".join(map(repr, fitting))
+        raise InputError(f"{file} holds rows in {names}; write those that are meant to a file of their own")
+    if fitting:
+        return fitting[0]
+    lone = next(iter(lists)) if len(lists) == 1 else None
+    beside = [own for name, own in value.items() if name != lone]
+    return None if any(isinstance(part, str) and len(part.split()) > 1 for part in _parts(beside)) else lone
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _has(row: Any, columns: Sequence[str]) -> bool:
+    return isinstance(row, dict) and take(dict(row), columns) is None
+
+
+def _parts(value: Any, but: Any = None) -> Iterator[Any]:
+    """A value and all that is in it, the outer before the inner, without what is `but`."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if but is not None and part is but:
+            continue
+        yield part
+        if isinstance(part, dict | list):
+            waiting.extend(part.values() if isinstance(part, dict) else part)
 
 
 def _checked(
@@ -133,21 +161,28 @@ def _checked(
 
 
 class _Decoder:
-    """JSON values one after another; `twice` is a key that the last one has twice in one object."""
+    """JSON values one after another; of the last one it knows which objects have a key twice."""
 
     def __init__(self) -> None:
-        self.twice: str | None = None
+        self._twice: dict[int, tuple[dict, str]] = {}  # by id(), each kept so that it stays the only one with it
         self._decoder = json.JSONDecoder(object_pairs_hook=self._object)
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
             keys = [key for key, _ in pairs]
-            self.twice = next(key for key in keys if keys.count(key) > 1)
+            self._twice[id(made)] = made, next(key for key in keys if keys.count(key) > 1)
         return made
 
+    def twice_in(self, value: Any, but: Any = None) -> str | None:
+        """A key that an object in `value`, the last value or a part of it, has twice; `but` is not looked at."""
+        for part in _parts(value, but) if self._twice else ():
+            if id(part) in self._twice:
+                return self._twice[id(part)][1]
+        return None
+
     def decode(self, line: str) -> Any:
-        self.twice = None
+        self._twice = {}
         return self._decoder.decode(line)
 
     def values(self, text: str) -> Iterator[tuple[Any, str | None, bool]]:
@@ -158,7 +193,7 @@ class _Decoder:
                 place = _skip(text, place + 1)
                 while text[place : place + 1] != "]":
                     value, place = self._next(text, place)
-                    yield value, self.twice, True
+                    yield value, self.twice_in(value), True
                     if text[place : place + 1] == "]":
                         break
                     if text[place : place + 1] != ",":
@@ -169,10 +204,10 @@ class _Decoder:
                 place = _skip(text, place + 1)
             else:
                 value, place = self._next(text, place)
-                yield value, self.twice, False
+                yield value, self.twice_in(value), False
 
     def _next(self, text: str, place: int) -> tuple[Any, int]:
-        self.twice = None
+        self._twice = {}
         value, end = self._decoder.raw_decode(text, place)
         return value, _skip(text, end)
 

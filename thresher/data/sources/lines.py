@@ -1,22 +1,17 @@
-"""Bytes of a file into text: decompressed by its ending, decoded as its byte order mark says, cut into lines.
+"""Bytes of a file into text: decoded as its byte order mark says, cut into lines.
 
 A line ends with a line feed, a carriage return, or both; other characters that Unicode calls line ends (U+2028, form
 feed) are text. Without a mark a file is UTF-8.
 """
 
-import bz2
 import codecs
-import gzip
 import io
-import lzma
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
+from thresher.data.sources.compressed import open_bytes
 from thresher.data.sources.skipped import BadRows
 from thresher.errors import InputError
 
@@ -35,15 +30,19 @@ LONGEST_TEXT = 2**31
 """Bytes of a file that is read whole, once it is decompressed."""
 
 
-def text_lines(file: Path, bad: BadRows) -> Iterator[str]:
+def text_lines(file: Path, bad: BadRows, *, rows: bool = True) -> Iterator[str]:
     """The lines of a file, each with its end; InputError for a file without any, or that is not in its encoding.
 
-    Where bad rows are not refused, bytes that are not UTF-8 are kept as lone surrogates.
+    Where bad rows are not refused, bytes that are not UTF-8 are kept as lone surrogates. `rows` says that lines are
+    rows, and none may be longer than one can be; else one may be as long as a file that is read whole.
     """
     with open_bytes(file) as opened:
-        mark, encoding = _mark_of(opened.peek(4)[:4], file)  # type: ignore[attr-defined]
+        mark, encoding = _mark_of(opened.peek(4)[:4], file, bad)  # type: ignore[attr-defined]
         position = len(opened.read(mark))
-        lines = _utf8_lines(opened, file, position, bad) if encoding == "utf-8" else _wide(opened, file, encoding, bad)
+        if encoding == "utf-8":
+            lines = _utf8_lines(opened, file, position, bad, rows)
+        else:
+            lines = _wide(opened, file, encoding, bad, rows)
         empty = True
         for line in lines:
             empty = False
@@ -57,40 +56,38 @@ def whole_text(file: Path, bad: BadRows) -> str:
     with open_bytes(file) as opened:
         raw = opened.read(LONGEST_TEXT + 1)
     if len(raw) > LONGEST_TEXT:
-        raise InputError(f"{file} holds more than {LONGEST_TEXT >> 30} GiB of text; cut it into files")
-    mark, encoding = _mark_of(raw[:4], file)
+        raise _too_long(file)
+    mark, encoding = _mark_of(raw[:4], file, bad)
     if encoding == "utf-8":
         return _decode(raw[mark:], file, mark, bad)
-    return "".join(_wide(BufferedReader(io.BytesIO(raw[mark:])), file, encoding, bad))  # type: ignore[arg-type]
+    return "".join(_wide(BufferedReader(io.BytesIO(raw[mark:])), file, encoding, bad, rows=False))  # type: ignore[arg-type]
 
 
-def _mark_of(start: bytes, file: Path) -> tuple[int, str]:
-    """How many bytes the mark has, and the encoding."""
+def _mark_of(start: bytes, file: Path, bad: BadRows) -> tuple[int, str]:
+    """How many bytes the mark has, and the encoding. Where bad rows are not refused, a NUL byte is left to the rows."""
     for mark, encoding in MARKS:
         if start.startswith(mark):
             return len(mark), encoding
-    if b"\0" in start:
+    if b"\0" in start and bad.refuses:
         raise InputError(
             f"{file} has a NUL byte at its start: UTF-16 without a byte order mark, or no text; convert it to UTF-8"
         )
     return 0, "utf-8"
 
 
-def _utf8_lines(opened: BufferedIOBase, file: Path, position: int, bad: BadRows) -> Iterator[str]:
-    while raw := opened.readline(LONGEST_LINE + 1):
-        _check_length(raw, file)
+def _utf8_lines(opened: BufferedIOBase, file: Path, position: int, bad: BadRows, rows: bool) -> Iterator[str]:
+    while raw := _line(opened, file, rows):
         # bytes.splitlines knows the three line ends alone, str.splitlines many more.
         for line in raw.splitlines(keepends=True) if b"\r" in raw[:-2] else (raw,):
             yield _decode(line, file, position, bad)
             position += len(line)
 
 
-def _wide(opened: BufferedIOBase, file: Path, encoding: str, bad: BadRows) -> Iterator[str]:
+def _wide(opened: BufferedIOBase, file: Path, encoding: str, bad: BadRows, rows: bool) -> Iterator[str]:
     errors = "strict" if bad.refuses else "surrogatepass"
     reader = io.TextIOWrapper(opened, encoding, errors, newline="")  # type: ignore[arg-type]
     try:
-        while line := reader.readline(LONGEST_LINE + 1):
-            _check_length(line, file)
+        while line := _line(reader, file, rows):
             yield line
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is not {encoding.upper()}, as its mark says ({error.reason}); convert it") from None
@@ -99,9 +96,19 @@ def _wide(opened: BufferedIOBase, file: Path, encoding: str, bad: BadRows) -> It
             reader.detach()
 
 
-def _check_length(line: bytes | str, file: Path) -> None:
-    if len(line) > LONGEST_LINE:
-        raise InputError(f"{file} has a line of more than {LONGEST_LINE >> 20} MiB; cut it, a line is a row")
+def _line(opened: Any, file: Path, rows: bool) -> Any:
+    """The next line; nothing at the end. InputError for one that is too long for a row, or to be held at all."""
+    longest = LONGEST_LINE if rows else LONGEST_TEXT
+    line = opened.readline(longest + 1)
+    if len(line) <= longest:
+        return line
+    if not rows:
+        raise _too_long(file)
+    raise InputError(f"{file} has a line of more than {LONGEST_LINE >> 20} MiB; cut it, a line is a row")
+
+
+def _too_long(file: Path) -> InputError:
+    return InputError(f"{file} holds more than {LONGEST_TEXT >> 30} GiB of text; cut it into files, or into JSON lines")
 
 
 def _decode(raw: bytes, file: Path, position: int, bad: BadRows) -> str:
@@ -113,38 +120,3 @@ def _decode(raw: bytes, file: Path, position: int, bad: BadRows) -> str:
             f"{file} is not UTF-8 at byte {position + error.start}; convert it (iconv -t UTF-8), leave it out, "
             "or have bad_rows skip or replace it"
         ) from None
-
-
-class open_bytes:
-    """A file as bytes, decompressed where its ending says so; a damaged one is named."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __enter__(self) -> BufferedIOBase:
-        self.opened = OPENERS.get(self.file.suffix.lower(), _open_plain)(self.file)
-        return self.opened
-
-    def __exit__(self, kind, error, _) -> None:
-        self.opened.close()
-        broken = isinstance(error, EOFError | lzma.LZMAError | zlib.error) or (
-            isinstance(error, OSError) and self.file.suffix.lower() in OPENERS and not error.errno
-        )
-        if broken:
-            raise InputError(f"{self.file} cannot be decompressed ({error}); write it again") from None
-
-
-def _open_plain(file: Path) -> BufferedIOBase:
-    return open(file, "rb")
-
-
-def _open_zstd(file: Path) -> BufferedIOBase:
-    return BufferedReader(pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"), 2**16)  # type: ignore[arg-type]
-
-
-OPENERS: dict[str, Callable[[Path], Any]] = {
-    ".gz": gzip.open,
-    ".bz2": bz2.open,
-    ".xz": lzma.open,
-    ".zst": _open_zstd,
-}

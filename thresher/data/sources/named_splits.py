@@ -19,6 +19,8 @@ WORDS = {
 }
 ALL = "all"
 """Asks for every split."""
+NAMED_BY_CONTENT = {".py", ".md", ".rst"}
+"""Endings of files whose own name says what they are about: `train.py` and `test.md` are no splits."""
 SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}")
 SEPARATORS = re.compile(r"[-._ 0-9]+")
 
@@ -48,7 +50,7 @@ def splits_of_rows(paths: Sequence[PurePath], *, named: bool = False) -> list[st
     word for one in every path, train and others.
 
     `named` says that classes are named otherwise than by folders; without it a lone folder `train` with images right
-    in it is a class. InputError where folders that name splits stand beside others.
+    in it is a class. Where train and others stand beside what names no split, that has none: `choose` decides on it.
     """
     nothing: list[str | None] = [None] * len(paths)
     for depth in range(min((len(path.parts) for path in paths), default=0)):
@@ -58,17 +60,17 @@ def splits_of_rows(paths: Sequence[PurePath], *, named: bool = False) -> list[st
             is_class = len(set(found)) == 1 and not named and any(len(path.parts) == depth + 2 for path in paths)
             return nothing if is_class else found
         if len({split for split in found if split}) > 1 and "train" in found:
-            odd = parts[found.index(None)]
-            splits = ", ".join(sorted({part for part, split in zip(parts, found, strict=True) if split}))
-            raise InputError(f"beside the splits {splits} stands {odd}, which names none; move it, or name the folders")
+            return found
         words = [_word_in(part) for part in parts]
         if all(words) and len(set(words)) > 1 and "train" in words:
             return words
     return nothing
 
 
-def choose(splits: Sequence[str | None], asked: str | None, *, name: str, given: bool) -> list[bool]:
-    """Which files belong to the split that is asked for, or to the only sensible one: train.
+def choose(
+    files: Sequence[PurePath], splits: Sequence[str | None], asked: str | None, *, name: str, given: bool
+) -> list[bool]:
+    """Which of `files`, in `splits`, belong to the split that is asked for, or to the only sensible one: train.
 
     Files that name no split are train where no other is. `given` says that the person chose the files (their names, or
     a pattern that only one split fits), so that without a question all of them are meant.
@@ -81,7 +83,8 @@ def choose(splits: Sequence[str | None], asked: str | None, *, name: str, given:
         return [True] * len(splits)
     if None in splits and "train" in there and not (given and asked is None):
         raise InputError(
-            f"{name} holds the splits {', '.join(there)} and files that name none; give the files, or split = {ALL}"
+            f"{name} holds the splits {', '.join(there)} and files that name none, such as "
+            f"{files[splits.index(None)]}; move those, give the files one by one, or pass split = {ALL}"
         )
     own = [split or "train" for split in splits]
     there = sorted(set(own))
@@ -125,7 +128,11 @@ def _word_in(part: str) -> str | None:
 
 
 def _part(path: PurePath, depth: int) -> str:
-    return path.parts[depth] if depth < len(path.parts) - 1 else _stem(path)
+    """The name of a folder, or of the file without its endings; empty where that names no split."""
+    if depth < len(path.parts) - 1:
+        return path.parts[depth]
+    endings = {suffix.lower() for suffix in path.suffixes[-2:]}  # the last may be a compression's
+    return "" if endings & NAMED_BY_CONTENT else _stem(path)
 
 
 def _stem(path: PurePath) -> str:

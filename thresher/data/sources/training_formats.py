@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Bool, Integer
 from tokenizers import Tokenizer
 
 from thresher.data.mds import INDEX, mds_files, read_mds
@@ -21,6 +23,8 @@ def mds_indexes(root: Path, split: str | None) -> list[Path]:
     Raises InputError for a split that is not there.
     """
     if _is_mds(root / INDEX):
+        if split != ALL:
+            check_split(split, ["train"], str(root))
         return [root / INDEX]
     there = {index.parent.name: index for index in sorted(root.glob(f"*/{INDEX}")) if _is_mds(index)}
     if not there:
@@ -72,14 +76,15 @@ def read_megatron_rows(
         if file is None:
             raise InputError(f"{index} holds tokens; lay the {TOKENIZER} that made them beside it")
         tokenizer = Tokenizer.from_file(str(file))
-        size = tokenizer.get_vocab_size()
+        known = _known_tokens(tokenizer)
         for column in columns:
             if column != "text":
                 raise InputError(f"{index} {no_column(column, ['text'])}")
         for number, tokens in enumerate(read_documents_of(index), start=1):
             values: dict | None = None
-            if len(tokens) and not 0 <= tokens.min() <= tokens.max() < size:
-                message = f"{index} row {number} has the token {tokens.max()}, but {file.name} has {size}"
+            unknown = _first_unknown(tokens, known)
+            if unknown is not None:
+                message = f"{index} row {number} has the token {unknown}, which {file.name} does not have"
                 bad("unknown token", f"{message}; give the tokenizer that made them", file=str(index), row=number)
             else:
                 text = tokenizer.decode(tokens.tolist(), skip_special_tokens=True)
@@ -89,6 +94,20 @@ def read_megatron_rows(
                 else:
                     values = {"text": text}
             yield Row(str(index), number, values)
+
+
+def _known_tokens(tokenizer: Tokenizer) -> Bool[np.ndarray, "v"]:
+    """Whether each id below the largest is a token, added ones too: a vocabulary may have holes."""
+    ids = list(tokenizer.get_vocab().values())
+    known = np.zeros(max(ids, default=-1) + 1, dtype=bool)
+    known[ids] = True
+    return known
+
+
+def _first_unknown(tokens: Integer[np.ndarray, "t"], known: Bool[np.ndarray, "v"]) -> int | None:
+    inside = (tokens >= 0) & (tokens < len(known))
+    inside[inside] = known[tokens[inside]]
+    return None if inside.all() else int(tokens[~inside][0])
 
 
 def _breaks(tokenizer: Tokenizer, tokens: Sequence[int], text: str) -> bool:
