@@ -5,11 +5,14 @@ from dataclasses import asdict
 
 import pytest
 
-from thresher.canonical import hash_json
 from thresher.data.examples import open_examples
 from thresher.data.preparing import TextPart, learn_tokenizer, overlap_between, prepare_documents
 from thresher.data.sources.source import Source
 from thresher.data.text.columns import TextColumns
+from thresher.errors import InputError
+from thresher.studies.preparation import _TextParts
+from thresher.studies.study import PoolTable, Study, TargetTable
+from thresher.workspace import Workspace
 
 WORDS = "boil the rice with salt and stir the soup then bake the bread in a hot oven".split()
 
@@ -38,13 +41,52 @@ def test_a_part_with_nobody_in_it_is_empty(source):
 def test_requests_stay_what_they_are_so_that_artefacts_are_found_again(source, tmp_path):
     part = TextPart(source=source, columns=COLUMNS, part=(0.0, 0.5), seed=3)
     tokenizer = learn_tokenizer(part, vocab_size=300, out=tmp_path / "tokenizer")
-    columns = hash_json(asdict(COLUMNS))
-    inputs = {"source": source.fingerprint(), "columns": columns, "part": hash_json([0.0, 0.5, 3])}
-    assert tokenizer.meta["inputs"] == inputs
-    pool = prepare_documents(part, tokenizer=tokenizer.path, sequence_length=16, out=tmp_path / "pool")
     config = {"columns": json.loads(json.dumps(asdict(COLUMNS))), "part": [0.0, 0.5], "bad_rows": "refuse"}
+    assert tokenizer.meta["config"] == {**config, "vocab_size": 300} and tokenizer.meta["seed"] == 3
+    assert tokenizer.meta["inputs"] == {"source": source.fingerprint()}
+    pool = prepare_documents(part, tokenizer=tokenizer.path, sequence_length=16, out=tmp_path / "pool")
     assert pool.meta["config"] == {**config, "pack": True, "sequence_length": 16, "limit": None}
     assert set(pool.meta["inputs"]) == {"source", "tokenizer"} and pool.meta["seed"] == 3
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A pool whose last document leaks the target's, and is not UTF-8; and that target."""
+    pool, target, leak = tmp_path / "broken.jsonl", tmp_path / "target.jsonl", " ".join(f"word{n}" for n in range(30))
+    clean = "".join(json.dumps({"text": f"{' '.join(WORDS)} {n}"}) + "\n" for n in range(9))
+    pool.write_bytes(clean.encode() + b'{"text": "caf\xe9 ' + leak.encode() + b'"}\n')
+    target.write_text(json.dumps({"text": leak}) + "\n")
+    return pool, target
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "overlap"])
+def test_what_is_learnt_from_rows_is_known_by_what_becomes_of_bad_ones(broken, tmp_path, kind):
+    pool, target = broken
+
+    def make(bad_rows, out):
+        source = Source((str(pool),), bad_rows=bad_rows)
+        if kind == "overlap":
+            return overlap_between(source, TextColumns(), {"t": target}, out=tmp_path / out)
+        return learn_tokenizer(TextPart(source=source, columns=TextColumns()), vocab_size=400, out=tmp_path / out)
+
+    made = make("skip", "one")
+    assert made.built and not make("skip", "one").built
+    with pytest.raises(InputError, match=r'one was made with config.bad_rows = "skip", this run has "replace"'):
+        make("replace", "one")
+    assert make("replace", "two").content_hash != made.content_hash
+
+
+def test_a_study_in_the_same_workspace_leaves_out_a_leak_that_was_no_document_before(broken, tmp_path):
+    target = {"t": TargetTable(data=str(broken[1]), text="text")}
+    for bad_rows, workspace in (("skip", "one"), ("replace", "one"), ("replace", "fresh")):
+        table = PoolTable(data=str(broken[0]), bad_rows=bad_rows, decontaminate=True, holdout=0.0)
+        study = Study(pool=table, target=target, vocab_size=300, sequence_length=16)
+        parts = _TextParts(study, Workspace(tmp_path / workspace))
+        pool = parts("pool", table, 0, 1)
+        assert list(pool.ids) == [str(n) for n in range(9)]
+        assert parts.overlap.facts["documents"] == (9 if bad_rows == "skip" else 10)
+    fresh, there = ({path.name for path in (tmp_path / name).iterdir()} for name in ("fresh", "one"))
+    assert fresh < there  # another tokenizer, another overlap
 
 
 def test_what_overlaps_a_target_is_left_out_and_the_overlap_is_an_input(source, tmp_path):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from thresher.artifacts import Artifact
-from thresher.canonical import hash_json
 from thresher.data.images.image_examples import LabelledImage, classes_of, prepare_images, read_images
 from thresher.data.sources.named_splits import ALL
 from thresher.data.sources.skipped import BadRows, Skipped
@@ -46,7 +45,7 @@ class TextPart:
     @property
     def config(self) -> dict[str, Any]:
         """What is read and how, as an artefact's request has it."""
-        return {"columns": asdict(self.columns), "part": list(self.part), "bad_rows": self.source.bad_rows}
+        return {"columns": asdict(self.columns), "part": list(self.part), **self.source.config}
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -88,8 +87,9 @@ class PicturePart:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What is read and how, as an artefact's request has it."""
-        return {**self._columns, "part": list(self.part), "limit": self.limit}
+        """What is read and how, as an artefact's request has it; how bad rows are, where they are not refused."""
+        source = {} if self.source.bad_rows == "refuse" else self.source.config
+        return {**self._columns, "part": list(self.part), "limit": self.limit, **source}
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -136,9 +136,8 @@ def learn_tokenizer(part: TextPart, *, vocab_size: int, out: Path) -> Artifact:
     A study learns it from the pool alone. Targets decide no merges: one more of them would make every model another,
     and what validation measures would have had a part in it.
     """
-    request = {"columns": asdict(part.columns), "part": [*part.part, part.seed]}
-    inputs = {**part.inputs, **{name: hash_json(value) for name, value in request.items()}}
-    return train_tokenizer(texts_to_learn_from(part.documents()), vocab_size=vocab_size, out=out, inputs=inputs)
+    texts, made_from = texts_to_learn_from(part.documents()), {"config": part.config, "inputs": part.inputs}
+    return train_tokenizer(texts, vocab_size=vocab_size, out=out, seed=part.seed, **made_from)
 
 
 def prepare_documents(
@@ -238,7 +237,7 @@ def overlap_between(
         {name: partial(read_whole_rows, source) for name, source in sources.items()},
         out=out,
         ngram=ngram,
-        config={"columns": asdict(columns)},
+        config={"columns": asdict(columns), **pool.config},
         inputs={"source": pool.fingerprint(), **hashes},
         progress=progress,
     )

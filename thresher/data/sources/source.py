@@ -45,6 +45,11 @@ class Source:
         """What the source is called in messages: what was given."""
         return ", ".join(self.data)
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """How the files are read, as an artefact's request has it; what they hold is the `fingerprint`."""
+        return {"bad_rows": self.bad_rows}
+
     @cached_property
     def task(self) -> list[dict[str, Any]] | None:
         """The rows of a task of lm-evaluation-harness (`lm_eval_tasks`); None where the source is none."""
