@@ -5,6 +5,8 @@ from dataclasses import asdict
 
 import pytest
 
+from thresher.artifacts import open_artifact
+from thresher.cli.main import main
 from thresher.data.examples import open_examples
 from thresher.data.preparing import TextPart, learn_tokenizer, overlap_between, prepare_documents
 from thresher.data.sources.source import Source
@@ -87,6 +89,21 @@ def test_a_study_in_the_same_workspace_leaves_out_a_leak_that_was_no_document_be
         assert parts.overlap.facts["documents"] == (9 if bad_rows == "skip" else 10)
     fresh, there = ({path.name for path in (tmp_path / name).iterdir()} for name in ("fresh", "one"))
     assert fresh < there  # another tokenizer, another overlap
+
+
+def test_bad_rows_of_what_a_pool_must_not_hold_are_handled_as_its_own(broken, tmp_path, capsys):
+    pool, target = broken
+    rows = target.read_bytes()
+    target.write_bytes(b'{"text": "one"}\nbroken\n' + rows.replace(b"word3", b"caf\xe9"))
+    arguments = ["prepare", "--data", pool, "--decontaminate", f"t={target}", "--vocab-size", "300", "--quiet"]
+    arguments = [str(argument) for argument in arguments]
+    assert main([*arguments, "--out", str(tmp_path / "refused")]) == 2
+    assert "bad_rows = skip leaves such rows out" in capsys.readouterr().err
+    for bad_rows, documents in (("skip", 9), ("replace", 9)):
+        out = tmp_path / bad_rows
+        assert main([*arguments, "--bad-rows", bad_rows, "--out", str(out)]) == 0
+        assert len(open_examples(out)) == documents
+        assert open_artifact(tmp_path / f"{bad_rows}-overlap").facts["targets"]["t"]["examples"] == 2
 
 
 def test_what_overlaps_a_target_is_left_out_and_the_overlap_is_an_input(source, tmp_path):

@@ -228,9 +228,10 @@ def overlap_between(
     """Find which documents of a pool share `ngram` words in a row with which rows of targets (`find_overlap`).
 
     `targets` maps names to files, folders or names of data sets on the hub. All their splits are read, since a document
-    may not hold what any of them holds, and all columns of their rows that hold text.
+    may not hold what any of them holds, and all columns of their rows that hold text. Their bad rows are handled as
+    those of the pool.
     """
-    sources = {name: Source((str(data),), split=ALL) for name, data in targets.items()}
+    sources = {name: Source((str(data),), ALL, bad_rows=pool.bad_rows) for name, data in targets.items()}
     hashes = {f"target {name}": source.fingerprint() for name, source in sources.items()}
     return find_overlap(
         partial(read_documents, pool, columns),
