@@ -1,22 +1,41 @@
 """A part of a source and what artefacts made from it are known by."""
 
+import io
 import json
 from dataclasses import asdict
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from thresher.artifacts import open_artifact
+from thresher.artifacts import build, open_artifact
 from thresher.cli.main import main
-from thresher.data.examples import open_examples
-from thresher.data.preparing import TextPart, learn_tokenizer, overlap_between, prepare_documents
+from thresher.data.examples import Examples, open_examples
+from thresher.data.preparing import (
+    PicturePart,
+    TextPart,
+    learn_tokenizer,
+    overlap_between,
+    prepare_documents,
+    prepare_labelled_documents,
+    prepare_pictures,
+)
 from thresher.data.sources.source import Source
 from thresher.data.text.columns import TextColumns
 from thresher.errors import InputError
+from thresher.scores import check_same_rows
 from thresher.studies.preparation import _TextParts
 from thresher.studies.study import PoolTable, Study, TargetTable
 from thresher.workspace import Workspace
 
 WORDS = "boil the rice with salt and stir the soup then bake the bread in a hot oven".split()
+
+
+def png(grey):
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), (grey,) * 3).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -49,6 +68,52 @@ def test_requests_stay_what_they_are_so_that_artefacts_are_found_again(source, t
     pool = prepare_documents(part, tokenizer=tokenizer.path, sequence_length=16, out=tmp_path / "pool")
     assert pool.meta["config"] == {**config, "pack": True, "sequence_length": 16, "limit": None}
     assert set(pool.meta["inputs"]) == {"source", "tokenizer"} and pool.meta["seed"] == 3
+
+
+def pictures_of(path, out, **options):
+    return open_examples(prepare_pictures(PicturePart(source=Source((str(path),)), **options), out=out).path)
+
+
+def test_pictures_of_tables_are_of_the_rows_that_number_them_and_those_of_folders_are_not(tmp_path):
+    for name, grey in (("a", 10), ("b", 200)):
+        rows = [{"name": f"{name}{n}", "label": "xy"[n % 2], "image": png(grey + n)} for n in range(4)]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+        for row in rows:
+            (tmp_path / name / row["label"]).mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / row["label"] / f"{row['name']}.png").write_bytes(row["image"])
+    one, other = (pictures_of(tmp_path / f"{name}.parquet", tmp_path / f"{name}-made") for name in "ab")
+    assert list(one.ids) == list(other.ids)
+    assert one.numbered_by == Source((str(tmp_path / "a.parquet"),)).fingerprint()
+    with pytest.raises(InputError, match="the pool: ids are row numbers in both"):
+        check_same_rows("scores", one.numbered_by, "the pool", other.numbered_by)
+    assert pictures_of(tmp_path / "a.parquet", tmp_path / "named", id="name").numbered_by is None
+    assert pictures_of(tmp_path / "a", tmp_path / "folder").numbered_by is None
+
+
+def test_documents_that_are_files_go_by_their_paths_though_no_column_names_them(source, tmp_path):
+    tokenizer = learn_tokenizer(TextPart(source=source, columns=COLUMNS), vocab_size=300, out=tmp_path / "t").path
+    options = {"tokenizer": tokenizer, "sequence_length": 16}
+
+    def numbered_by(part, out):
+        return open_examples(prepare_documents(part, out=tmp_path / out, **options).path).numbered_by
+
+    (tmp_path / "docs").mkdir()
+    for number in range(3):  # one more each time
+        (tmp_path / f"docs/{number}.txt").write_text(f"the soup number {number}")
+        part = TextPart(source=Source((str(tmp_path / "docs"),)), columns=TextColumns())
+        assert numbered_by(part, f"files{number}") is None
+    assert numbered_by(TextPart(source=source, columns=TextColumns()), "rows") == source.fingerprint()
+    assert numbered_by(TextPart(source=source, columns=COLUMNS), "named") is None
+    labelled = TextPart(source=source, columns=TextColumns(domain="id"))
+    made = prepare_labelled_documents(labelled, out=tmp_path / "labelled", **options)
+    assert open_examples(made.path).numbered_by == source.fingerprint()
+
+
+def test_examples_of_before_that_was_a_fact_are_numbered_where_no_id_column_is_named(source, tmp_path):
+    for column in (None, "id"):
+        config = {"columns": {"id": column}, "pack": True}
+        made = build(tmp_path / f"{column}", kind="text-examples", config=config, seed=0, inputs={"source": "abc"}, write=lambda draft: {"num_examples": 0})  # fmt: skip  # noqa: E501
+        assert Examples(made).numbered_by == ("abc" if column is None else None)
 
 
 @pytest.fixture

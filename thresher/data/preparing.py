@@ -68,6 +68,11 @@ class TextPart:
         """Whether no document falls into the part."""
         return next(self.documents(), None) is None
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether ids are the numbers of rows."""
+        return not self.source.named_by(self.columns.id)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PicturePart:
@@ -104,6 +109,11 @@ class PicturePart:
     def is_empty(self) -> bool:
         """Whether no picture falls into the part."""
         return next(self.pictures(), None) is None
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether ids are the numbers of rows."""
+        return not self.source.named_by(self.id)
 
     @property
     def _columns(self) -> dict[str, Any]:
@@ -163,6 +173,7 @@ def prepare_documents(
         config=part.config,
         inputs=part.inputs,
         limit=limit,
+        numbered=part.is_numbered,
         seed=part.seed,
         progress=progress,
     )
@@ -192,6 +203,7 @@ def prepare_labelled_documents(
         config=part.config,
         inputs=part.inputs,
         limit=limit,
+        numbered=part.is_numbered,
         seed=part.seed,
         progress=progress,
     )
@@ -211,6 +223,7 @@ def prepare_pictures(
         config=part.config,
         inputs=part.inputs,
         left_out=part.source.left_out(),
+        numbered=part.is_numbered,
         seed=part.seed,
         progress=progress,
     )

@@ -68,6 +68,11 @@ class Source:
         """The column that names a row where rows are files."""
         return "file" if self._found is not None and self._found.reader in ("text", "imagefolder") else None
 
+    def named_by(self, columns: str | Sequence[str] | None) -> tuple[str, ...]:
+        """The columns that make the ids of rows: those given, else the path where rows are files; none: numbers do."""
+        given = (columns,) if isinstance(columns, str) else tuple(columns or ())
+        return given or (() if self.natural_id is None else (self.natural_id,))
+
     def fingerprint(self) -> str:
         """A hash of the content: of every file (where a row is a file, of its name too), or of the hub's revision."""
         found = self._found
