@@ -13,7 +13,7 @@ from typing import Any
 
 from thresher.artifacts import hash_file
 from thresher.canonical import hash_json
-from thresher.data.sources.files import Found, find_files
+from thresher.data.sources.files import FILES_ARE_ROWS, Found, find_files
 from thresher.data.sources.image_folders import read_image_folder
 from thresher.data.sources.lm_eval_tasks import is_task, task_rows
 from thresher.data.sources.named_splits import ALL
@@ -66,7 +66,7 @@ class Source:
     @property
     def natural_id(self) -> str | None:
         """The column that names a row where rows are files."""
-        return "file" if self._found is not None and self._found.reader in ("text", "imagefolder") else None
+        return "file" if self._found is not None and self._found.reader in FILES_ARE_ROWS else None
 
     def named_by(self, columns: str | Sequence[str] | None) -> tuple[str, ...]:
         """The columns that make the ids of rows: those given, else the path where rows are files; none: numbers do."""
