@@ -98,8 +98,11 @@ class PicturePart:
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        """The hash of what is read, as an artefact's request has it; found once, by reading every file."""
-        return {"source": self.source.fingerprint()}
+        """The hash of what is read, as an artefact's request has it; found once, by reading every file.
+
+        Pictures that a table names by path are read too.
+        """
+        return {"source": self.source.fingerprint(pictures=self.image)}
 
     def pictures(self) -> Iterator[LabelledImage]:
         """The pictures of the part in the source's order. Raises InputError as `read_images` does."""

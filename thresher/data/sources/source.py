@@ -5,10 +5,12 @@ NA or a date is not taken for a number, a gap or a time.
 """
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from thresher.artifacts import hash_file
@@ -22,7 +24,7 @@ from thresher.data.sources.rows import Row
 from thresher.data.sources.seen import Seen
 from thresher.data.sources.skipped import BadRows, Skipped
 from thresher.data.sources.unchanged import Unchanged
-from thresher.data.sources.values import no_column, take
+from thresher.data.sources.values import file_named, no_column, take
 from thresher.errors import InputError
 
 
@@ -73,21 +75,38 @@ class Source:
         given = (columns,) if isinstance(columns, str) else tuple(columns or ())
         return given or (() if self.natural_id is None else (self.natural_id,))
 
-    def fingerprint(self) -> str:
-        """A hash of the content: of every file (where a row is a file, of its name too), or of the hub's revision."""
+    def fingerprint(self, pictures: str | None = None) -> str:
+        """A hash of the content: of every file (where a row is a file, of its name too), or of the hub's revision.
+
+        `pictures` is a column of images: files that it names by path are content too, and must stay as they are now.
+        """
         found = self._found
         if self.task is not None:
             return hash_json(self.task)
         if found is None:
             return hash_json([self.data, self.split or "train", self.subset, self._revision])
         self._unchanged.check()  # files are stamped before they are hashed
+        named = [] if pictures is None else self._named_in(pictures)
         hashes = [hash_file(file) for file in [*found.files, *found.metadata]]
+        hashes += [hash_file(file) if os.path.isfile(file) else None for file in named]  # refused when it is read
         self._unchanged.check()
         if self.natural_id is None:
             return hash_json(hashes)
         # The folder above is part of it: it may name a class.
         common = common_folder(found.files)
         return hash_json([hashes, common.name, [file.relative_to(common).as_posix() for file in found.files]])
+
+    def _named_in(self, column: str) -> list[Path]:
+        """The files that the images of a table name, each once; from now on they are watched."""
+        if self.natural_id is not None:  # they are the source's own
+            return []
+        named: dict[Path, None] = {}
+        for row in self.read([column]):
+            file = None if row.values is None else file_named(row.values[column], Path(row.file).parent)
+            if file is not None:
+                named[file] = None
+        self._unchanged.add(named)
+        return list(named)
 
     @cached_property
     def _unchanged(self) -> Unchanged:
