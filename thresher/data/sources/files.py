@@ -78,14 +78,15 @@ def find_files(data: Sequence[str], split: str | None = None, subset: str | None
             return None
         else:
             raise InputError(f"{entry} does not exist; check the path (a hub data set is written OWNER/NAME)")
-        order += [path] if path.is_file() else found.files[before:]
+        order.append([path] if path.is_file() else found.files[before:])
     if given:
         _merge(found, _given(given, split))
         kept = set(found.files)
-        found.files = [file for file in order if file in kept]
+        order = [[file for file in files if file in kept] for files in order]
+        found.files = [file for files in order for file in files]
     # The name of a file that is a row, or an index of what lies beside it, says something where it is a link, too.
     named = given if found.reader in FILES_ARE_ROWS else []
-    twice = first_twice(found.files, named, by_folder=found.reader not in TABLES)
+    twice = first_twice(order, named, by_folder=found.reader not in TABLES)
     if twice is not None:
         file, before = twice
         where = "" if file == before else f", before as {before}"

@@ -51,21 +51,25 @@ def each_folder_once(files: Iterable[Path], root: Path) -> list[Path]:
     return [file for file in files if kept[real[file.parent], file.name] == file]
 
 
-def first_twice(files: Sequence[Path], given: Iterable[Path], *, by_folder: bool) -> tuple[Path, Path] | None:
-    """The first file that is there again, and the path that it is there by already; None: each is there once.
+def first_twice(
+    entries: Sequence[Sequence[Path]], given: Iterable[Path], *, by_folder: bool
+) -> tuple[Path, Path] | None:
+    """The first file of an entry that an entry before has too, and its path there; None: no two have one.
 
     Files are known by where they really lie. With `by_folder` one that is a link is a file of its own, in the folder
     where it really lies, unless it leads to one of the files that were `given` by name.
     """
-    named, real = {os.path.realpath(file) for file in given}, _real_folders(files)
-    seen: dict[str, Path] = {}
-    for file in files:
-        place = os.path.join(real[file.parent], file.name)
-        if os.path.islink(place) and (not by_folder or os.path.realpath(place) in named):
-            place = os.path.realpath(place)
-        if place in seen:
-            return file, seen[place]
-        seen[place] = file
+    named, seen = {os.path.realpath(file) for file in given}, dict[str, Path]()
+    for files in entries:
+        real, own = _real_folders(files), dict[str, Path]()
+        for file in files:
+            place = os.path.join(real[file.parent], file.name)
+            if os.path.islink(place) and (not by_folder or os.path.realpath(place) in named):
+                place = os.path.realpath(place)
+            if place in seen:
+                return file, seen[place]
+            own[place] = file
+        seen |= own
     return None
 
 
