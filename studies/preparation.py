@@ -1,7 +1,7 @@
 """From a study's sources to prepared examples: the pool, each target's part to select for, its part to validate on."""
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from thresher.artifacts import Artifact
 from thresher.data.examples import Examples, open_examples
@@ -125,7 +125,7 @@ class _TextParts:
         pool, seed, vocab_size = self.study.pool, self.study.seed, self.study.vocab_size
         columns = TextColumns(text=pool.text, group=pool.group)
         part = TextPart(source=source_of(pool), columns=columns, part=(0.0, pool.share), seed=seed)
-        place = (part.inputs["source"], asdict(columns), *part.part, seed, vocab_size)
+        place = (part.config, part.inputs, seed, vocab_size)
         return learn_tokenizer(part, vocab_size=vocab_size, out=self.workspace.place("tokenizer", *place))
 
     def _find_overlap(self) -> Artifact:
@@ -133,10 +133,7 @@ class _TextParts:
         pool = self._part(study.pool, study.pool.holdout * study.pool.share, study.pool.share)
         targets = {name: self._part(table, 0, 1) for name, table in study.target.items()}
         parts = {".pool": pool, **targets}
-        config = {
-            "columns": {name: asdict(part.columns) for name, part in parts.items()},
-            "part": [*pool.part, pool.seed],
-        }
+        config = {"parts": {name: part.config for name, part in parts.items()}, "seed": study.seed}
         inputs = {name: part.inputs["source"] for name, part in parts.items()}
         return find_overlap(
             pool.documents,

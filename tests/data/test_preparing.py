@@ -1,17 +1,41 @@
 """A part of a source and what artefacts made from it are known by."""
 
+import io
 import json
 from dataclasses import asdict
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from thresher.canonical import hash_json
-from thresher.data.examples import open_examples
-from thresher.data.preparing import TextPart, learn_tokenizer, overlap_between, prepare_documents
+from thresher.artifacts import build, open_artifact
+from thresher.cli.main import main
+from thresher.data.examples import Examples, open_examples
+from thresher.data.preparing import (
+    PicturePart,
+    TextPart,
+    learn_tokenizer,
+    overlap_between,
+    prepare_documents,
+    prepare_labelled_documents,
+    prepare_pictures,
+)
 from thresher.data.sources.source import Source
 from thresher.data.text.columns import TextColumns
+from thresher.errors import InputError
+from thresher.scores import check_same_rows
+from thresher.studies.preparation import _TextParts
+from thresher.studies.study import PoolTable, Study, TargetTable
+from thresher.workspace import Workspace
 
 WORDS = "boil the rice with salt and stir the soup then bake the bread in a hot oven".split()
+
+
+def png(grey):
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), (grey,) * 3).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -38,13 +62,113 @@ def test_a_part_with_nobody_in_it_is_empty(source):
 def test_requests_stay_what_they_are_so_that_artefacts_are_found_again(source, tmp_path):
     part = TextPart(source=source, columns=COLUMNS, part=(0.0, 0.5), seed=3)
     tokenizer = learn_tokenizer(part, vocab_size=300, out=tmp_path / "tokenizer")
-    columns = hash_json(asdict(COLUMNS))
-    inputs = {"source": source.fingerprint(), "columns": columns, "part": hash_json([0.0, 0.5, 3])}
-    assert tokenizer.meta["inputs"] == inputs
-    pool = prepare_documents(part, tokenizer=tokenizer.path, sequence_length=16, out=tmp_path / "pool")
     config = {"columns": json.loads(json.dumps(asdict(COLUMNS))), "part": [0.0, 0.5], "bad_rows": "refuse"}
+    assert tokenizer.meta["config"] == {**config, "vocab_size": 300} and tokenizer.meta["seed"] == 3
+    assert tokenizer.meta["inputs"] == {"source": source.fingerprint()}
+    pool = prepare_documents(part, tokenizer=tokenizer.path, sequence_length=16, out=tmp_path / "pool")
     assert pool.meta["config"] == {**config, "pack": True, "sequence_length": 16, "limit": None}
     assert set(pool.meta["inputs"]) == {"source", "tokenizer"} and pool.meta["seed"] == 3
+
+
+def pictures_of(path, out, **options):
+    return open_examples(prepare_pictures(PicturePart(source=Source((str(path),)), **options), out=out).path)
+
+
+def test_pictures_of_tables_are_of_the_rows_that_number_them_and_those_of_folders_are_not(tmp_path):
+    for name, grey in (("a", 10), ("b", 200)):
+        rows = [{"name": f"{name}{n}", "label": "xy"[n % 2], "image": png(grey + n)} for n in range(4)]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+        for row in rows:
+            (tmp_path / name / row["label"]).mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / row["label"] / f"{row['name']}.png").write_bytes(row["image"])
+    one, other = (pictures_of(tmp_path / f"{name}.parquet", tmp_path / f"{name}-made") for name in "ab")
+    assert list(one.ids) == list(other.ids)
+    assert one.numbered_by == Source((str(tmp_path / "a.parquet"),)).fingerprint()
+    with pytest.raises(InputError, match="the pool: ids are row numbers in both"):
+        check_same_rows("scores", one.numbered_by, "the pool", other.numbered_by)
+    assert pictures_of(tmp_path / "a.parquet", tmp_path / "named", id="name").numbered_by is None
+    assert pictures_of(tmp_path / "a", tmp_path / "folder").numbered_by is None
+
+
+def test_documents_that_are_files_go_by_their_paths_though_no_column_names_them(source, tmp_path):
+    tokenizer = learn_tokenizer(TextPart(source=source, columns=COLUMNS), vocab_size=300, out=tmp_path / "t").path
+    options = {"tokenizer": tokenizer, "sequence_length": 16}
+
+    def numbered_by(part, out):
+        return open_examples(prepare_documents(part, out=tmp_path / out, **options).path).numbered_by
+
+    (tmp_path / "docs").mkdir()
+    for number in range(3):  # one more each time
+        (tmp_path / f"docs/{number}.txt").write_text(f"the soup number {number}")
+        part = TextPart(source=Source((str(tmp_path / "docs"),)), columns=TextColumns())
+        assert numbered_by(part, f"files{number}") is None
+    assert numbered_by(TextPart(source=source, columns=TextColumns()), "rows") == source.fingerprint()
+    assert numbered_by(TextPart(source=source, columns=COLUMNS), "named") is None
+    labelled = TextPart(source=source, columns=TextColumns(domain="id"))
+    made = prepare_labelled_documents(labelled, out=tmp_path / "labelled", **options)
+    assert open_examples(made.path).numbered_by == source.fingerprint()
+
+
+def test_examples_of_before_that_was_a_fact_are_numbered_where_no_id_column_is_named(source, tmp_path):
+    for column in (None, "id"):
+        config = {"columns": {"id": column}, "pack": True}
+        made = build(tmp_path / f"{column}", kind="text-examples", config=config, seed=0, inputs={"source": "abc"}, write=lambda draft: {"num_examples": 0})  # fmt: skip  # noqa: E501
+        assert Examples(made).numbered_by == ("abc" if column is None else None)
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A pool whose last document leaks the target's, and is not UTF-8; and that target."""
+    pool, target, leak = tmp_path / "broken.jsonl", tmp_path / "target.jsonl", " ".join(f"word{n}" for n in range(30))
+    clean = "".join(json.dumps({"text": f"{' '.join(WORDS)} {n}"}) + "\n" for n in range(9))
+    pool.write_bytes(clean.encode() + b'{"text": "caf\xe9 ' + leak.encode() + b'"}\n')
+    target.write_text(json.dumps({"text": leak}) + "\n")
+    return pool, target
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "overlap"])
+def test_what_is_learnt_from_rows_is_known_by_what_becomes_of_bad_ones(broken, tmp_path, kind):
+    pool, target = broken
+
+    def make(bad_rows, out):
+        source = Source((str(pool),), bad_rows=bad_rows)
+        if kind == "overlap":
+            return overlap_between(source, TextColumns(), {"t": target}, out=tmp_path / out)
+        return learn_tokenizer(TextPart(source=source, columns=TextColumns()), vocab_size=400, out=tmp_path / out)
+
+    made = make("skip", "one")
+    assert made.built and not make("skip", "one").built
+    with pytest.raises(InputError, match=r'one was made with config.bad_rows = "skip", this run has "replace"'):
+        make("replace", "one")
+    assert make("replace", "two").content_hash != made.content_hash
+
+
+def test_a_study_in_the_same_workspace_leaves_out_a_leak_that_was_no_document_before(broken, tmp_path):
+    target = {"t": TargetTable(data=str(broken[1]), text="text")}
+    for bad_rows, workspace in (("skip", "one"), ("replace", "one"), ("replace", "fresh")):
+        table = PoolTable(data=str(broken[0]), bad_rows=bad_rows, decontaminate=True, holdout=0.0)
+        study = Study(pool=table, target=target, vocab_size=300, sequence_length=16)
+        parts = _TextParts(study, Workspace(tmp_path / workspace))
+        pool = parts("pool", table, 0, 1)
+        assert list(pool.ids) == [str(n) for n in range(9)]
+        assert parts.overlap.facts["documents"] == (9 if bad_rows == "skip" else 10)
+    fresh, there = ({path.name for path in (tmp_path / name).iterdir()} for name in ("fresh", "one"))
+    assert fresh < there  # another tokenizer, another overlap
+
+
+def test_bad_rows_of_what_a_pool_must_not_hold_are_handled_as_its_own(broken, tmp_path, capsys):
+    pool, target = broken
+    rows = target.read_bytes()
+    target.write_bytes(b'{"text": "one"}\nbroken\n' + rows.replace(b"word3", b"caf\xe9"))
+    arguments = ["prepare", "--data", pool, "--decontaminate", f"t={target}", "--vocab-size", "300", "--quiet"]
+    arguments = [str(argument) for argument in arguments]
+    assert main([*arguments, "--out", str(tmp_path / "refused")]) == 2
+    assert "bad_rows = skip leaves such rows out" in capsys.readouterr().err
+    for bad_rows, documents in (("skip", 9), ("replace", 9)):
+        out = tmp_path / bad_rows
+        assert main([*arguments, "--bad-rows", bad_rows, "--out", str(out)]) == 0
+        assert len(open_examples(out)) == documents
+        assert open_artifact(tmp_path / f"{bad_rows}-overlap").facts["targets"]["t"]["examples"] == 2
 
 
 def test_what_overlaps_a_target_is_left_out_and_the_overlap_is_an_input(source, tmp_path):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from thresher.artifacts import Artifact
-from thresher.canonical import hash_json
 from thresher.data.images.image_examples import LabelledImage, classes_of, prepare_images, read_images
 from thresher.data.sources.named_splits import ALL
 from thresher.data.sources.skipped import BadRows, Skipped
@@ -46,7 +45,7 @@ class TextPart:
     @property
     def config(self) -> dict[str, Any]:
         """What is read and how, as an artefact's request has it."""
-        return {"columns": asdict(self.columns), "part": list(self.part), "bad_rows": self.source.bad_rows}
+        return {"columns": asdict(self.columns), "part": list(self.part), **self.source.config}
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -69,6 +68,11 @@ class TextPart:
         """Whether no document falls into the part."""
         return next(self.documents(), None) is None
 
+    @property
+    def is_numbered(self) -> bool:
+        """Whether ids are the numbers of rows."""
+        return not self.source.named_by(self.columns.id)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PicturePart:
@@ -88,13 +92,17 @@ class PicturePart:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What is read and how, as an artefact's request has it."""
-        return {**self._columns, "part": list(self.part), "limit": self.limit}
+        """What is read and how, as an artefact's request has it; how bad rows are, where they are not refused."""
+        source = {} if self.source.bad_rows == "refuse" else self.source.config
+        return {**self._columns, "part": list(self.part), "limit": self.limit, **source}
 
     @cached_property
     def inputs(self) -> dict[str, str]:
-        """The hash of what is read, as an artefact's request has it; found once, by reading every file."""
-        return {"source": self.source.fingerprint()}
+        """The hash of what is read, as an artefact's request has it; found once, by reading every file.
+
+        Pictures that a table names by path are read too.
+        """
+        return {"source": self.source.fingerprint(pictures=self.image)}
 
     def pictures(self) -> Iterator[LabelledImage]:
         """The pictures of the part in the source's order. Raises InputError as `read_images` does."""
@@ -104,6 +112,11 @@ class PicturePart:
     def is_empty(self) -> bool:
         """Whether no picture falls into the part."""
         return next(self.pictures(), None) is None
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether ids are the numbers of rows."""
+        return not self.source.named_by(self.id)
 
     @property
     def _columns(self) -> dict[str, Any]:
@@ -136,9 +149,8 @@ def learn_tokenizer(part: TextPart, *, vocab_size: int, out: Path) -> Artifact:
     A study learns it from the pool alone. Targets decide no merges: one more of them would make every model another,
     and what validation measures would have had a part in it.
     """
-    request = {"columns": asdict(part.columns), "part": [*part.part, part.seed]}
-    inputs = {**part.inputs, **{name: hash_json(value) for name, value in request.items()}}
-    return train_tokenizer(texts_to_learn_from(part.documents()), vocab_size=vocab_size, out=out, inputs=inputs)
+    texts, made_from = texts_to_learn_from(part.documents()), {"config": part.config, "inputs": part.inputs}
+    return train_tokenizer(texts, vocab_size=vocab_size, out=out, seed=part.seed, **made_from)
 
 
 def prepare_documents(
@@ -164,6 +176,7 @@ def prepare_documents(
         config=part.config,
         inputs=part.inputs,
         limit=limit,
+        numbered=part.is_numbered,
         seed=part.seed,
         progress=progress,
     )
@@ -193,6 +206,7 @@ def prepare_labelled_documents(
         config=part.config,
         inputs=part.inputs,
         limit=limit,
+        numbered=part.is_numbered,
         seed=part.seed,
         progress=progress,
     )
@@ -212,6 +226,7 @@ def prepare_pictures(
         config=part.config,
         inputs=part.inputs,
         left_out=part.source.left_out(),
+        numbered=part.is_numbered,
         seed=part.seed,
         progress=progress,
     )
@@ -229,16 +244,17 @@ def overlap_between(
     """Find which documents of a pool share `ngram` words in a row with which rows of targets (`find_overlap`).
 
     `targets` maps names to files, folders or names of data sets on the hub. All their splits are read, since a document
-    may not hold what any of them holds, and all columns of their rows that hold text.
+    may not hold what any of them holds, and all columns of their rows that hold text. Their bad rows are handled as
+    those of the pool.
     """
-    sources = {name: Source((str(data),), split=ALL) for name, data in targets.items()}
+    sources = {name: Source((str(data),), ALL, bad_rows=pool.bad_rows) for name, data in targets.items()}
     hashes = {f"target {name}": source.fingerprint() for name, source in sources.items()}
     return find_overlap(
         partial(read_documents, pool, columns),
         {name: partial(read_whole_rows, source) for name, source in sources.items()},
         out=out,
         ngram=ngram,
-        config={"columns": asdict(columns)},
+        config={"columns": asdict(columns), **pool.config},
         inputs={"source": pool.fingerprint(), **hashes},
         progress=progress,
     )

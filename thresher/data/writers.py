@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 T = TypeVar("T")
+NUMBERED = "ids_are_row_numbers"
 
 
 class ExamplesTable:
@@ -74,6 +75,11 @@ class ChoicesTable:
 
     def __exit__(self, *_) -> None:
         self._writer.close()
+
+
+def numbering(numbered: bool | None) -> dict[str, bool]:
+    """The fact that says whether the ids of examples are the numbers of their rows; none where it is not known."""
+    return {} if numbered is None else {NUMBERED: numbered}
 
 
 def chunks(items: Iterable[T], size: int, limit: int | None = None) -> Iterator[list[T]]:

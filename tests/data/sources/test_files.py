@@ -219,6 +219,45 @@ def test_a_link_to_a_table_beside_it_does_not_double_it_and_a_file_given_twice_i
         texts(tmp_path / "2024.jsonl", tmp_path)
 
 
+def test_a_file_that_is_given_again_through_a_link_is_refused_by_the_name_that_was_given(tmp_path):
+    put(tmp_path, "x/a.jsonl", "docs/1.txt", "docs/2.txt", "more/3.txt")
+    for link, target in {"l.jsonl": "x/a.jsonl", "y": "x", "l.txt": "docs/1.txt", "again": "docs", "more/4.txt": "docs/2.txt"}.items():  # fmt: skip  # noqa: E501
+        os.symlink(tmp_path / target, tmp_path / link)
+    for *given, refused, before in (
+        ("x/a.jsonl", "l.jsonl", "l.jsonl", "x/a.jsonl"),
+        ("l.jsonl", "x", "x/a.jsonl", "l.jsonl"),
+        ("x", "y", "y/a.jsonl", "x/a.jsonl"),
+        ("x/*.jsonl", "y/a.jsonl", "y/a.jsonl", "x/a.jsonl"),
+        ("docs", "again", "again/1.txt", "docs/1.txt"),
+        ("docs", "l.txt", "l.txt", "docs/1.txt"),
+        ("docs/2.txt", "more", "more/4.txt", "docs/2.txt"),
+    ):
+        with pytest.raises(InputError) as error:
+            texts(*(tmp_path / name for name in given))
+        said = f"{tmp_path / refused} is given twice, before as {tmp_path / before}; name it once"
+        assert str(error.value).startswith(said), given
+    assert texts(tmp_path / "y") == texts(tmp_path / "l.jsonl") == ["x/a.jsonl"]  # a link alone
+    documents = read_documents(Source((str(tmp_path / "docs"), str(tmp_path / "more"))), TextColumns())
+    assert [one.id for one in documents] == [
+        "docs/1.txt",
+        "docs/2.txt",
+        "more/3.txt",
+        "more/4.txt",
+    ]  # rows of their own
+
+
+def test_a_pattern_follows_links_to_folders_once_too(tmp_path, monkeypatch):
+    put(tmp_path, "real/a.txt", "real/a.jsonl", "real/deep/b.txt")
+    os.symlink(tmp_path / "real", tmp_path / "a-link")
+    for pattern, expected in (("*/*.jsonl", ["real/a.jsonl"]), ("**/*.txt", ["real/a.txt", "real/deep/b.txt"]), ("*/deep", ["real/deep/b.txt"])):  # fmt: skip  # noqa: E501
+        assert texts(tmp_path / pattern) == expected
+    monkeypatch.chdir(tmp_path)
+    assert [one.id for one in read_documents(Source(("**/*.txt",)), TextColumns())] == ["a.txt", "deep/b.txt"]
+    os.symlink(tmp_path, tmp_path.with_name(f"{tmp_path.name}-link"))  # all of it lies behind a link
+    assert texts(tmp_path.with_name(f"{tmp_path.name}-link") / "*/*.txt") == ["real/a.txt"]
+    assert len(texts(tmp_path / "a-link/*.txt")) == 1
+
+
 def test_a_folder_of_save_to_disk_gives_its_data_and_not_its_descriptions(tmp_path):
     features = datasets.Features({"text": datasets.Value("string"), "kind": datasets.ClassLabel(names=["web", "book"])})
     data = datasets.Dataset.from_dict({"text": ["soup", "rope"], "kind": [1, -1]}, features=features)

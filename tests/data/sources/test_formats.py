@@ -115,7 +115,7 @@ def test_only_line_feeds_and_carriage_returns_end_lines(tmp_path, letter):
         ('{"text": "a\x00"}\n{"text": "b"}\n', "line 1 is not JSON (Invalid control character"),
         ('{"Text": "a"}\n', "has no column 'text'; its columns are: Text (did you mean 'Text'?)"),
         ('{"data": [{"body": "a"}]}', "row 1 of 'data' has no column 'text'; its columns are: body"),
-        ('{"body": "a", "data": [{"id": 1}]}', "line 1 has no column 'text'; its columns are: body, data"),
+        ('{"body": "a b", "data": [{"id": 1}]}', "line 1 has no column 'text'; its columns are: body, data"),
         ('{"data": [{"text": "a"}, {"body": "b"}]}', "row 2 of 'data' has no column 'text'; its columns are: body"),
         ('{"data": [{"text": "a"}, {"text": "b", "m": [{"k": 1, "k": 2}]}]}', "row 2 of 'data' has the key 'k' twice"),
         ('{"data": [{"text": "a"}], "m": {"k": 1, "k": 2}}', "x.json has the key 'k' twice in one object"),
@@ -155,10 +155,11 @@ def test_a_key_twice_beside_the_rows_of_an_object_is_listed_and_costs_no_row(tmp
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
-        ({"text": "soup", "answers": [{"start": 3}]}, None),
-        ({"meta": {"title": "soup"}, "data": [{"text": "rope"}]}, None),
+        ({"text": "hot soup", "answers": [{"start": 3}]}, None),
+        ({"meta": {"title": "hot soup"}, "data": [{"text": "rope"}]}, None),
         ({"a": [{"text": "soup"}], "b": [{"text": "rope"}]}, None),
-        ({"tags": ["soup"], "data": [{"text": "rope"}]}, None),
+        ({"tags": ["hot soup"], "data": [{"text": "rope"}]}, None),
+        ({"version": "v2.0", "data": [{"text": "soup"}, {"text": "rope"}]}, [{"text": "soup"}, {"text": "rope"}]),
         ({"data": [{"text": "soup"}, {"body": "rope"}]}, [{"text": "soup"}, {"body": "rope"}]),
         ({"count": 1, "more": None, "none": [], "data": [{"text": "soup"}]}, [{"text": "soup"}]),
     ],

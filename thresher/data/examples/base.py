@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from thresher.artifacts import Artifact
+from thresher.data.writers import NUMBERED
 from thresher.outputs import Batch
 
 Positions = Int[np.ndarray, "m"] | Sequence[int]
@@ -60,8 +61,10 @@ class Examples:
     @property
     def numbered_by(self) -> str | None:
         """The hash of the data whose rows the ids number; None where ids are the data's own, or nobody knows."""
-        columns = self.artifact.meta["config"].get("columns")
-        is_numbered = isinstance(columns, dict) and "id" in columns and columns["id"] is None
+        is_numbered = self.artifact.facts.get(NUMBERED)
+        if is_numbered is None:  # made before that was a fact
+            columns = self.artifact.meta["config"].get("columns")
+            is_numbered = isinstance(columns, dict) and "id" in columns and columns["id"] is None
         return self.artifact.meta["inputs"].get("source") if is_numbered else None
 
     @property

@@ -14,7 +14,7 @@ from thresher.data.sources.rows import Row
 from thresher.data.sources.source import IdCheck, Source
 from thresher.data.sources.values import Unusable, joined_id, name_of
 from thresher.data.text.columns import names_in
-from thresher.data.writers import ArrayWriter, ExamplesTable, chunks
+from thresher.data.writers import ArrayWriter, ExamplesTable, chunks, numbering
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress, track
 
@@ -50,8 +50,7 @@ def read_images(
     if size is not None and size < 1:
         raise InputError(f"size={size} is no size of an image; pass 1 or more")
     given = (id,) if isinstance(id, str) else tuple(id or ())
-    natural = source.natural_id
-    named = given or (() if natural is None else (natural,))
+    named = source.named_by(id)
     check = IdCheck(source)
     for number, row in enumerate(source.read(list(dict.fromkeys([image, label, *given])))):
         if row.values is None:
@@ -91,6 +90,7 @@ def prepare_images(
     config: Mapping,
     inputs: Mapping[str, str],
     left_out: Mapping[str, int] | None = None,
+    numbered: bool | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Artifact:
@@ -98,6 +98,7 @@ def prepare_images(
 
     An example's domain is its class. The facts `notes` count what was done to make pixels of files, and `background` is
     the colour that transparent ones were composed over. `left_out` (of `Source.left_out`) becomes the fact `skipped`.
+    `numbered` is the fact `ids_are_row_numbers`; None: not known.
     """
     index = {name: position for position, name in enumerate(classes)}
 
@@ -132,7 +133,7 @@ def prepare_images(
         with draft.file("labels.npy") as file:
             np.save(file, np.asarray(labels, dtype=np.int64))
         facts = {"num_examples": len(labels), "classes": classes, "notes": dict(sorted(notes.items()))}
-        facts["skipped"] = dict(left_out or {})
+        facts |= {"skipped": dict(left_out or {}), **numbering(numbered)}
         return {**facts, "background": list(BACKGROUND)} if COMPOSED in notes else facts
 
     request = {**config, "classes": classes}

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from thresher.data.sources.values import file_named
+
 BACKGROUND = (255, 255, 255)
 """Transparent pictures are composed over this (white)."""
 COMPOSED = "composed over white"
@@ -54,18 +56,15 @@ def pixels_of(
 
 
 def _opened(value: Any, folder: Path | None) -> Any:
-    if isinstance(value, dict) and (value.get("bytes") is not None or value.get("path")):
-        raw, path = value.get("bytes"), value.get("path")
-    elif isinstance(value, bytes):
-        raw, path = value, None
-    else:
+    raw = value.get("bytes") if isinstance(value, dict) else value if isinstance(value, bytes) else None
+    place = file_named(value, folder)
+    if raw is None and place is None:
         kind = "nothing" if value is None else type(value).__name__
         raise Undecodable(f"the column holds {kind}, not the bytes of an image file")
-    if raw is not None:
+    if place is None:
         if not raw:
             raise Undecodable("it is empty")
         return io.BytesIO(raw)
-    place = Path(folder or ".", str(path))
     if not place.is_file():
         raise Undecodable(f"{place} does not exist")
     if place.stat().st_size == 0:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from thresher.data.sources.compressed import OPENERS
-from thresher.data.sources.folders import is_hidden, walk, without_descriptions
+from thresher.data.sources.folders import each_folder_once, first_twice, is_hidden, walk, without_descriptions
 from thresher.data.sources.named_splits import ALL, check_split, choose, splits_of_rows, splits_of_tables
 from thresher.data.sources.training_formats import beside, mds_indexes
 from thresher.errors import InputError
@@ -33,6 +33,7 @@ KNOWN = f"{', '.join(READERS)} and images"
 METADATA = {"metadata.csv", "metadata.jsonl", "metadata.parquet"}
 ABOUT = {"README", "LICENSE", "LICENCE", "COPYING", "NOTICE", "CHANGELOG"}
 TABLES = ("parquet", "arrow", "json", "csv")
+FILES_ARE_ROWS = ("text", "imagefolder")
 
 
 @dataclass
@@ -77,14 +78,19 @@ def find_files(data: Sequence[str], split: str | None = None, subset: str | None
             return None
         else:
             raise InputError(f"{entry} does not exist; check the path (a hub data set is written OWNER/NAME)")
-        order += [path] if path.is_file() else found.files[before:]
+        order.append([path] if path.is_file() else found.files[before:])
     if given:
         _merge(found, _given(given, split))
         kept = set(found.files)
-        found.files = [file for file in order if file in kept]
-    twice = _first_twice(found.files)
+        order = [[file for file in files if file in kept] for files in order]
+        found.files = [file for files in order for file in files]
+    # The name of a file that is a row, or an index of what lies beside it, says something where it is a link, too.
+    named = given if found.reader in FILES_ARE_ROWS else []
+    twice = first_twice(order, named, by_folder=found.reader not in TABLES)
     if twice is not None:
-        raise InputError(f"{twice} is given twice; name it once (repeat examples by selecting with repeats)")
+        file, before = twice
+        where = "" if file == before else f", before as {before}"
+        raise InputError(f"{file} is given twice{where}; name it once (repeat examples by selecting with repeats)")
     found.files = [file.absolute() for file in found.files]
     read_too = beside(found.reader, found.files)
     found.metadata += read_too
@@ -125,7 +131,7 @@ def _in_folder(root: Path, entries: list[Path], split: str | None, name: str | N
         return _saved_splits(root, split)
     if not matches and (indexes := mds_indexes(root, split)):
         return Found("mds", indexes, folders=[root])
-    files = dict.fromkeys(file for entry in entries for file in (walk(entry) if entry.is_dir() else [entry]))
+    files = each_folder_once((file for entry in entries for file in (walk(entry) if entry.is_dir() else [entry])), root)
     # A pattern reaches into folders of its own accord.
     seen = [file for file in files if not any(map(is_hidden, file.relative_to(root).parts))]
     found = _of_one_kind(without_descriptions(seen), name)
@@ -229,16 +235,6 @@ def _each_once(files: list[Path]) -> tuple[list[Path], list[Path]]:
         (again if file.is_symlink() and target in real else kept).append(file)
         real.add(target)
     return kept, again
-
-
-def _first_twice(files: list[Path]) -> Path | None:
-    seen: set[str] = set()
-    for file in files:
-        place = os.path.normpath(file.absolute())
-        if place in seen:
-            return file
-        seen.add(place)
-    return None
 
 
 def reader_of(file: Path) -> str:

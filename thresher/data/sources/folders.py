@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from thresher.errors import InputError
@@ -36,6 +37,44 @@ def walk(folder: Path) -> list[Path]:
             waiting += [link for name in folders if (link := Path(place, name)).is_symlink()]
             files += [Path(place, name) for name in names if not is_hidden(name)]
     return sorted(file for file in files if file.is_file())
+
+
+def each_folder_once(files: Iterable[Path], root: Path) -> list[Path]:
+    """Without the files that are among these by another path too, through a link to their folder in `root`."""
+    files = list(dict.fromkeys(files))
+    real = _real_folders(files)
+    top = os.path.realpath(root)
+    linked = {folder: real[folder] != os.path.normpath(Path(top, folder.relative_to(root))) for folder in real}
+    kept: dict[tuple[str, str], Path] = {}
+    for file in sorted(files, key=lambda file: linked[file.parent]):  # a file keeps the path that it has without links
+        kept.setdefault((real[file.parent], file.name), file)
+    return [file for file in files if kept[real[file.parent], file.name] == file]
+
+
+def first_twice(
+    entries: Sequence[Sequence[Path]], given: Iterable[Path], *, by_folder: bool
+) -> tuple[Path, Path] | None:
+    """The first file of an entry that an entry before has too, and its path there; None: no two have one.
+
+    Files are known by where they really lie. With `by_folder` one that is a link is a file of its own, in the folder
+    where it really lies, unless it leads to one of the files that were `given` by name.
+    """
+    named, seen = {os.path.realpath(file) for file in given}, dict[str, Path]()
+    for files in entries:
+        real, own = _real_folders(files), dict[str, Path]()
+        for file in files:
+            place = os.path.join(real[file.parent], file.name)
+            if os.path.islink(place) and (not by_folder or os.path.realpath(place) in named):
+                place = os.path.realpath(place)
+            if place in seen:
+                return file, seen[place]
+            own[place] = file
+        seen |= own
+    return None
+
+
+def _real_folders(files: Iterable[Path]) -> dict[Path, str]:
+    return {folder: os.path.realpath(folder) for folder in {file.parent for file in files}}
 
 
 def without_descriptions(files: list[Path]) -> list[Path]:

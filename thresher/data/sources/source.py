@@ -5,15 +5,17 @@ NA or a date is not taken for a number, a gap or a time.
 """
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from thresher.artifacts import hash_file
 from thresher.canonical import hash_json
-from thresher.data.sources.files import Found, find_files
+from thresher.data.sources.files import FILES_ARE_ROWS, Found, find_files
 from thresher.data.sources.image_folders import read_image_folder
 from thresher.data.sources.lm_eval_tasks import is_task, task_rows
 from thresher.data.sources.named_splits import ALL
@@ -22,7 +24,7 @@ from thresher.data.sources.rows import Row
 from thresher.data.sources.seen import Seen
 from thresher.data.sources.skipped import BadRows, Skipped
 from thresher.data.sources.unchanged import Unchanged
-from thresher.data.sources.values import ClassName, no_column, take
+from thresher.data.sources.values import ClassName, file_named, no_column, take
 from thresher.errors import InputError
 
 
@@ -45,6 +47,11 @@ class Source:
         """What the source is called in messages: what was given."""
         return ", ".join(self.data)
 
+    @property
+    def config(self) -> dict[str, Any]:
+        """How the files are read, as an artefact's request has it; what they hold is the `fingerprint`."""
+        return {"bad_rows": self.bad_rows}
+
     @cached_property
     def task(self) -> list[dict[str, Any]] | None:
         """The rows of a task of lm-evaluation-harness (`lm_eval_tasks`); None where the source is none."""
@@ -61,23 +68,45 @@ class Source:
     @property
     def natural_id(self) -> str | None:
         """The column that names a row where rows are files."""
-        return "file" if self._found is not None and self._found.reader in ("text", "imagefolder") else None
+        return "file" if self._found is not None and self._found.reader in FILES_ARE_ROWS else None
 
-    def fingerprint(self) -> str:
-        """A hash of the content: of every file (where a row is a file, of its name too), or of the hub's revision."""
+    def named_by(self, columns: str | Sequence[str] | None) -> tuple[str, ...]:
+        """The columns that make the ids of rows: those given, else the path where rows are files; none: numbers do."""
+        given = (columns,) if isinstance(columns, str) else tuple(columns or ())
+        return given or (() if self.natural_id is None else (self.natural_id,))
+
+    def fingerprint(self, pictures: str | None = None) -> str:
+        """A hash of the content: of every file (where a row is a file, of its name too), or of the hub's revision.
+
+        `pictures` is a column of images: files that it names by path are content too, and must stay as they are now.
+        """
         found = self._found
         if self.task is not None:
             return hash_json(self.task)
         if found is None:
             return hash_json([self.data, self.split or "train", self.subset, self._revision])
         self._unchanged.check()  # files are stamped before they are hashed
+        named = [] if pictures is None else self._named_in(pictures)
         hashes = [hash_file(file) for file in [*found.files, *found.metadata]]
+        hashes += [hash_file(file) if os.path.isfile(file) else None for file in named]  # refused when it is read
         self._unchanged.check()
         if self.natural_id is None:
             return hash_json(hashes)
         # The folder above is part of it: it may name a class.
         common = common_folder(found.files)
         return hash_json([hashes, common.name, [file.relative_to(common).as_posix() for file in found.files]])
+
+    def _named_in(self, column: str) -> list[Path]:
+        """The files that the images of a table name, each once; from now on they are watched."""
+        if self.natural_id is not None:  # they are the source's own
+            return []
+        named: dict[Path, None] = {}
+        for row in self.read([column]):
+            file = None if row.values is None else file_named(row.values[column], Path(row.file).parent)
+            if file is not None:
+                named[file] = None
+        self._unchanged.add(named)
+        return list(named)
 
     @cached_property
     def _unchanged(self) -> Unchanged:

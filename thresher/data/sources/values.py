@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 EXACT = 2**53
@@ -57,6 +58,16 @@ def text_of(value: Any, column: str) -> str:
         return value or ""
     hint = _instead(value, column) if isinstance(value, Mapping) else "name another"
     raise Unusable("not text", f"column {column!r} holds {_kind(value)}, not text; {hint}")
+
+
+def file_named(value: Any, folder: Path | None = None) -> Path | None:
+    """The file that an undecoded image ({"bytes", "path"}) names; None where it holds the bytes itself, or is none.
+
+    A path that is not absolute starts at `folder`.
+    """
+    if isinstance(value, dict) and value.get("bytes") is None and value.get("path"):
+        return Path(folder or ".", str(value["path"]))
+    return None
 
 
 def joined_id(parts: Sequence[str]) -> str:

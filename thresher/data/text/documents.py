@@ -75,8 +75,7 @@ def read_documents(
     """
     skipped = skipped or Skipped()
     bad = BadRows(source.bad_rows, skipped)
-    natural = source.natural_id
-    named = columns.ids or (() if natural is None else (natural,))
+    named = source.named_by(columns.id)
     check, make = IdCheck(source, bad), _Reader(columns, bad)
     needed = list(dict.fromkeys([*columns.needed(), *named]))
     for number, row in enumerate(source.read(needed, skipped, whole_rows=whole_rows)):

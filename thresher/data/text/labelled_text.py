@@ -21,6 +21,7 @@ from thresher.data.text.fitting import Example, Tokens
 from thresher.data.text.tokenizer import open_tokenizer, vocab_size_of
 from thresher.data.text.writing import save_reading, write_examples
 from thresher.data.token_files import Layout
+from thresher.data.writers import numbering
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 
@@ -36,13 +37,14 @@ def prepare_labelled(
     inputs: Mapping[str, str],
     bad_rows: str = "refuse",
     limit: int | None = None,
+    numbered: bool | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Artifact:
     """Tokenise documents, whose class is their domain, into an artefact of kind `labelled-text-examples`.
 
     Raises InputError for a class that is none of `classes` (or has it skipped and listed, as `bad_rows` says), and for
-    a length that leaves no room for a text.
+    a length that leaves no room for a text. `numbered` is the fact `ids_are_row_numbers`; None: not known.
     """
     encoder, end, tokenizer_hash, begin = open_tokenizer(tokenizer)
     before, after = _around(encoder, begin)
@@ -69,7 +71,8 @@ def prepare_labelled(
             np.save(file, np.asarray(wrapped.labels, dtype=np.int64))
         facts |= {"vocab_size": layout.vocab_size, "num_shortened": wrapped.num_shortened}
         around = [encoder.id_to_token(token) for token in (*before, *after)]
-        return {**facts, "classes": classes, "around": around, "skipped": dict(skipped.counts)}
+        facts |= {"classes": classes, "around": around, "skipped": dict(skipped.counts)}
+        return {**facts, **numbering(numbered)}
 
     request = {**config, "classes": classes, "sequence_length": sequence_length, "limit": limit}
     request |= {"around": [before, after]}

@@ -13,6 +13,7 @@ from thresher.data.text.telling import telling
 from thresher.data.text.tokenizer import open_tokenizer, vocab_size_of
 from thresher.data.text.writing import save_reading, write_examples
 from thresher.data.token_files import Layout
+from thresher.data.writers import numbering
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 
@@ -43,6 +44,7 @@ def prepare_text(
     classes: bool = False,
     bad_rows: str = "refuse",
     limit: int | None = None,
+    numbered: bool | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Artifact:
@@ -57,7 +59,7 @@ def prepare_text(
     `classes` says that these are the names of classes: only the tokens that tell them apart are predicted (`telling`).
     `bad_rows` says what becomes of a document that the tokenizer cannot write as text (see `Skipped`).
     `limit` keeps the first so many examples. `documents` is called with the list of what it leaves out, which becomes
-    `skipped.parquet`.
+    `skipped.parquet`. `numbered` is the fact `ids_are_row_numbers`; None: not known.
     """
     check_shape(sequence_length, limit)
     encoder, end, tokenizer_hash, begin = open_tokenizer(tokenizer)
@@ -89,7 +91,7 @@ def prepare_text(
         cut = {} if pack else {"cut": cuts.facts()}
         facts |= {"vocab_size": vocab_size, "end_token": encoder.id_to_token(end)}
         facts |= {} if begin is None else {"begin_token": encoder.id_to_token(begin)}
-        return {**facts, **cut, "skipped": dict(skipped.counts)}
+        return {**facts, **cut, "skipped": dict(skipped.counts), **numbering(numbered)}
 
     request = {**config, "pack": pack, "sequence_length": sequence_length, "limit": limit}
     request |= {} if begin is None else {"begin_token": begin}

@@ -2,10 +2,10 @@
 
 import heapq
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -26,11 +26,21 @@ def check_vocab_size(vocab_size: int) -> None:
         raise InputError(f"vocab_size={vocab_size} is too small for bytes and the end token; pass at least 257")
 
 
-def train_tokenizer(texts: Iterable[str], *, vocab_size: int, out: Path, inputs: dict[str, str]) -> Artifact:
+def train_tokenizer(
+    texts: Iterable[str],
+    *,
+    vocab_size: int,
+    out: Path,
+    inputs: Mapping[str, str],
+    config: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Artifact:
     """Train a byte-level BPE tokenizer of `vocab_size` entries with one special token, the end of a document (id 0).
 
     The artefact is of kind `tokenizer`. It learns from a sample of SAMPLE_CHARACTERS, if the texts have more, which is
-    the same whatever their order (`sample`). Raises InputError as `check_vocab_size` does.
+    the same whatever their order (`sample`). `config` and `seed` say which texts of the `inputs` these are.
+
+    Raises InputError as `check_vocab_size` does.
     """
     check_vocab_size(vocab_size)
 
@@ -49,7 +59,8 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, out: Path, inputs:
             tokenizer.save(str(file))
         return {"vocab_size": tokenizer.get_vocab_size()}
 
-    return build(out, kind="tokenizer", config={"vocab_size": vocab_size}, seed=0, inputs=inputs, write=write)
+    request = {**(config or {}), "vocab_size": vocab_size}
+    return build(out, kind="tokenizer", config=request, seed=seed, inputs=inputs, write=write)
 
 
 def sample(texts: Iterable[str], size: int) -> list[str]:
