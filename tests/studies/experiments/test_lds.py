@@ -119,7 +119,7 @@ def test_a_ladder_is_judged_by_the_loss_where_that_is_asked_for(command, capsys)
         assert main([*command, "--ladder", "mlp-8x1", "--no-own", "--output", output, "--json", "--quiet"]) == 0
         found[output] = json.loads(capsys.readouterr().out)
     assert found["loss"]["built"] and found["loss"]["path"] != found["margin"]["path"]
-    means = ([size["lds"]["mean"] for size in result["sizes"].values()] for result in found.values())
-    np.testing.assert_allclose(*means, atol=0.3)  # the loss negated: both say how well a target is known
+    by_margin, by_loss = ([size["lds"]["mean"] for size in result["sizes"].values()] for result in found.values())
+    np.testing.assert_allclose(by_margin, by_loss, atol=0.3)  # the loss negated: both say how well a target is known
     (by_margin, by_loss) = (open_artifact(Path(result["path"])).meta["config"] for result in found.values())
     assert "measured" not in by_margin and by_loss["measured"] == "loss"
