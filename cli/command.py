@@ -18,7 +18,7 @@ from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
 
 OUTPUTS = ("out", "evidence", "export", "page")
-NAMED = ("targets", "target_features", "arms", "off_targets", "test_sets", "compare")
+NAMED = ("targets", "target_features", "arms", "off_targets", "test_sets", "compare", "scores")
 """Options of NAME=PATH entries."""
 MODELS = ("model", "models", "proxy", "ladder", "sizes")
 """Options that name models (`proxies.models.names`)."""

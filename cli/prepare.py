@@ -180,6 +180,7 @@ class Prepare(Command):
             image=self.image,
             label=self.label,
             id=self.id or None,
+            group=self.group,
             size=self.size,
             part=self.part,
             seed=self.seed,

@@ -1,5 +1,6 @@
 """`thresher search`: the training examples behind one target example."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,9 @@ from typing import Any
 from thresher.cli.command import Command
 from thresher.progress import Progress
 from thresher.shown import shown
+
+ROW = re.compile(r"[0-9]{1,18}")
+"""A row as it is written; what is longer is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +37,9 @@ class Search(Command):
         from thresher.api.searching import search
 
         ids = FeatureStore.of(self.target).load().ids
-        example = int(self.example) if self.example not in ids and self.example.isdigit() else self.example
-        neighbours = search(self.index, self.target, example, k=self.top, pool=self.pool)
+        is_row = self.example not in ids and ROW.fullmatch(self.example)
+        example = int(self.example) if is_row else self.example
+        neighbours = search(self.index, self.target, example, top=self.top, pool=self.pool)
         return {"example": self.example, **neighbours._asdict()}
 
     def show(self, result: Mapping[str, Any]) -> str:

@@ -83,6 +83,9 @@ class Select(Command):
             from thresher.selection.evidence import check_embeddings
 
             check_embeddings(self.embeddings)
+        names = [target.partition("=")[0] for target in self.targets]
+        if doubled := next((name for name in names if names.count(name) > 1), None):
+            raise InputError(f"--targets has {doubled!r} twice; give each target once, and with --weights one for each")
         if self.weights and len(self.weights) != len(self.targets):
             raise InputError(
                 f"{len(self.weights)} --weights for {len(self.targets)} --targets; give one for each, or none"
@@ -165,6 +168,7 @@ class Select(Command):
             format=self.format,
             rows_per_shard=self.rows_per_shard,
             card=card_of(selection, sources, others, rows),
+            compared=others,
         )
         return str(exported.path)
 

@@ -171,6 +171,7 @@ class _PictureParts:
             image=table.image,
             label=table.label,
             id=ids_of(table),
+            group=table.group,
             size=self.study.pool.size,
             part=(low, high),
             seed=self.study.seed,

@@ -15,6 +15,7 @@ from thresher.choices import check_word
 from thresher.data.sources.lm_eval_tasks import PREFIX
 from thresher.errors import InputError, near
 from thresher.places import published
+from thresher.rules import short
 from thresher.studies.study import Study, TargetTable
 from thresher.studies.study_check import check_study
 
@@ -78,7 +79,7 @@ def _from_table(kind: type, table: Any, where: str, base: Path) -> Any:
 def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     if isinstance(value, int) and not isinstance(value, bool) and float in kinds:
-        value = float(value)
+        value = _float(value, f"{where}: {name} =")
     if isinstance(value, list) and (of := [get_args(kind)[0] for kind in kinds if get_origin(kind) is list]):
         value = [_value(name, item, of[0], where, base) for item in value]
     check_word(value, hint, f"{where}: {name} =")
@@ -89,6 +90,15 @@ def _value(name: str, value: Any, hint: Any, where: str, base: Path) -> Any:
     if name in ("tokenizer", "data") or (isinstance(value, str) and MARKED.get(name, "\0") in value):
         return _anchored(base, value)
     return value
+
+
+def _float(value: int, label: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputError(
+            f"{label} {short(value)} is beyond all numbers that a computer has; give a smaller one"
+        ) from None
 
 
 def _anchored(base: Path, value: Any) -> Any:

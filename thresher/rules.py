@@ -130,7 +130,7 @@ def check_numbers(values: Mapping[str, Any], label: str = "{}") -> None:
             if rule is None or isinstance(number, bool) or not isinstance(number, int | float):
                 continue
             if not rule.allows(number):
-                raise InputError(f"{label.format(name)} {_short(number)} cannot be; give {rule}")
+                raise InputError(f"{label.format(name)} {short(number)} cannot be; give {rule}")
 
 
 def ruled(verb: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -145,7 +145,8 @@ def ruled(verb: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     return checked
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
+    """A number as a message says it: of a long whole one its beginning and how many digits it has."""
     if isinstance(number, int) and abs(number) >= 10**20:
         return f"{str(number)[:8]}... ({len(str(abs(number)))} digits)"
     return f"{number:g}" if isinstance(number, float) and math.isfinite(number) else str(number)

@@ -134,8 +134,17 @@ def draw_subsets(num_subsets: int, num_pool: int, fraction: float, seed: int) ->
     """Draw random subsets of a pool, as masks.
 
     Subset s is `default_rng(seed + s).choice(n, round(fraction n), replace=False)`.
-    Raises InputError for fewer than 3 subsets, and for a fraction that leaves a subset empty or whole.
+    Raises InputError as `check_subsets` does.
     """
+    check_subsets(num_subsets, num_pool, fraction)
+    size, subsets = round(fraction * num_pool), np.zeros((num_subsets, num_pool), dtype=bool)
+    for s in range(num_subsets):
+        subsets[s, np.random.default_rng(seed + s).choice(num_pool, size, replace=False)] = True
+    return subsets
+
+
+def check_subsets(num_subsets: int, num_pool: int, fraction: float) -> None:
+    """Raise InputError for fewer than 3 subsets, and for a fraction that leaves a subset empty or whole."""
     size = round(fraction * num_pool)
     if not 0 < size < num_pool:
         raise InputError(
@@ -143,10 +152,6 @@ def draw_subsets(num_subsets: int, num_pool: int, fraction: float, seed: int) ->
         )
     if num_subsets < 3:
         raise InputError(f"subsets={num_subsets}; a rank correlation over subsets needs at least 3")
-    subsets = np.zeros((num_subsets, num_pool), dtype=bool)
-    for s in range(num_subsets):
-        subsets[s, np.random.default_rng(seed + s).choice(num_pool, size, replace=False)] = True
-    return subsets
 
 
 def _checked(outputs: np.ndarray) -> np.ndarray:

@@ -31,6 +31,9 @@ from thresher.studies.scoring.effort import say_effort
 from thresher.studies.scoring.pairs import check_scorers, pairs_by
 from thresher.workspace import Workspace
 
+ROWS = 4096
+"""Of given scores looked at at once."""
+
 
 def train_checkpoints(
     pool: Examples,
@@ -84,18 +87,16 @@ def judge(
     given = given or {}
     inputs = {"retrainings": truth.artifact.content_hash} | basis.inputs
     inputs |= {f"scores {name}": hash_file(path) for name, path in given.items()}
-    config = {"scorers": list(names), "output": output, "baseline": baseline, **asdict(basis.settings)}
+    config = {"scorers": list(names), "baseline": baseline, **asdict(basis.settings), "measured": output}
 
     def write(draft: Draft) -> dict:
-        outputs, subsets = truth.outputs(output), truth.subsets
-        if output == "loss":
-            outputs = -outputs
+        outputs, subsets = truth.to_predict(output), truth.subsets
         predicted = {}
         for name in names:
             say_effort(name, basis, num_targets=len(target), each=True)
             predicted[name] = predict_outputs(pairs_by(name, basis, target), subsets)
         predicted |= {
-            name: predict_outputs([(0, _matrix(path, len(basis.pool), len(target)))], subsets)
+            name: predict_outputs([(0, given_scores(path, len(basis.pool), len(target)))], subsets)
             for name, path in given.items()
         }
         values = {name: lds(p, outputs.mean(axis=1)) for name, p in predicted.items()}
@@ -126,14 +127,22 @@ def _plain(table: Mapping[str, Mapping[str, Estimate]]) -> dict[str, dict[str, d
     return {name: {key: asdict(value) for key, value in row.items()} for name, row in table.items()}
 
 
-def _matrix(path: Path, num_pool: int, num_targets: int) -> np.ndarray:
+def given_scores(path: Path, num_pool: int, num_targets: int) -> np.ndarray:
+    """Scores [pool, target] from a `.npy` file. Raises InputError for one that is not there, others' or not finite."""
     wanted = (num_pool, num_targets)
     try:
         scores = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header's shape asks for no memory
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give a .npy file") from None
     except (ValueError, EOFError, AttributeError) as error:
         raise InputError(f"{path} is no .npy file of numbers ({error}); write it by numpy.save") from None
     if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "iuf":
         raise InputError(f"{path} holds no array of numbers; write it by numpy.save of floats")
     if scores.shape != wanted:
         raise InputError(f"{path} has shape {scores.shape}; scores [pool, target] are {wanted} here")
+    for start in range(0, num_pool, ROWS):
+        if not np.isfinite(scores[start : start + ROWS]).all():
+            raise InputError(f"{path} holds scores that are not finite; repair them, or leave the file out")
     return scores

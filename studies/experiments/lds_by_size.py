@@ -53,6 +53,7 @@ def lds_ladder(
     attribution: Attribution,
     plan: LadderPlan,
     *,
+    output: str = "margin",
     seed: int,
     workers: int | None,
     workspace: Workspace,
@@ -61,7 +62,8 @@ def lds_ladder(
 
     An artefact of kind "lds-ladder"; facts: `sizes` -> `lds` to the reference and `own_lds` with 95 % intervals,
     `ceiling`s, `jaccard` and `rbo` of the top with the reference-size scores (mean over targets), `flops`, and
-    `relative` (to the reference's own scores); `lds.svg`. Every training is resumed or found again.
+    `relative` (to the reference's own scores); `lds.svg`. `output` is what retraining is measured by: margin, or loss
+    (negated). Every training is resumed or found again.
     """
     everything = list(dict.fromkeys([*sizes, table.size]))
     if len(everything) < 2:
@@ -84,10 +86,11 @@ def lds_ladder(
         f"model {size} {m}": model.content_hash for size, models in made.items() for m, model in enumerate(models)
     }
     config = {"reference": table.size, "sizes": everything, **asdict(attribution), **asdict(plan)}
+    config |= {} if output == "margin" else {"measured": output}  # came later
 
     def write(draft: Draft) -> dict[str, Any]:
         truth = truths[table.size]
-        outputs, subsets = truth.outputs("margin"), truth.subsets
+        outputs, subsets = truth.to_predict(output), truth.subsets
         scores = {size: _matrix(basis, target) for size, basis in bases.items()}
         predicted = {size: predict_outputs([(0, values)], subsets) for size, values in scores.items()}
         judged = lds_table(predicted, outputs, seed=seed)
@@ -103,7 +106,7 @@ def lds_ladder(
                 "num_parameters": made[size][0].facts["num_parameters"]["total"],
             }
             if size in truths:
-                own = truths[size].outputs("margin")
+                own = truths[size].to_predict(output)
                 rows[size]["own_lds"] = asdict(lds_table({size: predicted[size]}, own, seed=seed)[size]["lds"])
                 if plan.repeats > 1:
                     rows[size]["ceiling"] = asdict(noise_ceiling(own, seed=seed)["ceiling"])

@@ -50,6 +50,11 @@ class Retrainings:
         """Outputs `name` (margin, loss, confidence or correct) of subset, repeat and target example."""
         return np.load(self.artifact.file(f"{name}.npy"))
 
+    def to_predict(self, output: str) -> Float[np.ndarray, "m r t"]:
+        """What scores are judged by, higher = better: the margin, or the loss negated."""
+        values = self.outputs(output)
+        return -values if output == "loss" else values
+
 
 def open_retrainings(path: Path) -> Retrainings:
     """A finished ground truth from disk."""

@@ -97,7 +97,7 @@ def _lds(subject: Subject) -> list[dict[str, Any]]:
     facts = subject.lds.facts
     rows = [
         {"scorer": name, "subsets": facts["num_subsets"], "targets": facts["num_targets"]}
-        | {key: float(row["lds"][key]) for key in ("value", "low", "high")}
+        | {"value": float(row["lds"]["mean"]), "low": float(row["lds"]["low"]), "high": float(row["lds"]["high"])}
         for name, row in facts["table"].items()
     ]
     return [row for row in rows if row["scorer"] == subject.scorer] or rows

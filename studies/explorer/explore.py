@@ -6,7 +6,7 @@ from typing import Any
 
 from thresher.artifacts import open_artifact
 from thresher.attribution.features.store import open_features
-from thresher.data.examples import open_examples
+from thresher.data.examples import as_scored, open_examples
 from thresher.errors import InputError
 from thresher.places import own_file
 from thresher.progress import SILENT, Progress
@@ -15,7 +15,7 @@ from thresher.selection.selection import open_selection
 from thresher.studies.explorer.content import content_of
 from thresher.studies.explorer.page import page_of
 from thresher.studies.explorer.room import MEGABYTE
-from thresher.studies.explorer.subject import Subject, as_scored
+from thresher.studies.explorer.subject import Subject
 
 PAGE_MB = 5.0
 """Of the data in a page: what a mail carries, and a browser reads in a blink."""

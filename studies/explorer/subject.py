@@ -12,7 +12,7 @@ from jaxtyping import Float
 from thresher.artifacts import Artifact
 from thresher.attribution.features.store import FeatureStore
 from thresher.attribution.scoring.by_checkpoint import scored_from
-from thresher.data.examples import Examples, is_packed
+from thresher.data.examples import Examples
 from thresher.errors import InputError, unknown
 from thresher.progress import SILENT, Progress
 from thresher.scores import Scores, open_scores
@@ -138,10 +138,3 @@ class Subject:
                 f"{selection.artifact.path} was not made of the examples of {self.pool.artifact.path}; give a "
                 "selection of this pool"
             )
-
-
-def as_scored(pool: Examples, ids: Sequence[str]) -> Examples:
-    """The pool as it was scored: by its windows where the ids are theirs, else as it is."""
-    if is_packed(pool) and len(ids) and str(ids[0]) == f"{pool.ids[0]}:0":
-        return pool.by_window()
-    return pool

@@ -102,7 +102,7 @@ def read_mixtures(paths: Mapping[str, Path]) -> Mixtures:
             observed = (proposal.get("baselines") or {}).get("best observed")
         except FileNotFoundError:
             raise InputError(f"{file} does not exist; give the mixture.json of `thresher mix ... --out`") from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             raise InputError(f"{file} is no proposal; give the mixture.json of `thresher mix ... --out`") from None
         best_observed = best_observed or observed
     return mixtures if best_observed is None else {**mixtures, "best-observed": best_observed}

@@ -51,9 +51,11 @@ def export(
     format: str,
     rows_per_shard: int,
     card: Mapping[str, str],
+    compared: Mapping[str, Selection] | None = None,
 ) -> Artifact:
     """An artefact of kind "export" at `out`: `kept-00000.FORMAT` with up to `rows_per_shard` rows each, MDS shards and
-    their `index.json`, `kept.bin` and `kept.idx` of Megatron, or `kept.txt`; and the files of `card`.
+    their `index.json`, `kept.bin` and `kept.idx` of Megatron, or `kept.txt`; and the files of `card`, which says how
+    much the selections `compared` keep too.
 
     JSON lines keep the types of the source's values. A Parquet column has the one type that holds them all; a column
     that has none (numbers and texts, objects of different shapes) is JSON text, and listed in the fact `json_columns`.
@@ -79,6 +81,7 @@ def export(
         return facts
 
     inputs = {"selection": selection.artifact.content_hash} | ({} if pool is None else {"pool": pool.content_hash})
+    inputs |= {f"compared {name}": other.artifact.content_hash for name, other in (compared or {}).items()}
     config = {"format": format, "rows_per_shard": rows_per_shard}
     return build(out, kind="export", config=config, seed=0, inputs=inputs, write=write)
 

@@ -142,6 +142,23 @@ def test_search_agrees_with_the_scores_of_one_example(made, capsys):
     assert all(hit["preview"] for hit in found["helpful"])
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--example ²", "has no example '²'"),
+        ("--example ٣", "has no example '٣'"),
+        ("--example 1_0", "has no example '1_0'"),
+        ("--example " + "1" * 5000, "has no example '1"),
+        ("--example 999999", "example 999999 is out of range"),
+        ("--example 0 --top 0", "top=0 neighbours were asked for; pass 1 to"),
+        ("--example 0 --top 5000000", "top=5000000 neighbours were asked for; pass 1 to"),
+        ("--example 0 --top -1", "--top -1 cannot be"),
+    ],
+)
+def test_an_example_or_a_number_of_neighbours_that_cannot_be_is_one_line(words, said, made, capsys):
+    fails(capsys, said, "search", "--index", made / "index", "--target", made / "target-features", *words.split())
+
+
 def test_a_selection_loads_with_datasets_and_its_positions_index_the_pool(made):
     import datasets
 

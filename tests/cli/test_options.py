@@ -13,7 +13,7 @@ RECIPES = "all=all sea=domain:sailing food=domain:cooking"
 COMMANDS = {
     "train": "--pool {f}/pool --model 20k --out {o}/x",
     "validate": "--pool {f}/pool --arms a={f}/subset --targets t={f}/target --model 20k --out {o}/x",
-    "lds": "--pool {f}/pool --target {f}/target --model 20k --subsets 2 --checkpoints 1 --out {o}/x",
+    "lds": "--pool {f}/pool --target {f}/target --model 20k --subsets 3 --checkpoints 1 --out {o}/x",
     "mix runs": "--pool {f}/pool --targets t={f}/target --model 20k --out {o}/x",
     "mix validate": "--mixtures m={f}/mixture.json --pool {f}/pool --targets t={f}/target --model 20k --out {o}/x",
     "mix doremi": "--pool {f}/pool --model 20k --out {o}/x",

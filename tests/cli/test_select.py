@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.toy_corpus import write_corpus
+from thresher.artifacts import open_artifact
 from thresher.cli.main import main
 from thresher.data.examples import open_examples
 from thresher.selection.methods import METHODS
@@ -96,6 +97,16 @@ def test_bad_input_ends_in_one_line(select, method, options, message):
     assert message in said and said.count("\n") == 1
 
 
+@pytest.mark.parametrize("targets", ["t t", "t t={f}", "t={f} t", "u t t", "t={f} t={f}"])
+@pytest.mark.parametrize("weights", ["", "--weights 1 2 3"])
+def test_a_target_is_named_once_so_that_no_weight_is_lost(targets, weights, tmp_path, capsys):
+    words = f"select --targets {targets} {weights} --out {{f}}/out --fraction 0.2".format(f=tmp_path).split()
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert "--targets has 't' twice" in said or "names must be there and differ" in said
+
+
 @pytest.mark.parametrize(
     ("method", "given", "message"),
     [
@@ -151,6 +162,23 @@ def test_an_export_is_the_kept_documents_in_shards_with_a_card(select, made, tmp
         assert "12 of" in card and "(6 different ones)" in card and "Overlap with other selections" in card
         assert kept[0]["id"] in card and "whole document" in card
     assert "src=" not in card and "href=" not in card
+
+
+def test_a_card_is_of_the_selections_that_it_was_compared_with(select, tmp_path):
+    others = [select(f"random:count={count}", out=f"other-{count}")["path"] for count in (20, 30)]
+    given = ("--export", str(tmp_path / "export"), "--format", "ids")
+    select("bottom:count=12", *given, "--compare", f"one={others[0]}")
+    select("bottom:count=12", *given, "--compare", f"one={others[0]}")
+    cases = ({}, {"one": others[1]}, {"two": others[0]}, {"one": others[0], "two": others[1]})
+    for number, compared in enumerate(cases):
+        words = ["--compare", *(f"{name}={path}" for name, path in compared.items())] if compared else []
+        said = select("bottom:count=12", *given, *words, status=2)
+        assert str(tmp_path / "export") in said and said.count("\n") == 1
+        fresh = tmp_path / f"fresh-{number}"
+        select("bottom:count=12", "--export", str(fresh), "--format", "ids", *words)
+        card, inputs = (fresh / "card.md").read_text(), open_artifact(fresh).meta["inputs"]
+        assert ("Overlap with other selections" in card) == bool(compared)
+        assert set(inputs) == {"selection", "pool", *(f"compared {name}" for name in compared)}
 
 
 def test_ids_are_exported_without_a_pool(made, tmp_path, capsys, select):

@@ -80,10 +80,13 @@ def prepare(
     place, shared = Path(out), {"out": Path(out), "progress": progress}
     given = [data] if isinstance(data, str | Path) else list(data)
     if not all(isinstance(one, str | Path) for one in given):
+        idle = {"part": tuple(part) != (0, 1), "group": group is not None, "size": size is not None, "limit": limit}
+        if asked := [name for name, is_given in idle.items() if is_given]:
+            raise InputError(f"images that are arrays are prepared as they are and all of them; leave out {asked[0]}")
         return Examples(_from_memory(given, list(classes), seed=seed, **shared))
     source = Source(tuple(map(str, given)), split, subset, bad_rows)
     if task == "vision":
-        columns = {"image": image, "label": label, "id": ids or None, "size": size}
+        columns = {"image": image, "label": label, "id": ids or None, "group": group, "size": size}
         pictures = PicturePart(source=source, part=part, seed=seed, limit=limit, **columns)
         return Examples(prepare_pictures(pictures, classes=classes, **shared))
     check_text_settings(sequence_length=sequence_length, tokenizer=tokenizer, vocab_size=vocab_size)

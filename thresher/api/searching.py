@@ -7,6 +7,7 @@ from thresher.api.handles import Examples, FeatureStore, Index, Neighbours
 from thresher.api.positions import whole
 from thresher.attribution.scoring import index as index_module
 from thresher.attribution.scoring.kernel import Damping
+from thresher.data.examples import as_scored
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled
@@ -33,20 +34,22 @@ def build_index(
 
 
 @ruled
-def search(index: Source, target: Source, example: int | str, *, k: int = 10, pool: Source | None = None) -> Neighbours:
-    """The `k` training examples most helpful and most harmful to one target example, given by position or id.
+def search(
+    index: Source, target: Source, example: int | str, *, top: int = 10, pool: Source | None = None
+) -> Neighbours:
+    """The `top` training examples most helpful and most harmful to one target example, given by position or id.
 
     `target` is its features, by the same models, projection and seed as the pool's; with `pool`, the prepared pool that
     was indexed, each hit has a `preview`. Raises InputError for an example that is not there and another pool.
     """
-    store, built = FeatureStore.of(target).load(), Index.of(index).artifact
+    store, built = FeatureStore.of(target).load(), index_module.Index(Index.of(index).artifact)
     place = example if isinstance(example, str) else whole(example, "example", "pass a position or an id")
-    found = index_module.search(built, store, place, k=whole(k, "k", "pass a number of neighbours"))
+    found = index_module.search(built, store, place, top=whole(top, "top", "pass a number of neighbours"))
     sides = [[{"id": id, "score": float(score)} for id, score in side] for side in found]
     if pool is not None:
-        examples = Examples.of(pool).load()
-        names = f"the index {built.path}", str(examples.artifact.path)
-        check_same_rows(names[0], built.facts.get("numbered_by"), names[1], examples.numbered_by)
+        examples = as_scored(Examples.of(pool).load(), built.ids)
+        names = f"the index {built.artifact.path}", str(examples.artifact.path)
+        check_same_rows(names[0], built.artifact.facts.get("numbered_by"), names[1], examples.numbered_by)
         row_of = {id: row for row, id in enumerate(examples.ids)}
         for hit in (*sides[0], *sides[1]):
             if hit["id"] not in row_of:

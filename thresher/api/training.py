@@ -10,12 +10,14 @@ from jaxtyping import Float, Int
 
 from thresher.api.handle import Source
 from thresher.api.handles import Examples, Model, Quality, Validation, named
+from thresher.api.lds_check import BASELINE, TOP, check_judged, check_ladder
 from thresher.api.scorer_check import Asked, say_idle
 from thresher.artifacts import is_artifact
 from thresher.attribution.curvature.ekfac import DAMPING
+from thresher.attribution.quality.lds import check_subsets
 from thresher.attribution.scoring.weighting import Q
 from thresher.data.examples import Examples as PreparedExamples
-from thresher.errors import InputError
+from thresher.errors import InputError, unknown
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import model_spec, task_of
 from thresher.proxies.planned import Planned, say_training
@@ -34,7 +36,6 @@ from thresher.studies.experiments.lds_by_size import LadderPlan, lds_ladder
 from thresher.studies.experiments.retraining import retrain
 from thresher.studies.experiments.training_sets import TrainingSet, held_by, kept_positions, random_set
 from thresher.studies.scoring.basis import Attribution, Basis
-from thresher.studies.scoring.pairs import check_scorers
 from thresher.trackers import tracker_of
 from thresher.workspace import Workspace
 
@@ -185,10 +186,10 @@ def lds(
     rank: int | None = None,
     q: str = Q,
     output: str = "margin",
-    baseline: str = "random",
+    baseline: str = BASELINE,
     ladder: Sequence[str] = (),
     own: bool = True,
-    top: int = 100,
+    top: int = TOP,
     workers: int | None = None,
     executor: str = "processes",
     seed: int = 0,
@@ -200,6 +201,8 @@ def lds(
 
     scorers          names of `thresher.scorers`; none: those of USUAL that apply
     scores           name -> a .npy file [pool, target] of more scores to judge
+    output           what retraining is measured by: margin or loss
+    baseline         the scorer that differences and ratios are to
     subsets, fraction, repeats  of the ground truth; two or more repeats give the noise ceiling
     checkpoints      models to attribute with, each on a random `checkpoint_fraction` of the pool (1: all of it)
     ladder           sizes to attribute with instead, against ground truth from `model`; `own` judges every size by its
@@ -211,19 +214,21 @@ def lds(
     """
     examples, judged = Examples.of(pool).load(), Examples.of(target).load()
     names = tuple(scorers) or tuple(USUAL if task_of(examples) == "language" else USUAL[:-1])
-    if ladder and (scorers or scores):
-        raise InputError("--ladder judges TRAK at every size; leave --scorers and --scores out")
-    if ladder and checkpoint_fraction != 1:
-        raise InputError("--ladder attributes with models on the whole pool; leave --checkpoint-fraction out")
     given = {name: Path(path) for name, path in (scores or {}).items()}
-    check_scorers(names, examples)
+    against = None
+    if output not in ("margin", "loss"):
+        raise unknown("output", output, ("margin", "loss"))
+    if ladder:
+        check_ladder(scorers=scorers, given=given, checkpoint_fraction=checkpoint_fraction, baseline=baseline)
+    else:
+        judging = {"pool": examples, "target": judged, "baseline": baseline, "own": own, "top": top}
+        against = check_judged(names, given, **judging)
+    check_subsets(subsets, len(examples), fraction)
     asked = Asked(
         k=k, projection=projection, views=tuple(views), damping=damping, rank=rank, q=None if q == Q else q,
         curvature_damping=None if curvature_damping == DAMPING else curvature_damping,
     )  # fmt: skip
     say_idle(("trak",) if ladder else names, asked)
-    if output not in ("margin", "loss"):
-        raise InputError(f"output {output!r} is unknown; pass margin or loss")
     table = ModelSettings(size=model, **settings)
     workspace = Workspace(Path(out), device, progress, executor)
     training = {"seed": seed, "workers": workers, "workspace": workspace}
@@ -235,14 +240,13 @@ def lds(
     check_trainable(examples, table, {"target": judged})
     if ladder:
         plan = LadderPlan(**drawn, checkpoints=checkpoints, own=own, top=top)
-        return Quality(lds_ladder(examples, judged, table, tuple(ladder), options, plan, **training))
+        return Quality(lds_ladder(examples, judged, table, tuple(ladder), options, plan, output=output, **training))
     budget = fraction * float(examples.lengths().sum())
     further = [Planned(table, [budget] * (subsets * repeats), keeps=False)]
     models = train_checkpoints(
         examples, table, count=checkpoints, fraction=checkpoint_fraction, further=further, **training
     )
     truth = retrain(examples, judged, table, **drawn, **training)
-    against = baseline if baseline in (*names, *given) else None
     basis = Basis(models, examples, options, workspace)
     return Quality(judge(basis, judged, truth, names, given=given, output=output, baseline=against, seed=seed))
 

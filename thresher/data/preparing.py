@@ -76,13 +76,15 @@ class TextPart:
 
 @dataclass(frozen=True, kw_only=True)
 class PicturePart:
-    """The first `limit` pictures of a source that fall into a part of it, by a hash of their pixels."""
+    """The first `limit` pictures of a source that fall into a part of it, by a hash of their group or their pixels."""
 
     source: Source
     image: str = "image"
     label: str = "label"
     id: str | tuple[str, ...] | None = None
     """A column of unique ids, or several that together are unique; None: pictures go by their path or number."""
+    group: str | None = None
+    """Pictures with the same value here stay on one side of every part."""
     size: int | None = None
     """Pictures are resized to `size` x `size`; None: they stay as they are."""
     part: Ends = (0, 1)
@@ -120,7 +122,9 @@ class PicturePart:
 
     @property
     def _columns(self) -> dict[str, Any]:
-        return {"image": self.image, "label": self.label, "id": self.id, "size": self.size}
+        columns = {"image": self.image, "label": self.label, "id": self.id, "size": self.size}
+        # Left out where there is none, so that what was prepared before there were groups is found again.
+        return columns if self.group is None else {**columns, "group": self.group}
 
 
 def check_settings(part: Ends, bad_rows: str, limit: int | None = None) -> None:

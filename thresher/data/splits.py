@@ -1,6 +1,7 @@
 """Random parts of a source that do not depend on its order: each item falls by a hash of what it holds."""
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -18,6 +19,13 @@ class HasContent(Protocol):
 
 
 T = TypeVar("T", bound=HasContent)
+
+
+def content_of(text: str) -> bytes:
+    """What makes two texts the same, for `part_of`: case, white space and Unicode form make no difference."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(text.casefold().split()).encode("utf-8", "surrogatepass")
 
 
 def check_part(low: float | int, high: float | int) -> None:

@@ -46,6 +46,23 @@ def test_scores_of_windows_have_their_document_s_id_and_a_number(made):
     assert lengths.sum() == open_examples(made / "pool").lengths().sum() and lengths.max() <= 16
 
 
+def test_an_index_of_windows_shows_the_texts_of_windows(made, capsys):
+    pytest.importorskip("faiss")
+    for name in ("whole", "parts"):
+        assert main(["index", "--features", str(made / name), "--quiet", "--out", str(made / f"{name}-index")]) == 0
+    capsys.readouterr()
+    texts = {}
+    for name in ("whole", "parts"):
+        words = ["--index", str(made / f"{name}-index"), "--target", str(made / "whole"), "--example", "11"]
+        assert main(["search", *words, "--top", "12", "--pool", str(made / "pool"), "--json", "--quiet"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        texts[name] = {hit["id"]: hit["preview"] for side in ("helpful", "harmful") for hit in found[side]}
+    assert {":" in id for id in texts["whole"]} == {False} and {":" in id for id in texts["parts"]} == {True}
+    windows = open_examples(made / "pool").by_window()
+    own = dict(zip(windows.ids, windows.texts(range(len(windows))), strict=True))
+    assert texts["parts"] == {id: own[id] for id in texts["parts"]}
+
+
 def test_rows_and_images_have_no_windows(made, capsys):
     rows = "".join(json.dumps({"ask": "q", "text": f"word{n}"}) + "\n" for n in range(5))
     (made / "rows.jsonl").write_text(rows)

@@ -196,8 +196,13 @@ def test_a_pool_without_domains_and_bad_counts_are_refused(toy, tmp_path, capsys
     status, _, error = run(capsys, *toy_runs(toy, tmp_path / "x", targets=both))
     assert status == 2 and "tokenizer" in error and not (tmp_path / "x" / "models").exists()
     (tmp_path / "no.json").write_text("[]")
+    (tmp_path / "long.json").write_text('{"weights": {"cooking": ' + "1" * 400 + "}}")
     arguments = ("validate", "--pool", toy / "pool", "--targets", target, "--out", tmp_path / "v", "--mixtures")
-    for mixture, words in ((f"p={tmp_path / 'no.json'}", "is no proposal"), (f"natural={tmp_path}", "stands for")):
+    for mixture, words in (
+        (f"p={tmp_path / 'no.json'}", "is no proposal"),
+        (f"p={tmp_path / 'long.json'}", "is no proposal"),
+        (f"natural={tmp_path}", "stands for"),
+    ):
         status, _, error = run(capsys, *arguments, mixture)
         assert status == 2 and words in error
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import thresher
 from tests.toy_corpus import WORDS
 from thresher.artifacts import build, open_artifact
 from thresher.attribution.features.store import open_features
+from thresher.attribution.quality.lds import Estimate
 from thresher.data.examples import open_examples
 from thresher.selection.selection import open_selection
 from thresher.studies.explorer.subject import Subject
@@ -119,7 +121,7 @@ def many(folder: Path, count: int = 10_000) -> Subject:
 
 def measured(out: Path, means: dict[str, float], num_pool: int):
     """The LDS of some scorers, as `thresher lds` leaves it."""
-    table = {name: {"lds": {"value": v, "low": v - 0.05, "high": v + 0.05}} for name, v in means.items()}
+    table = {name: {"lds": asdict(Estimate(v, v - 0.05, v + 0.05))} for name, v in means.items()}
     facts = {"table": table, "num_subsets": 40, "num_targets": 8, "num_pool": num_pool}
     return open_artifact(build(out, kind="lds", config={}, seed=0, inputs={}, write=lambda draft: facts).path)
 

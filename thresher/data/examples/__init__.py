@@ -9,7 +9,7 @@ from thresher.data.examples.base import Examples, Labelled, Windows, add_shares,
 from thresher.data.examples.images import ImageExamples
 from thresher.data.examples.labelled_text import LabelledTextExamples
 from thresher.data.examples.opening import open_examples
-from thresher.data.examples.tokens import Choices, TokenExamples, WindowExamples, is_packed
+from thresher.data.examples.tokens import Choices, TokenExamples, WindowExamples, as_scored, is_packed
 
 __all__ = [
     "Choices",
@@ -21,6 +21,7 @@ __all__ = [
     "WindowExamples",
     "Windows",
     "add_shares",
+    "as_scored",
     "is_packed",
     "open_examples",
     "reads_alike",

@@ -1,5 +1,6 @@
 """Text as examples: documents that a model reads in windows, their windows, multiple choice."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeGuard
@@ -246,6 +247,13 @@ class WindowExamples(TokenExamples):
     def choices(self) -> None:
         """None: choices are of documents, not of their windows."""
         return None
+
+
+def as_scored(examples: Examples, ids: Sequence[str]) -> Examples:
+    """The examples as something was made of them: by their windows where its `ids` are theirs, else as they are."""
+    if is_packed(examples) and len(ids) and str(ids[0]) == f"{examples.ids[0]}:0":
+        return examples.by_window()
+    return examples
 
 
 class Choices(TokenExamples):

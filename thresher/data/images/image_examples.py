@@ -13,6 +13,7 @@ from thresher.data.images.pixels import BACKGROUND, COMPOSED, Undecodable, pixel
 from thresher.data.sources.rows import Row
 from thresher.data.sources.source import IdCheck, Source
 from thresher.data.sources.values import Unusable, joined_id, name_of
+from thresher.data.splits import content_of
 from thresher.data.text.columns import names_in
 from thresher.data.writers import ArrayWriter, ExamplesTable, chunks, numbering
 from thresher.errors import InputError
@@ -27,11 +28,13 @@ class LabelledImage(NamedTuple):
     label: str
     notes: tuple[str, ...] = ()
     """What was done to make these pixels of the file's."""
+    group: str = ""
+    """Images of one group, if named, stay on one side of every split."""
 
     @property
     def content(self) -> bytes:
-        """What makes two images the same, for `part_of`."""
-        return self.pixels.tobytes()
+        """What makes two images the same, for `part_of`: the group, else the pixels."""
+        return content_of(self.group) if self.group else self.pixels.tobytes()
 
 
 def read_images(
@@ -40,6 +43,7 @@ def read_images(
     image: str = "image",
     label: str = "label",
     id: str | Sequence[str] | None = None,
+    group: str | None = None,
     size: int | None = None,
 ) -> Iterator[LabelledImage]:
     """Images in the source's order, three channels, resized to `size` x `size` if that is given.
@@ -52,7 +56,8 @@ def read_images(
     given = (id,) if isinstance(id, str) else tuple(id or ())
     named = source.named_by(id)
     check = IdCheck(source)
-    for number, row in enumerate(source.read(list(dict.fromkeys([image, label, *given])))):
+    needed = [image, label, *given, *(() if group is None else (group,))]
+    for number, row in enumerate(source.read(list(dict.fromkeys(needed)))):
         if row.values is None:
             continue
         own = check(joined_id([_name(row, column) for column in named]), row) if named else str(number)
@@ -66,7 +71,7 @@ def read_images(
         except Undecodable as error:
             where = f"{row.where} ({own})"
             raise InputError(f"{where}: the image cannot be decoded ({error}); repair or remove it") from None
-        yield LabelledImage(own, pixels, name, notes)
+        yield LabelledImage(own, pixels, name, notes, "" if group is None else _name(row, group))
 
 
 def _name(row: Row, column: str) -> str:

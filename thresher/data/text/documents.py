@@ -1,7 +1,6 @@
 """Documents out of a source's rows: whole text, prompts with continuations, multiple choice, or labelled text."""
 
 import base64
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ from thresher.data.sources.seen import Seen
 from thresher.data.sources.skipped import BadRows, Skipped
 from thresher.data.sources.source import IdCheck, Source
 from thresher.data.sources.values import ClassName, Unusable, is_field, joined_id, name_of, text_of
+from thresher.data.splits import content_of
 from thresher.data.text.columns import TextColumns
 
 
@@ -34,14 +34,8 @@ class Document(NamedTuple):
 
     @property
     def content(self) -> bytes:
-        """What makes two documents the same, for `part_of`: the group, else the prompt, else the text.
-
-        Case, white space and Unicode form make no difference.
-        """
-        own = self.group or self.prompt or self.text
-        if not own.isascii():
-            own = unicodedata.normalize("NFKC", own)
-        return " ".join(own.casefold().split()).encode("utf-8", "surrogatepass")
+        """What makes two documents the same, for `part_of`: the group, else the prompt, else the text."""
+        return content_of(self.group or self.prompt or self.text)
 
 
 def as_one_text(prompt: str, text: str) -> str:
