@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from thresher.artifacts import Artifact
 from thresher.checkpoints import locate
-from thresher.cli.arguments import options_of
+from thresher.cli.arguments import options_of, typed_path
 from thresher.cli.telling import say
 from thresher.errors import InputError
 from thresher.places import check_artifact_place, check_file_place, check_log_place, check_name, check_workspace
@@ -143,7 +143,7 @@ def named_paths(entries: Sequence[str], option: str, *, at_least: int = 1) -> di
         name, path = (name, path) if separator else (Path(entry).name, entry)
         if not name or not path or name in named:
             raise InputError(f"{option} {entry!r}: names must be there and differ; write {option} NAME=PATH NAME=PATH")
-        named[check_name(name, option)] = Path(path)
+        named[check_name(name, option)] = typed_path(path)
     if len(named) < at_least:
         raise InputError(f"{option} is empty; give at least one NAME=PATH")
     return named
@@ -183,7 +183,7 @@ def _check_sources(entries: Sequence[str]) -> None:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.expanduser().exists()
+        return typed_path(str(path)).exists()
     except (OSError, ValueError):  # a name too long, or with a zero byte
         return False
 
