@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,8 +24,13 @@ MODELS = ("model", "models", "proxy", "ladder", "sizes")
 """Options that name models (`proxies.models.names`)."""
 ENDINGS = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".zst", ".gz")
 """Of files; no data set on the hub is called so."""
-MAKES = {"artifact": check_artifact_place, "workspace": check_workspace, "file": check_file_place}
-CHECKS = {"evidence": check_workspace, "export": check_artifact_place, "page": check_file_place}
+PlaceCheck = Callable[[Path, Iterable[Path]], None]
+MAKES: dict[str, PlaceCheck] = {
+    "artifact": check_artifact_place,
+    "workspace": check_workspace,
+    "file": check_file_place,
+}
+CHECKS: dict[str, PlaceCheck] = {"evidence": check_workspace, "export": check_artifact_place, "page": check_file_place}
 """Of outputs that are always of one kind."""
 
 
@@ -62,14 +67,26 @@ class Command:
         options = {option.name: option for option in options_of(type(self))}
         self._check_models(values)
         inputs = [path for name, value in values.items() for path in self._inputs(options[name].label, name, value)]
-        places = {name: Path(values[name]) for name in OUTPUTS if values.get(name) is not None}
-        for name, place in places.items():
-            others = [other for key, other in places.items() if key != name]
+        places = self.places()
+        for name, (place, check) in places.items():
+            others = [other for key, (other, _) in places.items() if key != name]
             if place.resolve() in [other.resolve() for other in others]:
-                raise InputError(f"--{name} {place} is another output of this command; give each a place of its own")
-            CHECKS.get(name, MAKES[self.makes])(place, inputs)
+                raise InputError(f"{name} {place} is another output of this command; give each a place of its own")
+            check(place, inputs)
         if self.log is not None:
-            check_log_place(self.log, inputs, places.values())
+            check_log_place(self.log, inputs, [place for place, _ in places.values()])
+
+    def places(self) -> dict[str, tuple[Path, PlaceCheck]]:
+        """Every place that this command writes to, by what messages call it, and what looks at it beforehand.
+
+        A command that writes where no option says adds that here.
+        """
+        given = {name: getattr(self, name, None) for name in OUTPUTS}
+        return {
+            f"--{name}": (place, CHECKS.get(name, MAKES[self.makes]))
+            for name, place in given.items()
+            if place is not None
+        }
 
     def _check_models(self, values: Mapping[str, Any]) -> None:
         """Names of models and tokenizers are of a known form, and their paths are there."""

@@ -5,13 +5,16 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.toy_corpus import write_corpus
 from thresher.cli.main import main
 from thresher.cli.telling import Log
+from thresher.places import MARK, write_json
 
+STUDY = 'name = "mine"\n[pool]\ndata = "pool.jsonl"\n[target.t]\ndata = "target.jsonl"\n'
 STAMPED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ")
 
 
@@ -98,7 +101,7 @@ def test_an_error_is_in_the_log_too(folder, capsys, tmp_path):
 @pytest.mark.parametrize(
     "log, said",
     [
-        ("corpus.jsonl", "without the mark"),
+        ("corpus.jsonl", "is no log of ours"),
         ("target", "is a folder"),
         ("no/such/log.txt", "does not exist"),
         ("new/log.txt", "is in what this command makes"),
@@ -111,6 +114,47 @@ def test_a_log_is_written_over_nothing_and_into_no_artefact(log, said, folder, c
     (error,) = told(capsys, *line, status=2)
     assert error.startswith("thresher: error: ") and said in error
     assert (folder / "corpus.jsonl").read_bytes() == before
+
+
+def test_lines_are_added_to_no_file_of_ours_but_a_log(capsys, tmp_path, monkeypatch):
+    """A table, a page and a result have our mark too, and a line at their end damages them."""
+    monkeypatch.chdir(tmp_path)
+    plan = ("mix", "plan", "web", "books", "--runs", "2")
+    assert main([*plan, "--out", "plan.csv", "--quiet"]) == 0
+    write_json({"a": 1}, tmp_path / "result.json")
+    (tmp_path / "study.toml").write_text(f"# {MARK}\n")
+    for name in ("plan.csv", "result.json", "study.toml"):
+        before = (tmp_path / name).read_bytes()
+        (error,) = told(capsys, *plan, "--log", name, status=2)
+        assert f"--log {name} is there already and is no log of ours" in error
+        assert (tmp_path / name).read_bytes() == before
+    (tmp_path / "empty").touch()
+    (tmp_path / "old.log").write_text("2026-01-02 03:04:05  begun: thresher doctor\n")
+    for name in ("empty", "old.log"):
+        told(capsys, *plan, "--log", name)
+        assert (tmp_path / name).read_text().endswith("ended with status 0\n")
+    assert (tmp_path / "empty").read_text().startswith(MARK)
+
+
+def test_a_log_and_an_output_are_two_files(folder, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report.json").write_text("{}")
+    (tmp_path / "study.toml").write_text(STUDY)
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    plan = ("mix", "plan", "web", "books", "--runs", "2")
+    made = "is an output of this command too"
+    for line, said in {
+        (*plan, "--out", "x.csv", "--log", "x.csv"): made,
+        ("report", "report.json", "--log", "report.html"): made,  # where no option says the output
+        ("explore", folder / "pool", "--pool", folder / "pool", "--log", "explorer.html"): made,
+        ("run", "study.toml", "--log", "runs/mine/report.html"): "is in what this command makes",
+    }.items():
+        (error,) = told(capsys, *line, status=2)
+        assert said in error and not Path(line[-1]).exists()
+    told(capsys, *plan, "--log", "kept.log")
+    before = (tmp_path / "kept.log").read_text()
+    (error,) = told(capsys, *plan, "--out", "kept.log", status=2)
+    assert "is a log, which nothing is written over" in error and (tmp_path / "kept.log").read_text() == before
 
 
 def test_quiet_and_verbose_contradict(capsys):
