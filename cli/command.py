@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -112,6 +112,11 @@ class Command:
                 raise InputError(f"{label} {path} does not exist; make it first, or check the path")
         return paths
 
+    def given(self, *names: str) -> dict[str, Any]:
+        """Those of the options `names` that differ from their defaults, in that order."""
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value != getattr(type(self), name, MISSING)}
+
     def run(self, progress: Progress) -> dict[str, Any]:
         """Do the work; the result is what `--json` prints."""
         raise NotImplementedError
@@ -134,6 +139,11 @@ class Warnings(logging.Handler):
             say(record.getMessage())
         else:
             warn(record.getMessage())
+
+
+def flag(name: str) -> str:
+    """How the option `name` is written."""
+    return f"--{name.replace('_', '-')}"
 
 
 def warn(message: str) -> None:

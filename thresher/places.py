@@ -6,7 +6,7 @@ and of the pages about them) and a *file* (a page, a table, an array). All are l
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,14 @@ def check_study_place(root: Path, known: Iterable[str] = ()) -> None:
         check_file_place(root / name)
 
 
-def check_file_place(out: Path, inputs: Iterable[Path] = ()) -> None:
-    """Raise InputError unless a file may be written at `out`: it is new, or written by us before."""
+def check_file_place(
+    out: Path, inputs: Iterable[Path] = (), *, is_own: Callable[[Path], bool] = lambda out: is_ours(out)
+) -> None:
+    """Raise InputError unless a file may be written at `out`: it is new, or written by us before, as `is_own` knows."""
     _check_around(out, inputs)
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file")
-    if out.exists() and not is_ours(out):
+    if out.exists() and not is_own(out):
         raise InputError(
             f"{out} is there already, without the mark of what is written anew; move it away, or give another name"
         )
