@@ -1,5 +1,6 @@
 """What a command says on stderr and in its log, and which command it names next."""
 
+import json
 import re
 import shlex
 import signal
@@ -7,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.toy_corpus import write_corpus
+from thresher.cli.following import after_selecting
 from thresher.cli.main import main
 from thresher.cli.telling import Log
 from thresher.places import MARK, write_json
@@ -59,6 +63,44 @@ def test_from_the_corpus_to_a_validation_every_command_names_one_that_runs(folde
     assert ran == ["train", "score", "select", "validate"]
     assert not said[-1].startswith("thresher: next: ")
     assert "heldout=" in shlex.join(words)  # what the scores have seen is not validated on
+
+
+def test_the_next_commands_of_images_train_models_of_images(capsys, tmp_path):
+    draw = np.random.default_rng(0)
+    for number in range(48):
+        place = tmp_path / "all" / ("cat", "dog")[number % 2] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(place)
+    images = ("prepare", "--task", "vision", "--data", tmp_path / "all")
+    for name, part in {"heldout": (0, 0.15), "target": (0.15, 0.35)}.items():
+        told(capsys, *images, "--part", *part, "--classes", "cat", "dog", "--out", tmp_path / name, "--quiet")
+    line, ran = told(capsys, *images, "--part", 0.35, 1, "--out", tmp_path / "pool")[-1], []
+    quick = {"train": ["--epochs", 1], "validate": ["--epochs", 1, "--seeds", 2, "--workers", 1]}
+    for _ in range(4):
+        words = words_of(line)
+        ran.append(words[0])
+        line = told(capsys, *words, *quick.get(words[0], []))[-1]
+    assert ran == ["train", "score", "select", "validate"]
+
+
+def test_no_training_is_named_for_classes_of_text_which_need_a_checkpoint(folder, capsys, tmp_path):
+    shape = ("--sequence-length", 16, "--tokenizer", folder / "pool-tokenizer", "--out", tmp_path / "labelled")
+    line = ("prepare", "--task", "text-classification", "--data", folder / "corpus.jsonl", "--label", "source", *shape)
+    assert not [said for said in told(capsys, *line) if "next:" in said]
+    assert after_selecting(tmp_path / "labelled", None, tmp_path / "kept") is None
+
+
+def test_after_overlap_every_option_that_both_commands_have_is_passed_on(folder, capsys, tmp_path):
+    words = "a run of words that stands here and there and nowhere else in all the data"
+    texts = [words, *(f"text {number} of the pool, {words[:number]}" for number in range(40))]
+    rows = [{"body": text, "key": str(number)} for number, text in enumerate(texts)]
+    (tmp_path / "bad.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"body": 5, "key": "x"}]))
+    (tmp_path / "target.jsonl").write_text(json.dumps({"text": words}) + "\n")
+    options = ("--text", "body", "--id", "key", "--bad-rows", "skip", "--ngram", 5)
+    line = ("overlap", "--data", tmp_path / "bad.jsonl", "--targets", f"t={tmp_path / 'target.jsonl'}", *options)
+    words = words_of(told(capsys, *line, "--out", tmp_path / "overlap")[-1])
+    assert words[0] == "prepare" and all(str(word) in words for word in options)
+    told(capsys, *words)
 
 
 def test_no_next_command_under_quiet_and_json(folder, capsys):
