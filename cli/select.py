@@ -80,9 +80,10 @@ class Select(Command):
 
         stages_of(self.method)
         if self.embeddings is not None:
-            from thresher.selection.evidence import check_embeddings
+            from thresher.selection.evidence import check_embedder, check_embeddings
 
             check_embeddings(self.embeddings)
+            check_embedder(self.embeddings)
         if self.weights and len(self.weights) != len(self.targets):
             raise InputError(
                 f"{len(self.weights)} --weights for {len(self.targets)} --targets; give one for each, or none"
