@@ -85,7 +85,7 @@ class Option:
     def _path(self, text: str) -> Path:
         if not text.strip() or "\0" in text:
             raise InputError(f"{self.label} {text!r} is no path; write one")
-        return Path(text)
+        return typed_path(text)
 
     def _number(self, text: str, *, whole: bool, words: Sequence[str]) -> int | float:
         pattern, noun = (WHOLE, "whole number") if whole else (NUMBER, "number")
@@ -139,6 +139,14 @@ def read(kind: type[Kind], arguments: Sequence[str], name: str) -> Kind:
         if option.is_required and option.name not in values:
             raise InputError(f"{option.label} is missing; thresher {name} needs it: write {option.label} VALUE")
     return kind(**values)
+
+
+def typed_path(text: str) -> Path:
+    """A path as a shell reads it: `~` at its start is a home, also behind `--out=`, where a shell leaves it."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~NAME, and nobody is called so
+        return Path(text)
 
 
 def options_of(kind: type) -> Iterator[Option]:

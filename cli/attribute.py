@@ -1,27 +1,40 @@
 """`thresher attribute`: scores of every pair of examples, from your own function or a model and two data sets."""
 
+import csv
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from thresher.artifacts import atomic_file, is_artifact, open_artifact
 from thresher.choices import Task
-from thresher.cli.command import Command, check_page
+from thresher.cli.command import Command, PlaceCheck, check_page, flag
 from thresher.errors import InputError
-from thresher.places import own_file
+from thresher.places import check_artifact_place, check_file_place, is_empty, own_file
 from thresher.progress import Progress
 from thresher.shown import cell
+
+OF_NAMED = ("weights", "task", "text", "label", "size", "sequence_length", "tokenizer")
+"""Options of a model's name and its data, which module:function brings itself."""
+IDLE = {
+    "vision": ("text", "sequence_length", "tokenizer"),
+    "language": ("label", "size"),
+    "text-classification": ("size",),
+}
+"""Options that a task has no use for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attribute(Command):
     """What every training example did to the model's output on every test example (higher = more helpful).
 
-    MODEL is module:function, which returns (model, train, test) or a dict of the arguments of thresher.attribute; or,
-    with --train and --test, a model's name (torchvision:resnet18, hf:FOLDER, a model artefact).
+    MODEL is module:function, which returns (model, train, test) or a dict of the arguments of thresher.attribute, which
+    options that are given here go before; or, with --train and --test, a model's name (torchvision:resnet18, hf:FOLDER,
+    a model artefact).
     """
 
     usage = """
@@ -29,7 +42,6 @@ class Attribute(Command):
     thresher attribute torchvision:resnet18 --weights net.pth --train images/train --test images/test --page page.html
     """
 
-    makes = "file"
     sources = ("train", "test")
 
     model: Annotated[str, tyro.conf.Positional]
@@ -63,27 +75,44 @@ class Attribute(Command):
     device: str = "auto"
 
     def check(self) -> None:
-        """Refuse also a page that cannot be made."""
+        """Refuse also a page that cannot be made, and options that module:function has no use for."""
+        if self.out is not None and self.out.suffix.lower() == ".csv":
+            raise InputError(
+                f"--out {self.out} is named like the table beside it; give {self.out.stem}.npy or no ending"
+            )
         super().check()
         check_page(self.page, "--page")
         if self.page is not None and not (self.train and self.test):
             raise InputError("--page shows examples as they are in files; give --train and --test, or leave it out")
+        if not self.train and not self.test:
+            for name in self.given(*OF_NAMED):
+                raise InputError(
+                    f"{flag(name)} is of a model's name with --train and --test; give both, or leave it out"
+                )
+
+    def places(self) -> dict[str, tuple[Path, PlaceCheck]]:
+        """By its name --out is an array or an artefact; beside it is the table."""
+        if self.out is None:
+            return super().places()
+        check = _check_array if _is_array(self.out) else _check_attribution
+        own = {"--out": (self.out, check), "the table of --out,": (_table_beside(self.out), check_file_place)}
+        return super().places() | own
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Score every pair."""
         import thresher
         from thresher.api.named import arguments_from
 
-        options = {"method": self.method, "k": self.k, "batch_size": self.batch_size, "seed": self.seed}
-        options = {name: value for name, value in options.items() if value is not None and value != "auto"}
+        usual = {"device": self.device, "seed": self.seed, "progress": progress}
+        typed = self.given("method", "k", "batch_size", "seed", "device")
         with tempfile.TemporaryDirectory(prefix="thresher-") as folder:
             given = self._prepared(Path(folder), progress) if self.train or self.test else arguments_from(self.model)
-            result = thresher.attribute(**{"device": self.device, "progress": progress, **given, **options})
+            result = thresher.attribute(**{**usual, **given, **typed})
             table = self._table(result)
+            path = None if self.out is None else str(_saved(result, self.out))
             page = None if self.page is None else self._explored(result, given, progress)
-        path = None if self.out is None else str(result.save(self.out))
         if self.out is not None:
-            with own_file(self.out.with_suffix(".csv")) as file:
+            with own_file(_table_beside(self.out)) as file:
                 table.assign(id=[cell(id) for id in table["id"]]).to_csv(file, index=False)
         sizes = dict(zip(("num_train", "num_test"), result.shape, strict=True))
         facts = {"method": result.method, "num_checkpoints": result.num_checkpoints, "quality": result.quality}
@@ -134,6 +163,8 @@ class Attribute(Command):
         if self.train is None or self.test is None:
             raise InputError("a model's name needs --train and --test; give both, or neither for module:function")
         task = self.task or task_named(self.model)
+        for name in self.given(*IDLE[task]):
+            raise InputError(f"{flag(name)} says nothing with task {task}; leave it out, or pass the --task it is of")
         shared: dict[str, Any] = {"task": task, "text": self.text, "label": self.label, "size": self.size}
         if task != "vision":
             tokenizer = self.tokenizer or self.model.removeprefix("hf:")
@@ -153,6 +184,52 @@ class Attribute(Command):
                 ids = [row["id"] if isinstance(row, dict) and "id" in row else "" for row in best.pop("row")]
                 parts.append(best.assign(test=test, side=side, id=ids))
         return pd.concat(parts, ignore_index=True)[["test", "side", "index", "id", "score", "spread"]]
+
+
+def _is_array(out: Path) -> bool:
+    return out.suffix == ".npy"
+
+
+def _table_beside(out: Path) -> Path:
+    """NAME.csv of NAME.npy, and of an artefact NAME."""
+    return out.with_suffix(".csv") if _is_array(out) else out.with_name(f"{out.name}.csv")
+
+
+def _saved(result: Any, out: Path) -> Path:
+    """The scores at `out`: an array of ours anew, as the table beside it is, an artefact as it is there already."""
+    if not _is_array(out):
+        return result.save(out)
+    import numpy as np
+
+    with atomic_file(out) as file:
+        np.save(file, result.scores)
+    return out
+
+
+def _check_array(out: Path, inputs: Iterable[Path]) -> None:
+    """Raise InputError unless an array may be written to `out`."""
+    check_file_place(out, inputs, is_own=lambda out: is_empty(out) or _has_its_scores(_table_beside(out), out))
+
+
+def _check_attribution(out: Path, inputs: Iterable[Path]) -> None:
+    """Raise InputError unless an attribution may be made at `out`, or is there."""
+    check_artifact_place(out, inputs)
+    if is_artifact(out) and (kind := open_artifact(out).kind) != "attribution":
+        raise InputError(f"{out} holds {kind!r}, and nothing is written over; give another place, or delete it")
+
+
+def _has_its_scores(table: Path, array: Path) -> bool:
+    """Whether a table of ours beside an array has the array's scores, which has no room for a mark of its own."""
+    import numpy as np
+
+    try:
+        with open(table, encoding="utf-8", newline="") as file:
+            rows = list(islice(csv.DictReader(file), 20))
+        scores = np.load(array, mmap_mode="r")
+        found = [scores[int(row["index"]), int(row["test"])] for row in rows]
+        return bool(rows) and np.allclose(found, [float(row["score"]) for row in rows], rtol=1e-4, atol=0)
+    except (OSError, ValueError, EOFError, LookupError, TypeError):  # no such table, or no array of numbers
+        return False
 
 
 COMMAND = Attribute

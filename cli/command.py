@@ -2,14 +2,14 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
 from thresher.artifacts import Artifact
 from thresher.checkpoints import locate
-from thresher.cli.arguments import options_of
+from thresher.cli.arguments import options_of, typed_path
 from thresher.cli.telling import say
 from thresher.errors import InputError
 from thresher.places import check_artifact_place, check_file_place, check_log_place, check_name, check_workspace
@@ -24,8 +24,13 @@ MODELS = ("model", "models", "proxy", "ladder", "sizes")
 """Options that name models (`proxies.models.names`)."""
 ENDINGS = (".parquet", ".arrow", ".feather", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".zst", ".gz")
 """Of files; no data set on the hub is called so."""
-MAKES = {"artifact": check_artifact_place, "workspace": check_workspace, "file": check_file_place}
-CHECKS = {"evidence": check_workspace, "export": check_artifact_place, "page": check_file_place}
+PlaceCheck = Callable[[Path, Iterable[Path]], None]
+MAKES: dict[str, PlaceCheck] = {
+    "artifact": check_artifact_place,
+    "workspace": check_workspace,
+    "file": check_file_place,
+}
+CHECKS: dict[str, PlaceCheck] = {"evidence": check_workspace, "export": check_artifact_place, "page": check_file_place}
 """Of outputs that are always of one kind."""
 
 
@@ -62,14 +67,26 @@ class Command:
         options = {option.name: option for option in options_of(type(self))}
         self._check_models(values)
         inputs = [path for name, value in values.items() for path in self._inputs(options[name].label, name, value)]
-        places = {name: Path(values[name]) for name in OUTPUTS if values.get(name) is not None}
-        for name, place in places.items():
-            others = [other for key, other in places.items() if key != name]
+        places = self.places()
+        for name, (place, check) in places.items():
+            others = [other for key, (other, _) in places.items() if key != name]
             if place.resolve() in [other.resolve() for other in others]:
-                raise InputError(f"--{name} {place} is another output of this command; give each a place of its own")
-            CHECKS.get(name, MAKES[self.makes])(place, inputs)
+                raise InputError(f"{name} {place} is another output of this command; give each a place of its own")
+            check(place, inputs)
         if self.log is not None:
-            check_log_place(self.log, inputs, places.values())
+            check_log_place(self.log, inputs, [place for place, _ in places.values()])
+
+    def places(self) -> dict[str, tuple[Path, PlaceCheck]]:
+        """Every place that this command writes to, by what messages call it, and what looks at it beforehand.
+
+        A command that writes where no option says adds that here.
+        """
+        given = {name: getattr(self, name, None) for name in OUTPUTS}
+        return {
+            f"--{name}": (place, CHECKS.get(name, MAKES[self.makes]))
+            for name, place in given.items()
+            if place is not None
+        }
 
     def _check_models(self, values: Mapping[str, Any]) -> None:
         """Names of models and tokenizers are of a known form, and their paths are there."""
@@ -95,6 +112,11 @@ class Command:
                 raise InputError(f"{label} {path} does not exist; make it first, or check the path")
         return paths
 
+    def given(self, *names: str) -> dict[str, Any]:
+        """Those of the options `names` that differ from their defaults, in that order."""
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value != getattr(type(self), name, MISSING)}
+
     def run(self, progress: Progress) -> dict[str, Any]:
         """Do the work; the result is what `--json` prints."""
         raise NotImplementedError
@@ -117,6 +139,11 @@ class Warnings(logging.Handler):
             say(record.getMessage())
         else:
             warn(record.getMessage())
+
+
+def flag(name: str) -> str:
+    """How the option `name` is written."""
+    return f"--{name.replace('_', '-')}"
 
 
 def warn(message: str) -> None:
@@ -143,7 +170,7 @@ def named_paths(entries: Sequence[str], option: str, *, at_least: int = 1) -> di
         name, path = (name, path) if separator else (Path(entry).name, entry)
         if not name or not path or name in named:
             raise InputError(f"{option} {entry!r}: names must be there and differ; write {option} NAME=PATH NAME=PATH")
-        named[check_name(name, option)] = Path(path)
+        named[check_name(name, option)] = typed_path(path)
     if len(named) < at_least:
         raise InputError(f"{option} is empty; give at least one NAME=PATH")
     return named
@@ -183,7 +210,7 @@ def _check_sources(entries: Sequence[str]) -> None:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.expanduser().exists()
+        return typed_path(str(path)).exists()
     except (OSError, ValueError):  # a name too long, or with a zero byte
         return False
 

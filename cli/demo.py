@@ -1,12 +1,13 @@
 """`thresher demo`: the whole loop on data that every machine has."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from thresher.choices import StudyTask
-from thresher.cli.command import Command
+from thresher.cli.command import Command, PlaceCheck
 from thresher.cli.lines import study_lines
 from thresher.errors import InputError
 from thresher.places import check_study_place
@@ -39,18 +40,27 @@ class Demo(Command):
     device: str = "auto"
 
     def check(self):
-        super().check()
         if self.out is not None and self.task is None:
             raise InputError(f"--out {self.out} is of one demo; pass --task vision or --task language with it")
+        super().check()
+
+    def places(self) -> dict[str, tuple[Path, PlaceCheck]]:
+        """The folder of each demo."""
+
+        def check(root: Path, inputs: Iterable[Path]) -> None:
+            check_study_place(root, known=("source",))
+
+        return {f"demo {task}": (self._root(task), check) for task in self._tasks}
+
+    @property
+    def _tasks(self) -> tuple[StudyTask, ...]:
+        return TASKS if self.task is None else (self.task,)
 
     def run(self, progress):
-        tasks = TASKS if self.task is None else (self.task,)
-        for task in tasks:
-            check_study_place(self._root(task), known=("source",))
         results = {}
-        for number, task in enumerate(tasks, start=1):
-            if len(tasks) > 1:
-                logging.getLogger("thresher.cli").info("demo %d of %d: %s", number, len(tasks), task)
+        for number, task in enumerate(self._tasks, start=1):
+            if self.task is None:
+                logging.getLogger("thresher.cli").info("demo %d of %d: %s", number, len(TASKS), task)
             results[task] = self._demo(task, progress)
         return results if self.task is None else results[self.task]
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import tyro
 
-from thresher.cli.command import Command, check_page, named_paths
+from thresher.cli.command import Command, PlaceCheck, check_page, named_paths
+from thresher.errors import InputError
+from thresher.places import check_file_place
 from thresher.progress import Progress
 
 
@@ -53,18 +55,25 @@ class Explore(Command):
     """With --serve: the port; 0: any that is free."""
     device: str = "auto"
 
-    def run(self, progress: Progress) -> dict[str, Any]:
-        """Write the page, or serve it."""
-        from thresher.errors import InputError
-        from thresher.places import check_file_place
-        from thresher.studies.explorer.explore import open_subject, write_explorer
-
-        out = self.out or Path("explorer.html")
+    def check(self) -> None:
+        """Refuse also a page where none is written, and one that is called otherwise."""
+        super().check()
         if self.serve and self.out is not None:
             raise InputError(f"--serve writes no page, and --out {self.out} asks for one; leave one of them out")
-        if not self.serve:
-            check_page(out, "--out")
-            check_file_place(out)
+        check_page(self.out, "--out")
+
+    def places(self) -> dict[str, tuple[Path, PlaceCheck]]:
+        """The page, unless it is served."""
+        return {} if self.serve else {"--out": (self._page, check_file_place)}
+
+    @property
+    def _page(self) -> Path:
+        return self.out or Path("explorer.html")
+
+    def run(self, progress: Progress) -> dict[str, Any]:
+        """Write the page, or serve it."""
+        from thresher.studies.explorer.explore import open_subject, write_explorer
+
         if not self.top:
             raise InputError("--top 0 shows nothing of single examples; give 1 or more")
         stores = named_paths(self.target_features, "--target-features") if self.target_features else {}
@@ -84,7 +93,7 @@ class Explore(Command):
         )
         if self.serve:
             return self._serve(subject)
-        return write_explorer(subject, out, self.page_mb)
+        return write_explorer(subject, self._page, self.page_mb)
 
     def _serve(self, subject: Any) -> dict[str, Any]:
         from thresher.studies.explorer.serving import Server

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from thresher.artifacts import Artifact, is_artifact, open_artifact
+from thresher.cli.arguments import typed_path
 from thresher.errors import InputError
 
 MOST_TARGETS = 3
 """Named in one line."""
+OF_IMAGES = {"train": "rn-1/16", "validate": "rn-1/4"}
+"""What is trained on images; the models that commands train unasked read text. Classes of text need a checkpoint."""
 HELD_OUT = ("held", "valid", "test", "dev")
 """What is in the names of examples that are kept for validation."""
 
@@ -70,10 +73,11 @@ def after_preparing(out: Path, tokenizer: str | None) -> list[object] | None:
     """Train on the pool: on what was prepared, or where that is a target on the pool whose tokenizer it has."""
     pool = out
     if tokenizer is not None:
-        pool = Path(tokenizer.removesuffix("-tokenizer"))
-        if not tokenizer.endswith("-tokenizer") or not is_artifact(pool):
+        pool = typed_path(tokenizer.removesuffix("-tokenizer"))
+        if not tokenizer.endswith("-tokenizer") or _kind(pool) != _kind(out):
             return None
-    return ["thresher", "train", "--pool", pool, "--out", beside(pool, "proxy")]
+    model = _model_for(pool, "train")
+    return None if model is None else ["thresher", "train", "--pool", pool, *model, "--out", beside(pool, "proxy")]
 
 
 def after_training(pool: Path, out: Path) -> list[object] | None:
@@ -98,10 +102,24 @@ def after_selecting(pool: Path | None, scores: Path | None, out: Path) -> list[o
     if pool is None:
         return None
     unseen = unseen_targets(pool, scores) if scores is not None else {}
+    model = _model_for(pool, "validate" if unseen else "train")
+    if model is None:
+        return None
     if unseen:
         given: Sequence[object] = ["--pool", pool, "--arms", f"chosen={out}", "--targets", *named(unseen)]
-        return ["thresher", "validate", *given, "--out", beside(out, "validation")]
-    return ["thresher", "train", "--pool", pool, "--selection", out, "--out", beside(out, "model")]
+        return ["thresher", "validate", *given, *model, "--out", beside(out, "validation")]
+    return ["thresher", "train", "--pool", pool, "--selection", out, *model, "--out", beside(out, "model")]
+
+
+def _model_for(pool: Path, command: str) -> list[object] | None:
+    """The model that a command is told to train on a pool: none where its own reads that, None where none does."""
+    kind = _kind(pool)
+    return ["--model", OF_IMAGES[command]] if kind == "image-examples" else [] if kind == "text-examples" else None
+
+
+def _kind(path: Path) -> str | None:
+    artifact = _prepared(path)
+    return None if artifact is None else artifact.kind
 
 
 def _prepared(path: Path) -> Artifact | None:

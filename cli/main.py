@@ -110,7 +110,8 @@ def _run(name: str, arguments: list[str], stop: Stopping) -> int:
     if isinstance(command, str):
         return _show(command)
     command.check()
-    is_first = os.environ.get("RANK", "0") == "0"  # of several processes the first speaks
+    # Of several processes the first speaks; a rank that something left behind is none of one process.
+    is_first = processes == "1" or os.environ.get("RANK", "0") == "0"
     if command.log is not None and is_first:
         open_log(command.log)
         note(f"begun: {command_line(['thresher', name, *arguments])}")

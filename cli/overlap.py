@@ -1,14 +1,14 @@
 """`thresher overlap`: leakage between a pool and targets."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from thresher.choices import BadRows
-from thresher.cli.command import Command, made, named_paths
+from thresher.cli.command import Command, flag, made, named_paths
 from thresher.progress import Progress
 
 
@@ -52,14 +52,16 @@ class Overlap(Command):
     def then(self, result: Mapping[str, Any]) -> Sequence[object] | None:
         """The command that comes next."""
         from thresher.cli.following import beside
+        from thresher.cli.prepare import Prepare
 
         if not result["documents_hit"]:
             return None
-        options = {"--split": self.split, "--subset": self.subset, "--text": self.text, "--ngram": self.ngram}
-        given = [word for name, value in options.items() if value is not None for word in (name, value)]
-        given += ["--id", *self.id] if self.id else []
-        place = beside(self.out, "clean-pool")
-        return ["thresher", "prepare", "--data", *self.data, *given, "--decontaminate", *self.targets, "--out", place]
+        own = {field.name for field in fields(Command)} | {"data", "out"}
+        shared = [field.name for field in fields(Prepare) if field.name not in own and hasattr(self, field.name)]
+        words: list[object] = ["thresher", "prepare", "--data", *self.data]
+        for name, value in self.given(*shared).items():
+            words += [flag(name), *(value if isinstance(value, tuple) else (value,))]
+        return [*words, "--decontaminate", *self.targets, "--out", beside(self.out, "clean-pool")]
 
     def show(self, result: Mapping[str, Any]) -> str:
         """The result as lines: how many documents, then each target with its first hits."""

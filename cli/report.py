@@ -5,7 +5,8 @@ from pathlib import Path
 
 import tyro
 
-from thresher.cli.command import Command
+from thresher.cli.command import Command, PlaceCheck, check_page
+from thresher.places import check_file_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +22,27 @@ class DrawReport(Command):
     out: Path | None = None
     """The page; None: report.html beside the JSON."""
 
+    def check(self):
+        super().check()
+        check_page(self.out, "--out")
+
+    def places(self) -> dict[str, tuple[Path, PlaceCheck]]:
+        """The page, also where --out does not say it."""
+        return {"--out": (self._page, check_file_place)}
+
+    @property
+    def _source(self) -> Path:
+        return self.study / "report.json" if self.study.is_dir() else self.study
+
+    @property
+    def _page(self) -> Path:
+        return self.out or self._source.with_suffix(".html")
+
     def run(self, progress):
-        from thresher.errors import InputError
         from thresher.studies.report.render import read_report, write_report
 
-        source = self.study / "report.json" if self.study.is_dir() else self.study
-        page = self.out or source.with_suffix(".html")
-        if page.suffix != ".html":
-            raise InputError(f"{page} is no name for a page; give one that ends in .html")
-        write_report(read_report(source), page)
-        return {"report": str(page.resolve())}
+        write_report(read_report(self._source), self._page)
+        return {"report": str(self._page.resolve())}
 
     def then(self, result):
         from thresher.cli.following import opening

@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from thresher.choices import Executor
-from thresher.cli.command import Command
+from thresher.cli.command import Command, PlaceCheck
 from thresher.cli.lines import study_lines
 from thresher.places import check_study_place
 
@@ -30,6 +30,14 @@ class Run(Command):
     executor: Executor = "processes"
     """Where trainings and feature shards are done: processes (here), or ray (a cluster, see docs/training.md)."""
     device: str = "auto"
+
+    def places(self) -> dict[str, tuple[Path, PlaceCheck]]:
+        """The study's folder, also where its name says it."""
+        if self.out is not None:
+            return super().places()
+        from thresher.studies.study_file import read_study
+
+        return {"runs/NAME": (Path("runs") / read_study(self.study).name, lambda root, inputs: check_study_place(root))}
 
     def run(self, progress):
         from thresher.studies.study_file import read_study

@@ -36,7 +36,7 @@ class Score(Command):
     out: Path
     """Where the scores artefact goes (scores.parquet: id, domain, a column a target)."""
     models: tuple[str, ...] = ()
-    """With prepared examples: the proxies to attribute with."""
+    """With prepared examples: the proxies to attribute with; features have theirs."""
     scorer: str = "auto"
     """trak (of projected gradients); dual: the same without a projection, exact, for pools of up to some ten thousand
     examples; direction: without a projection and with nothing stored, for few targets and any pool; ekfac or ekfac-cg

@@ -80,9 +80,10 @@ class Select(Command):
 
         stages_of(self.method)
         if self.embeddings is not None:
-            from thresher.selection.evidence import check_embeddings
+            from thresher.selection.evidence import check_embedder, check_embeddings
 
             check_embeddings(self.embeddings)
+            check_embedder(self.embeddings)
         names = [target.partition("=")[0] for target in self.targets]
         if doubled := next((name for name in names if names.count(name) > 1), None):
             raise InputError(f"--targets has {doubled!r} twice; give each target once, and with --weights one for each")

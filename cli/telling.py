@@ -21,13 +21,12 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         """Raises InputError where no file can be written there."""
-        from thresher.places import MARK  # start-up time
+        from thresher.places import LOG_HEAD  # start-up time
 
-        is_new = not path.exists()
         try:
             self._number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            if is_new:
-                os.write(self._number, f"{MARK}: what commands said, and when.\n".encode())
+            if os.fstat(self._number).st_size == 0 and path.is_file():
+                os.write(self._number, f"{LOG_HEAD}\n".encode())
         except OSError as error:
             raise InputError(f"--log {path}: {error.strerror}; give a file in a folder that is there") from error
 

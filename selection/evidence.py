@@ -15,6 +15,8 @@ lengths             [n] tokens of each example (1 of an image); if they are not 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,17 @@ def check_embeddings(name: str) -> None:
     """Raise InputError for a name of embeddings that says neither a column nor a model."""
     if not any(name.startswith(kind) and len(name) > len(kind) for kind in (COLUMN, SENTENCES)):
         raise InputError(f"embeddings {name!r} say neither where nor how; write {COLUMN}NAME or {SENTENCES}MODEL")
+
+
+def check_embedder(name: str) -> None:
+    """Raise InputError where what a name of embeddings asks for is not on this machine: the package, or a folder."""
+    if not name.startswith(SENTENCES):
+        return
+    bare = name.removeprefix(SENTENCES)
+    if bare.startswith(("/", "./", "../", "~")) and not Path(bare).expanduser().exists():
+        raise InputError(f"embeddings {name!r}: {bare} does not exist; check the path, or give a name of the hub")
+    if find_spec("sentence_transformers") is None:
+        raise InputError(f"embeddings {name!r} need sentence-transformers; pip install 'thresher[integrations]'")
 
 
 class Evidence:

@@ -12,8 +12,8 @@ from thresher.places import check_name
 from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
 from thresher.scorers import CURVATURE, HOW, KERNEL, LOO, SCORERS, TRAKER
-from thresher.selection.evidence import check_embeddings
-from thresher.selection.methods import METHODS, needs_of_stage, stages_of
+from thresher.selection.evidence import check_embedder, check_embeddings
+from thresher.selection.methods import METHODS, needs_of, needs_of_stage, stages_of
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, Study, TargetTable
 
@@ -99,6 +99,9 @@ def _check_embeddings(where: str, study: Study) -> None:
         return
     try:
         check_embeddings(study.select.embeddings)
+        specs = (study.select.method, *study.validate.controls)
+        if any("embeddings" in need for spec in specs for need in needs_of(spec)):
+            check_embedder(study.select.embeddings)
     except InputError as error:
         raise InputError(f"{where}: select.{error}") from None
     if study.task == "vision":

@@ -16,10 +16,11 @@ from thresher.data.sources.lm_eval_tasks import PREFIX
 from thresher.errors import InputError, near
 from thresher.places import published
 from thresher.rules import short
+from thresher.selection.evidence import SENTENCES
 from thresher.studies.study import Study, TargetTable
 from thresher.studies.study_check import check_study
 
-MARKED = {"size": HUB, "task": PREFIX}
+MARKED = {"size": HUB, "task": PREFIX, "embeddings": SENTENCES}
 """Keys whose values hold a path where this stands before it."""
 
 
@@ -114,7 +115,7 @@ def _beside(base: Path, entry: str) -> str:
     path = Path(entry).expanduser()
     inside = base.resolve() / path
     there = not path.is_absolute() and (inside.exists() or bool(glob.glob(entry, root_dir=base, recursive=True)))
-    return os.path.normpath(inside) if there else entry
+    return os.path.normpath(inside) if there else str(path) if entry.startswith("~") else entry
 
 
 def _published(table: Mapping[str, Any], beside: Path) -> dict[str, Any]:

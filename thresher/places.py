@@ -6,7 +6,7 @@ and of the pages about them) and a *file* (a page, a table, an array). All are l
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ MARK = "Written by thresher"
 MARKS = (MARK, "run,data,weight_", "test,side,index,id,score,spread")
 """Our mark, or in a table of comma-separated values, which has no room for it, our header."""
 MARK_WITHIN = 4096
+LOG_HEAD = f"{MARK}: what commands said, and when."
+"""The first line of a log, which lines are added to and which nothing is written over."""
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ")
+"""How each line of one begins."""
 ABOUT = "about"
 """The key of JSON that holds the mark."""
 STUDY_FILES = ("study.toml", "report.html", "explorer.html", "report.json", "result.json")
@@ -72,24 +76,37 @@ def check_study_place(root: Path, known: Iterable[str] = ()) -> None:
         check_file_place(root / name)
 
 
-def check_file_place(out: Path, inputs: Iterable[Path] = ()) -> None:
-    """Raise InputError unless a file may be written at `out`: it is new, or written by us before."""
+def check_file_place(
+    out: Path, inputs: Iterable[Path] = (), *, is_own: Callable[[Path], bool] = lambda out: is_ours(out)
+) -> None:
+    """Raise InputError unless a file may be written at `out`: it is new, or written by us before, as `is_own` knows."""
     _check_around(out, inputs)
     if out.is_dir():
         raise InputError(f"{out} is a folder; give the name of a file")
-    if out.exists() and not is_ours(out):
+    if out.exists() and not is_own(out):
         raise InputError(
             f"{out} is there already, without the mark of what is written anew; move it away, or give another name"
         )
+    if is_log(out):
+        raise InputError(f"{out} is a log, which nothing is written over; move it away, or give another name")
 
 
 def check_log_place(log: Path, inputs: Iterable[Path], places: Iterable[Path]) -> None:
-    """Raise InputError unless lines may be added to `log`: it is new or a log of ours, and in none of the `places`."""
-    check_file_place(log, inputs)
+    """Raise InputError unless lines may be added to `log`: it is new or a log of ours, and in none of the `places`.
+
+    What we wrote is no log because of that: a line at the end of a result, a page or a table would damage it.
+    """
+    _check_around(log, inputs)
+    if log.is_dir():
+        raise InputError(f"--log {log} is a folder; give the name of a file")
+    if log.exists() and not is_empty(log) and not is_log(log):
+        raise InputError(f"--log {log} is there already and is no log of ours; give another name")
     if not log.parent.is_dir():
         raise InputError(f"--log {log}: the folder {log.parent} does not exist; make it first, or give another")
     for place in places:
-        if place.resolve() in (log.resolve(), *log.resolve().parents):
+        if place.resolve() == log.resolve():
+            raise InputError(f"--log {log} is an output of this command too; give each a place of its own")
+        if place.resolve() in log.resolve().parents:
             raise InputError(f"--log {log} is in what this command makes, {place}; give the name of a file beside it")
 
 
@@ -160,6 +177,20 @@ def is_ours(file: Path) -> bool:
     with open(file, "rb") as stream:
         start = stream.read(MARK_WITHIN)
     return not start or any(mark.encode() in start for mark in MARKS)
+
+
+def is_empty(file: Path) -> bool:
+    """Whether nothing is in `file`, which is then anybody's; also of what has no end, as /dev/null."""
+    return file.stat().st_size == 0
+
+
+def is_log(file: Path) -> bool:
+    """Whether `file` is a log: it begins with a log's first line, or, where that is lost, with a line of one."""
+    if not file.is_file():
+        return False
+    with open(file, encoding="utf-8", errors="replace") as stream:
+        first = stream.readline(MARK_WITHIN)
+    return first.rstrip("\r\n") == LOG_HEAD or LOG_LINE.match(first) is not None
 
 
 def check_outside_artifacts(folder: Path, out: Path | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import tyro
 
-from thresher.cli.command import named_numbers
+from thresher.cli.command import flag, named_numbers
 from thresher.cli.mix.options import Proposing, command_line
 from thresher.cli.options import settings_of
 from thresher.errors import InputError
@@ -126,4 +126,4 @@ class Table(Proposing):
 
     def _given(self, *names: str) -> list[str]:
         """The options among `names` that differ from their defaults, as they are written."""
-        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) != getattr(Table, name)]
+        return [flag(name) for name in self.given(*names)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from thresher.choices import DecidingSets, Measure
+from thresher.cli.arguments import typed_path
 from thresher.cli.command import Command, named_numbers
 from thresher.cli.lines import trust_lines
 from thresher.errors import InputError, unknown
@@ -114,14 +115,14 @@ class FromTable(Command):
 
 
 def _files(entries: tuple[str, ...]) -> dict[str, Path] | list[Path]:
-    if not any("=" in entry and not Path(entry).is_file() for entry in entries):
-        return [Path(entry) for entry in entries]
+    if not any("=" in entry and not typed_path(entry).is_file() for entry in entries):
+        return [typed_path(entry) for entry in entries]
     named: dict[str, Path] = {}
     for entry in entries:
         size, _, path = entry.partition("=")
         if not size or not path or size in named:
             raise InputError(f"{entry!r}: give all files, or SIZE=FILE for each, every size once")
-        named[size] = Path(path)
+        named[size] = typed_path(path)
     return named
 
 

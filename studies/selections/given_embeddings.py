@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,8 @@ class SentenceModel:
             raise InputError(f"{name} needs sentence-transformers; pip install 'thresher[integrations]'") from None
         logging.getLogger("sentence_transformers").setLevel(logging.ERROR)  # what goes wrong is said once, by us
         try:
-            self._model = package.SentenceTransformer(name.removeprefix(SENTENCES), device=str(pick_device(device)))
+            place = Path(name.removeprefix(SENTENCES)).expanduser()
+            self._model = package.SentenceTransformer(str(place), device=str(pick_device(device)))
         except Exception as error:  # what the package, the hub and the files of a model raise
             reason = " ".join(str(error).split())[:120]
             raise InputError(

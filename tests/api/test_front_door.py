@@ -137,8 +137,81 @@ def test_the_command_runs_a_function_of_the_users(tmp_path, capsys):
     expected = thresher.attribute(model, train, test, device="cpu").scores
     np.testing.assert_allclose(np.load(out), expected, rtol=1e-4, atol=1e-7)
     assert len(result["top"]) == 12 and (tmp_path / "scores.csv").exists()
-    assert main(["attribute", function, "--out", str(out), "--device", "cpu"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert main(["attribute", function, "--out", str(out), "--quiet", "--device", "cpu"]) == 0  # the same line again
+
+
+def seeded():
+    model, train, test = own_model_and_data()
+    return {"model": model, "train": train, "test": test, "seed": 7, "method": "sjlt", "k": 8, "device": "cpu"}
+
+
+def attributed(*options, status=0):
+    assert main(["attribute", "tests.api.test_front_door:seeded", "--quiet", *map(str, options)]) == status
+
+
+def test_what_is_typed_goes_before_what_the_function_says_and_that_before_the_defaults(tmp_path, capsys):
+    for name, options, seed, k in (("own", (), 7, 8), ("typed", ("--seed", 3, "--k", 4), 3, 4)):
+        attributed("--out", tmp_path / name, *options)
+        meta = thresher.open(tmp_path / name).artifact.meta
+        assert (meta["seed"], meta["config"]["method"], meta["config"]["k"]) == (seed, "sjlt", k)
+    attributed("--device", "tpu", status=2)
+    assert "device 'tpu'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--task vision", "--text a", "--label b", "--size 9", "--sequence-length 5", "--tokenizer t", "--weights w"],
+)
+def test_options_of_named_models_are_refused_of_a_function(option, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w").touch()
+    monkeypatch.setattr("thresher.cli.attribute.Attribute._check_models", lambda self, values: None)
+    attributed(*option.split(), status=2)
+    assert f"{option.split()[0]} is of a model's name" in capsys.readouterr().err
+
+
+def test_options_of_texts_are_refused_of_images_and_the_other_way_round(tmp_path, capsys):
+    for model, option in {"torchvision:squeezenet1_1": "--text", "0.4M": "--label"}.items():
+        assert main(["attribute", model, "--train", str(tmp_path), "--test", str(tmp_path), option, "a"]) == 2
+        assert f"{option} says nothing with task" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["scores", "scores.v1", "scores.npy"])
+def test_the_same_line_is_accepted_again_and_writes_over_nothing_of_others(name, tmp_path, capsys):
+    out = tmp_path / name
+    for _ in range(2):
+        attributed("--out", out)
+    files = {"scores": ["scores", "scores.csv"], "scores.v1": ["scores.v1", "scores.v1.csv"]}
+    assert sorted(path.name for path in tmp_path.iterdir()) == files.get(name, ["scores.csv", "scores.npy"])
+    result = thresher.attribute(**seeded())
+    result.save(out)  # the same scores: they stay
+    with pytest.raises(thresher.InputError, match="is there already with something else"):
+        thresher.attribute(**seeded() | {"train": blobs(12, seed=3)}).save(out)
+
+
+def test_places_are_looked_at_before_anything_is_scored(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(thresher, "attribute", lambda *given, **options: pytest.fail("scored"))
+    (tmp_path / "a.csv").write_text("mine")
+    np.save(tmp_path / "b.npy", np.zeros((12, 3), dtype=np.float32))
+    (tmp_path / "b.csv").write_text("test,side,index,id,score,spread\n0,helpful,1,,0.5,\n")
+    np.save(tmp_path / "c.npy", np.zeros((12, 3), dtype=np.float32))
+    (tmp_path / "d.npy").mkdir()
+    for name, told in {
+        "a.npy": "a.csv is there already, without the mark",
+        "a": "a.csv is there already, without the mark",
+        "b.npy": "b.npy is there already, without the mark",
+        "c.npy": "c.npy is there already, without the mark",
+        "d.npy": "is a folder; give the name of a file",
+        "e.csv": "is named like the table beside it; give e.npy",
+    }.items():
+        attributed("--out", tmp_path / name, status=2)
+        assert told in capsys.readouterr().err, name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "b.csv", "b.npy", "c.npy", "d.npy"]
+
+
+def test_scores_are_not_written_into_an_artefact_of_another_kind(loop, capsys):
+    attributed("--out", loop["pool"].path, status=2)
+    assert "holds 'image-examples'" in capsys.readouterr().err
 
 
 def test_the_command_takes_a_torchvision_model_and_folders(tmp_path, capsys):

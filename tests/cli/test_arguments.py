@@ -11,8 +11,9 @@ import tyro
 from hypothesis import given
 
 from thresher.cli.arguments import options_of, read
-from thresher.cli.command import Command
+from thresher.cli.command import Command, named_paths
 from thresher.cli.main import COMMANDS, main
+from thresher.cli.mix.plan import Plan
 from thresher.errors import InputError
 
 
@@ -91,6 +92,17 @@ def test_underscores_values_after_an_equals_sign_and_aliases_are_understood():
     assert (command.subset, command.damping, command.own) == ("a=b", -1.5, False)
     assert read(Command, ["--quiet"], "x").quiet
     assert read(Example, ["f", "--count", "3", "--count=4"], "example").count == 4
+
+
+def test_a_tilde_is_the_home_wherever_a_path_is_typed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read(Example, ["~/f"], "example").file == tmp_path / "f"
+    assert read(Plan, ["a", "b", "--out=~/plan.csv"], "mix plan").out == tmp_path / "plan.csv"
+    assert named_paths(["t=~/target", "~/other"], "--targets") == {
+        "t": tmp_path / "target",
+        "other": tmp_path / "other",
+    }
+    assert read(Example, ["~nobody-is-called-so/f"], "example").file == Path("~nobody-is-called-so/f")
 
 
 def test_every_command_can_be_read():

@@ -108,6 +108,13 @@ def test_the_steps_of_the_page_of_commands_exist(tmp_path, capsys, monkeypatch):
         assert capsys.readouterr().err.startswith("thresher: error: "), line
 
 
+def test_a_rank_that_was_left_over_silences_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    status, result, _ = run(capsys, "mix", "plan", "web", "books", "--runs", 2)
+    assert status == 0 and len(result["runs"]) == 2
+
+
 def test_no_command_prints_the_help(capsys):
     assert main([]) == 0
     assert "usage: thresher COMMAND" in capsys.readouterr().out

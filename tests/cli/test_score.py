@@ -187,6 +187,13 @@ def test_options_of_making_features_are_refused_of_features_that_are_there_or_to
         assert caplog.text.count("k=64 is of features to be made") == number + 1
         call(tmp_path / "pool", out=tmp_path / f"scores-{number}-seed", seed=3)
         assert caplog.text.count("seed=3 is of features to be made") == number + 1
+        call(tmp_path / "pool", out=tmp_path / f"scores-{number}-kept", evidence=tmp_path / "kept")
+        assert (
+            re.search("evidence=.*kept.* is of features to be made", caplog.text) and not (tmp_path / "kept").exists()
+        )
+        for models in (made / "proxy", [str(made / "proxy")]):
+            with pytest.raises(InputError, match=r"models=.*proxy is of features to be made.*; leave it out"):
+                call(tmp_path / "pool", out=tmp_path / "scores", models=models)
 
 
 OTHERS = ("trak", "dual", "ekfac", "ekfac-cg", "trackstar")
@@ -254,7 +261,8 @@ def test_which_tokens_carried_the_scores_is_kept_on_request(made, tmp_path, scor
 
 @pytest.mark.parametrize("name", ["trak", "direction", "ekfac-cg", "metagradient", "bm25"])
 def test_what_a_scorer_takes_and_needs_is_said_before_it_begins(made, tmp_path, capsys, name):
-    start = ("score", "--pool", made / "pool", "--models", made / "proxy", "--targets", f"t={made / 'target'}")
+    models = () if name == "bm25" else ("--models", made / "proxy")
+    start = ("score", "--pool", made / "pool", *models, "--targets", f"t={made / 'target'}")
     for times in range(2):
         capsys.readouterr()
         assert main([*map(str, (*start, "--scorer", name, *small(name), "--out", tmp_path / "scores"))]) == 0
@@ -283,6 +291,16 @@ def test_ekfac_and_bm25_together_are_the_sum_of_both_in_units_of_their_spread(ma
         columns[name] = (column - column.mean()) / column.std()
     both = columns["ekfac"] + columns["bm25"]
     np.testing.assert_allclose(columns["ekfac+bm25"], both / both.std(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["bm25", "random"])
+def test_models_and_evidence_are_told_to_a_scorer_without_models(made, tmp_path, caplog, name):
+    given = {"models": made / "proxy", "evidence": tmp_path / "kept"}
+    thresher.score(made / "pool", {"t": made / "target"}, scorer=name, out=tmp_path / "scores", **given)
+    told = [
+        line for line in caplog.messages if line.endswith(f"has no effect with scorer {name}, which needs no model")
+    ]
+    assert [line.split()[0] for line in told] == ["--models", "--evidence"]
 
 
 def test_bm25_takes_no_model(made, tmp_path):

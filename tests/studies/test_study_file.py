@@ -41,6 +41,33 @@ def test_the_text_of_a_study_replays_it(tmp_path):
     assert read_study(write(tmp_path, study_text(odd))) == odd
 
 
+def embedding(model: str, method: str = "embedding") -> str:
+    return GOOD + f'[select]\nmethod = "{method}"\nembeddings = "sentence-transformers:{model}"\n'
+
+
+def test_a_model_of_embeddings_is_looked_for_beside_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("thresher.selection.evidence.find_spec", lambda name: name)
+    (tmp_path / "there" / "model").mkdir(parents=True)
+    (tmp_path / "runs").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "there"))
+    for written in ("./there/model", "there/model", "~/model", str(tmp_path / "there/model")):
+        study = read_study(write(tmp_path, embedding(written)))
+        assert study.select.embeddings == f"sentence-transformers:{tmp_path / 'there/model'}"
+        again = read_study(write(tmp_path / "runs", study_text(study, beside=tmp_path / "runs")))
+        assert again.select == study.select
+    assert read_study(write(tmp_path, embedding("owner/name"))).select.embeddings == "sentence-transformers:owner/name"
+    with pytest.raises(InputError, match=r"study.toml: select.embeddings .*\./no/model does not exist"):
+        read_study(write(tmp_path, embedding("./no/model")))
+
+
+def test_embeddings_that_this_machine_cannot_make_are_refused_as_the_study_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("thresher.selection.evidence.find_spec", lambda name: None)
+    for text in (embedding("owner/name"), embedding("owner/name", "dsdm") + '[validate]\ncontrols = ["d4"]\n'):
+        with pytest.raises(InputError, match="need sentence-transformers; pip install"):
+            read_study(write(tmp_path, text))
+    read_study(write(tmp_path, embedding("owner/name", "dsdm")))  # which no method looks at
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -124,13 +124,13 @@ class Attribution:
     def save(self, path: str | Path) -> Path:
         """The scores at `path`: a file that ends in .npy is the array alone, anything else the whole artefact.
 
-        Raises InputError where there is something already.
+        Where the same scores are already they stay; raises InputError where anything else is.
         """
         path = Path(path)
-        if path.exists():
-            raise InputError(f"{path} is there already, and nothing is written over; give another path, or delete it")
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".npy":
+            if path.exists():
+                self._check_same(path, path)
+                return path
             with atomic_file(path) as file:
                 np.save(file, self.scores)
             return path
@@ -142,7 +142,9 @@ class Attribution:
                     shutil.copyfile(self.artifact.file(name), file)
             return meta["facts"]
 
-        build(path, **{key: meta[key] for key in ("kind", "config", "seed", "inputs")}, write=write)
+        saved = build(path, **{key: meta[key] for key in ("kind", "config", "seed", "inputs")}, write=write)
+        if not saved.built:  # the request says how was scored, and of data in memory not of what
+            self._check_same(path, saved.file("scores.npy"))
         return path
 
     def __len__(self) -> int:
@@ -161,6 +163,20 @@ class Attribution:
         )
         head = f"<b>Attribution</b>: {html.escape(self.method)}, {self.num_checkpoints} checkpoint(s)"
         return f"{head}<table><tr><th></th><th>examples</th><th>model</th></tr>{rows}</table>"
+
+    def _check_same(self, path: Path, array: Path) -> None:
+        """Raise InputError unless `array`, which is at `path`, has these scores, as far as one machine repeats them."""
+        try:
+            there: Any = np.load(array, mmap_mode="r")
+            atol = 1e-3 * float(np.abs(self.scores).max())
+            is_same = there.shape == self.shape and np.allclose(there, self.scores, rtol=1e-3, atol=atol)
+        except (OSError, ValueError, EOFError, TypeError, AttributeError):  # no array of numbers
+            is_same = False
+        if not is_same:
+            raise InputError(
+                f"{path} is there already with something else, and nothing is written over; give another path, or "
+                "delete it"
+            )
 
     def _check_tests(self, tests: Sequence[int]) -> None:
         if not tests:

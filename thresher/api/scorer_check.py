@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from thresher.errors import InputError, unknown
-from thresher.scorers import CURVATURE, HOW, KERNEL, LOO, SCORERS, TRAKER
+from thresher.scorers import CURVATURE, HOW, KERNEL, LOO, PROJECTING, SCORERS, TRAKER
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
@@ -88,6 +88,24 @@ def say_idle(scorers: Sequence[str], asked: Asked) -> None:
         for what, takes in taken:
             if KERNEL in takes and LOO not in takes:
                 log.warning("--damping loo has no effect with %s, which keeps its default", what.removeprefix("--"))
+
+
+def say_unread(scorer: str, given: Mapping[str, bool]) -> None:
+    """Warn of what is given and says only which models to read and where to keep what they say, if none is read."""
+    if not {"models", "training"} & set(SCORERS[scorer].needs):
+        for name in (name for name, is_given in given.items() if is_given):
+            log.warning("--%s has no effect with scorer %s, which needs no model", name, scorer)
+
+
+def check_features_given(pool: object, asked: Mapping[str, object]) -> None:
+    """Raise InputError for what says which features to make, where `pool` holds some; warn of what says how."""
+    usual = {name: getattr(Asked, name) for name in PROJECTING} | {"seed": 0, "models": None, "evidence": None}
+    for name in sorted(name for name in usual.keys() & asked.keys() if asked[name] != usual[name]):
+        value = asked[name] if name == "models" else repr(asked[name])
+        about = f"{name}={value} is of features to be made, and {pool} holds some"
+        if name not in HOW | {"seed", "evidence"}:
+            raise InputError(f"{about}; leave it out")
+        log.warning("%s; it has no effect", about)
 
 
 def _taken(scorer: str, asked: Asked) -> tuple[str, frozenset[str]]:

@@ -10,7 +10,7 @@ from torch import nn
 from thresher.api.checkpoint import listed, names_of, pairs_of
 from thresher.api.handle import Handle, Source
 from thresher.api.handles import Examples, FeatureStore, Scores, named
-from thresher.api.scorer_check import AUTO, Asked, check_scorer, say_idle
+from thresher.api.scorer_check import AUTO, Asked, check_features_given, check_scorer, say_idle, say_unread
 from thresher.artifacts import Artifact
 from thresher.attribution.curvature.ekfac import DAMPING
 from thresher.attribution.features import featurize as features_module
@@ -21,7 +21,7 @@ from thresher.data.examples import is_packed
 from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled
-from thresher.scorers import HOW, PROJECTING, scorer_named
+from thresher.scorers import scorer_named
 from thresher.scores import check_names
 from thresher.studies.scoring.basis import Attribution, Basis
 from thresher.studies.scoring.effort import say_effort, say_pass
@@ -173,7 +173,7 @@ def score(
             goal = "selection"
         making = {"projection": projection, "k": k, "seed": seed, "output": output, "parameters": parameters}
         making |= {"batch_tokens": batch_tokens, "views": tuple(views)}
-        stores = _stores(pool, others, models, workspace, making)
+        stores = _stores(pool, others, models, workspace, making, evidence)
         options = {"damping": damping, "q": q, "convention": convention, "top": top, "goal": goal}
         by_target = {name: stores[name].load() for name in others}
         return Scores(scores_module.score(stores[""].load(), by_target, out=Path(out), **options, progress=progress))
@@ -183,6 +183,7 @@ def score(
         steps=steps, window=window, memory_gb=memory_gb, batch_tokens=batch_tokens, top=top,
         per_token=per_token, rank=rank, views=tuple(views),
     )  # fmt: skip
+    say_unread(scorer, {"models": bool(listed(models)), "evidence": evidence is not None})
     return Scores(_by_scorer(scorer, pool, others, models, Path(out), settings, workspace))
 
 
@@ -211,7 +212,7 @@ def self_influence(
     """
     making = {"projection": projection, "k": k, "seed": seed, "output": output, "parameters": parameters}
     workspace = Workspace(evidence_folder(out, evidence), device, progress)
-    store = _stores(pool, {}, models, workspace, making | {"batch_tokens": batch_tokens})[""].load()
+    store = _stores(pool, {}, models, workspace, making | {"batch_tokens": batch_tokens}, evidence)[""].load()
     options = {"damping": damping, "q": q, "convention": convention, "progress": progress}
     return Scores(scores_module.self_influence(store, out=Path(out), **options))
 
@@ -249,17 +250,18 @@ def _scorer_for(pool: Source, targets: Mapping[str, Source], asked: Asked, q: st
 
 
 def _stores(
-    pool: Source, targets: Mapping[str, Source], models: Any, workspace: Workspace, making: dict[str, Any]
+    pool: Source,
+    targets: Mapping[str, Source],
+    models: Any,
+    workspace: Workspace,
+    making: dict[str, Any],
+    evidence: str | Path | None,
 ) -> dict[str, FeatureStore]:
     """The features of the pool, under "", and of each target: those that are given, or made in the workspace."""
     if Handle.of(pool).artifact.kind == "features":
-        said = {name: making[name] for name in PROJECTING & set(making) if making[name] != getattr(Asked, name)}
-        said |= {"seed": making["seed"]} if making["seed"] else {}
-        for name, value in sorted(said.items()):
-            about = f"{name}={value!r} is of features to be made, and {pool} holds some"
-            if name not in HOW | {"seed"}:
-                raise InputError(f"{about}; leave it out")
-            log.warning("%s; it has no effect", about)
+        given = {"models": ", ".join(map(_called, listed(models))) or None}
+        given |= {"evidence": None if evidence is None else str(evidence)}
+        check_features_given(pool, making | given)
         return {name: FeatureStore.of(one) for name, one in {"": pool, **targets}.items()}
     check_names(targets or {"pool": pool})
     loaders, examples, others = _given(models, pool, targets)
@@ -278,6 +280,12 @@ def _stores(
     say_effort("trak", basis, num_targets=max(1, len(targets)), out=place_of("pool", examples))
     by_target = {name: made(f"target-{name}", prepared) for name, prepared in others.items()}
     return {**by_target, "": made("pool", examples)}
+
+
+def _called(model: Any) -> str:
+    """A model as a message calls it: by its name or its place, one in memory by its class."""
+    source = getattr(model, "source", model)
+    return type(source).__name__ if isinstance(source, nn.Module) else str(getattr(source, "path", source))
 
 
 def _given(models: Any, pool: Source, targets: Mapping[str, Source]) -> tuple[Any, Any, dict[str, Any]]:

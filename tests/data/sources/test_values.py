@@ -298,7 +298,7 @@ def test_broken_text_in_any_column_that_is_handed_on_is_a_bad_row(tmp_path, brok
         return list(read_documents(source, TextColumns(), skipped, **options)), dict(skipped.counts)
 
     assert len(read("refuse")[0]) == 3
-    with pytest.raises(InputError, match="row 2: column .* is not UTF-8"):
+    with pytest.raises(InputError, match=r"row 2: column .* is not UTF-8"):
         read("refuse", whole_rows=True)
     kept, counts = read("skip", whole_rows=True)
     assert [one.text for one in kept] == ["one", "three"] and counts == {"not UTF-8": 1}

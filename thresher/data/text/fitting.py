@@ -99,7 +99,7 @@ def _begun(tokens: Tokens, begin: int | None) -> Tokens:
 
 
 class Cuts:
-    """How many rows are longer than the room for them in a window, where `beside` more tokens stand, and by how much."""
+    """How many rows are longer than the room for them in a window, where `beside` more tokens stand, by how much."""
 
     def __init__(self, room: int, beside: int = 0) -> None:
         self.room, self.beside, self.lengths, self.cut, self.total = room, beside, Counter[int](), 0, 0
