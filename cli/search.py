@@ -39,7 +39,7 @@ class Search(Command):
         ids = FeatureStore.of(self.target).load().ids
         is_row = self.example not in ids and ROW.fullmatch(self.example)
         example = int(self.example) if is_row else self.example
-        neighbours = search(self.index, self.target, example, top=self.top, pool=self.pool)
+        neighbours = search(self.index, self.target, example, k=self.top, pool=self.pool)
         return {"example": self.example, **neighbours._asdict()}
 
     def show(self, result: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def main(folder: Path) -> dict:
 
     # The same for one example: FAISS finds its most helpful and most harmful training digits.
     index = thresher.build_index(pool_features, out=folder / "index")
-    neighbours = thresher.search(index, target_features, example=0, top=5)
+    neighbours = thresher.search(index, target_features, example=0, k=5)
     label_of = dict(zip(pool.table()["id"], pool.table()["domain"], strict=True))
     digit = target.table()["domain"][0]
     print(f"accuracy of a proxy: {accuracy:.3f}; kept {len(kept)} of {len(pool)}")

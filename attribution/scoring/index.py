@@ -108,15 +108,15 @@ class Index:
         """The ids of the pool's examples, in the order of the pool."""
         return self._ids.to_pylist()
 
-    def search(self, target: FeatureStore, example: int | str, top: int = 10) -> Neighbours:
-        """The `top` most helpful and most harmful pool examples for one target example, given by position or id."""
+    def search(self, target: FeatureStore, example: int | str, k: int = 10) -> Neighbours:
+        """The `k` most helpful and most harmful pool examples for one target example, given by position or id."""
         check_space(self.artifact.facts["space"], str(target.artifact.path), target)
-        if not 1 <= top <= len(self._ids):
-            raise InputError(f"top={top} neighbours were asked for; pass 1 to {len(self._ids)}, the size of the pool")
+        if not 1 <= k <= len(self._ids):
+            raise InputError(f"{k} neighbours were asked for; pass 1 to {len(self._ids)}, the size of the pool")
         row = _row_of(target, example)
         features = [target.example(m, row)[None] for m in range(target.num_checkpoints)]
         query = _whitened(self._kernels, features) / len(self._kernels)
-        return Neighbours(self._nearest(query, top, 1), self._nearest(query, top, -1))
+        return Neighbours(self._nearest(query, k, 1), self._nearest(query, k, -1))
 
     def _nearest(self, query: Float[np.ndarray, "1 d"], k: int, sign: int) -> list[tuple[str, float]]:
         scores, rows = self._faiss.search(sign * query, k)
@@ -124,9 +124,9 @@ class Index:
         return [(self._ids[row].as_py(), sign * value) for value, row in pairs if row >= 0]
 
 
-def search(index: Path | Artifact | Index, target: FeatureStore, example: int | str, top: int = 10) -> Neighbours:
+def search(index: Path | Artifact | Index, target: FeatureStore, example: int | str, k: int = 10) -> Neighbours:
     """Search an index as `Index.search` does; load an `Index` once where there are many queries."""
-    return (index if isinstance(index, Index) else Index(index)).search(target, example, top)
+    return (index if isinstance(index, Index) else Index(index)).search(target, example, k)
 
 
 def _row_of(target: FeatureStore, example: int | str) -> int:

@@ -85,7 +85,7 @@ def test_paths_and_handles_and_modules_are_taken_alike(loop, tmp_path):
     assert len(kept) == 5 and set(kept.positions) == set(np.argsort(-loop["scores"].column())[:5])
     assert kept.ids == kept.table()["id"].to_list() and len(kept.dropped()) == 19
     index = thresher.build_index(loop["features"], out=tmp_path / "index")
-    found = thresher.search(index, loop["targets"], 0, top=3, pool=loop["pool"])
+    found = thresher.search(index, loop["targets"], 0, k=3, pool=loop["pool"])
     assert len(found.helpful) == len(found.harmful) == 3 and found.helpful[0]["preview"].startswith("label")
     assert len(found.table()) == 6 and len(index.table()) == 24
     own = thresher.self_influence(loop["features"], out=tmp_path / "own")

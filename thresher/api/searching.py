@@ -33,18 +33,15 @@ def build_index(
     return Index(index_module.build_index(FeatureStore.of(features).load(), out=Path(out), **options))
 
 
-@ruled
-def search(
-    index: Source, target: Source, example: int | str, *, top: int = 10, pool: Source | None = None
-) -> Neighbours:
-    """The `top` training examples most helpful and most harmful to one target example, given by position or id.
+def search(index: Source, target: Source, example: int | str, *, k: int = 10, pool: Source | None = None) -> Neighbours:
+    """The `k` training examples most helpful and most harmful to one target example, given by position or id.
 
     `target` is its features, by the same models, projection and seed as the pool's; with `pool`, the prepared pool that
     was indexed, each hit has a `preview`. Raises InputError for an example that is not there and another pool.
     """
     store, built = FeatureStore.of(target).load(), index_module.Index(Index.of(index).artifact)
     place = example if isinstance(example, str) else whole(example, "example", "pass a position or an id")
-    found = index_module.search(built, store, place, top=whole(top, "top", "pass a number of neighbours"))
+    found = index_module.search(built, store, place, k=whole(k, "k", "pass a number of neighbours"))
     sides = [[{"id": id, "score": float(score)} for id, score in side] for side in found]
     if pool is not None:
         examples = as_scored(Examples.of(pool).load(), built.ids)

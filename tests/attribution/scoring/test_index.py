@@ -29,7 +29,7 @@ def test_a_flat_index_finds_what_brute_force_finds(tmp_path, stores, q):
     index = Index(artifact.path)
     for example in range(9):
         order = np.argsort(-scores[:, example])
-        found = search(index, target, example, top=7)
+        found = search(index, target, example, k=7)
         assert [id for id, _ in found.helpful] == [f"z{i}" for i in order[:7]]
         assert [id for id, _ in found.harmful] == [f"z{i}" for i in order[::-1][:7]]
         np.testing.assert_allclose([s for _, s in found.helpful], scores[order[:7], example], rtol=1e-4)
@@ -54,16 +54,16 @@ def test_an_ivf_index_reaches_the_recall_it_records(tmp_path, stores):
 def test_an_example_is_found_by_id_as_by_position(tmp_path, stores):
     pool, target = stores
     path = build_index(pool, out=tmp_path / "index", damping=0.5).path
-    assert search(path, target, "t4", top=3) == search(path, target, 4, top=3)
+    assert search(path, target, "t4", k=3) == search(path, target, 4, k=3)
 
 
 @needs_faiss
-@pytest.mark.parametrize("example, top", [("t99", 3), (9, 3), (-1, 3), (0, 0), (0, 701)])
-def test_an_unknown_example_or_impossible_number_is_refused(tmp_path, stores, example, top):
+@pytest.mark.parametrize("example, k", [("t99", 3), (9, 3), (-1, 3), (0, 0), (0, 701)])
+def test_an_unknown_example_or_impossible_number_is_refused(tmp_path, stores, example, k):
     pool, target = stores
     path = build_index(pool, out=tmp_path / "index", damping=0.5).path
     with pytest.raises(InputError, match=r"has no example|out of range|neighbours were asked for"):
-        search(path, target, example, top=top)
+        search(path, target, example, k=k)
 
 
 @needs_faiss

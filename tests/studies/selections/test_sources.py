@@ -56,7 +56,7 @@ def test_a_hit_is_not_shown_with_the_text_of_another_pool(pools, tmp_path):
     model = thresher.train("20k", pools["there"], out=tmp_path / "model", steps=2, device="cpu")
     features = thresher.featurize(model, pools["there"], out=tmp_path / "features", k=64, device="cpu")
     index = thresher.build_index(features, out=tmp_path / "index")
-    assert thresher.search(index, features, 0, top=1, pool=pools["there"]).helpful[0]["preview"]
+    assert thresher.search(index, features, 0, k=1, pool=pools["there"]).helpful[0]["preview"]
     with pytest.raises(InputError, match=r"the index .* is of other data than"):
         thresher.search(index, features, 0, pool=pools["back"])
 
