@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from thresher.cli.command import Command
+from thresher.errors import InputError
 from thresher.progress import Progress
 from thresher.shown import shown
 
@@ -33,9 +34,11 @@ class Search(Command):
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Find the neighbours of one target example."""
-        from thresher.api.handles import FeatureStore
+        from thresher.api.handles import FeatureStore, Index
         from thresher.api.searching import search
 
+        if not 1 <= self.top <= (size := len(Index.of(self.index))):
+            raise InputError(f"--top {self.top} is out of range; pass 1 to {size}, the size of the pool")
         ids = FeatureStore.of(self.target).load().ids
         is_row = self.example not in ids and ROW.fullmatch(self.example)
         example = int(self.example) if is_row else self.example

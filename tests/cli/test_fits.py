@@ -56,8 +56,8 @@ COMMANDS = {
     "dual": "score --scorer dual --pool {f}/pool --targets t={f}/foreign --models {f}/proxy --out {o}/x",
     "direction": "score --scorer direction --pool {f}/pool --targets t={f}/foreign --models {f}/proxy --out {o}/x",
     "search": "search --index {f}/index --target {f}/foreign-features --example 0",
-    "lds": "lds --pool {f}/pool --target {f}/foreign --model 20k --subsets 2 --checkpoints 1 --out {o}/x",
-    "lds, a ladder": "lds --pool {f}/pool --target {f}/foreign --model 20k --ladder 30k --subsets 2 --out {o}/x",
+    "lds": "lds --pool {f}/pool --target {f}/foreign --model 20k --subsets 3 --checkpoints 1 --out {o}/x",
+    "lds, a ladder": "lds --pool {f}/pool --target {f}/foreign --model 20k --ladder 30k --subsets 3 --out {o}/x",
     "select": "select --pool {f}/pool --targets t={f}/foreign --models {f}/proxy --method embedding "
     "--fraction 0.5 --out {o}/x",
     "validate": "validate --pool {f}/pool --arms a={f}/subset --targets t={f}/foreign --model 20k --out {o}/x",

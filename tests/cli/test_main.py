@@ -157,8 +157,8 @@ def test_search_agrees_with_the_scores_of_one_example(made, capsys):
         ("--example 1_0", "has no example '1_0'"),
         ("--example " + "1" * 5000, "has no example '1"),
         ("--example 999999", "example 999999 is out of range"),
-        ("--example 0 --top 0", "error: 0 neighbours were asked for; pass 1 to"),
-        ("--example 0 --top 5000000", "error: 5000000 neighbours were asked for; pass 1 to"),
+        ("--example 0 --top 0", "--top 0 is out of range; pass 1 to"),
+        ("--example 0 --top 5000000", "--top 5000000 is out of range; pass 1 to"),
         ("--example 0 --top -1", "--top -1 cannot be"),
     ],
 )

@@ -33,6 +33,7 @@ def build_index(
     return Index(index_module.build_index(FeatureStore.of(features).load(), out=Path(out), **options))
 
 
+@ruled
 def search(index: Source, target: Source, example: int | str, *, k: int = 10, pool: Source | None = None) -> Neighbours:
     """The `k` training examples most helpful and most harmful to one target example, given by position or id.
 
