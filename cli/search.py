@@ -37,7 +37,8 @@ class Search(Command):
         from thresher.api.handles import FeatureStore, Index
         from thresher.api.searching import search
 
-        if not 1 <= self.top <= (size := len(Index.of(self.index))):
+        size = len(Index.of(self.index))
+        if not 1 <= self.top <= size:
             raise InputError(f"--top {self.top} is out of range; pass 1 to {size}, the size of the pool")
         ids = FeatureStore.of(self.target).load().ids
         is_row = self.example not in ids and ROW.fullmatch(self.example)
