@@ -141,6 +141,16 @@ def read(kind: type[Kind], arguments: Sequence[str], name: str) -> Kind:
     return kind(**values)
 
 
+def dashed(name: str) -> str:
+    """How the option `name` is written, without the dashes before it."""
+    return name.replace("_", "-")
+
+
+def flag_of(name: str) -> str:
+    """How the option `name` is written."""
+    return f"--{dashed(name)}"
+
+
 def typed_path(text: str) -> Path:
     """A path as a shell reads it: `~` at its start is a home, also behind `--out=`, where a shell leaves it."""
     try:
@@ -156,7 +166,7 @@ def options_of(kind: type) -> Iterator[Option]:
         hint, marks = hints[field.name], ()
         if get_origin(hint) is Annotated:
             hint, *marks = get_args(hint)
-        flag = f"--{field.name.replace('_', '-')}"
+        flag = flag_of(field.name)
         others = (
             [f"--no-{flag[2:]}"]
             if hint is bool
@@ -187,7 +197,7 @@ def _grouped(
             yield None, texts
             continue
         flag, has_value, value = word.partition("=")
-        flag = flag if flag in flags else flag.replace("_", "-")
+        flag = flag if flag in flags else dashed(flag)
         if flag in former:
             raise InputError(f"{flag} is no option of thresher {name} any more; write {former[flag]}")
         if flag not in flags:

@@ -12,7 +12,8 @@ import tyro
 
 from thresher.artifacts import atomic_file, is_artifact, open_artifact
 from thresher.choices import Task
-from thresher.cli.command import Command, PlaceCheck, check_page, flag
+from thresher.cli.arguments import flag_of
+from thresher.cli.command import Command, PlaceCheck, check_page
 from thresher.errors import InputError
 from thresher.places import check_artifact_place, check_file_place, is_empty, own_file
 from thresher.progress import Progress
@@ -87,7 +88,7 @@ class Attribute(Command):
         if not self.train and not self.test:
             for name in self.given(*OF_NAMED):
                 raise InputError(
-                    f"{flag(name)} is of a model's name with --train and --test; give both, or leave it out"
+                    f"{flag_of(name)} is of a model's name with --train and --test; give both, or leave it out"
                 )
 
     def places(self) -> dict[str, tuple[Path, PlaceCheck]]:
@@ -164,7 +165,9 @@ class Attribute(Command):
             raise InputError("a model's name needs --train and --test; give both, or neither for module:function")
         task = self.task or task_named(self.model)
         for name in self.given(*IDLE[task]):
-            raise InputError(f"{flag(name)} says nothing with task {task}; leave it out, or pass the --task it is of")
+            raise InputError(
+                f"{flag_of(name)} says nothing with task {task}; leave it out, or pass the --task it is of"
+            )
         shared: dict[str, Any] = {"task": task, "text": self.text, "label": self.label, "size": self.size}
         if task != "vision":
             tokenizer = self.tokenizer or self.model.removeprefix("hf:")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from thresher.artifacts import Artifact
 from thresher.checkpoints import locate
-from thresher.cli.arguments import options_of, typed_path
+from thresher.cli.arguments import dashed, options_of, typed_path
 from thresher.cli.telling import say
 from thresher.errors import InputError
 from thresher.places import check_artifact_place, check_file_place, check_log_place, check_name, check_workspace
@@ -63,7 +63,7 @@ class Command:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.quiet and self.verbose:
             raise InputError("--quiet and --verbose ask for opposite things; leave one out")
-        check_numbers({name.replace("_", "-"): value for name, value in values.items()}, "--{}")
+        check_numbers({dashed(name): value for name, value in values.items()}, "--{}")
         options = {option.name: option for option in options_of(type(self))}
         self._check_models(values)
         inputs = [path for name, value in values.items() for path in self._inputs(options[name].label, name, value)]
@@ -139,11 +139,6 @@ class Warnings(logging.Handler):
             say(record.getMessage())
         else:
             warn(record.getMessage())
-
-
-def flag(name: str) -> str:
-    """How the option `name` is written."""
-    return f"--{name.replace('_', '-')}"
 
 
 def warn(message: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from thresher.cli.arguments import Option
+from thresher.cli.arguments import Option, dashed
 
 SPOKEN = "what is said"
 OTHER = "other"
@@ -89,4 +89,4 @@ def groups_of(name: str, options: Iterable[Option]) -> dict[str, list[Option]]:
 
 
 def _flag(option: Option) -> str:
-    return option.name.replace("_", "-")
+    return dashed(option.name)

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import tyro
 
 from thresher.choices import BadRows
-from thresher.cli.command import Command, flag, made, named_paths
+from thresher.cli.arguments import flag_of
+from thresher.cli.command import Command, made, named_paths
 from thresher.progress import Progress
 
 
@@ -60,7 +61,7 @@ class Overlap(Command):
         shared = [field.name for field in fields(Prepare) if field.name not in own and hasattr(self, field.name)]
         words: list[object] = ["thresher", "prepare", "--data", *self.data]
         for name, value in self.given(*shared).items():
-            words += [flag(name), *(value if isinstance(value, tuple) else (value,))]
+            words += [flag_of(name), *(value if isinstance(value, tuple) else (value,))]
         return [*words, "--decontaminate", *self.targets, "--out", beside(self.out, "clean-pool")]
 
     def show(self, result: Mapping[str, Any]) -> str:

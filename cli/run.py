@@ -2,7 +2,9 @@
 
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -10,6 +12,9 @@ from thresher.choices import Executor
 from thresher.cli.command import Command, PlaceCheck
 from thresher.cli.lines import study_lines
 from thresher.places import check_study_place
+
+if TYPE_CHECKING:
+    from thresher.studies.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +40,25 @@ class Run(Command):
         """The study's folder, also where its name says it."""
         if self.out is not None:
             return super().places()
+        return {"runs/NAME": (self._root, lambda root, inputs: check_study_place(root))}
+
+    @cached_property
+    def _read(self) -> "Study":
         from thresher.studies.study_file import read_study
 
-        return {"runs/NAME": (Path("runs") / read_study(self.study).name, lambda root, inputs: check_study_place(root))}
+        return read_study(self.study)
+
+    @property
+    def _root(self) -> Path:
+        return self.out or Path("runs") / self._read.name
 
     def run(self, progress):
-        from thresher.studies.study_file import read_study
-
-        study = read_study(self.study)  # before what is slow to load
+        study = self._read  # before what is slow to load
         from thresher.studies.loop import run_study
         from thresher.studies.summary import finish
         from thresher.workspace import Workspace
 
-        workspace = Workspace(self.out or Path("runs") / study.name, self.device, progress, self.executor)
+        workspace = Workspace(self._root, self.device, progress, self.executor)
         check_study_place(workspace.root)
         command = shlex.join(["thresher", "run", self.study.name])
         return finish(study, run_study(study, workspace), workspace, command=command)

@@ -37,13 +37,12 @@ class Search(Command):
         from thresher.api.handles import FeatureStore, Index
         from thresher.api.searching import search
 
-        size = len(Index.of(self.index))
-        if not 1 <= self.top <= size:
-            raise InputError(f"--top {self.top} is out of range; pass 1 to {size}, the size of the pool")
-        ids = FeatureStore.of(self.target).load().ids
-        is_row = self.example not in ids and ROW.fullmatch(self.example)
+        index, target = Index.of(self.index), FeatureStore.of(self.target)  # each opened, and so checked, once
+        if not 1 <= self.top <= len(index):
+            raise InputError(f"--top {self.top} is out of range; pass 1 to {len(index)}, the size of the pool")
+        is_row = self.example not in target.load().ids and ROW.fullmatch(self.example)
         example = int(self.example) if is_row else self.example
-        neighbours = search(self.index, self.target, example, k=self.top, pool=self.pool)
+        neighbours = search(index, target, example, k=self.top, pool=self.pool)
         return {"example": self.example, **neighbours._asdict()}
 
     def show(self, result: Mapping[str, Any]) -> str:

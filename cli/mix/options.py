@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thresher.choices import Executor, Optimizer
+from thresher.cli.arguments import dashed
 from thresher.cli.command import Command, named_numbers, named_paths
 from thresher.cli.following import opening
 from thresher.cli.lines import proposal_lines
@@ -152,7 +153,7 @@ def command_line(action: str, command: Command) -> str:
         value = getattr(command, field.name)
         if value == field.default or field.name in NOT_REPLAYED:
             continue
-        name = field.name.replace("_", "-")
+        name = dashed(field.name)
         if isinstance(value, bool):
             parts.append(f"--{name}" if value else f"--no-{name}")
             continue

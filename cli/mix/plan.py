@@ -8,6 +8,7 @@ from typing import Any
 import tyro
 
 from thresher.choices import Design
+from thresher.cli.arguments import flag_of
 from thresher.cli.command import Command, named_numbers
 from thresher.cli.lines import plan_lines
 from thresher.errors import InputError
@@ -67,10 +68,9 @@ class Plan(Command):
         """Refuse options that the design does not have."""
         if self.design == "ddo" and self.prior:
             raise InputError("--prior changes nothing in a ddo, which has one base run of equal shares; leave it out")
-        factors = {"--low": ("low", self.low), "--high": ("high", self.high)}
-        for option, (name, value) in factors.items():
-            if self.design != "ddo" and value != getattr(Plan, name):
-                raise InputError(f"{option} {value:g} is a ddo's alone; leave it out, or pass --design ddo")
+        for name, value in self.given("low", "high").items():
+            if self.design != "ddo":
+                raise InputError(f"{flag_of(name)} {value:g} is a ddo's alone; leave it out, or pass --design ddo")
 
     def show(self, result: Mapping[str, Any]) -> str:
         """The runs as lines for a person."""

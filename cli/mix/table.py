@@ -6,7 +6,8 @@ from typing import Any
 
 import tyro
 
-from thresher.cli.command import flag, named_numbers
+from thresher.cli.arguments import flag_of
+from thresher.cli.command import named_numbers
 from thresher.cli.mix.options import Proposing, command_line
 from thresher.cli.options import settings_of
 from thresher.errors import InputError
@@ -126,4 +127,4 @@ class Table(Proposing):
 
     def _given(self, *names: str) -> list[str]:
         """The options among `names` that differ from their defaults, as they are written."""
-        return [flag(name) for name in self.given(*names)]
+        return [flag_of(name) for name in self.given(*names)]

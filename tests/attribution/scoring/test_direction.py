@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.attribution.cases import checkpoints, digits
+from tests.attribution.cases import checkpoints, digits, fitted
 from tests.attribution.scoring import dual_cases
 from tests.attribution.scoring.dual_cases import by_window, cnn, exact_scores, gpt2, mlp
 from thresher.attribution.gradients.slopes import Slopes, weighted_gradients
@@ -55,17 +55,7 @@ def test_a_sample_is_close_to_the_exact_scores_and_closer_the_larger(tmp_path):
 
 def trained(seed):
     """A few steps on the digits, so that gradients have directions in common."""
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    inputs, labels = torch.from_numpy(images[:400] / 8 - 1), torch.from_numpy(labels[:400])
-    model = mlp(seed)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(40):
-        optimiser.zero_grad()
-        nn.functional.cross_entropy(model(inputs), labels).backward()
-        optimiser.step()
-    return model
+    return fitted(mlp(seed), 400, steps=40, rate=0.01)
 
 
 class Odd(nn.Module):

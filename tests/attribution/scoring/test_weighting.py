@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
-from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
 import thresher
-from tests.attribution.cases import checkpoints, digits, mlp
+from tests.attribution.cases import checkpoints, digits, fitted, mlp
 from thresher.attribution import featurize
 from thresher.attribution.features.store import open_features
 from thresher.attribution.scoring.direction import score_by_direction
@@ -21,14 +19,7 @@ from thresher.scores import read_scores
 
 def sure(seed):
     """Right of most of the pool, with margins of ten and more."""
-    images, labels = load_digits(return_X_y=True)
-    inputs, labels = torch.from_numpy(images[:60] / 8 - 1).float(), torch.from_numpy(labels[:60])
-    model = mlp(seed)
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(30):
-        optimiser.zero_grad()
-        nn.functional.cross_entropy(model(inputs), labels).backward()
-        optimiser.step()
+    model = fitted(mlp(seed), 60, steps=30, rate=0.02)
     with torch.no_grad():
         list(model.parameters())[-2].mul_(4)
     return model
