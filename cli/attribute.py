@@ -15,18 +15,13 @@ from thresher.choices import Task
 from thresher.cli.arguments import flag_of
 from thresher.cli.command import Command, PlaceCheck, check_page
 from thresher.errors import InputError
+from thresher.idle import check_task
 from thresher.places import check_artifact_place, check_file_place, is_empty, own_file
 from thresher.progress import Progress
 from thresher.shown import cell
 
 OF_NAMED = ("weights", "task", "text", "label", "size", "sequence_length", "tokenizer")
 """Options of a model's name and its data, which module:function brings itself."""
-IDLE = {
-    "vision": ("text", "sequence_length", "tokenizer"),
-    "language": ("label", "size"),
-    "text-classification": ("size",),
-}
-"""Options that a task has no use for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,10 +159,7 @@ class Attribute(Command):
         if self.train is None or self.test is None:
             raise InputError("a model's name needs --train and --test; give both, or neither for module:function")
         task = self.task or task_named(self.model)
-        for name in self.given(*IDLE[task]):
-            raise InputError(
-                f"{flag_of(name)} says nothing with task {task}; leave it out, or pass the --task it is of"
-            )
+        check_task(self.given(*OF_NAMED), task, flag_of)
         shared: dict[str, Any] = {"task": task, "text": self.text, "label": self.label, "size": self.size}
         if task != "vision":
             tokenizer = self.tokenizer or self.model.removeprefix("hf:")

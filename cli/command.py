@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from thresher.artifacts import Artifact
 from thresher.checkpoints import locate
-from thresher.cli.arguments import dashed, options_of, typed_path
+from thresher.cli.arguments import dashed, flag_of, options_of, typed_path
 from thresher.cli.telling import say
 from thresher.errors import InputError
+from thresher.idle import Idle
 from thresher.places import check_artifact_place, check_file_place, check_log_place, check_name, check_workspace
 from thresher.progress import Progress
 from thresher.proxies.models.names import parse as parse_model
@@ -54,9 +55,13 @@ class Command:
     """Fields of data: paths, globs or names on the hub; of these only a file's name can be checked beforehand."""
     former: ClassVar[Mapping[str, str]] = {}
     """Options that are no more, and what to write instead."""
+    idle: ClassVar[Idle] = Idle()
+    """When options change nothing."""
 
     def check(self) -> None:
-        """Refuse, before anything is loaded, what can be seen to be wrong: numbers, missing inputs, the place to write.
+        """Refuse, before anything is loaded, what can be seen to be wrong.
+
+        Numbers, options that change nothing, missing inputs, the place to write.
 
         Raises InputError.
         """
@@ -64,6 +69,7 @@ class Command:
         if self.quiet and self.verbose:
             raise InputError("--quiet and --verbose ask for opposite things; leave one out")
         check_numbers({dashed(name): value for name, value in values.items()}, "--{}")
+        self.idle.check(self.given(*values), flag_of)
         options = {option.name: option for option in options_of(type(self))}
         self._check_models(values)
         inputs = [path for name, value in values.items() for path in self._inputs(options[name].label, name, value)]

@@ -11,6 +11,7 @@ import tyro
 
 from thresher.cli.command import Command, PlaceCheck, check_page, named_paths
 from thresher.errors import InputError
+from thresher.idle import Idle
 from thresher.places import check_file_place
 from thresher.progress import Progress
 
@@ -24,6 +25,7 @@ class Explore(Command):
     """
 
     makes = "file"
+    idle = Idle(needs={"port": ("serve",)}, replaced={"page_mb": ("serve",), "out": ("serve",)})
     usage = "thresher explore scores --pool pool --targets squad=squad --selection subset"
 
     scores: tyro.conf.Positional[Path]
@@ -56,10 +58,8 @@ class Explore(Command):
     device: str = "auto"
 
     def check(self) -> None:
-        """Refuse also a page where none is written, and one that is called otherwise."""
+        """Refuse also a page that is called otherwise."""
         super().check()
-        if self.serve and self.out is not None:
-            raise InputError(f"--serve writes no page, and --out {self.out} asks for one; leave one of them out")
         check_page(self.out, "--out")
 
     def places(self) -> dict[str, tuple[Path, PlaceCheck]]:
@@ -91,6 +91,11 @@ class Explore(Command):
             device=self.device,
             progress=progress,
         )
+        if self.given("top") and not subject.has_pairs:
+            raise InputError(
+                f"--top changes nothing of {self.scores}, which are not of single target examples; give --features and "
+                "--target-features, or leave --top out"
+            )
         if self.serve:
             return self._serve(subject)
         return write_explorer(subject, self._page, self.page_mb)

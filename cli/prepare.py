@@ -9,9 +9,11 @@ import tyro
 
 from thresher.artifacts import Artifact
 from thresher.choices import BadRows, Task
+from thresher.cli.arguments import flag_of
 from thresher.cli.command import Command, made, named_paths, warn
 from thresher.data.text.cut import cut_line, is_most
 from thresher.errors import InputError
+from thresher.idle import OF_TASKS, PREPARING, check_task
 from thresher.progress import Progress
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ class Prepare(Command):
     """Tokenise and pack a pool or a target, or read images, into a prepared artefact with stable ids."""
 
     sources = ("data", "decontaminate")
+    idle = PREPARING
     usage = """
     thresher prepare --data corpus.jsonl --domain source --id id --out pool
     thresher prepare --data qa.jsonl --prompt question --continuation answer --tokenizer pool-tokenizer --out target
@@ -82,6 +85,11 @@ class Prepare(Command):
     """At most so many examples, from the start."""
     seed: int = 0
 
+    def check(self) -> None:
+        """Refuse also options of another task."""
+        super().check()
+        check_task(self.given(*OF_TASKS), self.task, flag_of)
+
     def run(self, progress: Progress) -> dict[str, Any]:
         """Prepare the source; warn where most rows were cut."""
         self._check()
@@ -106,16 +114,6 @@ class Prepare(Command):
         """Refuse settings that can be seen to be wrong before anything is read or trained."""
         from thresher.data.preparing import check_settings, check_text_settings
 
-        if self.task not in ("language", "vision", "text-classification"):
-            raise InputError(f"task {self.task!r} is unknown; pass language, vision or text-classification")
-        given = (self.prompt, self.continuation, self.choices, self.gold, self.classify, self.domain)
-        if self.task == "text-classification" and any(option is not None for option in given):
-            raise InputError(
-                "--task text-classification reads --text and --label, and a text's domain is its class; leave out "
-                "--prompt, --continuation, --choices, --gold, --classify and --domain"
-            )
-        if self.task == "vision" and (self.bad_rows != "refuse" or self.decontaminate):
-            raise InputError("--bad-rows and --decontaminate are for text; leave them out for images")
         check_settings(self.part, self.bad_rows, self.limit)
         if self.task != "vision":
             check_text_settings(

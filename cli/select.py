@@ -8,6 +8,7 @@ from typing import Any
 from thresher.choices import Format
 from thresher.cli.command import Command, made, named_paths
 from thresher.errors import InputError
+from thresher.idle import Idle
 from thresher.progress import Progress
 
 
@@ -25,6 +26,8 @@ class Select(Command):
     thresher select --method random --fraction 0.1 --pool pool --out random --export shards --format mds
     thresher select --method bm25 --pool pool --targets squad=target --tokens 1_000_000 --out control
     """
+
+    idle = Idle(needs=dict.fromkeys(("format", "rows_per_shard", "push_to", "compare"), ("export",)))
 
     out: Path
     method: str = "dsdm"
@@ -76,14 +79,11 @@ class Select(Command):
     def check(self) -> None:
         """Refuse also methods that there are not, and weights without targets."""
         super().check()
-        from thresher.selection.methods import stages_of
+        from thresher.selection.methods import check_embeddings_for, stages_of
 
         stages_of(self.method)
         if self.embeddings is not None:
-            from thresher.selection.evidence import check_embedder, check_embeddings
-
-            check_embeddings(self.embeddings)
-            check_embedder(self.embeddings)
+            check_embeddings_for([self.method], self.embeddings)
         names = [target.partition("=")[0] for target in self.targets]
         if doubled := next((name for name in names if names.count(name) > 1), None):
             raise InputError(f"--targets has {doubled!r} twice; give each target once, and with --weights one for each")
@@ -95,10 +95,8 @@ class Select(Command):
             from thresher.integrations.hub import check_repository
 
             check_repository(self.push_to)
-            if self.export is None or self.format not in ("parquet", "jsonl", "jsonl.zst"):
+            if self.format not in ("parquet", "jsonl", "jsonl.zst"):
                 raise InputError("--push-to uploads an export of documents; pass --export FOLDER, as parquet or jsonl")
-        if self.compare and self.export is None:
-            raise InputError("--compare is for the card of an export; pass --export FOLDER, or leave it out")
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Select, and export what was kept where that is asked for."""

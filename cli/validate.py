@@ -8,6 +8,7 @@ from typing import Any
 from thresher.choices import Executor, Optimizer
 from thresher.cli.command import made, named_numbers, named_paths
 from thresher.cli.options import ModelOptions
+from thresher.idle import VALIDATING
 from thresher.progress import Progress
 
 
@@ -21,6 +22,7 @@ class Validate(ModelOptions):
     usage = "thresher validate --pool pool --arms chosen=selection --targets squad=heldout --out validation"
 
     makes = "workspace"
+    idle = VALIDATING
 
     pool: Path
     """The prepared pool that was selected from."""

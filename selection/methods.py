@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from thresher.selection.evidence import FROM_MODELS
+from thresher.errors import InputError
+from thresher.selection.evidence import FROM_MODELS, check_embedder, check_embeddings
 from thresher.selection.selectors import bm25, classifier, controls, diverse, dsir, duplicates, embedding, semdedup
 from thresher.selection.spec import Parameter, Stage, parse
 
@@ -99,6 +100,14 @@ def needs_of_stage(stage: Stage) -> tuple[str, ...]:
 def needs_of(spec: str) -> list[str]:
     """The evidence that a spec looks at, by the names of `selection.evidence`."""
     return list(dict.fromkeys(need for stage in stages_of(spec) for need in needs_of_stage(stage)))
+
+
+def check_embeddings_for(specs: Sequence[str], name: str) -> None:
+    """Raise InputError for a name of embeddings that is none, that is not on this machine, or that no spec looks at."""
+    check_embeddings(name)
+    if not any("embeddings" in need for spec in specs for need in needs_of(spec)):
+        raise InputError(f"embeddings {name!r} change nothing with {', '.join(specs)}; leave them out")
+    check_embedder(name)
 
 
 def needs_no_model(stages: Sequence[Stage]) -> bool:

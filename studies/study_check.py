@@ -8,12 +8,12 @@ from thresher.data.sources.lm_eval_tasks import PREFIX, is_task
 from thresher.data.text.text_examples import check_shape
 from thresher.data.text.tokenizer import check_vocab_size, open_tokenizer
 from thresher.errors import InputError, unknown
+from thresher.idle import PREPARING, Idle, check_task, given_in
 from thresher.places import check_name
 from thresher.proxies.models.names import parse as parse_model
 from thresher.rules import check_numbers
 from thresher.scorers import CURVATURE, HOW, KERNEL, LOO, SCORERS, TRAKER
-from thresher.selection.evidence import check_embedder, check_embeddings
-from thresher.selection.methods import METHODS, needs_of, needs_of_stage, stages_of
+from thresher.selection.methods import METHODS, check_embeddings_for, needs_of_stage, stages_of
 from thresher.selection.statistics.comparison import POOLED
 from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, Study, TargetTable
 
@@ -26,6 +26,7 @@ def check_study(study: Study, where: str = "study") -> Study:
     """`study` as it is, or an InputError that names the first setting that cannot be used; `where` it was written."""
     table = study.attribution
     check_name(study.name, f"{where}: name")
+    _check_idle(where, study)
     if study.task == "language":
         _check_text(where, study)
     if study.select.method == BASELINE:
@@ -62,9 +63,6 @@ def check_study(study: Study, where: str = "study") -> Study:
         raise InputError(f"{where}: no target; add a [target.NAME] table")
     for name, target in study.target.items():
         _check_target(f"{where}: target", name, target)
-    texts_only = [study.pool.decontaminate, *(t.bad_rows != "refuse" for t in (study.pool, *study.target.values()))]
-    if study.task == "vision" and any(texts_only):
-        raise InputError(f"{where}: bad_rows and decontaminate are for text; leave them out of a study of images")
     if study.proxy.count < 1:
         raise InputError(f"{where}: proxy.count = {study.proxy.count}; at least 1 proxy is needed")
     if study.reference.seeds < 2:
@@ -83,6 +81,21 @@ def _check_values(where: str, study: Study) -> None:
         check_numbers(vars(table), f"{where}: {prefix}{{}} =")
 
 
+def _check_idle(where: str, study: Study) -> None:
+    """Settings of data that the study's task, or what stands beside them, leaves without effect."""
+    tables = [("", study, PREPARING), ("pool.", study.pool, Idle())]
+    tables += [(f"target.{name}.", target, PREPARING) for name, target in study.target.items()]
+    try:
+        for prefix, table, idle in tables:
+            given = [name for name in given_in(table) if name != "task"]
+            check_task(given, study.task, f"{prefix}{{}}".format)
+            idle.check(given, f"{prefix}{{}}".format)
+        if study.validate.average > 1 and not study.validate.verdict:
+            raise InputError("validate.average is of the verdict, which validate.verdict turns off; leave one out")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
 def _check_text(where: str, study: Study) -> None:
     try:
         check_shape(study.sequence_length, None)
@@ -98,10 +111,7 @@ def _check_embeddings(where: str, study: Study) -> None:
     if study.select.embeddings is None:
         return
     try:
-        check_embeddings(study.select.embeddings)
-        specs = (study.select.method, *study.validate.controls)
-        if any("embeddings" in need for spec in specs for need in needs_of(spec)):
-            check_embedder(study.select.embeddings)
+        check_embeddings_for([study.select.method, *study.validate.controls], study.select.embeddings)
     except InputError as error:
         raise InputError(f"{where}: select.{error}") from None
     if study.task == "vision":

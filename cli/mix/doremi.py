@@ -7,7 +7,7 @@ from typing import Any
 
 from thresher.cli.following import opening
 from thresher.cli.lines import proposal_lines
-from thresher.cli.mix.options import command_line
+from thresher.cli.mix.options import BY_TOKENS, command_line
 from thresher.cli.options import ModelOptions, settings_of
 from thresher.progress import Progress
 
@@ -23,6 +23,7 @@ class DoReMi(ModelOptions):
     usage = "thresher mix doremi --pool pool --model 1M --out doremi"
 
     makes = "workspace"
+    idle = BY_TOKENS
 
     pool: Path
     """A prepared pool with domains."""

@@ -13,12 +13,17 @@ from thresher.cli.following import opening
 from thresher.cli.lines import proposal_lines
 from thresher.cli.options import ModelOptions
 from thresher.errors import InputError
+from thresher.idle import Idle
 from thresher.places import published
 
 if TYPE_CHECKING:
     from thresher.selection.mixture.constraints import Constraints
     from thresher.selection.mixture.goal import Goal
     from thresher.studies.mixtures.runs import Bench
+
+
+BY_TOKENS = Idle(replaced={"examples": ("tokens",)})
+"""Of actions whose runs train on so many tokens, or on what so many examples hold."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from thresher.choices import Design
+from thresher.cli.arguments import flag_of
 from thresher.cli.lines import proposal_lines
-from thresher.cli.mix.options import Proposing, Training, command_line
+from thresher.cli.mix.options import BY_TOKENS, Proposing, Training, command_line
+from thresher.errors import InputError
 from thresher.progress import Progress
 
 
@@ -22,6 +24,7 @@ class Runs(Training, Proposing):
     usage = "thresher mix runs --pool pool --targets squad=target --budget 1e9 --out mixture"
 
     makes = "workspace"
+    idle = BY_TOKENS
 
     out: Path
     """A folder for all runs, the table and the report."""
@@ -45,6 +48,15 @@ class Runs(Training, Proposing):
     """Stop before a batch of runs that would go beyond this."""
     method: str | None = None
     """How the proposal is made; none: the default law, or autoscale after a ddo."""
+
+    def check(self) -> None:
+        """Refuse also what a ddo, whose runs are all designed beforehand, has no use for."""
+        super().check()
+        ahead = ("first",) if self.max_flops else ("first", "batch")
+        for name in self.given(*ahead) if self.design == "ddo" else ():
+            raise InputError(
+                f"{flag_of(name)} changes nothing in a ddo, whose runs are all designed beforehand; leave it out"
+            )
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Make the runs, and write their table and the proposal."""

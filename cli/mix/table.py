@@ -11,6 +11,7 @@ from thresher.cli.command import named_numbers
 from thresher.cli.mix.options import Proposing, command_line
 from thresher.cli.options import settings_of
 from thresher.errors import InputError
+from thresher.idle import Idle
 from thresher.progress import Progress
 
 
@@ -28,6 +29,14 @@ class Table(Proposing):
     """
 
     makes = "workspace"
+    idle = Idle(
+        needs={"ddo_factors": ("ddo_order",)},
+        replaced={
+            **dict.fromkeys(("loss_columns", "index"), ("columns",)),
+            **dict.fromkeys(("weight_columns", "step_column", "size_column"), ("columns", "ddo_order")),
+            **dict.fromkeys(("at_step", "at_size"), ("ddo_order",)),
+        },
+    )
 
     files: tyro.conf.Positional[tuple[Path, ...]]
     """The table's CSV file, or files to join on --index."""
@@ -80,7 +89,9 @@ class Table(Proposing):
         from thresher.studies.mixtures.proposal import natural_of, propose_from, write_proposal
         from thresher.studies.mixtures.tables import AutoScaleSettings, TableFormat, read_with_test
 
-        self._refuse_unused(AutoScaleSettings)
+        if self.method != "autoscale":
+            for name in self.given(*(field.name for field in fields(AutoScaleSettings))):
+                raise InputError(f"{flag_of(name)} is autoscale's alone; leave it out, or pass --method autoscale")
         named = (self.weight_columns, self.loss_columns, self.index, self.step_column, self.size_column)
         columns = Columns(*named) if self.columns is None else read_columns(self.columns)
         table_format = settings_of(self, TableFormat, columns=columns)
@@ -109,22 +120,3 @@ class Table(Proposing):
         if self.out is None:
             return result
         return write_proposal(result, self.out, command=command_line("table", self))
-
-    def _refuse_unused(self, autoscale: type) -> None:
-        """Refuse options that the method, or the way the table is read, does not have; `autoscale` has its settings."""
-        alone = [] if self.method == "autoscale" else [field.name for field in fields(autoscale)]
-        for option in self._given(*alone):
-            raise InputError(f"{option} is autoscale's alone; leave it out, or pass --method autoscale")
-        if self.columns is not None:
-            for option in self._given("weight_columns", "loss_columns", "index", "step_column", "size_column"):
-                raise InputError(f"--columns {self.columns} names the columns, so {option} changes nothing; give one")
-        if not self.ddo_order:
-            for option in self._given("ddo_factors"):
-                raise InputError(f"{option} is for a DDO without weight columns; leave it out, or pass --ddo-order too")
-            return
-        for option in self._given("step_column", "size_column", "at_step", "at_size", "weight_columns"):
-            raise InputError(f"--ddo-order reads rows by their place, so {option} changes nothing; leave it out")
-
-    def _given(self, *names: str) -> list[str]:
-        """The options among `names` that differ from their defaults, as they are written."""
-        return [flag_of(name) for name in self.given(*names)]

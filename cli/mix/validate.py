@@ -7,7 +7,7 @@ from typing import Any
 
 from thresher.cli.command import made, named_paths
 from thresher.cli.lines import mixture_validation_lines
-from thresher.cli.mix.options import Training, command_line
+from thresher.cli.mix.options import BY_TOKENS, Training, command_line
 from thresher.cli.options import settings_of
 from thresher.progress import Progress
 
@@ -22,6 +22,7 @@ class Validate(Training):
     usage = "thresher mix validate --pool pool --targets squad=heldout --mixtures fitted=mixture --out validation"
 
     makes = "workspace"
+    idle = BY_TOKENS
 
     targets: tuple[str, ...]
     """NAME=PREPARED of each held-out target (a part that the proposal has not seen)."""

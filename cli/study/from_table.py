@@ -11,6 +11,7 @@ from thresher.cli.arguments import typed_path
 from thresher.cli.command import Command, named_numbers
 from thresher.cli.lines import trust_lines
 from thresher.errors import InputError, unknown
+from thresher.idle import Idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,10 @@ class FromTable(Command):
     thresher study from-table losses.csv
     thresher study from-table 1M=small.csv 10M=large.csv --losses 'loss/*' --reference 10M
     """
+
+    idle = Idle(
+        needs={"average": ("step",), "at_step": ("step",)}, replaced=dict.fromkeys(("test_set", "loss"), ("losses",))
+    )
 
     files: tyro.conf.Positional[tuple[str, ...]]
     """CSV files, or SIZE=FILE of each size."""

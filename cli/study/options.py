@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thresher.choices import Executor, Optimizer
+from thresher.cli.arguments import flag_of
 from thresher.cli.command import named_paths
 from thresher.cli.options import ModelOptions
+from thresher.errors import InputError
 
 if TYPE_CHECKING:
     from thresher.data.examples import Examples
@@ -57,7 +59,11 @@ class StudyOptions(ModelOptions):
         from thresher.studies.selections.sources import Sources
         from thresher.workspace import Workspace
 
-        recipes, pool = parse_recipes(self.recipes), open_examples(self.pool)
+        recipes = parse_recipes(self.recipes)
+        for name in self.given("targets", "models"):
+            if not any(recipe.selects for recipe in recipes):
+                raise InputError(f"{flag_of(name)} changes nothing without a recipe that selects; leave it out")
+        pool = open_examples(self.pool)
         budget = budget_of(pool, self.tokens, self.examples)
         targets = named_paths(self.targets, "--targets") if self.targets else {}
         sources = Sources(

@@ -49,6 +49,11 @@ class Recipe:
     kind: str
     argument: str
 
+    @property
+    def selects(self) -> bool:
+        """Whether it ranks the pool, by targets and models where its method looks at them."""
+        return "select" in (self.kind, self.argument.partition(":")[0])
+
 
 def parse_recipe(entry: str) -> Recipe:
     """`NAME=KIND:ARGUMENT`. Raises InputError that names the entry and the kinds."""
@@ -59,6 +64,8 @@ def parse_recipe(entry: str) -> Recipe:
         raise InputError(f"recipe {entry!r} is not NAME=KIND:ARGUMENT with KIND among {', '.join(KINDS)}")
     if not argument and inner != "all":
         raise InputError(f"recipe {entry!r} says nothing after {kind}; write {name}={kind}:ARGUMENT")
+    if rest.removeprefix("remove:").startswith("all:"):
+        raise InputError(f"recipe {entry!r} says something after all, which is all of the pool; write {name}=all")
     return Recipe(name, kind, argument)
 
 

@@ -76,6 +76,11 @@ class Subject:
         return self.scores.kind == "attribution"
 
     @property
+    def has_pairs(self) -> bool:
+        """Whether single target examples have scores: of every pair, from features, or kept by `score --top`."""
+        return self.is_matrix or self.features is not None or "top.parquet" in self.scores.meta["files"]
+
+    @property
     def num_proxies(self) -> int:
         """How many models the scores are means over."""
         facts, config = self.scores.facts, self.scores.meta["config"]

@@ -173,7 +173,7 @@ def test_options_of_named_models_are_refused_of_a_function(option, tmp_path, cap
 def test_options_of_texts_are_refused_of_images_and_the_other_way_round(tmp_path, capsys):
     for model, option in {"torchvision:squeezenet1_1": "--text", "0.4M": "--label"}.items():
         assert main(["attribute", model, "--train", str(tmp_path), "--test", str(tmp_path), option, "a"]) == 2
-        assert f"{option} says nothing with task" in capsys.readouterr().err
+        assert f"{option} changes nothing with task" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["scores", "scores.v1", "scores.npy"])

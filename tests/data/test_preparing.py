@@ -245,3 +245,28 @@ def test_pictures_that_are_arrays_have_no_columns_and_no_parts(option, tmp_path)
     rows = [(str(n), np.full((2, 2, 3), n, dtype=np.uint8), str(n % 2)) for n in range(4)]
     with pytest.raises(InputError, match=f"leave out {next(iter(option))}"):
         thresher.prepare(rows, out=tmp_path / "x", task="vision", **option)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ngram": 5}, "ngram changes nothing without decontaminate"),
+        ({"tokenizer": "here.json", "vocab_size": 300}, "vocab_size changes nothing beside tokenizer"),
+        ({"task": "vision", "prompt": "a", "continuation": "b"}, "prompt changes nothing with task vision"),
+        ({"task": "vision", "bad_rows": "skip"}, "bad_rows changes nothing with task vision"),
+        ({"task": "text-classification", "gold": "a"}, "gold changes nothing with task text-classification"),
+        ({"classes": ["a"]}, "classes changes nothing without classify or task"),
+        ({"size": 3}, "size changes nothing with task language, it is of vision; leave it out"),
+    ],
+)
+def test_an_argument_that_changes_nothing_is_refused(options, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        thresher.prepare(tmp_path / "not-there.jsonl", out=tmp_path / "x", **options)
+
+
+def test_pictures_that_are_arrays_are_no_text(tmp_path):
+    rows = [(str(n), np.full((2, 2, 3), n, np.uint8), "ab"[n % 2]) for n in range(4)]
+    with pytest.raises(InputError, match="prompt changes nothing with task vision"):
+        thresher.prepare(rows, out=tmp_path / "x", prompt="a")
+    defaults = {"part": (0, 1), "classes": (), "decontaminate": {}}
+    assert len(thresher.prepare(rows, out=tmp_path / "x", **defaults).load()) == 4

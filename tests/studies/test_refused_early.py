@@ -21,7 +21,7 @@ from thresher.studies.study import (
     TargetTable,
     ValidateTable,
 )
-from thresher.studies.study_check import idle_settings
+from thresher.studies.study_check import check_study, idle_settings
 from thresher.workspace import Workspace
 
 WORDS = "boil the rice with salt and stir the soup then bake the bread in a hot oven with butter and flour".split()
@@ -107,6 +107,40 @@ def refused(monkeypatch, study, tmp_path, message):
 )
 def test_what_cannot_be_is_refused_before_a_proxy_is_trained(monkeypatch, study, tmp_path, changes, message):
     refused(monkeypatch, replace(study, **changes), tmp_path, message)
+
+
+IDLE_DATA = {
+    "vocab_size changes nothing beside tokenizer": {"tokenizer": "tokenizer.json"},
+    "pool.size changes nothing with task language, it is of vision": {"pool": {"size": 8}},
+    "pool.label changes nothing with task language": {"pool": {"label": "site"}},
+    "target.t.image changes nothing with task language": {"target": {"image": "x"}},
+    "target.t.question changes nothing without target.t.classify": {"target": {"question": "Which"}},
+    "target.t.classes changes nothing without target.t.classify": {"target": {"classes": ["a", "b"]}},
+    "target.t.text changes nothing beside target.t.continuation": {
+        "target": {"text": "a", "prompt": "b", "continuation": "c"},
+    },
+    "vocab_size changes nothing with task vision": {"task": "vision", "sequence_length": 128},
+    "sequence_length changes nothing with task vision": {"task": "vision"},
+    "pool.domain changes nothing with task vision": {"task": "vision", "vocab_size": 4096, "sequence_length": 128},
+    "target.t.prompt changes nothing with task vision": {
+        "task": "vision", "vocab_size": 4096, "sequence_length": 128, "pool": {"domain": None},
+        "target": {"prompt": "b", "continuation": "c"},
+    },
+    "embeddings 'column:e' change nothing with dsdm, random, bottom": {"select": SelectTable(embeddings="column:e")},
+    "validate.average is of the verdict": {"validate": ValidateTable(average=3, verdict=False)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", IDLE_DATA)
+def test_a_setting_that_changes_nothing_is_refused_by_its_place(study, message):
+    changes = dict(IDLE_DATA[message])
+    for name, own in (("pool", study.pool), ("target", study.target["t"])):
+        if name in changes:
+            changed = replace(own, **changes[name])
+            changes[name] = changed if name == "pool" else {"t": changed}
+    with pytest.raises(InputError, match=f"^study: .*{message}"):
+        check_study(replace(study, **changes))
+    assert check_study(study) is study
 
 
 def test_copies_that_a_filter_leaves_out_count_before_anything_is_trained(monkeypatch, study, tmp_path):

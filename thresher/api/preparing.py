@@ -25,6 +25,7 @@ from thresher.data.preparing import (
 from thresher.data.sources.source import Source
 from thresher.data.text.columns import TextColumns
 from thresher.errors import InputError, unknown
+from thresher.idle import PREPARING, VISION, check_task, given_to
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled
 
@@ -73,6 +74,7 @@ def prepare(
 
     Raises InputError, naming the row, for data that cannot be used.
     """
+    asked = given_to(prepare, locals())
     if task not in TASKS:
         raise unknown("task", task, TASKS)
     check_settings(part, bad_rows, limit)
@@ -80,10 +82,12 @@ def prepare(
     place, shared = Path(out), {"out": Path(out), "progress": progress}
     given = [data] if isinstance(data, str | Path) else list(data)
     if not all(isinstance(one, str | Path) for one in given):
-        idle = {"part": tuple(part) != (0, 1), "group": group is not None, "size": size is not None, "limit": limit}
-        if asked := [name for name, is_given in idle.items() if is_given]:
-            raise InputError(f"images that are arrays are prepared as they are and all of them; leave out {asked[0]}")
+        check_task(asked, VISION)
+        if idle := [name for name in asked if name in ("part", "group", "size", "limit")]:
+            raise InputError(f"images that are arrays are prepared as they are and all of them; leave out {idle[0]}")
         return Examples(_from_memory(given, list(classes), seed=seed, **shared))
+    check_task(asked, task)
+    PREPARING.check(asked)
     source = Source(tuple(map(str, given)), split, subset, bad_rows)
     if task == "vision":
         columns = {"image": image, "label": label, "id": ids or None, "group": group, "size": size}

@@ -11,7 +11,7 @@ from thresher.errors import InputError
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled
 from thresher.selection.choosing import check_needs
-from thresher.selection.methods import stages_of
+from thresher.selection.methods import check_embeddings_for, stages_of
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.goal import make_goal
 from thresher.selection.mixture.table import MixtureTable
@@ -95,6 +95,8 @@ def sources_of(
 ) -> Sources:
     """What a selection may be made from, opened; the arguments are those of `select`."""
     stages_of(method)  # before anything is opened
+    if embeddings is not None:
+        check_embeddings_for([method], embeddings)
     named: dict[str, Source | None] = dict(targets) if isinstance(targets, Mapping) else dict.fromkeys(targets)
     if weights is not None and set(weights) != set(named):
         raise InputError(f"{len(weights)} weights for {len(named)} targets; give one for each, or none")

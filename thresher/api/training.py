@@ -18,6 +18,7 @@ from thresher.attribution.quality.lds import check_subsets
 from thresher.attribution.scoring.weighting import Q
 from thresher.data.examples import Examples as PreparedExamples
 from thresher.errors import InputError, unknown
+from thresher.idle import VALIDATING, given_to
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import model_spec, task_of
 from thresher.proxies.planned import Planned, say_training
@@ -142,6 +143,7 @@ def validate(
 
     Every run is an artefact under `out`; the same call resumes. Raises InputError before anything is trained.
     """
+    VALIDATING.check(given_to(validate, locals()))
     examples = Examples.of(pool).load()
     sets = [TrainingSet.of(name, _positions(arm, examples)) for name, arm in arms.items()]
     if "random" not in arms:

@@ -192,9 +192,9 @@ BAD_OPTIONS = {
     "--fitted-budget is autoscale's alone": ("--fitted-budget", "5"),
     "--floor-amount is autoscale's alone": ("--method", "linear", "--floor-amount", "9"),
     "--second is autoscale's alone": ("--second", __file__),
-    "so --index changes nothing": ("--columns", __file__, "--index", "id"),
-    "--ddo-factors is for a DDO": ("--ddo-factors", "0.5", "2"),
-    "so --at-step changes nothing": ("--ddo-order", "a", "b", "c", "--at-step", "5"),
+    "--index changes nothing beside --columns": ("--columns", __file__, "--index", "id"),
+    "--ddo-factors changes nothing without --ddo-order": ("--ddo-factors", "0.5", "2"),
+    "--at-step changes nothing beside --ddo-order": ("--ddo-order", "a", "b", "c", "--at-step", "5"),
     "predicts no losses": ("--method", "utilimax", "--next", "2"),
 }
 

@@ -190,4 +190,4 @@ def test_what_is_for_another_task_is_refused_by_name(made, tmp_path, capsys):
             model_spec(name, pool)
     arguments = ("prepare", "--task", "text-classification", "--data", made / "pool.jsonl", "--prompt", "text")
     status, _, error = run(capsys, *arguments, "--out", tmp_path / "x")
-    assert status == 2 and "leave out --prompt" in error
+    assert status == 2 and "--prompt changes nothing with task text-classification" in error

@@ -159,6 +159,8 @@ def test_recipes_may_stand_in_a_file(tmp_path):
         (("a",), "is not NAME=KIND:ARGUMENT"),
         (("a=b:c",), "KIND among all, domain"),
         (("a=domain:",), "says nothing after domain"),
+        (("a=all:web",), "says something after all"),
+        (("a=remove:all:web",), "says something after all"),
         (("a=remove:remove:all",), "is not NAME=KIND"),
         (("a=all", "a=all"), "there twice"),
     ],
