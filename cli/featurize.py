@@ -46,7 +46,7 @@ class Featurize(Command):
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Make the feature store."""
-        from thresher.api.scoring import featurize
+        from thresher.api.featurizing import featurize
 
         store = featurize(
             self.models,

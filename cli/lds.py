@@ -94,7 +94,7 @@ class Lds(ModelOptions):
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Retrain, score and compare."""
-        from thresher.api.training import lds
+        from thresher.api.judging import lds
 
         quality = lds(
             self.pool,

@@ -58,7 +58,7 @@ class Validate(ModelOptions):
 
     def run(self, progress: Progress) -> dict[str, Any]:
         """Train and compare."""
-        from thresher.api.training import validate
+        from thresher.api.judging import validate
 
         validation = validate(
             self.pool,

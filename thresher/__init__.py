@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from thresher.api.attribute import attribute
     from thresher.api.checkpoint import Checkpoint
     from thresher.api.exploring import explore
+    from thresher.api.featurizing import featurize
     from thresher.api.handle import Handle
     from thresher.api.handles import (
         Examples,
@@ -34,12 +35,13 @@ if TYPE_CHECKING:
         Validation,
         open,
     )
+    from thresher.api.judging import lds, validate
     from thresher.api.preparing import prepare
     from thresher.api.result import Attribution
-    from thresher.api.scoring import featurize, score, self_influence
+    from thresher.api.scoring import score, self_influence
     from thresher.api.searching import build_index, search
     from thresher.api.selecting import propose_mixture, select
-    from thresher.api.training import lds, train, validate
+    from thresher.api.training import train
     from thresher.attribution.traker import TRAKer
     from thresher.proxies.training.config import TrainConfig
     from thresher.studies.loop import run_study
@@ -94,18 +96,20 @@ __getattr__ = lazy(
         "Workspace": "thresher.workspace",
         "attribute": "thresher.api.attribute",
         "explore": "thresher.api.exploring",
+        "featurize": "thresher.api.featurizing",
         "prepare": "thresher.api.preparing",
         "read_study": "thresher.studies.study_file",
         "run_study": "thresher.studies.loop",
+        "train": "thresher.api.training",
     }
     | dict.fromkeys(
         "Examples FeatureStore Index Model Neighbours Quality Scores Selection Validation open".split(),
         "thresher.api.handles",
     )
-    | dict.fromkeys("featurize score self_influence".split(), "thresher.api.scoring")
+    | dict.fromkeys("score self_influence".split(), "thresher.api.scoring")
     | dict.fromkeys("build_index search".split(), "thresher.api.searching")
     | dict.fromkeys("propose_mixture select".split(), "thresher.api.selecting")
-    | dict.fromkeys("lds train validate".split(), "thresher.api.training"),
+    | dict.fromkeys("lds validate".split(), "thresher.api.judging"),
 )
 
 

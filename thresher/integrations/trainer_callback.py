@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from thresher.api.featurizing import featurize
 from thresher.api.handle import Source
 from thresher.api.handles import Examples, FeatureStore, Scores, named
 from thresher.api.loaders import own_randomness
-from thresher.api.scoring import featurize, score
+from thresher.api.scoring import score
 from thresher.errors import InputError
 
 
