@@ -140,6 +140,7 @@ class Select(Command):
         return after_selecting(self.pool, self.scores, self.out)
 
     def _export(self, sources: Any, out: Path) -> str:
+        from thresher.scores import check_same_rows
         from thresher.selection.selection import open_selection
         from thresher.studies.selections.card import card_of
         from thresher.studies.selections.export import export
@@ -151,6 +152,8 @@ class Select(Command):
         for name, other in others.items():
             if other.artifact.facts["num_unique"] + other.dropped.num_rows != size:
                 raise InputError(f"--compare {name} selects from another pool; give selections of this one")
+            its, own = (one.artifact.facts.get("numbered_by") for one in (other, selection))
+            check_same_rows(f"--compare {name}", its, str(self.out), own)
         rows = {
             "ids": "Ids of examples, one a line, in the order of the ranking.",
             "megatron": "The tokens of whole documents, an end token after each, in the order of the ranking; "

@@ -8,6 +8,7 @@ kept whole. So there is at least the budget and, without the last example, less 
 trained on exactly the budget has enough of every such set. A cap is the same rule within one domain.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -102,6 +103,20 @@ class Amount:
         groups = np.unique(np.asarray(domains)[positions].astype(str), return_inverse=True)[1]
         supplies = np.bincount(groups, weights=self.costs[positions])
         return min(self.total, int(np.minimum(supplies, self.per_domain * self.total).sum() + EPSILON))
+
+    def room(self, domains: np.ndarray) -> Callable[[int], bool]:
+        """Asked of one position after the other, in the order of taking: has its domain room for it?"""
+        spent: dict[str, int] = defaultdict(int)
+
+        def takes(position: int) -> bool:
+            if self.per_domain is None:
+                return True
+            domain = str(domains[position])
+            is_open = spent[domain] < self.per_domain * self.total - EPSILON
+            spent[domain] += int(self.costs[position]) if is_open else 0
+            return is_open
+
+        return takes
 
     def take(self, order: Int[np.ndarray, "m"], domains: np.ndarray) -> "Taken":
         """What the budget takes of `order`; see the function `take`."""

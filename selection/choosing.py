@@ -28,6 +28,8 @@ class _State:
     left_out: list[tuple[str, Int[np.ndarray, "d"]]]
     """(reason, positions) in the order in which they were left out, each from the nearest to being taken."""
     scores: Float[np.ndarray, "n"]
+    num_draws: int = 0
+    """How many stages have drawn by temperature."""
 
 
 def select_by(
@@ -143,6 +145,8 @@ def _budgets(spec: str, stages: Sequence[Stage], given: dict[str, Any]) -> list[
         elif is_last and size and outside:
             name, value = next(iter(outside.items()))
             raise InputError(f"{name}={value} and the {size.pop()} in {spec!r} are two budgets; give one of them")
+        elif stage.values.get("repeats", 1) == 1 and "repeat_cost" in stage.values:
+            raise InputError(f"repeat_cost changes nothing in {stage} without repeats; add repeats=2, or leave it out")
         elif not is_last and stage.values.get("repeats", 1) > 1:
             raise InputError(f"{stage.name} in {spec!r} hands on an example more than once; repeat in the last stage")
         elif not size and not is_last:
@@ -169,7 +173,8 @@ def _rank(stage: Stage, amount: Amount, state: _State, evidence: Evidence) -> No
     keys = ranking.keys
     sampling = {name: stage.values.get(name, item.default) for name, item in SAMPLING.items()}
     if method.samples:
-        keys = tempered(keys, sampling["temperature"], evidence)
+        keys = tempered(keys, sampling["temperature"], evidence, state.num_draws)
+        state.num_draws += sampling["temperature"] > 0
     order = Ranking(ranking.scores, keys).order(state.alive)
     copies = repeated(order, keys, sampling["repeats"], sampling["repeat_cost"]) if method.samples else order
     _check_reach(stage, amount, copies, evidence)
@@ -195,7 +200,9 @@ def _ranking(stage: Stage, method: Method, state: _State, evidence: Evidence, am
     if not method.is_greedy:
         return method.run(evidence, alive, **options)
     share = min(1.0, amount.total / max(1, int(amount.costs[alive].sum())))
-    return method.run(evidence, alive, lambda order: amount.take(order, evidence.domains).is_full, share, **options)
+    domains = evidence.domains
+    room = amount.room(domains)
+    return method.run(evidence, alive, lambda order: amount.take(order, domains).is_full, room, share, **options)
 
 
 def _check_reach(stage: Stage, amount: Amount, order: Int[np.ndarray, "k"], evidence: Evidence) -> None:

@@ -11,7 +11,7 @@ from thresher.studies.experiments.transfer import Ladder, compare_sizes
 from thresher.studies.experiments.validation import ValidationPlan, run_reference, validate
 from thresher.studies.preparation import Prepared
 from thresher.studies.selections.select import amount_of
-from thresher.studies.study import BASELINE, OFF_TARGET, Study
+from thresher.studies.study import OFF_TARGET, Study, asks_for_trust
 from thresher.workspace import Workspace
 
 
@@ -23,11 +23,6 @@ def arms_of(selections: Mapping[str, Sequence[Artifact]]) -> list[TrainingSet]:
     ]
 
 
-def num_arms_of(study: Study) -> int:
-    """How many ways to choose are compared: the study's own, its controls, and random data."""
-    return len({study.select.method, *study.validate.controls, BASELINE})
-
-
 def plan_of(study: Study, prepared: Prepared, costs: Mapping[str, float]) -> ValidationPlan:
     """What the validation of a study trains, all of it known before anything is."""
     return ValidationPlan(
@@ -36,7 +31,7 @@ def plan_of(study: Study, prepared: Prepared, costs: Mapping[str, float]) -> Val
         random_budgets=study.validate.random_budgets,
         costs=costs,
         workers=study.validate.workers,
-        average=study.validate.average if asks_for_trust(study, num_arms_of(study)) else 1,
+        average=study.validate.average if asks_for_trust(study) else 1,
     )
 
 
@@ -55,11 +50,6 @@ def validate_study(
         seed=study.seed,
         workspace=workspace,
     )
-
-
-def asks_for_trust(study: Study, num_arms: int) -> bool:
-    """Decisions are judged on three arms or more, and between two sizes."""
-    return study.validate.verdict and num_arms > 2 and study.proxy.size != study.reference.size
 
 
 def trust_study(study: Study, prepared: Prepared, arms: Sequence[TrainingSet], workspace: Workspace) -> Artifact:

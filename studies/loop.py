@@ -21,8 +21,6 @@ from thresher.proxies.trainable import check_distinct, check_trainable
 from thresher.proxies.trials import planned
 from thresher.studies.arms import (
     arms_of,
-    asks_for_trust,
-    num_arms_of,
     off_targets,
     plan_of,
     trust_study,
@@ -43,7 +41,7 @@ from thresher.studies.stages import (
     train_proxies,
     traker_options,
 )
-from thresher.studies.study import BASELINE, Study
+from thresher.studies.study import BASELINE, Study, asks_for_trust, num_arms_of
 from thresher.studies.study_check import check_study, idle_settings
 from thresher.workspace import Workspace
 
@@ -105,7 +103,7 @@ def run_study(study: Study, workspace: Workspace) -> StudyResult:
         arms, trust = arms_of(selections), None
         with stage("validation"):
             validation = validate_study(study, prepared, arms, cost, workspace)
-        if asks_for_trust(study, len(arms)):
+        if asks_for_trust(study):
             with stage("trust"):
                 trust = trust_study(study, prepared, arms, workspace)
     return StudyResult(
@@ -131,7 +129,7 @@ def check_prepared(study: Study, prepared: Prepared, workspace: Workspace) -> No
     check_plan(names, plan, pool, prepared.heldout, off_targets(prepared))
     budget, least = amount_of(study, prepared), min([1.0, *plan.random_budgets])
     check_trainable(pool, study.reference, tasks, average=plan.average, budget=round(least * budget))
-    if asks_for_trust(study, num_arms_of(study)):
+    if asks_for_trust(study):
         check_distinct(pool, (study.proxy, study.reference))
         check_trainable(pool, study.proxy, tasks, average=plan.average, budget=budget)
     if study.attribution.backend == "traker":
@@ -151,11 +149,11 @@ def say_study(study: Study, prepared: Prepared, workspace: Workspace) -> None:
     num_arms, seeds = num_arms_of(study), study.reference.seeds
     others = [epoch * times for times in study.validate.random_budgets if times != 1]
     reference = Planned(study.reference, ([epoch] * num_arms + others) * seeds)
-    trust = [Planned(study.proxy, [epoch] * (num_arms * seeds))] if asks_for_trust(study, num_arms) else []
+    trust = [Planned(study.proxy, [epoch] * (num_arms * seeds))] if asks_for_trust(study) else []
     say_planned([proxies, reference, *trust], pool, workers=study.validate.workers, workspace=workspace)
 
 
 def num_stages(study: Study) -> int:
     """How many stages `run_study` has: preparing, proxies, (features,) scores, selections, validation (and trust)."""
     has_features = study.attribution.scorer == "trak" and study.attribution.backend == "thresher"
-    return 5 + has_features + asks_for_trust(study, num_arms_of(study))
+    return 5 + has_features + asks_for_trust(study)

@@ -100,7 +100,7 @@ def score_study(stores: Mapping[str, Artifact], table: AttributionTable, workspa
     return score(
         features.pop(POOL),
         features,
-        out=workspace.place("scores", hashes, table.damping, table.q),
+        out=workspace.place("scores", hashes, list(features), table.damping, table.q),
         damping=table.damping,
         q=table.q,
         progress=workspace.progress,
@@ -114,7 +114,7 @@ def score_by_scorer(proxies: Sequence[Artifact], prepared: Prepared, study: Stud
     settings = attribution_of(table, study.seed)
     basis = Basis([proxy.path for proxy in proxies], pool, settings, workspace, indices=indices)
     hashes = {name: examples.content_hash for name, examples in prepared.targets.items()}
-    out = workspace.place(f"scores-{table.scorer}", basis.inputs, hashes, asdict(settings))
+    out = workspace.place(f"scores-{table.scorer}", basis.inputs, hashes, list(hashes), asdict(settings))
     return score_by(table.scorer, basis, prepared.targets, out=out)
 
 
@@ -130,7 +130,7 @@ def score_by_traker(proxies: Sequence[Artifact], prepared: Prepared, study: Stud
         loaders_of([str(proxy.path) for proxy in proxies], pool, *targets.values()),
         pool,
         targets,
-        out=workspace.place("scores-traker", made_from, options, study.seed),
+        out=workspace.place("scores-traker", made_from, list(targets), options, study.seed),
         seed=study.seed,
         progress=workspace.progress,
         **options,
@@ -154,9 +154,14 @@ def index_study(features: Artifact, table: AttributionTable, workspace: Workspac
     )
 
 
+def looks_at_models(study: Study) -> bool:
+    """Whether the study's own method looks at what the proxies say."""
+    return bool(set(needs_of(study.select.method)) & FROM_MODELS)
+
+
 def study_cost(study: Study, prepared: Prepared, proxies: Sequence[Artifact], scores: Artifact) -> float:
     """FLOPs of models that the study's selection took: of all stages up to scores, or 0 where it looks at none."""
-    if not set(needs_of(study.select.method)) & FROM_MODELS:
+    if not looks_at_models(study):
         return 0.0
     costs = selection_costs(study.attribution.scorer, prepared, proxies, scores.facts.get("k"))
     return sum(costs.values())

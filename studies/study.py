@@ -171,3 +171,13 @@ class Study:
     attribution: AttributionTable = field(default_factory=AttributionTable)
     select: SelectTable = field(default_factory=SelectTable)
     validate: ValidateTable = field(default_factory=ValidateTable)
+
+
+def num_arms_of(study: Study) -> int:
+    """How many ways to choose are compared: the study's own, its controls, and random data."""
+    return len({study.select.method, *study.validate.controls, BASELINE})
+
+
+def asks_for_trust(study: Study) -> bool:
+    """Whether the proxy is judged: decisions are those of three arms or more, and between two sizes."""
+    return study.validate.verdict and num_arms_of(study) > 2 and study.proxy.size != study.reference.size

@@ -1,6 +1,7 @@
 """What makes a study impossible, said before anything is trained."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from thresher.choices import TRAKER_PROJECTIONS, check_words
@@ -15,10 +16,12 @@ from thresher.rules import check_numbers
 from thresher.scorers import CURVATURE, HOW, KERNEL, LOO, SCORERS, TRAKER
 from thresher.selection.methods import METHODS, check_embeddings_for, needs_of_stage, stages_of
 from thresher.selection.statistics.comparison import POOLED
-from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, Study, TargetTable
+from thresher.studies.study import BASELINE, OFF_TARGET, AttributionTable, Study, TargetTable, asks_for_trust
 
 FROM_FEATURES = {"features", "gradient_cosines", "gradient_norms"}
 """Evidence that methods take from features, which are made where the scorer makes none."""
+TARGETS = replace(PREPARING, needs={"question": ("classify",), "classes": ("classify",)})
+SELECTING = Idle(replaced={"fraction": ("tokens",)})
 RESERVED = ("id", "domain", POOLED, OFF_TARGET)
 
 
@@ -83,15 +86,18 @@ def _check_values(where: str, study: Study) -> None:
 
 def _check_idle(where: str, study: Study) -> None:
     """Settings of data that the study's task, or what stands beside them, leaves without effect."""
-    tables = [("", study, PREPARING), ("pool.", study.pool, Idle())]
-    tables += [(f"target.{name}.", target, PREPARING) for name, target in study.target.items()]
+    tables = [("", study, PREPARING), ("pool.", study.pool, Idle()), ("select.", study.select, SELECTING)]
+    tables += [(f"target.{name}.", target, TARGETS) for name, target in study.target.items()]
     try:
         for prefix, table, idle in tables:
             given = [name for name in given_in(table) if name != "task"]
             check_task(given, study.task, f"{prefix}{{}}".format)
             idle.check(given, f"{prefix}{{}}".format)
-        if study.validate.average > 1 and not study.validate.verdict:
-            raise InputError("validate.average is of the verdict, which validate.verdict turns off; leave one out")
+        if study.validate.average > 1 and not asks_for_trust(study):
+            raise InputError(
+                "validate.average is of the verdict on the proxy, which takes validate.verdict, three ways to choose "
+                "and two sizes; leave it out"
+            )
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
 
@@ -171,6 +177,8 @@ def _check_target(where: str, name: str, target: TargetTable) -> None:
         raise InputError(f"{where}.{name}.weight = {target.weight}; pass 0 or more")
     if target.choices is not None and target.continuation is not None:
         raise InputError(f"{where}.{name}: the continuation is the right one of the choices; leave out continuation")
+    if "=" in name:
+        raise InputError(f"{where} cannot be named {name!r}: commands write NAME=PATH; give it a name without =")
     if (target.prompt is None) != (target.continuation is None and target.choices is None):
         raise InputError(f"{where}.{name} needs both prompt and continuation, or neither; add the other")
 

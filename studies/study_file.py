@@ -111,10 +111,18 @@ def _anchored(base: Path, value: Any) -> Any:
 
 
 def _beside(base: Path, entry: str) -> str:
-    """A relative path is relative to the study's file, if something is there; else it stays (a hub name)."""
+    """A relative path is relative to the study's file, if something is there; else it stays (a hub name).
+
+    Raises InputError for one that is there from where the person stands alone.
+    """
     path = Path(entry).expanduser()
     inside = base.resolve() / path
     there = not path.is_absolute() and (inside.exists() or bool(glob.glob(entry, root_dir=base, recursive=True)))
+    if not there and not path.is_absolute() and (path.exists() or glob.glob(entry, recursive=True)):
+        raise InputError(
+            f"{entry!r} is here and not beside the study's file, in {base}, which its paths are relative to; write "
+            "it as it is reached from there"
+        )
     return os.path.normpath(inside) if there else str(path) if entry.startswith("~") else entry
 
 
@@ -156,4 +164,5 @@ def _write_table(table: Mapping[str, Any], name: list[str], lines: list[str]) ->
 
 
 def _toml(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)  # TOML's strings, numbers, booleans and arrays of them are JSON's
+    text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return text  # TOML's strings, numbers, booleans and arrays of them are JSON's

@@ -74,16 +74,22 @@ def _subject(study: Study, result: StudyResult, workspace: Workspace) -> Subject
     targets_hash = {name: examples.content_hash for name, examples in targets.items()}
     named = {name: published(examples.artifact.path, workspace.root) for name, examples in targets.items()}
     pool = published(result.prepared.pool.artifact.path, workspace.root)
+    selection = result.selections[study.select.method][0]
     serve = ["thresher", "explore", scores, "--pool", pool, "--targets", *(f"{n}={path}" for n, path in named.items())]
+    serve += ["--selection", published(selection.path, workspace.root)]
+    if stores:
+        places = {name: published(store.artifact.path, workspace.root) for name, store in stores.items()}
+        serve += ["--features", places.pop(""), "--target-features", *(f"{n}={path}" for n, path in places.items())]
+    serve += ["--models", *(published(proxy.path, workspace.root) for proxy in result.proxies)]
     return Subject(
         scores=result.scores,
         pool=result.prepared.pool,
         targets=targets,
-        selection=open_selection(result.selections[study.select.method][0].path),
+        selection=open_selection(selection.path),
         features=stores.pop("", None),
         target_features=stores,
         models=[str(proxy.path) for proxy in result.proxies],
-        keep=workspace.place("pairs", result.scores.content_hash, targets_hash),
+        keep=workspace.place("pairs", result.scores.content_hash, targets_hash, list(targets)),
         title=study.name,
         commands={
             "select": shlex.join(["thresher", "select", "--scores", scores, "--out", "subset"]),

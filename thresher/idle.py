@@ -89,6 +89,7 @@ def given_to(verb: Callable[..., Any], values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _differs(value: object, usual: object) -> bool:
+def _differs(value: Any, usual: object) -> bool:
     """Whether a value says something; an empty mapping or list says as little as None."""
+    value = value.tolist() if hasattr(value, "tolist") else value
     return value is not usual and value != usual and (bool(value) or not isinstance(value, Collection))

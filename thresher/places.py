@@ -20,8 +20,13 @@ OWN = re.compile(r"\.?.+-[0-9a-f]{8}(\.partial|\.lock)?")
 """How artefacts in a workspace, begun ones and their locks are called: by a hash of what they are made from."""
 MARK = "Written by thresher"
 """Stands near the start of every file that a command may write anew: a page, a study that replays, a result."""
-MARKS = (MARK, "run,data,weight_", "test,side,index,id,score,spread")
-"""Our mark, or in a table of comma-separated values, which has no room for it, our header."""
+HEADS = (
+    re.compile("run,data(,weight_[^,]*)+"),
+    re.compile("run,data(,weight_[^,]*)+(,loss_[^,]*)+,flops,seconds"),
+    re.compile("test,side,index,id,score,spread"),
+)
+"""The header of a table of ours, which has no room for our mark: a plan, runs that were made, the top of scores. A plan
+to which somebody added columns is theirs."""
 MARK_WITHIN = 4096
 LOG_HEAD = f"{MARK}: what commands said, and when."
 """The first line of a log, which lines are added to and which nothing is written over."""
@@ -157,7 +162,8 @@ def published(path: Path | str, beside: Path) -> str:
     place, start, home = Path(path).expanduser().absolute(), beside.absolute(), Path.home()
     if home in (place, *place.parents) and home not in (start, *start.parents) and home != Path(home.root):
         return str("~" / place.relative_to(home))
-    return os.path.relpath(place, start)
+    # Folders as they are on disk: from a folder behind a link, .. leads up from where it is.
+    return os.path.relpath(place.parent.resolve() / place.name, start.resolve())
 
 
 def is_workspace(root: Path) -> bool:
@@ -176,7 +182,8 @@ def is_ours(file: Path) -> bool:
     """Whether our mark stands near the start of `file`; an empty file is anybody's."""
     with open(file, "rb") as stream:
         start = stream.read(MARK_WITHIN)
-    return not start or any(mark.encode() in start for mark in MARKS)
+    head = start.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r")
+    return not start or MARK.encode() in start or any(one.fullmatch(head) for one in HEADS)
 
 
 def is_empty(file: Path) -> bool:

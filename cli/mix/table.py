@@ -114,7 +114,7 @@ class Table(Proposing):
             natural=natural_of(table.domains, tokens),
             test=test,
             num_next=self.next,
-            autoscale=None if autoscale is None else autoscale.options(table_format, self.budget),
+            autoscale=None if autoscale is None else autoscale.options(table_format, self.budget, table.domains),
             progress=progress,
         )
         if self.out is None:

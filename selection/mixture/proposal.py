@@ -14,6 +14,7 @@ from thresher.selection.mixture import baselines
 from thresher.selection.mixture.constraints import Constraints, make_constraints
 from thresher.selection.mixture.goal import Goal, make_goal
 from thresher.selection.mixture.laws.law import Law
+from thresher.selection.mixture.laws.portfolio import Portfolio
 from thresher.selection.mixture.methods import DEFAULT, method_named
 from thresher.selection.mixture.optimise import objective, optimise
 from thresher.selection.mixture.table import MixtureTable
@@ -75,8 +76,8 @@ def propose(
 
     `method` is one of METHODS or of BASELINES; `natural` is the token-proportional mixture (default: the constraints'
     prior). The worst case counts each target's excess over its predicted loss on `natural`. With `check=False` there
-    are no held-out errors, with `num_resamples=0` no intervals. Raises InputError for an unknown method and for
-    constraints over other domains than the table's.
+    are no held-out errors, with `num_resamples=0` no intervals. Raises InputError for an unknown method, a
+    worst case of a method that predicts no losses, and constraints over other domains than the table's.
     """
     fixed = method in BASELINES
     # A baseline is judged by the default law: the mixture is given, its losses are still to be predicted.
@@ -90,7 +91,10 @@ def propose(
     natural = constraints.prior if natural is None else natural
     table, goal = counted(table, goal)
 
+    if goal.worst_case and not chosen.predicts_losses:
+        raise InputError(f"{method} predicts no losses, whose largest the worst case is; leave one of them out")
     law = chosen.fit(table.weights, table.losses, seed)
+    law = law.counting(goal.weights) if isinstance(law, Portfolio) else law
     goal = goal.counted_from(law.predict(natural[None])) if chosen.predicts_losses else goal
     aim = goal if chosen.predicts_losses else Goal(np.ones(1))
     optimum = optimise(law, aim, constraints, seed=seed, starts=table.weights)

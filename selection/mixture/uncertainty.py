@@ -99,7 +99,8 @@ def bootstrap(
 ) -> Bootstrap:
     """Refit `law` on resampled runs and optimise each refit.
 
-    `asked[0]` is the proposed mixture; every refit also scores the others, such as the natural and the uniform one.
+    `asked[0]` is the proposed mixture, `asked[1]` the natural one, from whose losses, as the same refit predicts them,
+    a worst case is counted; every refit also scores the others.
     """
     rng = numpy_rng(seed, "bootstrap")
     pool = np.vstack([asked, _pool(table, asked[0], constraints, seed)])
@@ -111,12 +112,13 @@ def bootstrap(
         while len(np.unique(rows)) < least:
             rows = rng.integers(len(table), size=len(table))
         refit = law.refit(table.weights[rows], table.losses[rows])
-        scored = objective(refit, goal, constraints, pool)
+        own = goal.counted_from(refit.predict(asked[1:2])) if goal.worst_case else goal
+        scored = objective(refit, own, constraints, pool)
         # Trees average the best of the pool; smooth laws are refined from where this refit is lowest.
         count = 128 if not law.smooth else 2
         feasible = np.argsort(scored[len(asked) :])[:count] + len(asked)
         starts = np.vstack([pool[feasible], asked[:1]]) if law.smooth else pool[feasible]
-        optima.append(optimise(refit, goal, constraints, starts=starts, num_candidates=0, num_refined=1).weights)
+        optima.append(optimise(refit, own, constraints, starts=starts, num_candidates=0, num_refined=1).weights)
         values.append(scored)
         predictions.append(refit.predict(asked[:1])[0])
     return Bootstrap(np.array(optima), pool, np.array(values), np.array(predictions))

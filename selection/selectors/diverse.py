@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 
 from thresher.errors import InputError
 from thresher.selection.evidence import Evidence
-from thresher.selection.selectors.ranking import Ranking
+from thresher.selection.selectors.ranking import Ranking, by
 
 BLOCK = 512
 
@@ -33,6 +33,7 @@ def dsdm_diverse(
     evidence: Evidence,
     alive: Int[np.ndarray, "m"],
     enough: Callable[[Int[np.ndarray, "k"]], bool],
+    takes: Callable[[int], bool],
     budget_share: float,
     *,
     discount: float = 3.0,
@@ -40,19 +41,22 @@ def dsdm_diverse(
 ) -> Ranking:
     """Order `alive` greedily until `enough` are taken, then the rest by score. Scores are the combined target scores.
 
-    `budget_share` is about the share of `alive` that the budget will keep, which gives B of the formula. Raises
-    InputError for a discount below 0.
+    `takes` is asked of each in this order whether it is kept: what is passed over, since its domain is full, makes
+    nothing redundant. `budget_share` is about the share of `alive` that the budget will keep, which gives B of the
+    formula. Raises InputError for a discount below 0.
     """
     if not 0 <= discount < np.inf:
         raise InputError(
             f"discount={discount} is no price; pass the standard deviations of score that full redundancy costs, 0 or "
             "more (3 is usual)"
         )
-    scores = evidence.combined(evidence["scores"])
+    scores = by(evidence.combined(evidence["scores"])).scores
     values = (scores / scores.std())[alive]
     features = np.ascontiguousarray(evidence["features"][alive], dtype=np.float32)
     weight = discount if similarity == "max" else discount / max(1, round(budget_share * len(alive)))
-    order = greedy(values, features, weight, similarity, lambda chosen: enough(alive[chosen]))
+    order = greedy(
+        values, features, weight, similarity, lambda order: enough(alive[order]), lambda place: takes(int(alive[place]))
+    )
     keys = np.full(len(evidence), -np.inf)
     keys[alive[order]] = -np.arange(len(order), dtype=np.float64)
     return Ranking(scores, keys)
@@ -64,13 +68,17 @@ def greedy(
     weight: float,
     similarity: str,
     enough: Callable[[Int[np.ndarray, "k"]], bool],
+    takes: Callable[[int], bool] = lambda place: True,
 ) -> Int[np.ndarray, "m"]:
-    """All positions: first the greedy choice by values - weight * r until `enough`, then the rest by their bounds."""
+    """All positions: first the greedy choice by values - weight * r until `enough`, then the rest by their bounds.
+
+    What `takes` denies stands at its place in the order and is none of the chosen, which r is of.
+    """
     grow = np.maximum if similarity == "max" else np.add
     redundancy, accounted = np.zeros(len(values)), np.zeros(len(values), dtype=np.int64)
-    bounds, chosen = values.astype(np.float64).copy(), []
-    while len(chosen) < len(values) and not enough(np.array(chosen, dtype=np.int64)):
-        block, limit = _top(bounds, min(BLOCK, len(values) - len(chosen)))
+    bounds, order, chosen = values.astype(np.float64).copy(), [], []
+    while len(order) < len(values) and not enough(np.array(order, dtype=np.int64)):
+        block, limit = _top(bounds, min(BLOCK, len(values) - len(order)))
         _catch_up(block, features, chosen, accounted, redundancy, similarity)
         gains = values[block] - weight * redundancy[block]
         among = _similar(features[block], features[block])
@@ -79,13 +87,15 @@ def greedy(
             best = int(np.argmax(gains))
             if gains[best] < limit[0] or (gains[best] == limit[0] and block[best] > limit[1]):
                 break
-            chosen.append(int(block[best]))
-            redundancy[block] = grow(redundancy[block], among[best])
+            order.append(int(block[best]))
+            if takes(order[-1]):
+                chosen.append(order[-1])
+                redundancy[block] = grow(redundancy[block], among[best])
             gains = np.where(gains == -np.inf, -np.inf, values[block] - weight * redundancy[block])
             gains[best] = -np.inf
         accounted[block] = len(chosen)
         bounds[block] = gains
-    return np.concatenate([np.array(chosen, dtype=np.int64), _rest(bounds, chosen)])
+    return np.concatenate([np.array(order, dtype=np.int64), _rest(bounds, order)])
 
 
 def _top(bounds: np.ndarray, num: int) -> tuple[np.ndarray, tuple[float, int]]:

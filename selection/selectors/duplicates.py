@@ -31,7 +31,9 @@ def exact(evidence: Evidence, alive: Int[np.ndarray, "m"]) -> Filtered:
     """
     texts, first, groups = evidence["texts"], {}, np.full(len(evidence), -1)
     for position in evidence.by_id(alive).tolist():
-        normalised = " ".join(normalize("NFC", texts[position]).casefold().split()).encode("utf-8", "surrogatepass")
+        # Folding takes some letters apart again, such as capitals with two accents.
+        folded = normalize("NFC", normalize("NFC", texts[position]).casefold())
+        normalised = " ".join(folded.split()).encode("utf-8", "surrogatepass")
         groups[position] = first.setdefault(blake2b(normalised, digest_size=16).digest(), position)
     keep = np.zeros(len(evidence), dtype=bool)
     keep[list(first.values())] = True

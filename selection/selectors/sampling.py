@@ -14,12 +14,15 @@ def gumbel(evidence: Evidence, *names: str) -> Float[np.ndarray, "n"]:
     return noise
 
 
-def tempered(keys: Float[np.ndarray, "n"], temperature: float, evidence: Evidence) -> Float[np.ndarray, "n"]:
+def tempered(
+    keys: Float[np.ndarray, "n"], temperature: float, evidence: Evidence, turn: int = 0
+) -> Float[np.ndarray, "n"]:
     """The keys z + T * Gumbel, with z the given keys in standard deviations of those above -inf.
 
     The largest k of them are a draw of k examples one after the other without replacement, each with a probability
     proportional to softmax(z / T) over those left (Gumbel top-k; Kool et al. 2019, 1903.06059). T = 0 gives the keys
-    back. Raises InputError for a temperature below 0.
+    back. Of several draws in a line each has noise of its own, by `turn`: what came through one draw had luck in it.
+    Raises InputError for a temperature below 0.
     """
     if not 0 <= temperature < np.inf:
         raise InputError(f"temperature={temperature} must be 0 or more; pass 0 for the top, 1 for a draw")
@@ -27,7 +30,9 @@ def tempered(keys: Float[np.ndarray, "n"], temperature: float, evidence: Evidenc
         return keys
     allowed = keys > -np.inf
     deviation = keys[allowed].std() or 1.0
-    return (keys - keys[allowed].mean()) / deviation + temperature * gumbel(evidence, "temperature")
+    return (keys - keys[allowed].mean()) / deviation + temperature * gumbel(
+        evidence, "temperature", *([str(turn)] if turn else [])
+    )
 
 
 def repeated(

@@ -87,7 +87,12 @@ def _least(cosines: Float[np.ndarray, "m"], share: float) -> Int[np.ndarray, "r"
 
 def _directions(evidence: Evidence, order: Int[np.ndarray, "m"]) -> Float[np.ndarray, "m d"]:
     rows = evidence["embeddings"]
-    return directions(rows[order], np.mean(rows, axis=0))
+    vectors = directions(rows[order], np.mean(rows, axis=0))
+    at_the_mean = np.abs(vectors).max(axis=1) == 0
+    if not at_the_mean.any():
+        return vectors
+    # They have no direction, and are copies of each other: one of their own.
+    return np.ascontiguousarray(np.hstack([vectors, at_the_mean[:, None].astype(np.float32)]))
 
 
 def _clusters(vectors: np.ndarray, num: int, evidence: Evidence, *names: str) -> tuple[np.ndarray, np.ndarray]:

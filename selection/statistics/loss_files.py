@@ -84,10 +84,12 @@ def read_costs(
                 by_end[key].append(_positive(row.get(name)))
     costs = []
     for by_end in found:
-        mean = {key: float(np.mean(values)) for key, values in by_end.items()}
+        # Rounded alike in whatever order the rows stand.
+        mean = {key: math.fsum(sorted(values)) / len(values) for key, values in by_end.items()}
         known = not np.isnan([*mean.values()]).any()
-        of_size = {size: {own for (name, _), own in mean.items() if name == size} for size, _ in ends.values()}
-        parts = {entry: shares[entry] if len(of_size[size]) == 1 else 1.0 for entry, (size, _) in ends.items()}
+        of_size = {size: [own for (name, _), own in mean.items() if name == size] for size, _ in ends.values()}
+        is_whole = {size: np.allclose(own, own[0], rtol=1e-9, atol=0) for size, own in of_size.items()}
+        parts = {entry: shares[entry] if is_whole[size] else 1.0 for entry, (size, _) in ends.items()}
         costs.append({entry: mean[end] * parts[entry] for entry, end in ends.items()} if known else {})
     return costs
 

@@ -15,8 +15,9 @@ from thresher.attribution.scoring.by_checkpoint import scored_from
 from thresher.data.examples import Examples
 from thresher.errors import InputError, unknown
 from thresher.progress import SILENT, Progress
-from thresher.scores import Scores, open_scores
+from thresher.scores import Scores, check_same_rows, open_scores
 from thresher.selection.selection import Selection
+from thresher.studies.experiments.training_sets import kept_positions
 
 SELF = "self_influence"
 """The column of scores of examples for themselves, which are large for what is rare, hard or mislabelled."""
@@ -59,7 +60,9 @@ class Subject:
         else:
             self._check_columns()
         if self.selection is not None:
-            self._check_selection(self.selection)
+            kept_positions(self.selection.artifact.path, self.pool)
+        if self.lds is not None and self.lds.meta["inputs"].get("pool") not in (None, self.pool.content_hash):
+            raise InputError(f"{self.lds.path} judged scores of another pool's examples; give the LDS of this pool")
         if self.lds is not None and self.lds.facts.get("num_pool") != len(self.pool):
             raise InputError(
                 f"{self.lds.path} judged scores of {self.lds.facts.get('num_pool')} examples, this pool has "
@@ -125,21 +128,21 @@ class Subject:
                 f"{self.pool.artifact.path} has not the examples that {self.scores.path} scored; give the pool that "
                 "was scored"
             )
+        check_same_rows(str(self.scores.path), table.numbered_by, str(self.pool.artifact.path), self.pool.numbered_by)
         for name in (*self.targets, *self.target_features):
             if name not in table.by_target:
                 raise unknown("target", name, table.by_target)
+        # Scores of features know the features of their targets, and not the examples that these are of.
+        known = {} if "convention" in self.scores.meta["config"] else self.scores.meta["inputs"]
         counts: Mapping[str, Any] = self.scores.facts.get("num_target_examples") or {}
         for name, target in self.targets.items():
+            if known.get(f"target {name}", target.content_hash) != target.content_hash:
+                raise InputError(
+                    f"{target.artifact.path} is not what {self.scores.path} scored as target {name!r}; give the target "
+                    "that was scored"
+                )
             if counts.get(name, len(target)) != len(target):
                 raise InputError(
                     f"{target.artifact.path} has {len(target):,} examples, target {name!r} was scored with "
                     f"{counts[name]:,}; give the target that was scored"
                 )
-
-    def _check_selection(self, selection: Selection) -> None:
-        names = [*selection.kept["id"].to_pylist(), *selection.dropped["id"].to_pylist()]
-        if set(names) != set(self.pool.ids):
-            raise InputError(
-                f"{selection.artifact.path} was not made of the examples of {self.pool.artifact.path}; give a "
-                "selection of this pool"
-            )

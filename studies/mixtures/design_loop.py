@@ -23,6 +23,8 @@ from thresher.studies.mixtures.proposal import propose_from
 from thresher.studies.mixtures.runs import Bench, mixture_trial, run_mixtures, table_of, write_runs
 from thresher.workspace import Workspace
 
+FIXED = 1e-9
+"""A share that bounds leave no more room than this does not vary."""
 Rows = list[dict[str, Any]]
 """Finished runs in the order of the design: `run`, `weights`, `data`, and the facts that `run_mixtures` gives."""
 
@@ -148,6 +150,14 @@ class _Loop:
             free = make_constraints(self.constraints.domains)
             plan = plan_runs(free, design.num_runs, kind="ddo", seed=design.seed)
             return plan, len(plan.weights)
+        for domain, low, high in zip(
+            self.constraints.domains, self.constraints.lower, self.constraints.upper, strict=True
+        ):
+            if high - low <= FIXED:
+                raise InputError(
+                    f"domain {domain!r} would have the share {low:g} in every run, of which nothing is learnt; give it "
+                    "room between its bounds, or prepare a pool without it"
+                )
         total = 2 * num_domains + 10 if design.num_runs is None else design.num_runs
         # Not a share of the total: a larger total must go on from the same runs.
         first = 2 * num_domains + 2 if design.num_first is None else design.num_first

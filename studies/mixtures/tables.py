@@ -86,8 +86,8 @@ class AutoScaleSettings:
     floor_amount: float = 0.2
     """Least amount of a domain, as a share of the base run's."""
 
-    def options(self, table_format: TableFormat, budget: float | None) -> dict[str, Any]:
-        """What `propose_autoscale` takes beyond the common options, with the second table read.
+    def options(self, table_format: TableFormat, budget: float | None, domains: Sequence[str]) -> dict[str, Any]:
+        """What `propose_autoscale` takes beyond the common options, with the second table read over `domains`.
 
         Raises InputError for settings that do not fit each other or `budget`.
         """
@@ -105,5 +105,6 @@ class AutoScaleSettings:
         }
         if self.second is not None:
             table = table_format.read((self.second,))
+            table = replace(table, domains=tuple(domains), weights=table.over(domains))
             options["second"] = (table, find_ddo(table), self.second_budget)
         return options

@@ -81,8 +81,8 @@ def forest(rows: Sequence[Row], baseline: str, width: float = WIDE) -> str | Non
     )
 
 
-def domains(shares: Mapping[str, Mapping[str, float]], width: float = WIDE) -> str | None:
-    """Each domain's share before and after selection, most gained first; None with fewer than two domains."""
+def domains(shares: Mapping[str, Mapping[str, float]], unit: str, width: float = WIDE) -> str | None:
+    """Each domain's share of the `unit` before and after selection, most gained first; None with fewer than two."""
     if len(shares) < 2:
         return None
     most_changed = sorted(shares, key=lambda name: -abs(shares[name]["after"] - shares[name]["before"]))[:MOST_DOMAINS]
@@ -97,7 +97,7 @@ def domains(shares: Mapping[str, Mapping[str, float]], width: float = WIDE) -> s
         axes.set_yticks(range(len(names)), [_short(name, width) or "(none)" for name in names], parse_math=False)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(left=0)
-        axes.set_xlabel("share of the examples, %")
+        axes.set_xlabel(f"share of the {unit}, %")
 
     return _svg(
         "domains",
@@ -274,8 +274,13 @@ def _for_page(svg: str, name: str, label: str) -> str:
         svg,
     )
     for color, variable in _VARIABLES.items():
-        svg = svg.replace(color, f"var({variable})")
+        svg = _coloured(svg, color, variable)
     return svg
+
+
+def _coloured(svg: str, color: str, variable: str) -> str:
+    """The variable for a colour where one stands, in a tag, and not in a text that is written the same."""
+    return re.sub("<[^>]*>", lambda tag: tag[0].replace(color, f"var({variable})"), svg)
 
 
 def standalone(svg: str) -> str:

@@ -58,6 +58,13 @@ class Choice:
     top: Sequence[Example] = ()
     bottom: Sequence[Example] = ()
     histogram: Histogram | None = None
+    by_models: bool = True
+    """Whether the method looks at what the proxies say."""
+
+    @property
+    def unit(self) -> str:
+        """What shares are of."""
+        return "examples" if self.share is None else "tokens"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +123,10 @@ class Model:
     seconds: float | None = None
 
 
+VALIDATING = ("validate", "verdict")
+"""Stages that are the price of validating a selection."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """A piece of the work and what it cost."""
@@ -126,7 +137,12 @@ class Stage:
     cached: bool = False
     """Whether it was there already; the cost is then that of when it was made."""
     selects: bool = True
-    """Whether it is part of the price of selecting (not of validating the selection)."""
+    """Whether it is part of the price of selecting."""
+
+    @property
+    def part(self) -> str:
+        """What it is part of; without what stands beside, there would be the same selection and the same validation."""
+        return "selecting" if self.selects else "validating" if self.name in VALIDATING else "beside"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ def _charts(report: Report, rows: Sequence[Row]) -> dict[str, Markup | None]:
     return {
         "forest": both(lambda width: charts.forest(rows, results.baseline, width) if results else None),
         "curve": both(lambda width: charts.learning_curve(curve, width) if curve else None),
-        "domains": both(lambda width: charts.domains(choice.domain_shares, width) if choice else None),
+        "domains": both(lambda width: charts.domains(choice.domain_shares, choice.unit, width) if choice else None),
         "trust": both(lambda width: charts.scatter(losses, trust.size, trust.reference, width) if trust else None),
         "histogram": both(
             lambda width: charts.histogram(choice.histogram, width) if choice and choice.histogram else None

@@ -134,11 +134,13 @@ def how(report: Report) -> str:
     proxies = "Small models (proxies)" if proxy is None else f"{proxy.count} small models (proxies)"
     if proxy is not None and proxy.count == 1:
         proxies = "A small model (the proxy)"
-    text = (
+    by_models = (
         f"{proxies} learnt from random parts of the pool. From them every example of the pool got a score: how much "
         f"training on it is estimated to lower the loss on examples of the target. The method "
-        f"{choice.method} then kept {choice.num_kept:,} of {choice.num_pool:,} examples."
+        f"{choice.method} then kept"
     )
+    alone = f"The method {choice.method}, which looks at no model, kept"
+    text = f"{by_models if choice.by_models else alone} {choice.num_kept:,} of {choice.num_pool:,} examples."
     if results is None or not results.runs:
         return text
     seeds = len({run.seed for run in results.runs})

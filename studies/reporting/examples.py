@@ -8,6 +8,7 @@ from thresher.scores import open_scores
 from thresher.selection.selection import open_selection
 from thresher.studies.loop import StudyResult
 from thresher.studies.report.content import Choice, Example, histogram_of
+from thresher.studies.stages import looks_at_models
 from thresher.studies.study import Study
 
 NUM_SHOWN = 5
@@ -34,6 +35,7 @@ def choice_of(study: Study, result: StudyResult) -> Choice:
         domain_shares=shares if len(shares) > 1 else {},
         top=_examples(result, order[:NUM_SHOWN], scores),
         bottom=_examples(result, order[: -NUM_SHOWN - 1 : -1], scores),
+        by_models=looks_at_models(study),
         histogram=histogram_of(scores[there], np.flatnonzero(np.isin(there, selection.positions))),
     )
 

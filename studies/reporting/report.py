@@ -66,7 +66,7 @@ def make_report(
             remarks=[f"{line[0].upper()}{line[1:]}." for line in remark_lines(result.validation.facts)],
         ),
         models=models_of(study, result),
-        stages=stages_of(result),
+        stages=stages_of(study, result),
         noisy_labels=flips,
         trust=_trust(trust, result.trust, study.reference.seeds) if trust and result.trust else None,
         reproduction=Reproduction(

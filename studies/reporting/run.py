@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from thresher.studies.experiments.validation import read_runs
 from thresher.studies.loop import StudyResult
 from thresher.studies.report.content import Model, Stage
-from thresher.studies.stages import selection_costs
+from thresher.studies.stages import looks_at_models, selection_costs
 from thresher.studies.study import Study
 
 
@@ -19,7 +20,7 @@ def settings_of(study: Study, result: StudyResult) -> dict[str, str]:
     size = f"{pool['num_examples']:,} examples" + (f", {pool['num_tokens']:,} tokens" if "num_tokens" in pool else "")
     facts = result.validation.facts
     epochs = f"{facts['epochs']:g}" if facts["epochs"] else "as tokens a parameter say"
-    seen = facts["tokens_seen"].values()
+    seen = [facts["tokens_seen"][arm] for arm in result.validation.meta["config"]["arms"]]
     unit = "tokens" if study.task == "language" else "images"
     return {
         "Pool": size,
@@ -27,13 +28,13 @@ def settings_of(study: Study, result: StudyResult) -> dict[str, str]:
             f"{name} ({len(examples):,} examples to select for, {len(prepared.heldout[name]):,} held out)"
             for name, examples in prepared.targets.items()
         ),
-        "Proxies": f"{proxy.count} of size {proxy.size}, each on a random {proxy.fraction:.0%} of the pool",
+        "Proxies": f"{proxy.count} of size {proxy.size}, each on a random {share(proxy.fraction)} of the pool",
         "Attribution": _attribution(study, result),
         "Selection": f"{study.select.method}, "
         + (
             f"{study.select.tokens:,} tokens"
             if study.select.tokens
-            else f"{study.select.fraction:.0%} of the pool's {unit}"
+            else f"{share(study.select.fraction)} of the pool's {unit}"
         ),
         "Reference": f"size {reference.size}, {reference.seeds} paired seeds",
         "Proxy to reference": f"1 to {_total(facts) / _total(result.proxies[0].facts):.1f} in parameters",
@@ -61,13 +62,24 @@ def _attribution(study: Study, result: StudyResult) -> str:
     )
 
 
+def share(part: float) -> str:
+    """A share as a percentage, a small one too."""
+    return f"{100 * part:.3g} %"
+
+
 def _total(facts: Mapping[str, Any]) -> int:
     return facts["num_parameters"]["total"]
 
 
 def models_of(study: Study, result: StudyResult) -> list[Model]:
-    """The proxy and the reference: how large, how many, what a training took in the mean."""
+    """The proxy and the reference: how large, how many, what a training took in the mean.
+
+    Of the reference those on the arms, not on other budgets of random data; their time by their part of all FLOPs.
+    """
     validation, proxies = result.validation.facts, result.proxies
+    arms = result.validation.meta["config"]["arms"]
+    runs = {(row["arm"], row["seed"]): row["flops"] for row in read_runs(result.validation.path) if row["arm"] in arms}
+    flops = float(np.mean(list(runs.values())))
     return [
         Model(
             name="proxy",
@@ -79,15 +91,18 @@ def models_of(study: Study, result: StudyResult) -> list[Model]:
         Model(
             name="reference",
             parameters=_total(validation),
-            count=validation["num_runs"],
-            flops=validation["flops"] / validation["num_runs"],
-            seconds=validation["train_seconds"] / validation["num_runs"],
+            count=len(runs),
+            flops=flops,
+            seconds=validation["train_seconds"] * flops / validation["flops"],
         ),
     ]
 
 
-def stages_of(result: StudyResult) -> list[Stage]:
-    """What each stage cost when its artefacts were made, in this run or before."""
+def stages_of(study: Study, result: StudyResult) -> list[Stage]:
+    """What each stage cost when its artefacts were made, in this run or before.
+
+    What models say is no part of a selection that looks at none, and the index is none of any.
+    """
     prepared, validation = result.prepared, result.validation.facts
     examples = [prepared.pool, *prepared.targets.values(), *prepared.heldout.values()]
     made = {
@@ -98,22 +113,38 @@ def stages_of(result: StudyResult) -> list[Stage]:
         "index": [result.index] if result.index else [],
         "select": [selection for selections in result.selections.values() for selection in selections],
         "validate": [result.validation],
+        "verdict": [result.trust] if result.trust else [],
     }
-    flops = _flops(result)
+    flops, selecting = _flops(study, result), {"prepare", "select"}
+    selecting |= {"train", "featurize", "score"} if looks_at_models(study) else set()
     stages = []
     for name, artifacts in made.items():
         seconds = sum(artifact.facts["seconds"] for artifact in artifacts)
         if name == "validate":
             seconds += validation["train_seconds"] + validation["evaluate_seconds"]
-        cached, selects = not any(artifact.built for artifact in artifacts), name not in ("validate", "index")
+        if name == "verdict" and result.trust:
+            seconds += result.trust.facts["run_seconds"][study.proxy.size] * _verdict_runs(study, result)
         stages.append(
-            Stage(name=name, seconds=round(seconds, 3), flops=flops.get(name), cached=cached, selects=selects)
+            Stage(
+                name=name,
+                seconds=round(seconds, 3),
+                flops=flops.get(name),
+                cached=not any(artifact.built for artifact in artifacts),
+                selects=name in selecting,
+            )
         )
     return [stage for stage in stages if made[stage.name]]
 
 
-def _flops(result: StudyResult) -> dict[str, float]:
+def _verdict_runs(study: Study, result: StudyResult) -> int:
+    """Trainings at the proxy's size: of every arm, from every seed."""
+    return len(result.selections) * study.reference.seeds
+
+
+def _flops(study: Study, result: StudyResult) -> dict[str, float]:
     """Of each stage that counts."""
     k = result.scores.facts["k"] if result.features else None
     others = {"prepare": 0.0, "select": 0.0, "validate": float(result.validation.facts["flops"])}
+    if result.trust:
+        others["verdict"] = result.trust.facts["flops"][study.proxy.size] * _verdict_runs(study, result)
     return others | selection_costs(result.scorer, result.prepared, result.proxies, k)

@@ -19,7 +19,7 @@ from thresher.scores import open_scores
 from thresher.selection.evidence import COLUMN, Evidence
 from thresher.studies.scoring.basis import Basis, attribution_of
 from thresher.studies.scoring.score import score_by
-from thresher.studies.selections.given_embeddings import SentenceModel, column_embeddings
+from thresher.studies.selections.given_embeddings import column_embeddings
 from thresher.studies.selections.sources import Sources
 from thresher.workspace import Workspace
 
@@ -37,7 +37,8 @@ def target_scores(sources: Sources) -> Mapping[str, Float[np.ndarray, "n"]]:
     """Target -> scores of the pool: those given, or made from features once."""
     if sources.opened_scores is not None:
         return sources.opened_scores.of(sources.only or None)
-    made_from = [sources.pool_features.content_hash, list(sources.stores), asdict(sources.table)]
+    stores = {name: store.content_hash for name, store in sources.stores.items()}
+    made_from = [sources.pool_features.content_hash, list(stores), list(stores.values()), asdict(sources.table)]
     scores = score(
         sources.pool_features,
         sources.stores,
@@ -79,7 +80,8 @@ def _embeddings(sources: Sources, examples: Examples) -> Float[np.ndarray, "n d"
         return embeddings_of(sources.models, examples, workspace)
     if name.startswith(COLUMN):
         return column_embeddings(name, examples)
-    model = SentenceModel(name, device=workspace.device)
+    model = sources.sentence_model
+    assert model is not None
     return _kept("embeddings", model.content_hash, examples, workspace, lambda: model(examples))
 
 

@@ -87,7 +87,7 @@ def export(
 
 
 def _on_a_line(id: str) -> str:
-    if len(id.splitlines()) != 1:
+    if id.splitlines() != [id]:
         raise InputError(f"id {id!r} does not stand on one line of a file of ids; export as parquet or jsonl")
     return id
 

@@ -15,8 +15,8 @@ from thresher.data.examples import Examples
 from thresher.errors import InputError
 from thresher.proxies.models.weights import Loaders, loaders_of
 from thresher.scores import Scores, check_same_rows, open_scores
-from thresher.selection.evidence import check_embeddings
-from thresher.studies.selections.given_embeddings import can_embed
+from thresher.selection.evidence import SENTENCES, check_embeddings
+from thresher.studies.selections.given_embeddings import SentenceModel, can_embed
 from thresher.studies.study import AttributionTable
 from thresher.workspace import Workspace
 
@@ -101,9 +101,17 @@ class Sources:
         named |= {f"target {name}": examples for name, examples in self.targets.items()}
         named |= {f"target features {name}": store for name, store in self.target_features.items()}
         hashes = {name: one.content_hash for name, one in named.items() if one is not None}
+        if self.sentence_model is not None:
+            hashes["embeddings"] = self.sentence_model.content_hash
         if self.models and self.table != AttributionTable():
             hashes["attribution"] = hash_json([asdict(self.table), self.seed])
         return hashes | {f"model {m}": hash for m, (hash, _) in enumerate(self.loaders if self.models else [])}
+
+    @cached_property
+    def sentence_model(self) -> SentenceModel | None:
+        """The model that embeds texts, where one is asked for by name."""
+        name = self.embeddings or ""
+        return SentenceModel(name, device=self.workspace.device) if name.startswith(SENTENCES) else None
 
     @cached_property
     def opened_scores(self) -> Scores | None:

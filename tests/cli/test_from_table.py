@@ -202,3 +202,20 @@ def test_in_a_weighted_mean_what_noise_allows_is_weighted_too(write, judge):
 def test_what_would_be_misread_is_refused(tmp_path, refused, text, options, message):
     (tmp_path / "t.csv").write_text(text)
     assert message in refused(tmp_path / "t.csv", *options)
+
+
+def test_costs_round_alike_in_whatever_order_the_rows_stand(write, judge):
+    draw = random.Random(1)
+    flops = {f"m{recipe}": draw.uniform(1e18, 9e18) for recipe in range(40)}
+    table = [
+        row | {"step": step, "flops": flops[row["recipe"]] * (10 if row["size"] == "1B" else 1)}
+        for row in rows({"10M": 0.02, "1B": 0.0}, seeds=2, noise=0.01)
+        for step in (500, 1000)
+    ]
+    costs = []
+    for number in range(4):
+        draw.shuffle(table)
+        options = ("--step", "step", "--seed-column", "seed", "--proxies", "10M@500", "10M", "--reference", "1B")
+        found = judge(write(table, f"{number}.csv"), *options)
+        costs.append({rung["size"]: rung["cost"] for rung in found["verdict"]["rungs"]})
+    assert all(cost == {"10M@500": pytest.approx(0.05), "10M": pytest.approx(0.1)} for cost in costs)

@@ -13,6 +13,7 @@ from thresher.places import (
     check_file_place,
     check_name,
     check_workspace,
+    is_ours,
     own_file,
     published,
     read_json,
@@ -136,3 +137,27 @@ def test_a_folder_with_nothing_but_what_a_killed_study_began_is_its_own(tmp_path
     (tmp_path / "others/20K/notes.lock").write_text("mine")
     with pytest.raises(InputError, match="no study made"):
         check_workspace(tmp_path / "others")
+
+
+def test_a_path_from_a_folder_behind_a_link_leads_where_it_says(tmp_path):
+    (tmp_path / "disk" / "deep" / "runs").mkdir(parents=True)
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "data").touch()
+    (tmp_path / "user" / "runs").symlink_to(tmp_path / "disk" / "deep" / "runs")
+    written = published(tmp_path / "user" / "data", tmp_path / "user" / "runs")
+    assert (tmp_path / "user" / "runs" / written).resolve() == tmp_path / "user" / "data"
+
+
+@pytest.mark.parametrize(
+    ("head", "is_own"),
+    [
+        ("run,data,weight_a,weight_b", True),
+        ("run,data,weight_a,weight_b,loss_t,flops,seconds", True),
+        ("run,data,weight_a,weight_b,loss_t", False),
+        ("my_run,data,weight_a", False),
+        ("note,run,data,weight_a", False),
+    ],
+)
+def test_a_table_to_which_somebody_added_columns_is_theirs(tmp_path, head, is_own):
+    (tmp_path / "plan.csv").write_text(f"{head}\r\n0,1,.5,.5\r\n")
+    assert is_ours(tmp_path / "plan.csv") == is_own

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 
 import thresher
 from thresher.errors import InputError
-from thresher.integrations import SelectionSampler, mixture_weights
+from thresher.integrations import SelectionSampler, mixture_weights, selection_filter
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +70,20 @@ def test_a_mixture_that_cannot_be_drawn_is_refused():
             mixture_weights(["a", "b"], mixture)
     with pytest.raises(InputError, match="1 lengths for 2 examples"):
         mixture_weights(["a", "b"], {"a": 1.0}, lengths=[1])
+
+
+def test_row_numbers_are_no_ids_to_find_examples_by(corpus, tmp_path):
+    rows = thresher.prepare(corpus, out=tmp_path / "pool", vocab_size=300)
+    kept = thresher.select(pool=rows, method="random", count=9, out=tmp_path / "kept")
+    numbers = np.random.default_rng(0).permutation(len(rows))  # a column of the data that is called id
+    with pytest.raises(InputError, match="by their row numbers, which your ids are not; pass size="):
+        SelectionSampler(kept, ids=numbers)
+    by_row = SelectionSampler(kept, ids=np.arange(len(rows)), shuffle=False)
+    assert list(by_row) == list(SelectionSampler(kept, size=len(rows), shuffle=False)) == kept.positions.tolist()
+    with pytest.raises(InputError, match="knows documents by their row numbers"):
+        selection_filter(kept)
+
+
+def test_a_length_that_is_no_number_is_refused():
+    with pytest.raises(InputError, match="give one of each, 0 or more"):
+        mixture_weights(["a", "b"], {"a": 1.0, "b": 1.0}, lengths=[1.0, float("nan")])

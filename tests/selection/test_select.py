@@ -203,3 +203,24 @@ def test_an_empty_pool_and_unknown_evidence_are_refused():
         Evidence([])
     with pytest.raises(InputError, match="'vibes' is no evidence; pass any of: scores, scored_by, loss"):
         Evidence(["a"], vibes=[1])
+
+
+def test_every_draw_of_a_line_has_noise_of_its_own():
+    given = np.random.default_rng(0).normal(size=(2, NUM))
+    firsts = []
+    for seed in range(200):
+        facts = {"scores": {"t": given[0]}, "gradient_norms": given[1]}
+        pool = Evidence([f"{row:03d}" for row in range(NUM)], seed=seed, **facts)
+        kept = select_by("dsdm:count=20,temperature=1 | gradient_norm:count=5,temperature=1", pool).kept
+        firsts.append(given[0][kept].mean())
+    # The second score knows nothing of the first, so its draw takes nothing away of what the first one chose.
+    handed = [
+        given[0][select_by("dsdm:count=20,temperature=1", Evidence(pool.ids, seed=seed, scores={"t": given[0]})).kept]
+        for seed in range(200)
+    ]
+    assert abs(np.mean(firsts) - np.mean(handed)) < 0.1
+
+
+def test_a_cost_of_repeats_without_repeats_is_refused():
+    with pytest.raises(InputError, match="repeat_cost changes nothing"):
+        select_by("dsdm:count=5,repeat_cost=2", evidence())

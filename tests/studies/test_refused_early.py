@@ -8,8 +8,10 @@ import pytest
 
 from thresher.errors import InputError
 from thresher.studies import loop
+from thresher.studies.experiments.validation import read_runs
 from thresher.studies.loop import run_study
 from thresher.studies.preparation import prepare
+from thresher.studies.reporting.run import models_of, stages_of
 from thresher.studies.stages import traker_options
 from thresher.studies.study import (
     AttributionTable,
@@ -162,6 +164,12 @@ def test_many_small_domains_and_short_documents_end_in_a_report(study, tmp_path)
         replace(study, validate=ValidateTable(controls=controls, random_budgets=budgets, verdict=False, workers=1)),
         Workspace(tmp_path / "run", "cpu"),
     )
+    small, reference = models_of(study, result)
+    assert (small.name, reference.count) == ("proxy", 2 * 6)
+    arms = {row["arm"]: row["flops"] for row in read_runs(result.validation.path) if " x " not in row["arm"]}
+    assert reference.flops == pytest.approx(arms["random"]) and len(arms) == 6
+    parts = {stage.name: stage.part for stage in stages_of(study, result)}
+    assert parts["train"] == "selecting" and parts["index"] == "beside" and parts["validate"] == "validating"
     facts, supply = result.validation.facts, int(result.prepared.pool.lengths().sum())
     assert facts["budget"] == round(0.2 * supply)
     assert all(held["smallest"] >= facts["budget"] for held in facts["held"].values())

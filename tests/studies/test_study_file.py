@@ -37,7 +37,11 @@ def test_a_study_is_read_with_defaults_and_paths_relative_to_the_file(tmp_path):
 def test_the_text_of_a_study_replays_it(tmp_path):
     study = read_study(write(tmp_path, GOOD))
     assert read_study(write(tmp_path, study_text(study))) == study
-    odd = Study(name='quote " and \\ and é', pool=PoolTable(data="p"), target={"a b.c": TargetTable(data="t")})
+    odd = Study(
+        name='quote " and \\ and é',
+        pool=PoolTable(data="p"),
+        target={"a b.c": TargetTable(data="t", classify="c", question="\x7f\n?")},
+    )
     assert read_study(write(tmp_path, study_text(odd))) == odd
 
 
@@ -65,7 +69,8 @@ def test_embeddings_that_this_machine_cannot_make_are_refused_as_the_study_is_re
     for text in (embedding("owner/name"), embedding("owner/name", "dsdm") + '[validate]\ncontrols = ["d4"]\n'):
         with pytest.raises(InputError, match="need sentence-transformers; pip install"):
             read_study(write(tmp_path, text))
-    read_study(write(tmp_path, embedding("owner/name", "dsdm")))  # which no method looks at
+    with pytest.raises(InputError, match="change nothing with dsdm, random, bottom"):
+        read_study(write(tmp_path, embedding("owner/name", "dsdm")))
 
 
 @pytest.mark.parametrize(
@@ -121,3 +126,11 @@ def test_a_wrong_study_is_refused_in_one_line(tmp_path, change, said):
     with pytest.raises(InputError) as error:
         read_study(write(tmp_path, GOOD.replace(*change)))
     assert said in str(error.value) and "study.toml" in str(error.value)
+
+
+def test_what_is_only_where_the_person_stands_is_no_file_of_the_study(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "a.jsonl").write_text("{}")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match=r"'a.jsonl' is here and not beside the study's file"):
+        read_study(write(tmp_path, GOOD))

@@ -1,6 +1,7 @@
 """The verb that makes a page to look at."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def explore(
         target_features=stores,
         models=names_of(models),
         lds=None if lds is None else _path(lds),
-        commands={"select": f"thresher select --scores {_path(scores).name} --out subset"},
+        commands={"select": shlex.join(["thresher", "select", "--scores", _path(scores).name, "--out", "subset"])},
         title=title,
         top=top,
         device=device,

@@ -211,7 +211,9 @@ class Quality(Handle):
     shown = ("num_subsets", "num_targets")
 
     def table(self) -> pd.DataFrame:
-        """A row a scorer: the mean LDS and its 95 % interval."""
+        """A row a scorer (of a ladder: a size): the mean LDS and its 95 % interval."""
+        if "sizes" in self.facts:
+            return pd.DataFrame([{"size": name, **row["lds"]} for name, row in self.facts["sizes"].items()])
         rows = self.facts.get("table", {})
         return pd.DataFrame([{"scorer": name, **row["lds"]} for name, row in rows.items()])
 

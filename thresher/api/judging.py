@@ -12,7 +12,7 @@ from thresher.api.training import positions_of
 from thresher.attribution.curvature.ekfac import DAMPING
 from thresher.attribution.quality.lds import check_subsets
 from thresher.attribution.scoring.weighting import Q
-from thresher.errors import unknown
+from thresher.errors import InputError, unknown
 from thresher.idle import VALIDATING, given_to
 from thresher.progress import SILENT, Progress
 from thresher.proxies.models.spec import task_of
@@ -63,6 +63,8 @@ def validate(
     Every run is an artefact under `out`; the same call resumes. Raises InputError before anything is trained.
     """
     VALIDATING.check(given_to(validate, locals()))
+    if not arms:
+        raise InputError("no arms to compare with random data; give at least one selection")
     examples = Examples.of(pool).load()
     sets = [TrainingSet.of(name, positions_of(arm, examples)) for name, arm in arms.items()]
     if "random" not in arms:

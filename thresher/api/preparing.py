@@ -29,6 +29,9 @@ from thresher.idle import PREPARING, VISION, check_task, given_to
 from thresher.progress import SILENT, Progress
 from thresher.rules import ruled
 
+NOT_OF_ARRAYS = ("part", "group", "size", "limit", "split", "subset", "image", "label", "id")
+"""Arguments of rows and files, which images that are arrays have none of."""
+
 
 @ruled
 def prepare(
@@ -83,7 +86,7 @@ def prepare(
     given = [data] if isinstance(data, str | Path) else list(data)
     if not all(isinstance(one, str | Path) for one in given):
         check_task(asked, VISION)
-        if idle := [name for name in asked if name in ("part", "group", "size", "limit")]:
+        if idle := [name for name in asked if name in NOT_OF_ARRAYS]:
             raise InputError(f"images that are arrays are prepared as they are and all of them; leave out {idle[0]}")
         return Examples(_from_memory(given, list(classes), seed=seed, **shared))
     check_task(asked, task)

@@ -157,6 +157,8 @@ def propose_mixture(
         table = read_table([Path(path) for path in table], columns or Columns())
     if budget is not None and tokens is None and method != "autoscale":
         raise InputError("budget caps nothing without tokens, the supply of every domain; give both")
+    if max_repeats not in (1.0, {}) and (budget is None or tokens is None):
+        raise InputError("max_repeats changes nothing without tokens and budget, from which it caps; give them")
     given = {"tokens": tokens, "max_repeats": max_repeats, "floors": floors, "ceilings": ceilings, "prior": prior}
     table, given = table.without_dropped(**given)
     tokens = given["tokens"]

@@ -13,9 +13,15 @@ def selection_filter(selection: Source, *, exclusion_writer: Any = None) -> Any:
 
     The ids are those of the pool, so read the same files with the pool's id column (`JsonlReader(..., id_key="id")`).
     A dropped document is counted, and given to the `exclusion_writer`, under the stage of the selection that left it
-    out. Raises InputError where datatrove is not installed, and in the pipeline for a document that the pool has not.
+    out. Raises InputError where datatrove is not installed, for a selection by row numbers, and in the pipeline for a
+    document that the pool has not.
     """
     handle = Selection.of(selection)
+    if handle.facts.get("numbered_by") is not None:
+        raise InputError(
+            f"{handle.path} knows documents by their row numbers, which are no ids to find them by; prepare the pool "
+            "with --id, and select from that"
+        )
     try:
         filters = importlib.import_module("datatrove.pipeline.filters")
     except ImportError:

@@ -14,7 +14,17 @@ from thresher.errors import InputError
 
 FORMATS = ("parquet", "jsonl", "jsonl.zst")
 """Of exports that the hub shows and `datasets` loads."""
-SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+SIZES = (
+    (10**3, "n<1K"),
+    (10**4, "1K<n<10K"),
+    (10**5, "10K<n<100K"),
+    (10**6, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
+    (10**10, "1B<n<10B"),
+    (10**11, "10B<n<100B"),
+)
 """The hub's words for how many rows a data set has: fewer than this."""
 
 TAG = "thresher"
@@ -107,7 +117,7 @@ def write_repository(export: Source, folder: Path, repository: str, *, license: 
         shard = folder / "data" / f"train-{number:05d}-of-{len(shards):05d}.{ending}"
         shutil.copyfile(artifact.file(name), shard)
     num_rows = artifact.facts["num_rows"]
-    size = next((word for limit, word in SIZES if num_rows < limit), "n>10M")
+    size = next((word for limit, word in SIZES if num_rows < limit), "100B<n<1T")
     header = DatasetCardData(
         license=license,
         pretty_name=repository.rpartition("/")[2],

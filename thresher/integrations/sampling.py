@@ -38,7 +38,14 @@ class SelectionSampler(Sampler[int]):
         self.shuffle, self.seed, self.epoch = shuffle, seed, 0
         if (ids is None) == (size is None):
             raise InputError("a sampler needs the ids of your examples, or their number as size; give one of them")
-        self.positions = handle.positions if ids is None else _found(handle.ids, [str(id) for id in ids])
+        names = None if ids is None else [str(id) for id in ids]
+        if (
+            names is not None
+            and handle.facts.get("numbered_by") is not None
+            and names != [*map(str, range(len(names)))]
+        ):
+            raise InputError(f"{handle.path} knows examples by their row numbers, which your ids are not; pass size=")
+        self.positions = handle.positions if names is None else _found(handle.ids, names)
         pool = handle.facts["num_unique"] + handle.facts["num_dropped"]
         if size is not None and size != pool:
             raise InputError(
@@ -81,7 +88,7 @@ def mixture_weights(
     if not len(shares) or not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:
         raise InputError(f"mixture {dict(mixture)} is no shares; give numbers of 0 or more with a sum above 0")
     sizes = np.ones(len(own)) if lengths is None else np.asarray(lengths, dtype=np.float64)
-    if sizes.shape != own.shape or (sizes < 0).any():
+    if sizes.shape != own.shape or not (np.isfinite(sizes) & (sizes >= 0)).all():
         raise InputError(f"{len(sizes)} lengths for {len(own)} examples; give one of each, 0 or more")
     weights = np.zeros(len(own))
     for domain, share in zip(mixture, shares / shares.sum(), strict=True):

@@ -108,16 +108,18 @@ def propose_autoscale(
     Mode `exact` solves the fitted program anew at the budget, under the constraints; the worst case and KL go through
     the common optimiser. Mode `paper` extrapolates the optima at two budgets (`second`: table, DDO and budget of the
     other) and then moves to the nearest mixture in the constraints. `floor` is the least amount of a domain, in fitted
-    equal shares. Raises InputError for budgets of 0 or below, a mode that does not fit `second`, other domains, and
-    bounds that leave no room.
+    equal shares. Raises InputError for budgets of 0 or below, a mode that does not fit `second`, other domains, a
+    target that `second` lacks, and bounds that leave no room.
     """
     budget = fitted_budget if budget is None else budget
     if not (fitted_budget > 0 and budget > 0):
         raise InputError(f"budgets {fitted_budget:g} and {budget:g} must be above 0; check them")
     if (mode == "paper") != (second is not None):
         raise InputError("mode paper needs DDOs at two budgets and mode exact takes one; check --mode and --second")
-    if second is not None and second[0].domains != table.domains:
-        raise InputError("the two DDOs are over different domains; give both the same")
+    if second is not None:
+        if second[0].domains != table.domains:
+            raise InputError("the two DDOs are over other domains, or the same in another order; give both alike")
+        second = (second[0].only(table.targets), *second[1:])
     goal = make_goal(table.targets) if goal is None else goal
     constraints = make_constraints(table.domains) if constraints is None else constraints
     natural = constraints.prior if natural is None else natural

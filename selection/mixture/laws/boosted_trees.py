@@ -5,7 +5,7 @@ from jaxtyping import Float
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from thresher.seeds import derive
+from thresher.seeds import derive, numpy_rng
 from thresher.selection.mixture.laws.law import Law, Losses, Weights
 
 FOLDS = 4
@@ -51,8 +51,16 @@ class BoostedTrees(Law):
         )
 
     def _held_out_spread(self, weights: Weights, losses: Losses) -> Float[np.ndarray, "k"]:
-        """Root mean square error of the runs that a model of the others predicts, on one fold in `FOLDS`."""
-        held = np.arange(self.num_runs) % FOLDS == 0
+        """Root mean square error of the runs that a model of the others predicts, on one fold in `FOLDS`.
+
+        The fold is of mixtures, not of runs, and the same in whatever order they stand.
+        """
+        _, group = np.unique(weights, axis=0, return_inverse=True)
+        num_groups = int(group.max()) + 1
+        order = numpy_rng(self.seed, "regmix-spread").permutation(num_groups)
+        held = np.isin(group.reshape(-1), order[: max(1, num_groups // FOLDS)])
+        if held.all():  # one mixture alone
+            held = np.arange(self.num_runs) % FOLDS == 0
         models = [self._trees().fit(weights[~held], column[~held]) for column in losses.T]
         wrong = np.column_stack([model.predict(weights[held]) for model in models]) - losses[held]
         return np.sqrt(np.mean(wrong**2, axis=0))

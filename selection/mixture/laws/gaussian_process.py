@@ -83,7 +83,9 @@ class GaussianProcess(Law):
     def _learn(self, standard: Losses) -> Float[np.ndarray, "k h"]:
         rows = np.arange(len(standard))
         if len(rows) > LEARN_FROM:
-            rows = np.sort(numpy_rng(self.seed, "gaussian-process").choice(rows, LEARN_FROM, replace=False))
+            drawn = numpy_rng(self.seed, "gaussian-process").choice(rows, LEARN_FROM, replace=False)
+            # The same runs in whatever order they stand.
+            rows = np.lexsort(np.hstack([standard, self.points]).T)[np.sort(drawn)]
         return np.stack([_learn_one(self.points[rows], column[rows]) for column in standard.T])
 
     def _solve(self, standard: Losses) -> None:

@@ -11,21 +11,29 @@ class Portfolio(Law):
     """The one value risk/2 x' S x - mean_utility . x: the larger the utility and the steadier over tasks, the lower.
 
     `utility` is what a domain does for each task. Each task is scaled to unit spread over the domains, so that no task
-    decides by its scale. S is the covariance of domains over tasks, shrunk half way to its diagonal.
+    decides by its scale. S is the covariance of domains over tasks, shrunk half way to its diagonal. Mean and
+    covariance count each task by its weight, which sum to 1; None: all equally.
     """
 
-    def __init__(self, utility: Float[np.ndarray, "m k"], risk: float = 1.0):
+    def __init__(
+        self, utility: Float[np.ndarray, "m k"], risk: float = 1.0, tasks: Float[np.ndarray, "k"] | None = None
+    ):
         centred = utility - utility.mean(axis=0)
         standard = centred / np.maximum(centred.std(axis=0), 1e-12)
-        self.risk = risk
-        self.mean = standard.mean(axis=1)
-        spread = np.cov(standard) if utility.shape[1] > 1 else np.eye(len(utility))
+        self.utility, self.risk = utility, risk
+        self.tasks = np.full(utility.shape[1], 1 / utility.shape[1]) if tasks is None else tasks
+        self.mean = standard @ self.tasks
+        spread = np.cov(standard, aweights=self.tasks) if utility.shape[1] > 1 else np.eye(len(utility))
         self.covariance = (spread + np.diag(np.diag(spread))) / 2
 
     @property
     def num_parameters(self) -> int:
         """One a domain."""
         return len(self.mean)
+
+    def counting(self, tasks: Float[np.ndarray, "k"]) -> "Portfolio":
+        """The same with other weights of its tasks."""
+        return Portfolio(self.utility, self.risk, tasks)
 
     def predict(self, weights: Weights) -> Losses:
         """Risk less utility, lower is better."""
@@ -42,7 +50,7 @@ class Portfolio(Law):
 
     def refit(self, weights: Weights, losses: Losses) -> "Portfolio":
         """The portfolio of utilities that are fitted to other runs."""
-        return fit_utilimax(weights, losses, risk=self.risk)
+        return Portfolio(utilities(weights, losses), self.risk, self.tasks)
 
 
 def utilities(weights: Weights, losses: Losses) -> Float[np.ndarray, "m k"]:

@@ -66,14 +66,15 @@ def extrapolate(
 ) -> Float[np.ndarray, "n k"]:
     """The losses at `amount` by a power law over `amounts` for each run and target.
 
-    Where a loss does not fall with the amount, as on text that a mixture makes a model forget, its last value is kept.
+    Where a loss does not fall with the amount, as on text that a mixture makes a model forget, its last value is kept,
+    the mean of several at the largest amount.
     """
     num_runs, _, num_targets = curves.shape
-    last = int(np.argmax(amounts))
+    last = amounts == amounts.max()
     values = np.empty((num_runs, num_targets))
     for run, target in np.ndindex(num_runs, num_targets):
         try:
             values[run, target] = fit_power_law(amounts, curves[run, :, target]).predict(amount)
         except RisingLosses:
-            values[run, target] = curves[run, last, target]
+            values[run, target] = curves[run, last, target].mean()
     return values

@@ -179,3 +179,22 @@ def test_the_same_seed_gives_the_same_proposal_and_rows_in_another_order_the_sam
     law = fit_exponential(weights[::-1], losses[::-1])
     best = optimise(law, make_goal(TARGETS), make_constraints(DOMAINS)).weights
     np.testing.assert_allclose(best, list(proposal.weights.values()), atol=1e-3)
+
+
+def test_a_worst_case_is_counted_from_natural_by_every_refit_itself():
+    runs = table(30, 0.1)
+    law, goal = LinearLaw(runs.weights, runs.losses), make_goal(TARGETS, worst_case=True)
+    goal, asked = goal.counted_from(law.predict(NATURAL[None])), np.array([[0.4, 0.2, 0.2, 0.2], NATURAL])
+    resampled = bootstrap(law, runs, goal, make_constraints(DOMAINS), asked, num_resamples=20)
+    np.testing.assert_allclose(resampled.values[:, 1], 0, atol=1e-12)
+
+
+def test_target_weights_reach_a_portfolio_and_a_worst_case_does_not_go_with_one():
+    runs = table()
+    weights = [
+        list(propose(runs, method="utilimax", goal=make_goal(TARGETS, goal), num_resamples=0).weights.values())
+        for goal in (None, {"qa": 0.99, "proofs": 0.01}, {"qa": 0.01, "proofs": 0.99})
+    ]
+    assert np.abs(np.diff(weights, axis=0)).max(axis=1).min() > 0.05
+    with pytest.raises(InputError, match="utilimax predicts no losses"):
+        propose(runs, method="utilimax", goal=make_goal(TARGETS, worst_case=True), num_resamples=0)

@@ -66,3 +66,19 @@ def test_a_budget_of_tokens_and_caps_hold():
 def test_a_negative_discount_is_refused():
     with pytest.raises(InputError, match=r"discount=-1\.0 is no price; pass"):
         select_by("dsdm_diverse:discount=-1", evidence(), count=3)
+
+
+def test_what_is_passed_over_makes_nothing_redundant():
+    # A: scores 10 and 9; B: a copy of A's 9, which is over A's cap, and 7.9.
+    features = unit(np.eye(5)[[0, 1, 1, 2, 3]])
+    scores = np.array([10, 9, 8, 7.9, 1.0])
+    given = Evidence(list("abcde"), list("AABBB"), scores={"t": scores}, features=features)
+    found = select_by("dsdm_diverse:count=2,per_domain=.5", given)
+    assert found.kept.tolist() == [0, 2] and "its domain is full" in found.reasons[found.dropped.tolist().index(1)]
+
+
+def test_scores_that_cancel_rank_nothing():
+    scores = np.arange(6.0)
+    given = Evidence(list("abcdef"), scores={"a": scores, "b": -scores}, features=unit(np.eye(6)))
+    with pytest.raises(InputError, match="all 6 examples have the same score 0"):
+        select_by("dsdm_diverse", given, count=2)

@@ -215,3 +215,14 @@ def test_near_copies_are_found_in_writing_without_spaces_and_signs_alone_are_no_
 def test_one_text_in_two_ways_of_writing_accents_is_a_copy():
     given = Evidence(["a", "b", "c"], texts=["Caf\u00e9 noir", "cafe\u0301  NOIR", "cafe noir"])
     assert select_by("exact", given).kept.tolist() == [0, 2]
+
+
+def test_letters_that_folding_takes_apart_are_one_text_in_either_case():
+    words = "Ταΐζω την γάτα ΰ"
+    given = Evidence(["a", "b"], texts=[words, words.upper()])
+    assert select_by("exact", given).kept.tolist() == [0]
+
+
+def test_copies_at_the_pool_s_mean_are_copies():
+    rows = np.array([[1.0, 1], [1, 1], [1, 1], [3, 1], [-1, 1], [1, 4], [1, -2]])
+    assert len(select_by("semdedup", Evidence(list("abcdefg"), embeddings=rows)).kept) == 5

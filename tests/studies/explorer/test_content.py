@@ -171,7 +171,7 @@ def test_what_does_not_belong_together_is_refused_in_one_line(text, matrix, pict
         replace(matrix, targets={})
     with pytest.raises(InputError, match="judged scores of 90 examples, this pool has 300"):
         replace(matrix, lds=text.lds)
-    with pytest.raises(InputError, match="was not made of the examples"):
+    with pytest.raises(InputError, match="does not select from"):
         replace(matrix, selection=text.selection)
     with pytest.raises(InputError, match="holds not the features that"):
         replace(text, target_features={"<i>cooks": text.features})

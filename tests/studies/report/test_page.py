@@ -113,7 +113,7 @@ def test_charts_are_well_formed_deterministic_and_use_the_colours_of_the_page():
     report = full_report()
     drawings = [
         charts.forest(rows_of(report.results.runs, report.results), "random"),
-        charts.domains(report.choice.domain_shares),
+        charts.domains(report.choice.domain_shares, "tokens"),
         charts.histogram(report.choice.histogram),
         charts.histogram(report.choice.histogram, charts.NARROW),
     ]
@@ -141,7 +141,7 @@ def test_on_a_phone_a_chart_s_text_is_as_large_as_on_a_wide_page():
 
 
 def test_names_in_any_script_and_with_dollar_signs_are_drawn_as_they_are():
-    svg = charts.domains({"小说": {"before": 0.5, "after": 0.2}, "a$b$<c>": {"before": 0.5, "after": 0.8}})
+    svg = charts.domains({"小说": {"before": 0.5, "after": 0.2}, "a$b$<c>": {"before": 0.5, "after": 0.8}}, "examples")
     assert "小说" in svg and "a$b$&lt;c&gt;" in svg
 
 

@@ -147,3 +147,20 @@ def test_mode_and_budgets_are_checked():
         propose_autoscale(table, find_ddo(table), mode="paper")
     with pytest.raises(InputError, match="must be above 0"):
         propose_autoscale(table, find_ddo(table), budget=-1.0)
+
+
+def test_a_second_table_is_read_by_the_names_of_its_targets():
+    small, large = ddo_table(), ddo_table(share=2.0)
+    other = np.random.default_rng(0).permutation(small.losses)
+
+    def proposed(targets):
+        columns = {"qa": large.losses, "other": other}
+        second = make_table(DOMAINS, targets, large.weights, np.column_stack([columns[name] for name in targets]))
+        first = make_table(DOMAINS, ["qa", "other"], small.weights, np.column_stack([small.losses, other]))
+        goal = make_goal(["qa", "other"], {"qa": 1.0})
+        pair = (second, find_ddo(second), 2.0)
+        return propose_autoscale(first, find_ddo(first), budget=4.0, mode="paper", second=pair, goal=goal).weights
+
+    assert proposed(["qa", "other"]) == proposed(["other", "qa"])
+    with pytest.raises(InputError, match="no target is called 'other'"):
+        proposed(["qa"])

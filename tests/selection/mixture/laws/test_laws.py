@@ -181,3 +181,39 @@ def test_the_default_chosen_without_the_test_ranks_the_pile_at_one_billion_from_
     predicted = law.predict(test.over(train.domains))
     rho = [spearmanr(p, y).statistic for p, y in zip(predicted.T, test.losses.T, strict=True)]
     assert rho[train.targets.index("pile_cc")] >= 0.97 and np.mean(rho) >= 0.95
+
+
+@pytest.mark.parametrize("name", ["regmix", "gaussian-process"])
+def test_a_law_is_the_same_in_whatever_order_the_runs_stand(name, monkeypatch):
+    monkeypatch.setattr(gaussian_process, "LEARN_FROM", 20)
+    weights, losses = made_runs(24, noise=0.05)
+    weights, losses = np.repeat(weights, 2, axis=0), np.repeat(losses, 2, axis=0)
+    losses += 0.02 * np.random.default_rng(1).normal(size=losses.shape)
+    order = np.random.default_rng(2).permutation(len(weights))
+    ours, theirs = (METHODS[name].fit(weights[rows], losses[rows], 0) for rows in (np.arange(48), order))
+    points = np.random.default_rng(8).dirichlet(np.ones(4), size=9)
+    np.testing.assert_allclose(ours.deviation(points), theirs.deviation(points), rtol=1e-6)
+    np.testing.assert_allclose(ours.predict(points), theirs.predict(points), rtol=1e-6)
+
+
+def test_the_trees_deviation_is_of_mixtures_that_they_have_not_seen():
+    weights, losses = made_runs(24)
+    deviation = METHODS["regmix"].fit(np.repeat(weights, 2, axis=0), np.repeat(losses, 2, axis=0), 0).deviation
+    alone = METHODS["regmix"].fit(weights, losses, 0).deviation
+    assert (deviation(weights[:1]) > 0.5 * alone(weights[:1])).all()  # copies of a run are predicted without an error
+
+
+def test_a_portfolio_counts_its_tasks_by_their_weights():
+    law = METHODS["utilimax"].fit(*made_runs(30, noise=0.02), 0)
+    points = np.random.default_rng(8).dirichlet(np.ones(4), size=9)
+    equal, first = law.counting(np.array([0.5, 0.5])), law.counting(np.array([0.99, 0.01]))
+    np.testing.assert_allclose(equal.predict(points), law.predict(points), rtol=1e-12)
+    assert np.abs(first.predict(points) - law.predict(points)).max() > 0.1
+    again = first.refit(*made_runs(30, noise=0.02))
+    np.testing.assert_allclose(again.predict(points), first.predict(points))
+
+
+def test_where_no_power_law_holds_the_mean_of_the_last_values_is_kept():
+    amounts, curves = np.array([1.0, 2, 4, 4]), np.array([3.0, 3.1, 3.2, 3.6])[None, :, None]
+    np.testing.assert_allclose(extrapolate(amounts, curves, 8.0), 3.4)
+    np.testing.assert_allclose(extrapolate(amounts[::-1], curves[:, ::-1], 8.0), 3.4)
