@@ -62,7 +62,8 @@ class Prepare(Command):
     id: tuple[str, ...] = ()
     """A column of unique ids, or several that together are unique; none: rows are numbered, files go by their path."""
     bad_rows: BadRows = "refuse"
-    """refuse, skip or replace (broken UTF-8 by U+FFFD): rows that cannot be used; skipped ones are listed."""
+    """refuse, skip or replace (broken UTF-8 by U+FFFD): rows (and images) that cannot be used; skipped ones are
+    listed."""
     group: str | None = None
     """Rows with the same value here stay on one side of every --part."""
     tokenizer: str | None = None
@@ -174,7 +175,7 @@ class Prepare(Command):
         from thresher.data.sources.source import Source
 
         part = PicturePart(
-            source=Source(self.data, self.split, self.subset),
+            source=Source(self.data, self.split, self.subset, self.bad_rows),
             image=self.image,
             label=self.label,
             id=self.id or None,

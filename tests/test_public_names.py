@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,13 @@ def test_every_public_name_is_there_and_documented(package):
             assert value.__doc__, f"{package}.{name}"
     with pytest.raises(AttributeError, match="no_such_name"):
         module.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_public_name_is_that_of_a_module_beside_it(package):
+    """Which the package would have under that name as soon as anything imports it."""
+    module = importlib.import_module(package)
+    assert not {found.name for found in pkgutil.iter_modules(module.__path__)} & {*module.__all__}
 
 
 def test_importing_thresher_loads_nothing_heavy():

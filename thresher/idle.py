@@ -18,7 +18,7 @@ LANGUAGE, LABELLED, VISION = "language", "text-classification", "vision"
 OF_TASKS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("prompt", "continuation", "choices", "gold", "classify", "question", "domain"), (LANGUAGE,)),
     **dict.fromkeys(
-        ("text", "tokenizer", "vocab_size", "sequence_length", "decontaminate", "ngram", "bad_rows"),
+        ("text", "tokenizer", "vocab_size", "sequence_length", "decontaminate", "ngram"),
         (LANGUAGE, LABELLED),
     ),
     **dict.fromkeys(("image", "size"), (VISION,)),

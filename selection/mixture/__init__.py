@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from thresher.selection.mixture.laws.power_law import extrapolate
     from thresher.selection.mixture.methods import DEFAULT, METHODS
     from thresher.selection.mixture.nested import at_scale
-    from thresher.selection.mixture.optimise import optimise
+    from thresher.selection.mixture.optimiser import optimise
     from thresher.selection.mixture.proposal import Proposal, propose
     from thresher.selection.mixture.table import MixtureTable, folds, make_table, split
     from thresher.selection.mixture.table_file import Columns, read_table
     from thresher.selection.mixture.uncertainty import bootstrap, hold_out
 
 _HOMES = {
-    "optimise": "thresher.selection.mixture.optimise",
+    "optimise": "thresher.selection.mixture.optimiser",
     "Weights": "thresher.selection.mixture.laws.law",
     "Losses": "thresher.selection.mixture.laws.law",
     "DomainScaling": "thresher.selection.mixture.autoscale.scaling",

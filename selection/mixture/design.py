@@ -14,7 +14,7 @@ from thresher.selection.mixture.constraints import SLACK, Constraints
 from thresher.selection.mixture.goal import Goal
 from thresher.selection.mixture.laws.gaussian_process import fit_gaussian_process
 from thresher.selection.mixture.laws.law import Law, Weights
-from thresher.selection.mixture.optimise import objective, sample_mixtures
+from thresher.selection.mixture.optimiser import objective, sample_mixtures
 from thresher.selection.mixture.table import MixtureTable
 
 # Two mixtures whose shares differ by no more than this are one.

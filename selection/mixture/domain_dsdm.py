@@ -13,7 +13,7 @@ from thresher.seeds import numpy_rng
 from thresher.selection.mixture.constraints import Constraints
 from thresher.selection.mixture.goal import Goal
 from thresher.selection.mixture.laws.law import Law, Losses, Weights
-from thresher.selection.mixture.optimise import optimise
+from thresher.selection.mixture.optimiser import optimise
 
 
 class Usefulness(Law):

@@ -16,7 +16,7 @@ from thresher.selection.mixture.goal import Goal, make_goal
 from thresher.selection.mixture.laws.law import Law
 from thresher.selection.mixture.laws.portfolio import Portfolio
 from thresher.selection.mixture.methods import DEFAULT, method_named
-from thresher.selection.mixture.optimise import objective, optimise
+from thresher.selection.mixture.optimiser import objective, optimise
 from thresher.selection.mixture.table import MixtureTable
 from thresher.selection.mixture.uncertainty import Bootstrap, HeldOut, bootstrap, hold_out, warnings_of
 

@@ -14,7 +14,7 @@ from thresher.selection.mixture.constraints import Constraints
 from thresher.selection.mixture.goal import Goal
 from thresher.selection.mixture.laws import curves
 from thresher.selection.mixture.laws.law import Fit, Law, Losses, Weights
-from thresher.selection.mixture.optimise import objective, optimise, sample_mixtures
+from thresher.selection.mixture.optimiser import objective, optimise, sample_mixtures
 from thresher.selection.mixture.table import MixtureTable, folds
 
 # Up to this many runs each is left out alone; beyond, ten at a time.

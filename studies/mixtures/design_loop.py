@@ -17,7 +17,7 @@ from thresher.selection.mixture.constraints import Constraints, make_constraints
 from thresher.selection.mixture.design import Plan, next_runs, plan_runs
 from thresher.selection.mixture.goal import Goal
 from thresher.selection.mixture.methods import DEFAULT, METHODS, method_named
-from thresher.selection.mixture.optimise import optimise
+from thresher.selection.mixture.optimiser import optimise
 from thresher.selection.mixture.proposal import BASELINES
 from thresher.studies.mixtures.proposal import propose_from
 from thresher.studies.mixtures.runs import Bench, mixture_trial, run_mixtures, table_of, write_runs

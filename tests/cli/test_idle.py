@@ -24,7 +24,6 @@ IDLE = {
     f"{VISION} --tokenizer t": "--tokenizer changes nothing with task vision",
     f"{VISION} --vocab-size 300": "--vocab-size changes nothing with task vision",
     f"{VISION} --sequence-length 64": "--sequence-length changes nothing with task vision",
-    f"{VISION} --bad-rows skip": "--bad-rows changes nothing with task vision",
     f"{VISION} --decontaminate t=t.jsonl": "--decontaminate changes nothing with task vision",
     f"{LABELLED} --choices c --gold g": "--choices changes nothing with task text-classification, it is of language",
     f"{LABELLED} --domain d": "--domain changes nothing with task text-classification",

@@ -253,7 +253,6 @@ def test_pictures_that_are_arrays_have_no_columns_and_no_parts(option, tmp_path)
         ({"ngram": 5}, "ngram changes nothing without decontaminate"),
         ({"tokenizer": "here.json", "vocab_size": 300}, "vocab_size changes nothing beside tokenizer"),
         ({"task": "vision", "prompt": "a", "continuation": "b"}, "prompt changes nothing with task vision"),
-        ({"task": "vision", "bad_rows": "skip"}, "bad_rows changes nothing with task vision"),
         ({"task": "text-classification", "gold": "a"}, "gold changes nothing with task text-classification"),
         ({"classes": ["a"]}, "classes changes nothing without classify or task"),
         ({"size": 3}, "size changes nothing with task language, it is of vision; leave it out"),
@@ -270,3 +269,38 @@ def test_pictures_that_are_arrays_are_no_text(tmp_path):
         thresher.prepare(rows, out=tmp_path / "x", prompt="a")
     defaults = {"part": (0, 1), "classes": (), "decontaminate": {}}
     assert len(thresher.prepare(rows, out=tmp_path / "x", **defaults).load()) == 4
+
+
+def test_pictures_that_cannot_be_used_are_refused_by_name_or_counted_and_listed(tmp_path):
+    Image.fromarray(np.full((4, 4, 3), 9, np.uint8)).save(tmp_path / "good.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    rows = [{"image": {"path": f"{name}.png"}, "label": kind, "key": key} for name, kind, key in (
+        ("good", "cat", "a"), ("broken", "cat", "b"), ("good", " ", "c"), ("good", "dog", "a"), ("good", "dog", "d"),
+        ("missing", "dog", "e"),
+    )]  # fmt: skip
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "x.jsonl").write_text(lines + "{no json\n")
+    (tmp_path / "y.jsonl").write_text(lines)
+    options = {"task": "vision", "id": "key"}
+    with pytest.raises(InputError, match=r"y.jsonl row 2 \(b\): the image cannot be decoded .*bad_rows = skip"):
+        thresher.prepare(tmp_path / "y.jsonl", out=tmp_path / "no", classes=["cat", "dog"], **options)
+    made = thresher.prepare(tmp_path / "x.jsonl", out=tmp_path / "made", bad_rows="skip", **options)
+    assert list(made.load().ids) == ["a", "d"] and made.load().labels.tolist() == [0, 1]
+    assert made.facts["skipped"] == {
+        "an image that cannot be decoded": 2, "no class": 1, "duplicate id": 1, "not JSON": 1
+    }  # fmt: skip
+    listed = pq.read_table(made.path / "skipped.parquet").to_pylist()
+    assert [(row["row"], row["id"]) for row in listed] == [(2, "b"), (3, "c"), (4, "a"), (6, "e"), (7, "")]
+    arguments = [
+        "prepare",
+        "--task",
+        "vision",
+        "--data",
+        str(tmp_path / "x.jsonl"),
+        "--id",
+        "key",
+        "--bad-rows",
+        "skip",
+    ]
+    assert main([*arguments, "--out", str(tmp_path / "again")]) == 0
+    assert open_artifact(tmp_path / "again").content_hash == made.artifact.content_hash

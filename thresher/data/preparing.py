@@ -106,9 +106,13 @@ class PicturePart:
         """
         return {"source": self.source.fingerprint(pictures=self.image)}
 
-    def pictures(self) -> Iterator[LabelledImage]:
-        """The pictures of the part in the source's order. Raises InputError as `read_images` does."""
-        return islice(part_of(read_images(self.source, **self._columns), *self.part, seed=self.seed), self.limit)
+    def pictures(self, skipped: Skipped | None = None) -> Iterator[LabelledImage]:
+        """The pictures of the part in the source's order; what is left out is listed in `skipped`.
+
+        Raises InputError as `read_images` does.
+        """
+        images = read_images(self.source, **self._columns, skipped=skipped)
+        return islice(part_of(images, *self.part, seed=self.seed), self.limit)
 
     @property
     def is_empty(self) -> bool:
@@ -224,12 +228,11 @@ def prepare_pictures(
     `classes` are the labels, in order; none: those that occur in the source.
     """
     return prepare_images(
-        part.pictures(),
+        part.pictures,
         out=out,
         classes=list(classes) or classes_of(part.source, label=part.label),
         config=part.config,
         inputs=part.inputs,
-        left_out=part.source.left_out(),
         numbered=part.is_numbered,
         seed=part.seed,
         progress=progress,

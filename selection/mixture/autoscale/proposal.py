@@ -24,7 +24,7 @@ from thresher.selection.mixture.autoscale.scaling import (
 from thresher.selection.mixture.constraints import Constraints, make_constraints
 from thresher.selection.mixture.goal import Goal, make_goal
 from thresher.selection.mixture.laws.law import Law, Losses, Weights
-from thresher.selection.mixture.optimise import optimise
+from thresher.selection.mixture.optimiser import optimise
 from thresher.selection.mixture.table import MixtureTable
 
 

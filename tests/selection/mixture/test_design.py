@@ -110,7 +110,7 @@ def test_a_batch_is_no_larger_than_the_constraints_leave_mixtures():
 def test_active_batches_find_a_better_mixture_than_random_ones():
     """The whole loop on a made-up truth: 12 first runs, two batches of 4, then the optimum; paired over seeds."""
     from tests.selection.mixture.cases import true_losses
-    from thresher.selection.mixture.optimise import optimise
+    from thresher.selection.mixture.optimiser import optimise
 
     goal, limits = make_goal(TARGETS), make_constraints(DOMAINS)
     regret = {"active": [], "random": []}

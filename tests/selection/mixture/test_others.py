@@ -11,7 +11,7 @@ from thresher.selection.mixture.constraints import Constraints, make_constraints
 from thresher.selection.mixture.domain_dsdm import Usefulness, fit_domain_dsdm, sum_by_domain
 from thresher.selection.mixture.goal import Goal
 from thresher.selection.mixture.laws.portfolio import Portfolio, fit_utilimax, utilities
-from thresher.selection.mixture.optimise import optimise
+from thresher.selection.mixture.optimiser import optimise
 
 ONE = Goal(np.ones(1))
 

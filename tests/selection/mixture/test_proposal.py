@@ -13,7 +13,7 @@ from thresher.selection.mixture.laws import curves
 from thresher.selection.mixture.laws.exponential import fit_exponential
 from thresher.selection.mixture.laws.linear import LinearLaw
 from thresher.selection.mixture.methods import METHODS, method_named
-from thresher.selection.mixture.optimise import optimise
+from thresher.selection.mixture.optimiser import optimise
 from thresher.selection.mixture.proposal import propose
 from thresher.selection.mixture.table import make_table
 from thresher.selection.mixture.uncertainty import bootstrap, hold_out

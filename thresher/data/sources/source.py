@@ -6,7 +6,6 @@ NA or a date is not taken for a number, a gap or a time.
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -116,10 +115,6 @@ class Source:
     @cached_property
     def _revision(self) -> str:
         return _hub_revision(self.data[0])
-
-    def left_out(self) -> dict[str, int]:
-        """How many files of the given folders are not read, by reason."""
-        return dict(Counter(f"file {reason}" for _, reason in self._found.left_out)) if self._found else {}
 
     def rows(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The values of the rows that can be used, each with at least `columns`, as `read` gives them."""

@@ -9,7 +9,7 @@ from thresher.errors import InputError
 from thresher.selection.mixture.autoscale.scaling import Runs, fit_autoscale, project_exact, project_paper
 from thresher.selection.mixture.constraints import make_constraints
 from thresher.selection.mixture.goal import make_goal
-from thresher.selection.mixture.optimise import optimise
+from thresher.selection.mixture.optimiser import optimise
 
 FITS = np.array(
     [

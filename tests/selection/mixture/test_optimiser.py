@@ -11,7 +11,7 @@ from thresher.selection.mixture.goal import Goal, make_goal
 from thresher.selection.mixture.laws.law import Law
 from thresher.selection.mixture.laws.linear import LinearLaw, fit_loglinear
 from thresher.selection.mixture.methods import METHODS
-from thresher.selection.mixture.optimise import objective, optimise, sample_mixtures
+from thresher.selection.mixture.optimiser import objective, optimise, sample_mixtures
 
 THREE = ("a", "b", "c")
 
