@@ -1,16 +1,21 @@
 """Settings that change nothing where they stand, by the name that they have everywhere: option, study key or argument.
 
-A setting that somebody wrote and nobody reads is refused: it was meant to do something. What a scorer or a method of
-selection does not read stands with these (`thresher.api.scorer_check`).
+A setting that somebody wrote and nobody reads was meant to do something: it is refused or, where it says no more than
+how (HOW), warned of. What a scorer or a method of selection does not read stands with these
+(`thresher.api.scorer_check`).
 """
 
 import inspect
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from thresher.errors import InputError
 
+log = logging.getLogger(__name__)
+HOW = frozenset({"vocab_size", "sequence_length", "ngram", "rows_per_shard"})
+"""Settings that say how something is made: where it is not made, what was meant is done all the same."""
 Written = Callable[[str], str]
 """How a message writes the name of a setting."""
 
@@ -43,17 +48,15 @@ class Idle:
         return {name for table in tables for entry, others in table.items() for name in (entry, *others)}
 
     def check(self, given: Collection[str], written: Written = str) -> None:
-        """Raise InputError for the first of the settings `given` that changes nothing beside the others."""
+        """Refuse (InputError), or warn of, each of the settings `given` that changes nothing beside the others."""
         for name in given:
             needed = self.needs.get(name, ())
             if needed and not set(needed) & set(given):
-                raise InputError(
-                    f"{written(name)} changes nothing without {' or '.join(map(written, needed))}; "
-                    f"add {'it' if len(needed) == 1 else 'one'}, or leave {written(name)} out"
-                )
+                others, it = " or ".join(map(written, needed)), "it" if len(needed) == 1 else "one"
+                _say(name, f"{written(name)} changes nothing without {others}; add {it}, or leave {written(name)} out")
             for other in self.replaced.get(name, ()):
                 if other in given:
-                    raise InputError(f"{written(name)} changes nothing beside {written(other)}; leave one of them out")
+                    _say(name, f"{written(name)} changes nothing beside {written(other)}; leave one of them out")
 
 
 PREPARING = Idle(
@@ -64,13 +67,19 @@ VALIDATING = Idle(needs={"costs": ("random_budgets",)})
 
 
 def check_task(given: Collection[str], task: str, written: Written = str) -> None:
-    """Raise InputError for the first of the settings `given` that examples of `task` have no use for."""
+    """Refuse (InputError), or warn of, each of the settings `given` that examples of `task` have no use for."""
     for name in given:
         tasks = OF_TASKS.get(name, (task,))
         if task not in tasks:
-            raise InputError(
-                f"{written(name)} changes nothing with task {task}, it is of {' and '.join(tasks)}; leave it out"
+            _say(
+                name, f"{written(name)} changes nothing with task {task}, it is of {' and '.join(tasks)}; leave it out"
             )
+
+
+def _say(name: str, message: str) -> None:
+    if name not in HOW:
+        raise InputError(message)
+    log.warning(message)
 
 
 def given_in(table: Any) -> list[str]:

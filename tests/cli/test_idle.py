@@ -9,10 +9,8 @@ VISION, LABELLED = f"{PREPARE} --task vision", f"{PREPARE} --task text-classific
 TRANSFER = "study transfer --pool p --test-sets t=t --recipes all=all web=domain:web --sizes 20k 30k --out o"
 RUNS = "mix runs --pool p --targets t=t --out o"
 IDLE = {
-    f"{PREPARE} --ngram 5": "--ngram changes nothing without --decontaminate; add it, or leave --ngram out",
     f"{PREPARE} --question Why": "--question changes nothing without --classify",
     f"{PREPARE} --classes a b": "--classes changes nothing without --classify or --task",
-    f"{PREPARE} --tokenizer t --vocab-size 300": "--vocab-size changes nothing beside --tokenizer",
     f"{PREPARE} --text a --prompt b --continuation c": "--text changes nothing beside --continuation",
     f"{PREPARE} --text a --prompt b --choices c --gold d": "--text changes nothing beside --choices",
     f"{PREPARE} --size 8": "--size changes nothing with task language, it is of vision; leave it out",
@@ -22,8 +20,6 @@ IDLE = {
     f"{VISION} --text t": "--text changes nothing with task vision, it is of language and text-classification",
     f"{VISION} --domain d": "--domain changes nothing with task vision",
     f"{VISION} --tokenizer t": "--tokenizer changes nothing with task vision",
-    f"{VISION} --vocab-size 300": "--vocab-size changes nothing with task vision",
-    f"{VISION} --sequence-length 64": "--sequence-length changes nothing with task vision",
     f"{VISION} --decontaminate t=t.jsonl": "--decontaminate changes nothing with task vision",
     f"{LABELLED} --choices c --gold g": "--choices changes nothing with task text-classification, it is of language",
     f"{LABELLED} --domain d": "--domain changes nothing with task text-classification",
@@ -71,3 +67,20 @@ def test_what_has_an_effect_is_not_refused(tmp_path, monkeypatch, capsys):
         "--out c --vocab-size 300 --task text-classification --label kind --classes b a",
     ):
         assert main(["prepare", "--data", "x.jsonl", *options.split(), "--quiet"]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--ngram 5", "--ngram changes nothing without --decontaminate; add it, or leave --ngram out"),
+        ("--tokenizer a-tokenizer --vocab-size 400", "--vocab-size changes nothing beside --tokenizer"),
+        ("--tokenizer a-tokenizer --sequence-length 9", None),
+    ],
+)
+def test_what_only_says_how_something_is_made_that_is_not_is_warned_of(options, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.jsonl").write_text("".join(f'{{"text": "word {n} of many"}}\n' for n in range(40)))
+    assert main("prepare --data x.jsonl --vocab-size 300 --out a --quiet".split()) == 0
+    assert main(["prepare", "--data", "x.jsonl", "--out", "b", *options.split(), "--quiet"]) == 0
+    error = capsys.readouterr().err
+    assert (f"warning: {said}" in error) if said else "changes nothing" not in error

@@ -201,7 +201,6 @@ def test_ids_are_exported_without_a_pool(made, tmp_path, capsys, select):
         (("--export", "x", "--rows-per-shard", "0"), "--rows-per-shard 0 cannot be; give a number from 1"),
         (("--compare", "a=."), "--compare changes nothing without --export"),
         (("--format", "jsonl"), "--format changes nothing without --export; add it, or leave --format out"),
-        (("--rows-per-shard", "5"), "--rows-per-shard changes nothing without --export"),
         (("--push-to", "a/b"), "--push-to changes nothing without --export"),
     ],
 )

@@ -250,8 +250,6 @@ def test_pictures_that_are_arrays_have_no_columns_and_no_parts(option, tmp_path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ngram": 5}, "ngram changes nothing without decontaminate"),
-        ({"tokenizer": "here.json", "vocab_size": 300}, "vocab_size changes nothing beside tokenizer"),
         ({"task": "vision", "prompt": "a", "continuation": "b"}, "prompt changes nothing with task vision"),
         ({"task": "text-classification", "gold": "a"}, "gold changes nothing with task text-classification"),
         ({"classes": ["a"]}, "classes changes nothing without classify or task"),

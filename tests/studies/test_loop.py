@@ -88,7 +88,8 @@ def test_a_study_ends_in_a_report_and_a_result(unbroken):
     bits = result["bits_per_byte"]["dsdm"]["cooking"]["mean"]
     assert 0 < bits < 8 and f"Bits per byte, cooking: dsdm {bits:.4f}" in page
     assert "Can the proxy be trusted?" in page and "Too few arms to tell: with 4 even full agreement" in page
-    assert set(result["seconds"]) == {"prepare", "train", "featurize", "score", "index", "select", "validate"}
+    stages = "prepare train featurize score index select validate verdict"
+    assert set(result["seconds"]) == set(stages.split())
     assert "cooking" in page and "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
 
 

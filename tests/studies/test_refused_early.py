@@ -112,7 +112,6 @@ def test_what_cannot_be_is_refused_before_a_proxy_is_trained(monkeypatch, study,
 
 
 IDLE_DATA = {
-    "vocab_size changes nothing beside tokenizer": {"tokenizer": "tokenizer.json"},
     "pool.size changes nothing with task language, it is of vision": {"pool": {"size": 8}},
     "pool.label changes nothing with task language": {"pool": {"label": "site"}},
     "target.t.image changes nothing with task language": {"target": {"image": "x"}},
@@ -121,8 +120,6 @@ IDLE_DATA = {
     "target.t.text changes nothing beside target.t.continuation": {
         "target": {"text": "a", "prompt": "b", "continuation": "c"},
     },
-    "vocab_size changes nothing with task vision": {"task": "vision", "sequence_length": 128},
-    "sequence_length changes nothing with task vision": {"task": "vision"},
     "pool.domain changes nothing with task vision": {"task": "vision", "vocab_size": 4096, "sequence_length": 128},
     "target.t.prompt changes nothing with task vision": {
         "task": "vision", "vocab_size": 4096, "sequence_length": 128, "pool": {"domain": None},
