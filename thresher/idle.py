@@ -41,12 +41,6 @@ class Idle:
     replaced: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Setting -> others, each of which is heeded in its place."""
 
-    @property
-    def names(self) -> set[str]:
-        """Every setting that is spoken of."""
-        tables = (self.needs, self.replaced)
-        return {name for table in tables for entry, others in table.items() for name in (entry, *others)}
-
     def check(self, given: Collection[str], written: Written = str) -> None:
         """Refuse (InputError), or warn of, each of the settings `given` that changes nothing beside the others."""
         for name in given:
