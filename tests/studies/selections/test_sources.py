@@ -10,6 +10,7 @@ from thresher.cli.main import main
 from thresher.data.examples import open_examples
 from thresher.errors import InputError
 from thresher.studies.experiments.training_sets import kept_positions
+from thresher.studies.selections.evidence import target_scores
 from thresher.studies.selections.given_embeddings import SentenceModel
 from thresher.studies.selections.sources import Sources
 from thresher.studies.stages import POOL, score_study
@@ -107,9 +108,19 @@ def test_targets_in_another_order_are_other_scores_and_no_error(pools, tmp_path)
 
 def test_evidence_of_two_targets_of_one_name_stands_side_by_side(pools, tmp_path):
     model = thresher.train("20k", pools["there"], out=tmp_path / "model", steps=2, device="cpu")
-    for number, pool in enumerate(("there", "back")):
-        options = {"evidence": tmp_path / "evidence", "out": tmp_path / f"k{number}", "device": "cpu"}
-        thresher.select(pool=pools["there"], targets={"t": pools[pool]}, models=[model], count=5, **options)
+    made = [
+        target_scores(
+            Sources(
+                workspace=Workspace(tmp_path / "evidence", "cpu"),
+                pool=open_examples(pools["there"]),
+                targets={"t": open_examples(pools[pool])},
+                models=[str(model.path)],
+                table=AttributionTable(k=64),
+            )
+        )
+        for pool in ("there", "back-named")
+    ]
+    assert made[0].keys() == made[1].keys() and (made[0]["t"] != made[1]["t"]).any()
 
 
 def test_a_selection_is_known_by_the_weights_of_the_sentence_model(pools, tmp_path, monkeypatch):
