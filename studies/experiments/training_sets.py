@@ -14,7 +14,7 @@ from thresher.proxies.trials import Trial
 from thresher.scores import check_same_rows
 from thresher.seeds import numpy_rng, run_seed
 from thresher.selection.budget import Budget, draw
-from thresher.selection.selection import open_selection
+from thresher.selection.selection import Selection, open_selection
 from thresher.studies.study import BASELINE
 
 Positions = Int[np.ndarray, "n"]
@@ -150,7 +150,12 @@ def supply(pool: Examples) -> dict[str, int]:
 
 def kept_positions(path: Path, pool: Examples) -> Int[np.ndarray, "k"]:
     """The positions in `pool` that the selection at `path` kept, in order; refuses a selection of another pool."""
-    selection = open_selection(path)
+    return positions_kept(open_selection(path), pool)
+
+
+def positions_kept(selection: Selection, pool: Examples) -> Int[np.ndarray, "k"]:
+    """The same of a selection that is open."""
+    path = selection.artifact.path
     ids, positions = selection.kept["id"].to_pylist(), selection.positions
     size = len(np.unique(positions)) + len(selection.dropped)
     if size != len(pool) or any(pool.ids[position] != id for position, id in zip(positions, ids, strict=True)):

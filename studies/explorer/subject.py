@@ -17,7 +17,7 @@ from thresher.errors import InputError, unknown
 from thresher.progress import SILENT, Progress
 from thresher.scores import Scores, check_same_rows, open_scores
 from thresher.selection.selection import Selection
-from thresher.studies.experiments.training_sets import kept_positions
+from thresher.studies.experiments.training_sets import positions_kept
 
 SELF = "self_influence"
 """The column of scores of examples for themselves, which are large for what is rare, hard or mislabelled."""
@@ -60,7 +60,7 @@ class Subject:
         else:
             self._check_columns()
         if self.selection is not None:
-            kept_positions(self.selection.artifact.path, self.pool)
+            positions_kept(self.selection, self.pool)
         if self.lds is not None and self.lds.meta["inputs"].get("pool") not in (None, self.pool.content_hash):
             raise InputError(f"{self.lds.path} judged scores of another pool's examples; give the LDS of this pool")
         if self.lds is not None and self.lds.facts.get("num_pool") != len(self.pool):

@@ -65,7 +65,7 @@ def make_report(
             worth=_worth(result.validation.facts["multipliers"], study.select.method),
             remarks=[f"{line[0].upper()}{line[1:]}." for line in remark_lines(result.validation.facts)],
         ),
-        models=models_of(study, result),
+        models=models_of(result, runs),
         stages=stages_of(study, result),
         noisy_labels=flips,
         trust=_trust(trust, result.trust, study.reference.seeds) if trust and result.trust else None,

@@ -1,12 +1,11 @@
 """What a report says of the run: its settings, its models, what each stage cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from thresher.studies.experiments.validation import read_runs
 from thresher.studies.loop import StudyResult
 from thresher.studies.report.content import Model, Stage
 from thresher.studies.stages import looks_at_models, selection_costs
@@ -28,13 +27,13 @@ def settings_of(study: Study, result: StudyResult) -> dict[str, str]:
             f"{name} ({len(examples):,} examples to select for, {len(prepared.heldout[name]):,} held out)"
             for name, examples in prepared.targets.items()
         ),
-        "Proxies": f"{proxy.count} of size {proxy.size}, each on a random {share(proxy.fraction)} of the pool",
+        "Proxies": f"{proxy.count} of size {proxy.size}, each on a random {_share(proxy.fraction)} of the pool",
         "Attribution": _attribution(study, result),
         "Selection": f"{study.select.method}, "
         + (
             f"{study.select.tokens:,} tokens"
             if study.select.tokens
-            else f"{share(study.select.fraction)} of the pool's {unit}"
+            else f"{_share(study.select.fraction)} of the pool's {unit}"
         ),
         "Reference": f"size {reference.size}, {reference.seeds} paired seeds",
         "Proxy to reference": f"1 to {_total(facts) / _total(result.proxies[0].facts):.1f} in parameters",
@@ -62,7 +61,7 @@ def _attribution(study: Study, result: StudyResult) -> str:
     )
 
 
-def share(part: float) -> str:
+def _share(part: float) -> str:
     """A share as a percentage, a small one too."""
     return f"{100 * part:.3g} %"
 
@@ -71,15 +70,16 @@ def _total(facts: Mapping[str, Any]) -> int:
     return facts["num_parameters"]["total"]
 
 
-def models_of(study: Study, result: StudyResult) -> list[Model]:
+def models_of(result: StudyResult, runs: Sequence[Mapping[str, Any]]) -> list[Model]:
     """The proxy and the reference: how large, how many, what a training took in the mean.
 
-    Of the reference those on the arms, not on other budgets of random data; their time by their part of all FLOPs.
+    `runs` are the rows of the validation. Of the reference those on the arms count, not those on other budgets of
+    random data; their time is by their part of all FLOPs.
     """
     validation, proxies = result.validation.facts, result.proxies
     arms = result.validation.meta["config"]["arms"]
-    runs = {(row["arm"], row["seed"]): row["flops"] for row in read_runs(result.validation.path) if row["arm"] in arms}
-    flops = float(np.mean(list(runs.values())))
+    of_arms = {(row["arm"], row["seed"]): row["flops"] for row in runs if row["arm"] in arms}
+    flops = float(np.mean(list(of_arms.values())))
     return [
         Model(
             name="proxy",
@@ -91,7 +91,7 @@ def models_of(study: Study, result: StudyResult) -> list[Model]:
         Model(
             name="reference",
             parameters=_total(validation),
-            count=len(runs),
+            count=len(of_arms),
             flops=flops,
             seconds=validation["train_seconds"] * flops / validation["flops"],
         ),

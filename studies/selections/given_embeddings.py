@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import logging
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class SentenceModel:
                 f"{name} could not be loaded ({reason}); check the path, the name and the network"
             ) from error
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
         """Of the weights: what embeddings that are kept are known by."""
         digest = hashlib.sha256(f"{SENTENCES}{self._model.max_seq_length}".encode())

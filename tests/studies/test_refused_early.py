@@ -161,9 +161,10 @@ def test_many_small_domains_and_short_documents_end_in_a_report(study, tmp_path)
         replace(study, validate=ValidateTable(controls=controls, random_budgets=budgets, verdict=False, workers=1)),
         Workspace(tmp_path / "run", "cpu"),
     )
-    small, reference = models_of(study, result)
+    runs = read_runs(result.validation.path)
+    small, reference = models_of(result, runs)
     assert (small.name, reference.count) == ("proxy", 2 * 6)
-    arms = {row["arm"]: row["flops"] for row in read_runs(result.validation.path) if " x " not in row["arm"]}
+    arms = {row["arm"]: row["flops"] for row in runs if " x " not in row["arm"]}
     assert reference.flops == pytest.approx(arms["random"]) and len(arms) == 6
     parts = {stage.name: stage.part for stage in stages_of(study, result)}
     assert parts["train"] == "selecting" and parts["index"] == "beside" and parts["validate"] == "validating"
